@@ -1,0 +1,39 @@
+"""What every stage command shares: a parser made from its docstring, and errors turned into exit codes."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from ci.errors import InputError, StageError
+
+
+def parser(module_doc: str | None, name: str) -> argparse.ArgumentParser:
+    """Return a parser whose help is the command's docstring.
+
+    Args:
+        module_doc: the command's `__doc__`.
+        name: the command's module below `scripts`, such as `tune`.
+    """
+    return argparse.ArgumentParser(
+        prog=f"python -m scripts.{name}",
+        description=module_doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def run(stage: Callable[[], int | None]) -> int:
+    """Run a stage and return its exit code: 0 done, 1 failed, 2 bad input, 130 interrupted.
+
+    Only the two expected errors are caught; anything else is a fault of ours and keeps its traceback.
+    """
+    try:
+        return stage() or 0
+    except InputError as error:
+        print(f"bad input: {error}", file=sys.stderr)
+        return 2
+    except StageError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to continue", file=sys.stderr)
+        return 130

@@ -1,0 +1,233 @@
+"""The settings of a fork: one frozen model of `pipeline.yaml`, where a typo is an error.
+
+Every number and name a fork sets has its meaning, unit and bounds here and nowhere else;
+`python -m scripts.configure --schema` prints them as a JSON schema. Reading files and overrides is in
+`ci.configuration`.
+"""
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$")]
+"""A name that Kubernetes, image references and URLs all accept."""
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value),
+    Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"),
+]
+"""A Kubernetes quantity: `500m`, `2`, `1.5`, `4Gi`."""
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of the settings: immutable, strict about types, closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Model(Section):
+    """The model's identity."""
+
+    name: Name
+    """Name of the served model: the folder in the image and the path `/v1/models/NAME`."""
+
+
+class Data(Section):
+    """Where the data come from, and which days are for what."""
+
+    source: Annotated[str, Field(min_length=1)] | None = None
+    """File or folder that `model.data.load` reads; null means the data that the task ships with."""
+    holdout_days: Annotated[int, Field(ge=1, le=366)] = 14
+    """The last days before `as_of`, kept for the test stage; days."""
+    training_days: Annotated[int, Field(ge=2, le=3660)] = 108
+    """Days before the holdout to learn from, as far as the data reach back; days."""
+    validation_every: Annotated[int, Field(ge=2, le=100)] = 8
+    """One day in so many of the training window is for validation; days."""
+
+
+class Objective(Section):
+    """What tuning optimises."""
+
+    name: Annotated[str, Field(pattern=r"^val_[a-z0-9_]+$")] = "val_loss"
+    """A value that Keras logs on the validation days after each epoch."""
+    direction: Literal["min", "max"] = "min"
+    """Whether less or more of it is better."""
+
+
+class Tuning(Section):
+    """The hyperparameter search and its budget."""
+
+    strategy: Literal["bayesian", "random", "grid"] = "bayesian"
+    """How the oracle picks the next trial."""
+    objective: Objective = Objective()
+    """What is optimised."""
+    max_trials: Annotated[int, Field(ge=1, le=10_000)] = 12
+    """Trials at most."""
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 5
+    """Epochs of a trial at most."""
+
+
+class Training(Section):
+    """The final training with the best hyperparameters."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
+    """Epochs at most."""
+    patience: Annotated[int, Field(ge=1, le=1000)] = 2
+    """Epochs without a better objective before training stops; the best epoch's weights are kept."""
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 512
+    """Rows in a gradient step."""
+    threads: Annotated[int, Field(ge=1, le=256)] = 2
+    """Threads of TensorFlow. Another number gives slightly different weights, so it is fixed here."""
+
+
+class Limit(Section):
+    """An absolute gate on one metric."""
+
+    min: float | None = None
+    """The metric must be at least this; the metric's unit."""
+    max: float | None = None
+    """The metric must be at most this; the metric's unit."""
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> "Limit":
+        if self.min is None and self.max is None:
+            raise ValueError("give min, max or both")
+        return self
+
+
+class Gates(Section):
+    """What a model must reach on the holdout."""
+
+    primary: str = "auc"
+    """The metric by which challenger and champion are compared: `auc`, `log_loss`, `rmse` or `mae`."""
+    limits: dict[str, Limit] = {}
+    """Absolute gates by metric; a model that misses one is blocked."""
+
+
+class Packaging(Section):
+    """The image that is shipped."""
+
+    repository: Annotated[str, Field(pattern=r"^[a-z0-9]+([._/:-][a-z0-9]+)*$")] = "localhost/models"
+    """Image repository; the image is `REPOSITORY/NAME:VERSION`."""
+
+
+class Request(Section):
+    """What one pod requests, as the scheduler counts it."""
+
+    cpu: Quantity
+    """CPU request; cores or millicores."""
+    memory: Quantity
+    """Memory request; bytes with a Kubernetes suffix."""
+
+
+class Resources(Section):
+    """Requests of the pods that the pipeline starts."""
+
+    training: Request = Request(cpu="2", memory="4Gi")
+    """The agent pod that trains."""
+    tuning: Request = Request(cpu="2", memory="3Gi")
+    """One tuning worker."""
+    serving: Request = Request(cpu="1", memory="1Gi")
+    """One serving replica."""
+
+
+class Placement(Section):
+    """The choice of nodes."""
+
+    inventory: Annotated[str, Field(min_length=1)] | None = None
+    """A recorded inventory (JSON); null means the embedded one with 20 nodes."""
+    time_limit: Annotated[float, Field(gt=0, le=3600)] = 10.0
+    """Wall-clock limit of the solver; seconds."""
+
+
+class Serving(Section):
+    """The server of the model."""
+
+    port: Annotated[int, Field(ge=1, le=65535)] = 8501
+    """REST port; on a machine without a cluster the stand-in server listens here on the loopback address."""
+    replicas: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Serving pods on a cluster."""
+
+
+class Rollout(Section):
+    """How a new version takes over."""
+
+    startup_timeout: Annotated[float, Field(gt=0, le=3600)] = 120.0
+    """Longest wait for the new version to load its model; seconds."""
+    drain_timeout: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    """Longest wait for the old version to finish its requests; seconds."""
+    golden_tolerance: Annotated[float, Field(gt=0, le=1)] = 1e-5
+    """Largest difference between a served and an evaluated golden prediction; the prediction's unit."""
+
+
+class Monitoring(Section):
+    """When the traffic counts as drifted."""
+
+    window_days: Annotated[int, Field(ge=1, le=366)] = 14
+    """Days after `as_of` that are watched; days."""
+    min_rows: Annotated[int, Field(ge=1)] = 500
+    """Rows below which a window gets no verdict: small windows raise false alarms; rows."""
+    psi_warn: Annotated[float, Field(gt=0, le=10)] = 0.1
+    """Population stability index from which a feature has shifted; nats."""
+    psi_drift: Annotated[float, Field(gt=0, le=10)] = 0.25
+    """Population stability index from which a feature has drifted; nats."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Monitoring":
+        if self.psi_warn >= self.psi_drift:
+            raise ValueError("psi_warn must be less than psi_drift")
+        return self
+
+
+class Retraining(Section):
+    """What asks for a retraining, and the brakes that hold it back."""
+
+    drifted_features: Fraction = 0.3
+    """Share of drifted features from which a retraining is asked for; drift of the prediction always asks."""
+    cooldown_days: Annotated[int, Field(ge=0, le=366)] = 7
+    """Days of new data that a retraining must have beyond the champion's; days."""
+
+
+class Settings(Section):
+    """All settings of a fork."""
+
+    schema_version: Literal[1]
+    """Version of this file's structure."""
+    as_of: date | Literal["latest"]
+    """Today: data before this date are known, later days are traffic to come; `latest` is the day after the data."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of everything random."""
+    model: Model
+    """The model's identity."""
+    data: Data = Data()
+    """Where the data come from, and which days are for what."""
+    tuning: Tuning = Tuning()
+    """The hyperparameter search."""
+    training: Training = Training()
+    """The final training."""
+    gates: Gates = Gates()
+    """What a model must reach."""
+    packaging: Packaging = Packaging()
+    """The image that is shipped."""
+    resources: Resources = Resources()
+    """Requests of the pods."""
+    placement: Placement = Placement()
+    """The choice of nodes."""
+    serving: Serving = Serving()
+    """The server."""
+    rollout: Rollout = Rollout()
+    """How a new version takes over."""
+    monitoring: Monitoring = Monitoring()
+    """When traffic counts as drifted."""
+    retraining: Retraining = Retraining()
+    """What asks for a retraining."""
+
+    @property
+    def source(self) -> Path | None:
+        """The data source as a path, or None for the data that the task ships with."""
+        return None if self.data.source is None else Path(self.data.source)

@@ -1,0 +1,1 @@
+"""One command per stage: `python -m scripts.NAME --help` is its documentation."""

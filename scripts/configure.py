@@ -1,0 +1,41 @@
+"""Check pipeline.yaml, apply overrides, and write the effective settings to build/settings.yaml.
+
+Every later stage reads build/settings.yaml, so what a build ran with can always be looked up there.
+Overrides are typed and checked like the file: --set tuning.max_trials=30 --set as_of=2013-07-01
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from ci.command import parser, run
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments = parser(__doc__, "configure")
+    arguments.add_argument("--file", type=Path, default=Path("pipeline.yaml"), help="settings file (pipeline.yaml)")
+    arguments.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one key; repeatable"
+    )
+    arguments.add_argument("--schema", action="store_true", help="print the JSON schema of the settings and stop")
+    options = arguments.parse_args(argv)
+    return run(lambda: configure(options.file, options.overrides, schema=options.schema))
+
+
+def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
+    """Write the effective settings, or print their schema."""
+    from ci import configuration, workspace
+    from ci.settings import Settings
+
+    if schema:
+        print(json.dumps(Settings.model_json_schema(), indent=2))
+        return
+    settings = configuration.read(file, overrides)
+    workspace.write_text(workspace.SETTINGS, configuration.dump(settings))
+    changed = f", {len(overrides)} overridden" if overrides else ""
+    print(f"configure: {file}{changed} -> {workspace.SETTINGS} (model {settings.model.name}, as of {settings.as_of})")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
