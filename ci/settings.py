@@ -48,6 +48,8 @@ class Data(Section):
     """Days before the holdout to learn from, as far as the data reach back; days."""
     validation_every: Annotated[int, Field(ge=2, le=100)] = 8
     """One day in so many of the training window is for validation; days."""
+    traffic_days: Annotated[int, Field(ge=1, le=366)] = 14
+    """Days after `as_of` that are sent through the served model where no real users are; days."""
 
 
 class Objective(Section):
@@ -168,8 +170,6 @@ class Rollout(Section):
 class Monitoring(Section):
     """When the traffic counts as drifted."""
 
-    window_days: Annotated[int, Field(ge=1, le=366)] = 14
-    """Days after `as_of` that are watched; days."""
     min_rows: Annotated[int, Field(ge=1)] = 500
     """Rows below which a window gets no verdict: small windows raise false alarms; rows."""
     psi_warn: Annotated[float, Field(gt=0, le=10)] = 0.1
