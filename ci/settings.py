@@ -105,8 +105,16 @@ class Limit(Section):
 class Gates(Section):
     """What a model must reach on the holdout."""
 
-    primary: str = "auc"
-    """The metric by which challenger and champion are compared: `auc`, `log_loss`, `rmse` or `mae`."""
+    primary: Literal["auc", "log_loss", "calibration_error", "rmse", "mae", "bias"] = "auc"
+    """The metric by which challenger and champion are compared; binary and regression tasks have three each."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
+    """Share of resampled days in which the challenger must be better to be promoted."""
+    resamples: Annotated[int, Field(ge=100, le=100_000)] = 2000
+    """Bootstrap resamples of the holdout's days."""
+    slice_margin: Annotated[float, Field(ge=0)] = 0.03
+    """How much worse than the champion a slice may be; the primary metric's unit."""
+    slice_min_rows: Annotated[int, Field(ge=2)] = 500
+    """Rows from which a slice is large enough to be judged; rows."""
     limits: dict[str, Limit] = {}
     """Absolute gates by metric; a model that misses one is blocked."""
 
