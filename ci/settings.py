@@ -142,6 +142,8 @@ class Resources(Section):
     """The agent pod that trains."""
     tuning: Request = Request(cpu="2", memory="3Gi")
     """One tuning worker."""
+    chief: Request = Request(cpu="500m", memory="1Gi")
+    """The tuning chief, which hands out trials."""
     serving: Request = Request(cpu="1", memory="1Gi")
     """One serving replica."""
 
@@ -153,6 +155,8 @@ class Placement(Section):
     """A recorded inventory (JSON); null means the embedded one with 20 nodes."""
     time_limit: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """Wall-clock limit of the solver; seconds."""
+    tuning_workers: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Tuning workers to find room for, beside their chief."""
 
 
 class Serving(Section):
