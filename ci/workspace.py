@@ -17,6 +17,7 @@ from ci.errors import InputError
 BUILD = Path("build")
 SETTINGS = BUILD / "settings.yaml"
 CHAMPION = BUILD / "champion.json"
+AGENT = BUILD / "agent.json"
 DATA = BUILD / "data"
 TUNING = BUILD / "tuning"
 MODEL = BUILD / "model"
@@ -33,6 +34,7 @@ STATE = BUILD / "state"
 _WRITTEN_BY = {
     SETTINGS: "configure",
     CHAMPION: "champion",
+    AGENT: "agent",
     DATA: "prepare",
     TUNING: "tune",
     MODEL: "train",
