@@ -17,7 +17,7 @@ def holdouts(draw):
     targets = random.integers(0, 2, rows).astype(float)
     targets[:days], targets[days : 2 * days] = 0.0, 1.0
     day[days : 2 * days] = np.arange(days)
-    predictions = np.round(random.uniform(0.01, 0.99, rows), draw(st.sampled_from([1, 6])))
+    predictions = np.clip(np.round(random.uniform(size=rows), draw(st.sampled_from([1, 6]))), 0.01, 0.99)
     counts = random.multinomial(days, np.full(days, 1 / days)).astype(float)
     return targets, predictions, day, counts
 
