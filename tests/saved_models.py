@@ -19,7 +19,7 @@ def save(folder: Path, bias: float = 0.5, output: str = "late") -> Path:
                 tf.TensorSpec([None], tf.int64, name="hour"),
             ]
         )
-        def predict(self, x, carrier, hour):  # noqa: ANN001, ANN202
+        def predict(self, x, carrier, hour):
             length = tf.cast(tf.strings.length(carrier), tf.float32)
             return {output: tf.where(tf.math.is_nan(x), 0.0, x) * 0.1 + self.bias + tf.cast(hour, tf.float32) + length}
 
@@ -36,11 +36,11 @@ def save_kinds(folder: Path) -> Path:
 
     class Echo(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec(None, tf.float32, name="x")])
-        def one(self, x):  # noqa: ANN001, ANN202
+        def one(self, x):
             return {"y": tf.identity(x)}
 
         @tf.function(input_signature=[tf.TensorSpec(None, dtype, name=name) for name, dtype in types.items()])
-        def kinds(self, flag, small, large, image_bytes, wide):  # noqa: ANN001, ANN202
+        def kinds(self, flag, small, large, image_bytes, wide):
             given = {"flag": flag, "small": small, "large": large, "image_bytes": image_bytes, "wide": wide}
             return {name: tf.identity(value) for name, value in given.items()}
 

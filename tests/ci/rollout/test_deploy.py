@@ -89,7 +89,7 @@ class Checkout:
         assert self.predict() == pytest.approx(5.1 + bias, abs=1e-5)
 
 
-@pytest.fixture()
+@pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: dict[float, Path]) -> Iterator[Checkout]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
