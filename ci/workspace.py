@@ -16,6 +16,7 @@ from ci.errors import InputError
 
 BUILD = Path("build")
 SETTINGS = BUILD / "settings.yaml"
+SOURCE = BUILD / "source.json"
 CHAMPION = BUILD / "champion.json"
 AGENT = BUILD / "agent.json"
 DATA = BUILD / "data"
@@ -33,6 +34,7 @@ STATE = BUILD / "state"
 
 _WRITTEN_BY = {
     SETTINGS: "configure",
+    SOURCE: "configure",
     CHAMPION: "champion",
     AGENT: "agent",
     DATA: "prepare",

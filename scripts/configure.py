@@ -51,13 +51,14 @@ def from_lines(text: str) -> list[str]:
 
 def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
     """Write the effective settings, or print their schema."""
-    from ci import configuration, workspace
+    from ci import configuration, lineage, workspace
     from ci.settings import Settings
 
     if schema:
         print(json.dumps(Settings.model_json_schema(), indent=2))
         return
     settings = configuration.read(file, overrides)
+    workspace.write_json(workspace.SOURCE, lineage.source(settings.source))
     workspace.write_text(workspace.SETTINGS, configuration.dump(settings))
     changed = f", {len(overrides)} overridden" if overrides else ""
     print(f"configure: {file}{changed} -> {workspace.SETTINGS} (model {settings.model.name}, as of {settings.as_of})")

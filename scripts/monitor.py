@@ -18,16 +18,19 @@ def main(argv: list[str] | None = None) -> int:
 
 def monitor() -> None:
     """Watch the window and say what was found."""
-    from ci.rollout import local, releases
-
     from ci import configuration, workspace
     from ci.monitoring.monitor import monitor
+    from ci.rollout import releases
 
     settings = configuration.effective()
-    release = local.serving_release(settings)
-    result = monitor(settings, local.url(settings), releases.reference(release))
+    release = releases.serving()
+    reference = workspace.read_json(releases.evidence(release["digest"]) / "reference.json")
+    url = f"http://127.0.0.1:{settings.serving.port}/v1/models/{release['model']}"
+    result = monitor(settings, url, reference)
     first, end = result["window"]["first"], result["window"]["end"]
-    print(f"monitor: {result['rows']} flights of {first} to {end} (excluded) went through release {release['release']}")
+    print(
+        f"monitor: {result['rows']} requests of {first} to {end} (excluded) went through release {release['release']}"
+    )
     for column in [*result["features"], result["prediction"]]:
         if column["verdict"] not in ("stable", "too few rows"):
             print(f"  {column['name']}: {column['verdict']}, PSI {column['psi']:.3f}; {column['change']}")

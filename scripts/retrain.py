@@ -22,14 +22,13 @@ def retrain(*, start: bool) -> int:
     """Decide, say why, and start a build if told to."""
     from datetime import date
 
-    from ci.rollout import local
-
     from ci import configuration, workspace
     from ci.monitoring.retraining import decide
+    from ci.rollout import releases
 
     settings = configuration.effective()
     monitoring = workspace.read_json(workspace.MONITORING / "monitoring.json")
-    release = local.serving_release(settings)
+    release = releases.serving()
     decision = decide(monitoring, date.fromisoformat(release["as_of"]), settings.retraining)
     as_of = monitoring["window"]["end"]
     command = ["python", "-m", "scripts.pipeline", "--set", f"as_of={as_of}"]

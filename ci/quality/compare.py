@@ -48,7 +48,7 @@ def slices(
         for value in sorted(table[name].unique()):
             part = scored.only((table[name] == value).to_numpy())
             if len(part.targets) >= settings.slice_min_rows:
-                found.append(({"slice": name, "value": str(value), "rows": len(part.targets)}, part))
+                found.append(({"column": name, "slice": str(value), "rows": len(part.targets)}, part))
     rows = []
     for label, part in found:
         days = Scored(part.targets, np.unique(part.days, return_inverse=True)[1], part.challenger, part.champion)

@@ -66,7 +66,7 @@ def judge(
     counts = metrics.resamples(scored.days, gates.resamples, settings.seed)
     measured = {name: measure(name, scored, counts) for name in metrics.METRICS[wanted.kind]}
     parts = slices(holdout, wanted.slices, scored, gates, settings.seed)
-    worse = [f"{part['slice']} {part['value']}" for part in parts if part.get("worse")]
+    worse = [f"{part['column']} {part['slice']}" for part in parts if part.get("worse")]
     comparison, numbers = (None, None) if scored.champion is None else compare(scored, worse, gates, counts)
     absolute = verdict.absolute_gates({name: value["value"] for name, value in measured.items()}, gates)
     broken = [f"{c['name']}: {c['measured']}" for c in checks if c["severity"] == "block" and not c["holds"]]
