@@ -187,6 +187,7 @@ def test_texts_land_in_the_files_that_they_were_read_from(pipeline):
     assert {entry["file"] for entry in written} == {
         "build/commit",
         "build/settings.yaml",
+        "build/source.json",
         "build/champion.json",
         "dvc.lock",
     }
@@ -196,6 +197,8 @@ def test_texts_land_in_the_files_that_they_were_read_from(pipeline):
 def test_results_travel_by_the_dvc_remote_after_every_stage_and_never_by_stash(pipeline):
     for stage in stages(stages(pipeline)["Model"]).values():
         assert shell(stage)[-1] == "dvc push --run-cache"
+    prepare = shell(stages(stages(pipeline)["Model"])["Prepare"])
+    assert prepare.index("dvc pull --allow-missing") < prepare.index("python -m scripts.pipeline prepare")
     place = shell(stages(stages(pipeline)["Release"])["Place"])
     assert place.index("dvc pull") < place.index("python -m scripts.pipeline place")
     assert not {call["name"] for call in everything(pipeline)} & {"stash", "unstash"}
