@@ -25,7 +25,7 @@ HOSTILE = {
     "AS_OF": "2013-07-01",
     "MAX_TRIALS": "30",
     "STRATEGY": "random",
-    "SETTINGS": "data.source=\"$HOME ${PATH} $$ $(touch pwned) `touch pwned` 'x'; touch pwned\"\nseed=7",
+    "SETTINGS": "placement.inventory=\"$HOME ${PATH} $$ $(touch pwned) `touch pwned` 'x'; touch pwned\"\nseed=7",
     "DEPLOY": True,
 }
 
@@ -255,7 +255,7 @@ def test_parameters_reach_the_settings_unaltered_and_unexecuted(pipeline, tmp_pa
     settings = yaml.safe_load((tmp_path / "build/settings.yaml").read_text())
     assert str(settings["as_of"]) == HOSTILE["AS_OF"]
     assert (settings["tuning"]["max_trials"], settings["tuning"]["strategy"], settings["seed"]) == (30, "random", 7)
-    assert settings["data"]["source"] == "$HOME ${PATH} $$ $(touch pwned) `touch pwned` 'x'; touch pwned"
+    assert settings["placement"]["inventory"] == "$HOME ${PATH} $$ $(touch pwned) `touch pwned` 'x'; touch pwned"
 
 
 def test_parameters_left_alone_change_nothing(pipeline, tmp_path, monkeypatch):
