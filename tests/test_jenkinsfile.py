@@ -30,7 +30,10 @@ HOSTILE = {
 }
 
 PLUGINS = {
-    "kubernetes": {"agent": ["kubernetes"]},
+    "kubernetes": {
+        "agent": ["kubernetes"],
+        "kubernetes": ["yaml", "yamlFile", "defaultContainer", "retries", "slaveConnectTimeout"],
+    },
     "pipeline-model-definition": {
         "options": ["skipDefaultCheckout"],
         "parameters": ["string", "choice", "text", "booleanParam"],
