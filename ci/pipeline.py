@@ -8,11 +8,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ci.errors import StageError
 
 CACHED = ("prepare", "tune", "train", "test", "package")
 STAGES = ("configure", "champion", *CACHED, "place", "deploy", "monitor", "retrain", "report")
 RWLOCK = Path(".dvc/tmp/rwlock")
+LOCK = Path("dvc.lock")
 
 
 def run(stages: Sequence[str], overrides: Sequence[str]) -> dict[str, float]:
@@ -96,7 +99,12 @@ def _reasons(stages: list[str]) -> dict[str, list[str]]:
     if result.returncode:
         raise StageError("dvc status failed; its message is above")
     status: dict[str, Any] = json.loads(result.stdout or "{}")
-    return {stage: list(_changes(found)) for stage, found in status.items() if stage in CACHED}
+    known = yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"] if LOCK.exists() else {}
+    return {
+        stage: list(_changes(status[stage])) if stage in known else ["it has not run here before"]
+        for stage in CACHED
+        if stage in status
+    }
 
 
 def _changes(found: list[Any]) -> Iterator[str]:

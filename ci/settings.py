@@ -21,6 +21,9 @@ Quantity = Annotated[
 ]
 """A Kubernetes quantity: `500m`, `2`, `1.5`, `4Gi`."""
 
+Day = Annotated[date, BeforeValidator(lambda value: date.fromisoformat(value) if isinstance(value, str) else value)]
+"""A date; YAML's own, or the same as text."""
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -219,7 +222,7 @@ class Settings(Section):
 
     schema_version: Literal[1]
     """Version of this file's structure."""
-    as_of: date | Literal["latest"]
+    as_of: Day | Literal["latest"]
     """Today: data before this date are known, later days are traffic to come; `latest` is the day after the data."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of everything random."""

@@ -140,6 +140,7 @@ def test_whatever_is_sent_is_an_array_or_an_invalid_argument(value: Any) -> None
         for dtype in ("DT_FLOAT", "DT_INT8", "DT_UINT64", "DT_BOOL", "DT_STRING"):
             try:
                 request = tensors.parse(json.dumps({key: value}).encode())
-                assert list(tensors.arrays(request, {"a": dtype})) == ["a"]
-            except InvalidArgument as error:
-                assert str(error)
+                arrays = tensors.arrays(request, {"a": dtype})
+            except InvalidArgument:
+                continue
+            assert list(arrays) == ["a"]
