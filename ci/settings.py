@@ -208,6 +208,15 @@ class Retraining(Section):
     """Days of new data that a retraining must have beyond the champion's; days."""
 
 
+class History(Section):
+    """The record of finished builds."""
+
+    folder: Annotated[str, Field(min_length=1)] = "build/state/history"
+    """Folder of the record; where workspaces are thrown away, name one that is not."""
+    keep: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Builds kept at most; builds."""
+
+
 class Settings(Section):
     """All settings of a fork."""
 
@@ -241,6 +250,8 @@ class Settings(Section):
     """When traffic counts as drifted."""
     retraining: Retraining = Retraining()
     """What asks for a retraining."""
+    history: History = History()
+    """The record of finished builds."""
 
     @property
     def source(self) -> Path | None:
