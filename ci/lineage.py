@@ -39,6 +39,27 @@ def settings_digest() -> str:
     return _digest([[file, key, _value(values[file], key)] for file, key in sorted(declared)])
 
 
+def source(path: Path | None) -> dict[str, str | None]:
+    """Return what stands for the data source among the stages' inputs: its path and a digest of its content.
+
+    A source that DVC tracks is known by its `.dvc` file, so the data themselves need not be here.
+
+    Raises:
+        InputError: there is neither the source nor its `.dvc` file.
+    """
+    if path is None:
+        return {"source": None, "digest": None}
+    tracked = path.with_name(f"{path.name}.dvc")
+    if tracked.is_file():
+        digest = file_digest(tracked)
+    elif path.exists():
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        digest = _digest([[file.relative_to(path).as_posix(), file_digest(file)] for file in files])
+    else:
+        raise InputError(f"data.source: {path} does not exist, nor does {tracked}, by which DVC would track it")
+    return {"source": path.as_posix(), "digest": digest}
+
+
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's content as `sha256:…`."""
     with path.open("rb") as file:
@@ -66,7 +87,7 @@ def _stages() -> list[dict[str, Any]]:
 
 def _files(path: Path) -> Iterator[Path]:
     """Yield the files that a dependency stands for; compiled Python and what stages write are no inputs."""
-    if path.parts[:1] == (workspace.BUILD.name,):
+    if path.parts[:1] == (workspace.BUILD.name,) and path != workspace.SOURCE:
         return
     if path.is_dir():
         yield from (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)

@@ -1,4 +1,4 @@
-"""A package: one image with one model, golden predictions, and a manifest of digests; assembled, then verified."""
+"""A package: an image with one model, golden predictions, reference statistics, and a manifest of digests."""
 
 import hashlib
 import shutil
@@ -13,6 +13,7 @@ from ci.packaging import image
 IMAGE = "image"
 MANIFEST = "manifest.json"
 GOLDEN = "golden.json"
+REFERENCE = "reference.json"
 SUMS = "SHA256SUMS"
 _NOT_SHIPPED = {"fingerprint.pb"}
 """Files of a SavedModel that differ between equal models: it holds a random id, and is optional."""
@@ -39,7 +40,7 @@ def version(as_of: date, digest: str) -> str:
 def assemble(
     folder: Path, model: str, repository: str, as_of: date, digests: dict[str, str], signature: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write a package of `build/model/saved_model` and the golden predictions, and return its manifest.
+    """Write a package of `build/model/saved_model` and what the evaluation left for it, and return its manifest.
 
     Args:
         folder: an empty folder to fill.
@@ -57,7 +58,8 @@ def assemble(
     labels = {"org.opencontainers.image.title": model, "org.opencontainers.image.version": number}
     image_digest = image.build(folder / IMAGE, files, labels)
     image.index(folder / IMAGE, {image_digest: reference})
-    shutil.copyfile(workspace.require(workspace.EVALUATION / GOLDEN), folder / GOLDEN)
+    for name in (GOLDEN, REFERENCE):
+        shutil.copyfile(workspace.require(workspace.EVALUATION / name), folder / name)
     manifest = {
         "model": model,
         "version": number,

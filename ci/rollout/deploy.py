@@ -89,10 +89,10 @@ def _decide(settings: Settings, manifest: dict[str, Any]) -> tuple[local.Local, 
 
 
 def _keep(manifest: dict[str, Any]) -> None:
-    """Put the package where it outlives the build: its image, its manifest and its golden predictions."""
+    """Put the package where it outlives the build: its image, manifest, golden predictions and reference."""
     digest = manifest["image"]["digest"]
     registry.push(workspace.PACKAGE / package.IMAGE, digest, manifest["image"]["reference"])
-    for name in (package.MANIFEST, package.GOLDEN):
+    for name in (package.MANIFEST, package.GOLDEN, package.REFERENCE):
         workspace.write_bytes(releases.evidence(digest) / name, (workspace.PACKAGE / name).read_bytes())
 
 

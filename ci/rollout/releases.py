@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ci import workspace
-from ci.errors import StageError
+from ci.errors import InputError, StageError
 
 FOLDER = workspace.STATE / "serving"
 RECORDS = FOLDER / "releases.jsonl"
@@ -31,6 +31,18 @@ def last() -> Release | None:
     """Return the last verified release."""
     releases = read()
     return releases[-1] if releases else None
+
+
+def serving() -> Release:
+    """Return the last verified release.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = last()
+    if found is None:
+        raise InputError("nothing was released yet: run `python -m scripts.deploy` first")
+    return found
 
 
 def add(release: Mapping[str, Any]) -> Release:
@@ -61,5 +73,5 @@ def champion(serving: Release | None, inputs: str) -> dict[str, Any] | None:
 
 
 def evidence(digest: str) -> Path:
-    """Return the folder that keeps a released package's manifest and golden predictions."""
+    """Return the folder that keeps a released package's manifest, golden predictions and reference statistics."""
     return FOLDER / "releases" / digest.removeprefix("sha256:")

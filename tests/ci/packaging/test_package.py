@@ -28,6 +28,7 @@ def _somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (model / "fingerprint.pb").write_bytes(os.urandom(16))
     (model / "variables" / "variables.index").write_bytes(b"index")
     workspace.write_json(workspace.EVALUATION / "golden.json", {"instances": [{"x": 1.0}], "predictions": [0.5]})
+    workspace.write_json(workspace.EVALUATION / "reference.json", {})
 
 
 def assemble() -> dict[str, object]:
