@@ -121,7 +121,9 @@ def short(value: Any) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return a clause as a sentence: a capital letter in front, a full stop behind."""
+    """Return a clause as a sentence: a capital letter or a metric's name in front, a full stop behind."""
+    first, space, rest = text.partition(" ")
+    text = METRICS.get(first, first) + space + rest
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
 
 

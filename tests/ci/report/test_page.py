@@ -70,7 +70,7 @@ def test_links_inside_the_page_lead_somewhere():
 def test_the_first_screen_has_verdict_reason_numbers_and_what_serves():
     _, document = rendered()
     first = "".join(next(document.iter(f"{HTML}section")).itertext())
-    words = ("Promote", "Auc 0.0200 better than the champion's.", "Release 2 is serving", "0.700", "+0.020", "93.0 %")
+    words = ("Promote", "AUC 0.0200 better than the champion's.", "Release 2 is serving", "0.700", "+0.020", "93.0 %")
     assert [word for word in words if word not in first] == []
 
 
