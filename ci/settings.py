@@ -71,7 +71,7 @@ class Tuning(Section):
     """How the oracle picks the next trial."""
     objective: Objective = Objective()
     """What is optimised."""
-    max_trials: Annotated[int, Field(ge=1, le=10_000)] = 12
+    max_trials: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Trials at most."""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 5
     """Epochs of a trial at most."""
@@ -84,7 +84,7 @@ class Training(Section):
     """Epochs at most."""
     patience: Annotated[int, Field(ge=1, le=1000)] = 2
     """Epochs without a better objective before training stops; the best epoch's weights are kept."""
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 512
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
     """Rows in a gradient step."""
     threads: Annotated[int, Field(ge=1, le=256)] = 2
     """Threads of TensorFlow. Another number gives slightly different weights, so it is fixed here."""
