@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.conftest import Fork
+from tests.e2e.forks import Fork
 
 
 def in_tuning(fork: Fork) -> bool:

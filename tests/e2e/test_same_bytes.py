@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ci.pipeline import CACHED
-from tests.e2e.conftest import MAKE_MODEL
+from tests.e2e.forks import MAKE_MODEL
 
 
 @pytest.mark.slow
