@@ -114,7 +114,7 @@ def resamples(days: Days, number: int, seed: int) -> Array:
 
 
 def interval(value: float, resampled: Array, metric: str | None = None) -> tuple[float, float]:
-    """Return the percentile interval (of `LEVEL`) of resampled values, moved by their bias; undefined ones are left out.
+    """Return the percentile interval (of `LEVEL`) of resampled values, moved by their bias, without undefined ones.
 
     A statistic of absolute values, as the calibration error is, grows when days are repeated: its plain interval can
     lie wholly above what was measured. The bootstrap's estimate of that bias is the resamples' mean minus the value
