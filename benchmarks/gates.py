@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.lines import Line, arguments, finish
 from ci import configuration
 from ci.quality import metrics
-from ci.quality.compare import Scored, compare, paired_gains
+from ci.quality.compare import Scored, compare, paired_gain
 from ci.quality.verdict import Champion, decide
 from ci.settings import Gates
 
@@ -31,7 +31,7 @@ GAIN = 0.02
 def main(argv: list[str] | None = None) -> int:
     """Measure, print the lines, and return the exit code."""
     options = arguments("gates", __doc__).parse_args(argv)
-    number, draws = (3, 100) if options.quick else (6, RESAMPLES)
+    number, draws = (3, 100) if options.quick else (5, RESAMPLES)
     settings = configuration.read(Path("pipeline.yaml"))
     targets, days, predictions = models(range(1, number + 1))
     gates, length = settings.gates, settings.data.holdout_days
@@ -42,11 +42,11 @@ def main(argv: list[str] | None = None) -> int:
         promoted(drawn(pair, length, random), gates) for one in pairs for pair in orders(one) for _ in range(draws // 2)
     ]
     better = [
-        promoted(drawn(ahead(pair, gates.primary, GAIN, random), length, random), gates)
-        for pair in pairs
+        promoted(drawn(pair, length, random), gates)
+        for pair in [ahead(pair, gates.primary, GAIN, random) for pair in pairs]
         for _ in range(draws)
     ]
-    seeds = [abs(full_gain(pair, gates.primary)) for pair in pairs]
+    seeds = [abs(paired_gain(gates.primary, pair)) for pair in pairs]
     print(f"{number} seeds, {len(pairs)} pairs, {draws} holdouts of {length} days each, level {gates.confidence:g}")
     return finish(
         [
@@ -120,11 +120,6 @@ def orders(pair: Scored) -> Iterator[Scored]:
     yield replace(pair, challenger=pair.champion, champion=pair.challenger)
 
 
-def full_gain(pair: Scored, metric: str) -> float:
-    """Return the challenger's gain on all days together."""
-    return float(paired_gains(metric, pair, metrics.once(pair.days))[0])
-
-
 def ahead(pair: Scored, metric: str, gain: float, random: np.random.Generator) -> Scored:
     """Return the pair with its champion's scores blurred until the challenger's gain on all days is `gain`."""
     assert pair.champion is not None
@@ -134,7 +129,7 @@ def ahead(pair: Scored, metric: str, gain: float, random: np.random.Generator) -
     for _ in range(30):
         middle = (low + high) / 2
         blurred = replace(pair, champion=1 / (1 + np.exp(-(score + middle * noise))))
-        low, high = (middle, high) if full_gain(blurred, metric) < gain else (low, middle)
+        low, high = (middle, high) if paired_gain(metric, blurred) < gain else (low, middle)
     return blurred
 
 
