@@ -116,7 +116,9 @@ def images(layout: Path) -> dict[str, str]:
     except FileNotFoundError:
         raise StageError(f"{file} is missing: {layout} is no OCI image layout") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise StageError(f"{file} is no table of contents of an OCI image layout: restore it, or delete {layout}") from None
+        raise StageError(
+            f"{file} is no table of contents of an OCI image layout: restore it, or delete {layout}"
+        ) from None
 
 
 def verify(layout: Path, digest: str) -> Image:
@@ -125,9 +127,9 @@ def verify(layout: Path, digest: str) -> Image:
     Raises:
         StageError: a blob is missing, does not have its digest, or is no manifest; the message names the file.
     """
-    manifest = _verified(layout, digest)
+    manifest = verified(layout, digest)
     config, layers = parts(manifest.read_bytes(), str(manifest))
-    return Image(digest, (manifest, *(_verified(layout, part["digest"]) for part in (config, *layers))))
+    return Image(digest, (manifest, *(verified(layout, part["digest"]) for part in (config, *layers))))
 
 
 def parts(manifest: bytes, where: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -139,7 +141,7 @@ def parts(manifest: bytes, where: str) -> tuple[dict[str, Any], list[dict[str, A
     try:
         content = json.loads(manifest)
         found = [content["config"], *content["layers"]]
-        if not all(part["digest"].startswith("sha256:") for part in found):
+        if not all(part["digest"].startswith("sha256:") and part["mediaType"] and part["size"] for part in found):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
         raise StageError(f"{where} is no image manifest with sha256 digests: pull or package the image again") from None
@@ -168,6 +170,20 @@ def blob(layout: Path, digest: str) -> Path:
     return layout / "blobs" / digest.replace(":", "/")
 
 
+def verified(layout: Path, digest: str) -> Path:
+    """Return a blob's file after comparing it with its digest.
+
+    Raises:
+        StageError: it is missing, or was changed.
+    """
+    path = blob(layout, digest)
+    if not path.is_file():
+        raise StageError(f"{path} is missing from the image")
+    if file_digest(path) != digest:
+        raise StageError(f"{path} was changed: its content does not have the digest that it is named by")
+    return path
+
+
 @contextmanager
 def _top(image: Image) -> Iterator[tarfile.TarFile]:
     try:
@@ -175,15 +191,6 @@ def _top(image: Image) -> Iterator[tarfile.TarFile]:
             yield archive
     except (tarfile.TarError, EOFError) as error:
         raise StageError(f"{image.blobs[-1]} is no layer that can be extracted ({error}): package again") from None
-
-
-def _verified(layout: Path, digest: str) -> Path:
-    path = blob(layout, digest)
-    if not path.is_file():
-        raise StageError(f"{path} is missing from the image")
-    if file_digest(path) != digest:
-        raise StageError(f"{path} was changed: its content does not have the digest that it is named by")
-    return path
 
 
 def _copy(base: Base, blobs: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -200,7 +207,10 @@ def _copy(base: Base, blobs: Path) -> tuple[list[dict[str, Any]], dict[str, Any]
         }
         for layer in described
     ]
-    return below, dict(json.loads(config.read_bytes()))
+    try:
+        return below, dict(json.loads(config.read_bytes()))
+    except (ValueError, TypeError):
+        raise StageError(f"{config} is no image configuration: {base.reference} cannot be a base") from None
 
 
 def _layer(path: Path, files: dict[str, Path]) -> Path:
