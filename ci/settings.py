@@ -139,9 +139,9 @@ class Packaging(Section):
     base: Name | None = None
     """Image of ci/images/images.yaml that the model's layer is put on; null: none, for the stand-in server."""
     signing_key: Annotated[str, Field(min_length=1)] | None = None
-    """File with the private elliptic key (PEM) that signs packages, or `$NAME` for a variable with it; null: unsigned."""
+    """File with the private elliptic key (PEM) that signs packages; `$NAME` is a variable's path; null: unsigned."""
     verify_key: Annotated[str, Field(min_length=1)] | None = None
-    """File with the public key, or `$NAME`; packages that it does not verify are not deployed; null: all may be."""
+    """File with the public key; packages that it does not verify are not deployed; null: all may be."""
 
 
 class Request(Section):
