@@ -98,8 +98,8 @@ def pin(digests: Mapping[str, str]) -> list[Path]:
         for listed in entries:
             name = f"{listed.repository}:{listed.tag}"
             if listed.name in digests:
-                places = rf"(?<![\w./-]){re.escape(name)}(@sha256:[0-9a-f]{{64}})?(?![\w.@-])"
-                wanted[path] = re.sub(places, f"{name}@{digests[listed.name]}", wanted[path])
+                places = rf"(?m)^(FROM +|[ -]*image: +){re.escape(name)}(@sha256:[0-9a-f]{{64}})?(?=\s)"
+                wanted[path] = re.sub(places, rf"\g<1>{name}@{digests[listed.name]}", wanted[path])
     changed = [path for path, content in wanted.items() if path.read_text(encoding="utf-8") != content]
     for path in changed:
         workspace.write_text(path, wanted[path])

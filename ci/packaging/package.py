@@ -1,6 +1,7 @@
 """A package: an image with one model, its bill of materials, what a rollout needs, and a manifest of digests."""
 
 import hashlib
+import re
 import shutil
 from datetime import date
 from pathlib import Path
@@ -101,6 +102,8 @@ def verify(folder: Path, key: str | None = None) -> dict[str, Any]:
     listed = workspace.require(folder / SUMS).read_text(encoding="utf-8", errors="replace")
     found = _sums(folder)
     if listed != found:
+        if any(not re.fullmatch(r"[0-9a-f]{64}  .+", line) for line in listed.splitlines()):
+            raise StageError(f"{folder / SUMS} was changed: not every line is a digest and a name; package again")
         before, now = _entries(listed), _entries(found)
         for name in sorted({*before, *now}):
             if name not in now:
