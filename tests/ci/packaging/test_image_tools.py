@@ -1,12 +1,14 @@
 """The image as other programs see it: copied by skopeo, unpacked by umoci, and predicting as it was evaluated."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import requests
 
@@ -14,27 +16,29 @@ from ci import workspace
 from ci.packaging import image
 from ci.serving.control import Remote
 from tests.ci.packaging.conftest import Assemble
+from tests.pods import REPOSITORY
 from tests.programs import needed
 
 INSTANCES = [{"x": 1.0, "carrier": "AA", "hour": 3}, {"x": -2.5, "carrier": "B6", "hour": 23}]
 DEBIAN = "apt-get install skopeo umoci"
 
 
-def evaluated(saved_model: Path) -> list[float]:
+def evaluated(saved_model: Path) -> list[np.float32]:
     """Return the predictions of a model in the workspace, as the evaluation leaves them."""
     import tensorflow as tf
 
     predict = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
     columns = {name: tf.constant([row[name] for row in INSTANCES]) for name in ("x", "carrier")}
     hours = tf.constant([row["hour"] for row in INSTANCES], tf.int64)
-    return [float(value) for value in predict(**columns, hour=hours)["late"].numpy()]
+    return list(predict(**columns, hour=hours)["late"].numpy())
 
 
 def served(models: Path) -> list[float]:
     """Return what the stand-in server, started on a folder of versions, predicts."""
     control = Path("control.sock")
     command = [sys.executable, "-m", "ci.serving.standin", "--rest_api_port=0", "--model_name=flights"]
-    process = subprocess.Popen([*command, f"--model_base_path={models}", f"--control={control}"])
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen([*command, f"--model_base_path={models}", f"--control={control}"], env=environment)
     try:
         deadline = time.monotonic() + 120
         while not control.exists() or Remote(control).ask("status")["state"] != "AVAILABLE":
@@ -78,5 +82,7 @@ def test_an_image_that_skopeo_and_umoci_have_handled_predicts_as_it_was_evaluate
     root = Path("bundle/rootfs")
     assert (root / "usr/bin/server").exists() == on_base
 
-    expected = evaluated(saved_model)
-    assert served(root / "models" / "flights") == expected
+    answer = served(root / "models" / "flights")
+    assert [np.float32(value) for value in answer] == evaluated(saved_model), (
+        "JSON holds a float32 by its shortest name"
+    )
