@@ -83,6 +83,4 @@ def test_an_image_that_skopeo_and_umoci_have_handled_predicts_as_it_was_evaluate
     assert (root / "usr/bin/server").exists() == on_base
 
     answer = served(root / "models" / "flights")
-    assert [np.float32(value) for value in answer] == evaluated(saved_model), (
-        "JSON holds a float32 by its shortest name"
-    )
+    assert [np.float32(value) for value in answer] == evaluated(saved_model), "JSON shortens float32"

@@ -50,7 +50,7 @@ def test_a_signed_package_is_the_same_image_and_manifest_and_openssfs_tool_verif
     assert package.verify(workspace.PACKAGE) == unsigned
     ignored = [f"--ignore-paths={workspace.PACKAGE / name}" for name in ("signature.json", "SHA256SUMS")]
     command = [sys.executable, "-m", "model_signing", "verify", "key", str(workspace.PACKAGE), *ignored]
-    arguments = [f"--signature={workspace.PACKAGE / 'signature.json'}", f"--public-key={public}"]
+    arguments = [f"--signature={workspace.PACKAGE / 'signature.json'}", f"--public_key={public}"]
     subprocess.run([*command, *arguments], check=True)
 
 
