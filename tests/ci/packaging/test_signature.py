@@ -3,15 +3,18 @@
 import json
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from ci import workspace
+from ci import configuration, workspace
 from ci.errors import InputError, StageError
 from ci.packaging import package
+from ci.settings import Model, Packaging, Settings
+from scripts import deploy
 from tests.ci.packaging.conftest import Assemble
 
 
@@ -88,6 +91,22 @@ def test_an_unsigned_package_and_one_of_another_key_are_refused(assemble: Assemb
         list_again()
         with pytest.raises(StageError, match=r"signature\.json does not fit the package"):
             package.verify(workspace.PACKAGE, public)
+
+
+def test_deploy_refuses_before_it_changes_anything(assemble: Assemble, capsys: pytest.CaptureFixture[str]) -> None:
+    public = keys("owner")[1]
+    demanding = Packaging(verify_key=public)
+    settings = Settings(schema_version=1, as_of=date(2013, 4, 1), model=Model(name="flights"), packaging=demanding)
+    workspace.write_text(workspace.SETTINGS, configuration.dump(settings))
+    assemble()
+    for arguments in ([], ["--dry-run"]):
+        assert deploy.main(arguments) == 1
+        assert "failed: build/package/signature.json is missing" in capsys.readouterr().err
+    Path(public).unlink()
+    assert deploy.main([]) == 2
+    assert "bad input: packaging.verify_key: owner.pub is missing" in capsys.readouterr().err
+    assert not workspace.STATE.exists()
+    assert not workspace.ROLLOUT.exists()
 
 
 @pytest.mark.parametrize("content", ["", "no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
