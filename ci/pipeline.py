@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from ci import lineage, workspace
 from ci.errors import InputError, StageError
 
 CACHED = ("prepare", "tune", "train", "test", "package")
@@ -133,6 +134,31 @@ def _changes(found: list[Any]) -> Iterator[str]:
             for path, change in paths.items() if isinstance(paths, dict) else [(kind, paths)]:
                 inner = ", ".join(change) if isinstance(change, dict) else change
                 yield f"{path} is {inner}" if isinstance(change, str) else f"{path}: {inner} changed"
+
+
+def collect(*, dry_run: bool) -> int | None:
+    """Delete from DVC's cache what neither a commit nor the workspace names, and return the bytes that this freed.
+
+    Data that any commit tracks stay; results of builds other than the last go, and are computed again if asked for.
+    The remote is left alone, as others share it. None: the cache is outside the repository, where others may share it.
+
+    Raises:
+        StageError: DVC failed; its message has been printed.
+    """
+    release(RWLOCK)
+    where = subprocess.run([*DVC, "cache", "dir"], stdout=subprocess.PIPE, text=True, check=False)
+    cache = Path(where.stdout.strip())
+    if where.returncode:
+        raise StageError("dvc cache dir failed; its message is above")
+    if not cache.resolve().is_relative_to(Path.cwd()):
+        return None
+    before = workspace.size(cache)
+    # A folder that is no Git repository has no commits to keep data of.
+    scope = "--workspace" if lineage.commit() is None else "--all-commits"
+    command = [*DVC, "gc", scope, "--force", *(["--dry"] if dry_run else [])]
+    if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
+        raise StageError("dvc gc failed; its message is above")
+    return before - workspace.size(cache)
 
 
 def clear_stale(path: Path) -> None:

@@ -100,6 +100,20 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
+def size(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder; 0 if there is none."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.lstat().st_size for file in files if file.is_file() or file.is_symlink())
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """Give a new empty folder to fill, and put it in the place of `folder` when the block ends without an error.

@@ -21,10 +21,11 @@ def deploy(settings: Settings, clock: Clock) -> str:
     Whatever is decided, the last verified release serves afterwards.
 
     Raises:
-        StageError: the package was changed, is blocked, or failed a check on its way; what served before serves.
-        InputError: the port cannot be had.
+        StageError: the package was changed, lacks the signature it must have, is blocked, or failed a check on its way;
+            what served before serves.
+        InputError: the port or the key cannot be had.
     """
-    manifest = package.verify(workspace.PACKAGE)
+    manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
     with local.alone():
         STEPS.unlink(missing_ok=True)
         where, before, decision = _decide(settings, manifest)
@@ -57,7 +58,7 @@ def deploy(settings: Settings, clock: Clock) -> str:
 
 def preview(settings: Settings, clock: Clock) -> str:
     """Return what `deploy` would do, changing nothing."""
-    manifest = package.verify(workspace.PACKAGE)
+    manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
     where, _, decision = _decide(settings, manifest)
     steps = ""
     if decision.action == "deploy":
@@ -91,10 +92,10 @@ def _decide(settings: Settings, manifest: dict[str, Any]) -> tuple[local.Local, 
 
 
 def _keep(manifest: dict[str, Any]) -> None:
-    """Put the package where it outlives the build: its image, manifest, golden predictions and reference."""
+    """Put the package where it outlives the build: its image, and the files that describe it."""
     digest = manifest["image"]["digest"]
     registry.push(workspace.PACKAGE / package.IMAGE, digest, manifest["image"]["reference"])
-    for name in (package.MANIFEST, package.GOLDEN, package.REFERENCE):
+    for name in (package.MANIFEST, package.GOLDEN, package.REFERENCE, package.SBOM, package.CARD):
         workspace.write_bytes(releases.evidence(digest) / name, (workspace.PACKAGE / name).read_bytes())
 
 

@@ -47,6 +47,7 @@ class Checkout:
         self.models = models
         self.port = free_port()
         Path("code.py").write_text("")
+        Path("requirements.txt").write_text("numpy\n")
         graph = {"cmd": "x", "deps": ["code.py"], "params": [{"build/settings.yaml": ["as_of"]}]}
         Path("dvc.yaml").write_text(json.dumps({"stages": {"train": graph}}))
 
