@@ -71,6 +71,7 @@ def test_a_card_without_a_source_stops_the_build_and_leaves_no_package(words, me
     for name in ("golden.json", "reference.json"):
         workspace.write_json(workspace.EVALUATION / name, {})
     Path("dvc.yaml").write_text("stages: {}\n")
+    Path("requirements.txt").write_text("numpy==2.4.6\n")
     assert command.main([]) == 2
     assert message in capsys.readouterr().err
     assert not (workspace.PACKAGE / "card.md").exists()
