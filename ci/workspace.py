@@ -17,6 +17,8 @@ from ci.errors import InputError
 BUILD = Path("build")
 SETTINGS = BUILD / "settings.yaml"
 SOURCE = BUILD / "source.json"
+CARD = BUILD / "card.md"
+"""The task's words for the model card: a copy, as a change of `model/` itself would train again."""
 CHAMPION = BUILD / "champion.json"
 AGENT = BUILD / "agent.json"
 DATA = BUILD / "data"
@@ -35,6 +37,7 @@ STATE = BUILD / "state"
 _WRITTEN_BY = {
     SETTINGS: "configure",
     SOURCE: "configure",
+    CARD: "configure",
     CHAMPION: "champion",
     AGENT: "agent",
     DATA: "prepare",

@@ -9,11 +9,12 @@ from typing import Any
 
 from ci import lineage, workspace
 from ci.errors import StageError
-from ci.packaging import image, sbom, signature
+from ci.packaging import card, image, sbom, signature
 from ci.settings import Packaging
 
 IMAGE = "image"
 MANIFEST = "manifest.json"
+CARD = "card.md"
 GOLDEN = "golden.json"
 REFERENCE = "reference.json"
 SBOM = "sbom.cdx.json"
@@ -81,6 +82,9 @@ def assemble(
         "digests": {**digests, "sbom": lineage.file_digest(folder / SBOM)},
     }
     workspace.write_json(folder / MANIFEST, manifest)
+    words = workspace.require(workspace.CARD).read_text(encoding="utf-8")
+    named = {(workspace.PACKAGE / MANIFEST).as_posix(): folder / MANIFEST}
+    workspace.write_text(folder / CARD, card.render(words, "model/card.md", lambda file: named.get(file, Path(file))))
     if settings.signing_key:
         signature.sign(folder, settings.signing_key, unsigned=[SUMS])
     workspace.write_text(folder / SUMS, _sums(folder))
