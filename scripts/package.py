@@ -2,8 +2,8 @@
 
 Writes image/ (an OCI image layout: the base that packaging.base names, or none, and on it the model below
 /models/NAME/VERSION), golden.json, reference.json, sbom.cdx.json (CycloneDX), card.md (the model card), manifest.json
-with every digest, signature.json if packaging.signing_key is set, and SHA256SUMS (`sha256sum -c` checks it). The same model on the same
-base gives the same image digest: nothing is built, files are placed.
+with every digest, signature.json if packaging.signing_key is set, and SHA256SUMS (`sha256sum -c` checks it). The same
+model on the same base gives the same image digest: nothing is built, files are placed.
 """
 
 import sys
