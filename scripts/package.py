@@ -1,7 +1,7 @@
 """Assemble the model into an image that can be deployed: build/package/.
 
 Writes image/ (an OCI image layout: the base that packaging.base names, or none, and on it the model below
-/models/NAME/VERSION), golden.json, reference.json, card.md (the model card), sbom.cdx.json (CycloneDX), manifest.json
+/models/NAME/VERSION), golden.json, reference.json, sbom.cdx.json (CycloneDX), card.md (the model card), manifest.json
 with every digest, signature.json if packaging.signing_key is set, and SHA256SUMS (`sha256sum -c` checks it). The same
 model on the same base gives the same image digest: nothing is built, files are placed.
 """

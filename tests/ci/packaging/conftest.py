@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ci import workspace
-from ci.packaging import package
+from ci.packaging import card, package
 from ci.settings import Packaging
 
 DIGESTS = {name: f"sha256:{hashlib.sha256(name.encode()).hexdigest()}" for name in ("data", "settings", "code")}
@@ -27,6 +27,8 @@ def assemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assemble:
     (model / "assets").mkdir()
     (model / "saved_model.pb").write_bytes(b"graph")
     (model / "variables" / "variables.index").write_bytes(b"index")
+    monkeypatch.setattr(card, "render", lambda *_: "a card")
+    workspace.write_text(workspace.CARD, "words")
     workspace.write_json(workspace.EVALUATION / "golden.json", {"instances": [{"x": 1.0}], "predictions": [0.5]})
     workspace.write_json(workspace.EVALUATION / "reference.json", {})
     Path("requirements.txt").write_text("numpy==2.4.6\n    # via tensorflow\n")

@@ -61,7 +61,7 @@ def test_every_file_that_is_changed_and_listed_anew_is_refused_and_named(assembl
     private, public = keys("owner")
     assemble(signing_key=private)
     files = [path for path in workspace.PACKAGE.rglob("*") if path.is_file() and path.name != package.SUMS]
-    assert len(files) == 10
+    assert len(files) == 11
     for path in files:
         content = path.read_bytes()
         path.write_bytes(content.replace(b"0", b"1", 1) if b"0" in content else content + b" ")
