@@ -1,0 +1,1 @@
+"""Measurements against other people's tools; each prints its figures, the bounds, and whether they hold."""
