@@ -48,6 +48,8 @@ class Data(Section):
     """Days before the holdout to learn from, as far as the data reach back; days."""
     validation_every: Annotated[int, Field(ge=2, le=100)] = 8
     """One day in so many of the training window is for validation; days."""
+    traffic_days: Annotated[int, Field(ge=1, le=366)] = 14
+    """Days after `as_of` that are sent through the served model where no real users are; days."""
 
 
 class Objective(Section):
@@ -103,8 +105,16 @@ class Limit(Section):
 class Gates(Section):
     """What a model must reach on the holdout."""
 
-    primary: str = "auc"
-    """The metric by which challenger and champion are compared: `auc`, `log_loss`, `rmse` or `mae`."""
+    primary: Literal["auc", "log_loss", "calibration_error", "rmse", "mae", "bias"] = "auc"
+    """The metric by which challenger and champion are compared; binary and regression tasks have three each."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
+    """Share of resampled days in which the challenger must be better to be promoted."""
+    resamples: Annotated[int, Field(ge=100, le=100_000)] = 2000
+    """Bootstrap resamples of the holdout's days."""
+    slice_margin: Annotated[float, Field(ge=0)] = 0.03
+    """How much worse than the champion a slice may be; the primary metric's unit."""
+    slice_min_rows: Annotated[int, Field(ge=2)] = 500
+    """Rows from which a slice is large enough to be judged; rows."""
     limits: dict[str, Limit] = {}
     """Absolute gates by metric; a model that misses one is blocked."""
 
@@ -132,6 +142,8 @@ class Resources(Section):
     """The agent pod that trains."""
     tuning: Request = Request(cpu="2", memory="3Gi")
     """One tuning worker."""
+    chief: Request = Request(cpu="500m", memory="1Gi")
+    """The tuning chief, which hands out trials."""
     serving: Request = Request(cpu="1", memory="1Gi")
     """One serving replica."""
 
@@ -143,6 +155,8 @@ class Placement(Section):
     """A recorded inventory (JSON); null means the embedded one with 20 nodes."""
     time_limit: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """Wall-clock limit of the solver; seconds."""
+    tuning_workers: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Tuning workers to find room for, beside their chief."""
 
 
 class Serving(Section):
@@ -168,8 +182,6 @@ class Rollout(Section):
 class Monitoring(Section):
     """When the traffic counts as drifted."""
 
-    window_days: Annotated[int, Field(ge=1, le=366)] = 14
-    """Days after `as_of` that are watched; days."""
     min_rows: Annotated[int, Field(ge=1)] = 500
     """Rows below which a window gets no verdict: small windows raise false alarms; rows."""
     psi_warn: Annotated[float, Field(gt=0, le=10)] = 0.1

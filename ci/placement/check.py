@@ -1,0 +1,36 @@
+"""The re-check of a plan, in plain integers and without anything that the solvers use."""
+
+from collections.abc import Mapping, Sequence
+
+from ci.placement.inventory import Node, Pod, exclusion
+
+
+def faults(tasks: Sequence[Pod], nodes: Sequence[Node], plan: Mapping[str, str]) -> list[str]:
+    """Return what is wrong with a plan, in sentences; an empty list if nothing is.
+
+    Args:
+        tasks: the pods to place.
+        nodes: the nodes as they are now.
+        plan: node name by task name; a task that is missing in it is a fault.
+    """
+    by_name = {node.name: node for node in nodes}
+    wanted: dict[str, list[Pod]] = {}
+    found = []
+    for task in tasks:
+        host = plan.get(task.name)
+        if host is None:
+            found.append(f"{task.name} has no node")
+        elif host not in by_name:
+            found.append(f"{task.name} is on {host}, which is not there")
+        elif reason := exclusion(task.rules, by_name[host]):
+            found.append(f"{task.name} may not run on {host}: {reason}")
+        else:
+            wanted.setdefault(host, []).append(task)
+    found += [f"{name} is not a task" for name in sorted(plan.keys() - {task.name for task in tasks})]
+    for host, here in sorted(wanted.items()):
+        for resource in sorted({name for task in here for name in task.requests}):
+            asked = sum(task.requests.get(resource, 0) for task in here)
+            free = by_name[host].free.get(resource, 0)
+            if asked > free:
+                found.append(f"{host}: {resource} {asked} asked, {free} free")
+    return found

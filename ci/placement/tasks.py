@@ -1,0 +1,40 @@
+"""The pods that the pipeline wants to place, as tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ci.placement.inventory import Pod, amounts
+
+if TYPE_CHECKING:
+    from ci.settings import Request, Settings
+
+GROUPS = ("serving", "training")
+
+
+def planned(settings: Settings, group: str | None = None) -> tuple[Pod, ...]:
+    """Return the pods of one group, or of both.
+
+    `serving` is what a rollout needs at its peak: all replicas and the canary beside them. `training` is the agent
+    that trains, and the tuning chief with its workers.
+    """
+    resources = settings.resources
+    tasks = {
+        "serving": [
+            *(_task(f"serving-{index}", "serving", resources.serving) for index in range(settings.serving.replicas)),
+            _task("canary", "canary", resources.serving),
+        ],
+        "training": [
+            _task("tuning-chief", "tuning-chief", resources.chief),
+            *(
+                _task(f"tuning-{index}", "tuning", resources.tuning)
+                for index in range(settings.placement.tuning_workers)
+            ),
+            _task("training", "training", resources.training),
+        ],
+    }
+    return tuple(task for name in GROUPS if group in (None, name) for task in tasks[name])
+
+
+def _task(name: str, group: str, request: Request) -> Pod:
+    return Pod(name, group, {**amounts(request.model_dump(), f"resources of {name}"), "pods": 1})

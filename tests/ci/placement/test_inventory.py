@@ -1,0 +1,179 @@
+"""Quantities, effective requests, rules, and what is wrong with a recorded inventory."""
+
+import json
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ci.errors import InputError
+from ci.placement import inventory
+
+MILLI = Fraction(1, 1000)
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "amount"),
+    [
+        ("100m", MILLI, 100), ("1.5", MILLI, 1500), (2, MILLI, 2000), ("1e3", Fraction(1), 1000), (".5", MILLI, 500),
+        ("128Mi", Fraction(1), 128 * 2**20), ("1G", Fraction(1), 10**9), ("1E", Fraction(1), 10**18),
+        ("1k", Fraction(1), 1000), ("0.1m", MILLI, 1), ("100n", MILLI, 1), ("1500m", Fraction(1), 2),
+        ("1.5Gi", Fraction(1), 3 * 2**29), ("+3", Fraction(1), 3), ("0", Fraction(1), 0), ("5e-1", MILLI, 500),
+        ("2E2", Fraction(1), 200), ("3Ti", Fraction(1), 3 * 2**40),
+    ],
+)  # fmt: skip
+def test_quantities_are_exact_and_round_up(text, unit, amount):
+    assert inventory.quantity(text, "here", unit=unit) == amount
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1 Gi", "1gi", "Mi", "1e", "0x10", "1e999", "99999E", None, True, [1], "١"])
+def test_what_is_no_quantity_is_refused_with_its_place(text):
+    with pytest.raises(InputError, match="here: "):
+        inventory.quantity(text, "here")
+
+
+@given(st.integers(0, 10**9), st.sampled_from(["", "k", "M", "Ki", "Mi", "Gi"]))
+def test_whole_quantities_survive_exactly(number, suffix):
+    scale = {"": 1, "k": 1000, "M": 10**6, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}[suffix]
+    assert inventory.quantity(f"{number}{suffix}", "here") == number * scale
+
+
+def container(cpu=None, restart=None, **resources):
+    if cpu:
+        resources["requests"] = {"cpu": cpu}
+    return {"resources": resources, **({"restartPolicy": restart} if restart else {})}
+
+
+@pytest.mark.parametrize(
+    ("spec", "cpu"),
+    [
+        ({"containers": [container("1"), container("500m")]}, 1500),
+        ({"containers": [container("1")], "initContainers": [container("3"), container("2")]}, 3000),
+        ({"containers": [container("1")], "initContainers": [container("500m", "Always")]}, 1500),
+        # A sidecar runs beside the init containers after it, not beside those before it.
+        ({"containers": [container("1")], "initContainers": [container("500m", "Always"), container("2")]}, 2500),
+        ({"containers": [container("1")], "initContainers": [container("2"), container("500m", "Always")]}, 2000),
+        ({"containers": [container("1")], "overhead": {"cpu": "250m"}}, 1250),
+        ({"containers": [container(limits={"cpu": "2"})]}, 2000),
+        ({"containers": [container("1", limits={"cpu": "2"})]}, 1000),
+        ({"containers": [container("1")], "resources": {"requests": {"cpu": "4"}}}, 4000),
+        ({"containers": [container()]}, 0),
+    ],
+)
+def test_effective_requests_are_what_the_scheduler_counts(spec, cpu):
+    requests = inventory.effective_requests(spec, "spec")
+    assert requests.get("cpu", 0) == cpu
+    assert requests["pods"] == 1
+
+
+LABELS = {"disk": "ssd", "size": "8"}
+TAINT = {"key": "gpu", "value": "t4", "effect": "NoSchedule"}
+
+
+def terms(operator, key="disk", values=()):
+    required = {
+        "nodeSelectorTerms": [{"matchExpressions": [{"key": key, "operator": operator, "values": list(values)}]}]
+    }
+    return {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "node", "reason"),
+    [
+        ({}, {}, None),
+        ({}, {"ready": False}, "not ready"),
+        ({}, {"unschedulable": True}, "cordoned"),
+        ({"tolerations": [{"operator": "Exists"}]}, {"unschedulable": True}, None),
+        ({}, {"taints": (TAINT,)}, "taint gpu=t4:NoSchedule"),
+        ({}, {"taints": (TAINT | {"effect": "PreferNoSchedule"},)}, None),
+        ({"tolerations": [{"key": "gpu", "operator": "Exists"}]}, {"taints": (TAINT,)}, None),
+        ({"tolerations": [{"key": "gpu", "value": "t4"}]}, {"taints": (TAINT,)}, None),
+        ({"tolerations": [{"key": "gpu", "value": "a100"}]}, {"taints": (TAINT,)}, "not tolerated"),
+        ({"tolerations": [{"key": "gpu", "value": "t4", "effect": "NoExecute"}]}, {"taints": (TAINT,)}, "not toler"),
+        ({"nodeSelector": {"disk": "ssd"}}, {}, None),
+        ({"nodeSelector": {"disk": "hdd"}}, {}, "disk=hdd"),
+        (terms("In", values=["ssd", "nvme"]), {}, None),
+        (terms("NotIn", values=["ssd"]), {}, "affinity"),
+        (terms("Exists"), {}, None),
+        (terms("DoesNotExist"), {}, "affinity"),
+        (terms("Gt", "size", ["7"]), {}, None),
+        (terms("Lt", "size", ["8"]), {}, "affinity"),
+        (terms("Gt", "disk", ["7"]), {}, "affinity"),
+    ],
+)  # fmt: skip
+def test_each_rule_excludes_a_node_for_its_reason(spec, node, reason):
+    pod = inventory.pod("p", "p", spec, "spec")
+    found = inventory.exclusion(pod.rules, inventory.Node("n", {}, {}, labels=LABELS, **node))
+    assert found is None if reason is None else found is not None and reason in found
+
+
+def listed(*items):
+    return {"items": list(items)}
+
+
+def a_node(name="n", cpu="4", **spec):
+    status = {"allocatable": {"cpu": cpu, "pods": "10"}, "conditions": [{"type": "Ready", "status": "True"}]}
+    return {"kind": "Node", "metadata": {"name": name}, "spec": spec, "status": status}
+
+
+def a_pod(name="p", node="n", phase="Running", cpu="1"):
+    spec = {"nodeName": node, "containers": [container(cpu)]}
+    return {"kind": "Pod", "metadata": {"name": name}, "spec": spec, "status": {"phase": phase}}
+
+
+def test_free_is_allocatable_less_what_is_bound_and_not_finished():
+    pods = [
+        a_pod("a"),
+        a_pod("b", phase="Succeeded"),
+        a_pod("c", phase="Failed"),
+        a_pod("d", node=None),
+        a_pod("e", phase="Pending"),
+    ]
+    (node,) = inventory.parse(listed(a_node(), *pods), "test").nodes
+    assert node.free == {"cpu": 2000, "pods": 8}
+    assert [pod.name for pod in node.running] == ["default/a", "default/e"]
+
+
+def test_an_overcommitted_node_has_nothing_free():
+    (node,) = inventory.parse(listed(a_node(cpu="1"), a_pod("a"), a_pod("b")), "test").nodes
+    assert node.free["cpu"] == 0
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ([], "not a Kubernetes list"),
+        ({"items": 3}, "not a Kubernetes list"),
+        (listed(), "there is no node"),
+        (listed(a_pod()), "there is no node"),
+        (listed(a_node(), a_node()), "Node n appears twice"),
+        (listed(a_node(), a_pod(), a_pod()), "Pod default/p appears twice"),
+        (listed(a_node(cpu="four")), r"items\[0\] \(Node n\).status.allocatable.cpu: 'four' is not a quantity"),
+        (listed(a_node(), a_pod(cpu="-1")), r"items\[1\] .*requests.cpu: '-1' is negative"),
+        (listed(a_node(taints=[{"key": "a", "effect": "NoWay"}])), "taints.0..effect: 'NoWay' is none of"),
+        (listed("text"), r"items\[0\]: expected an object"),
+        (listed({"kind": "Node", "metadata": {}}), "has no name"),
+    ],
+)
+def test_bad_inventories_are_refused_with_entry_and_key(document, message):
+    with pytest.raises(InputError, match=message):
+        inventory.parse(document, "test")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "is missing"), ("{", "not a JSON file"), ("\udc00", "not a JSON file")]
+)
+def test_bad_files_are_refused(tmp_path, content, message):
+    file = tmp_path / "inventory.json"
+    if content is not None:
+        file.write_bytes(content.encode(errors="surrogatepass"))
+    with pytest.raises(InputError, match=message):
+        inventory.load(file)
+
+
+def test_the_recorded_inventory_has_twenty_nodes_and_says_what_it_is():
+    recorded = inventory.load(inventory.RECORDED)
+    assert len(recorded.nodes) == 20
+    assert "used where there is no cluster" in json.loads(inventory.RECORDED.read_text())["metadata"]["note"]
+    assert sum(len(node.running) for node in recorded.nodes) > 50
