@@ -57,7 +57,7 @@ def observe(
         worst = max(output for _, output, _ in known)
         known += [(trial, worst, 0.0) for trial in trials if trial.status == "FAILED"]
     return Observations(
-        np.array([space.locate(trial.hyperparameters.values) for trial, _, _ in known]).reshape(len(known), -1),
+        np.array([space.locate(trial.hyperparameters.values) for trial, _, _ in known]).reshape(len(known), len(space.dimensions)),
         np.array([output for _, output, _ in known]),
         np.array([doubt for _, _, doubt in known]),
     )

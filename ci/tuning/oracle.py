@@ -87,6 +87,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         self.changed = threading.Condition(threading.RLock())
         """Held by every change of the search; notified after it."""
         self._used_up = False
+        self._parameters: Parameters | None = None
         self._clock, self._seen = clock, dict[str, float]()
         self._directory: str | None = None
         self._lock_file: IO[str] | None = None
@@ -298,7 +299,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
             return trial
         if len(self.trials) >= self.max_trials:
             return None
-        trial_id = f"{len(self.trials):0{len(str(self.max_trials))}d}"
+        trial_id = f"{len(self.trials):04d}"
         response = self.populate_space(trial_id)
         if response["status"] != "RUNNING":
             self._used_up = True
@@ -414,6 +415,20 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         """Return the keys of all trials so far."""
         return {_key(trial.hyperparameters.values) for trial in self.trials.values()}
 
+    def observations(self, space: Space) -> Observations:
+        """Return what the finished trials tell, less is better."""
+        return observe(list(self.trials.values()), self.stopped, self._best_until, self._sign, space)
+
+    def posterior(self, space: Space, seen: Observations) -> tuple[Posterior, Warp]:
+        """Return the process fitted to the trials, and the warp of its outputs."""
+        warp = Warp.fit(seen.outputs)
+        extra = (seen.doubt * warp.slope(seen.outputs)) ** 2
+        posterior = gaussian_process.fit(
+            space.embed(seen.rows), warp.apply(seen.outputs), extra, space.group, self._parameters
+        )
+        self._parameters = posterior.parameters
+        return posterior, warp
+
 
 class RandomOracle(Oracle):
     """Scrambled Sobol points: as random as uniform ones, but they leave no part of the space out."""
@@ -438,7 +453,6 @@ class BayesianOracle(Oracle):
 
     initial_trials: int | None = None
     """Trials of the initial design; None: see `_initial`."""
-    _parameters: Parameters | None = None
 
     def propose(self) -> tuple[Values | None, Reason]:
         """Return the point of the initial design, or of the greatest expected improvement."""
@@ -452,20 +466,6 @@ class BayesianOracle(Oracle):
             if row is not None:
                 return space.values(row), reason
         return _first_new(_sobol(space, number, self.seed), space, tried), {"by": "initial design"}
-
-    def observations(self, space: Space) -> Observations:
-        """Return what the finished trials tell, less is better."""
-        return observe(list(self.trials.values()), self.stopped, self._best_until, self._sign, space)
-
-    def posterior(self, space: Space, seen: Observations) -> tuple[Posterior, Warp]:
-        """Return the process fitted to the trials, and the warp of its outputs."""
-        warp = Warp.fit(seen.outputs)
-        extra = (seen.doubt * warp.slope(seen.outputs)) ** 2
-        posterior = gaussian_process.fit(
-            space.embed(seen.rows), warp.apply(seen.outputs), extra, space.group, self._parameters
-        )
-        self._parameters = posterior.parameters
-        return posterior, warp
 
     def _most_promising(self, space: Space, seen: Observations, tried: set[Any]) -> tuple[Array | None, Reason]:
         rng = np.random.default_rng([self.seed, len(self.trials)])
@@ -510,7 +510,8 @@ def _sobol(space: Space, start: int, seed: int) -> Iterator[Values]:
     """Yield points of a scrambled Sobol sequence from its `start`-th on."""
     if space.dimensions:
         sequence = qmc.Sobol(len(space.dimensions), rng=np.random.default_rng(seed))
-        sequence.fast_forward(start)
+        if start:  # scipy cannot go forward by nothing
+            sequence.fast_forward(start)
         for _ in range(TRIES):
             yield space.values(space.spread(sequence.random(1))[0])
 

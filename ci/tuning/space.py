@@ -16,7 +16,8 @@ import numpy as np
 
 from ci.errors import InputError
 
-Array = np.ndarray[Any, np.dtype[Any]]
+Array = Any
+"""A numpy array; its shape is in the docstrings."""
 Values = dict[str, Any]
 
 LEVELS = 10
@@ -206,14 +207,17 @@ class Space:
 
     def spread(self, quantiles: Array) -> Array:
         """Return rows of units that follow each sampling's distribution, from uniform numbers (rows, columns)."""
-        columns = [entry.spread(quantiles[:, column]) for column, entry in enumerate(self.dimensions)]
-        return self._without_inactive(np.stack(columns, axis=1))
+        units = np.empty_like(quantiles)
+        for column, entry in enumerate(self.dimensions):
+            units[:, column] = entry.spread(quantiles[:, column])
+        return self._without_inactive(units)
 
     def snap(self, units: Array) -> Array:
         """Return rows (rows, columns) moved to the nearest values; NaN where a hyperparameter is inactive."""
-        filled = np.where(np.isnan(units), 0.5, units)
-        columns = [entry.snap(filled[:, column]) for column, entry in enumerate(self.dimensions)]
-        return self._without_inactive(np.stack(columns, axis=1))
+        moved = np.where(np.isnan(units), 0.5, units)
+        for column, entry in enumerate(self.dimensions):
+            moved[:, column] = entry.snap(moved[:, column])
+        return self._without_inactive(moved)
 
     def embed(self, units: Array) -> Array:
         """Return points (rows, coordinates) for the kernel: categories one-hot at distance 1, inactive ones neutral."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras_tuner
 from keras_tuner.src.distribute import utils as distribution
+from keras_tuner.src.engine.tuner_utils import TunerCallback
 
 from ci.tuning import distributed
 
@@ -35,6 +36,10 @@ class Tuner(keras_tuner.Tuner):  # type: ignore[misc]
 
     def save(self) -> None:
         """Write nothing: the oracle has."""
+
+    def reporter(self, trial: Any) -> Any:
+        """Return the Keras callback that reports a trial's epochs; for `run_trial` methods of subclasses."""
+        return TunerCallback(self, trial)
 
     def on_epoch_end(self, trial: Any, model: Any, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Report an epoch, and end the training of a trial that need not go on."""
