@@ -42,7 +42,7 @@ def effective() -> Settings:
 
 def dump(settings: Settings) -> str:
     """Return the effective settings as YAML that `read` accepts, every default written out."""
-    return yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 class _Loader(yaml.CSafeLoader):

@@ -8,11 +8,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ci.errors import StageError
 
 CACHED = ("prepare", "tune", "train", "test", "package")
 STAGES = ("configure", "champion", *CACHED, "place", "deploy", "monitor", "retrain", "report")
+DVC = (sys.executable, "-m", "dvc")
 RWLOCK = Path(".dvc/tmp/rwlock")
+LOCK = Path("dvc.lock")
 
 
 def run(stages: Sequence[str], overrides: Sequence[str]) -> dict[str, float]:
@@ -22,17 +26,22 @@ def run(stages: Sequence[str], overrides: Sequence[str]) -> dict[str, float]:
         StageError: a stage failed; its own message has been printed, the report has been written.
     """
     seconds: dict[str, float] = {}
+    # A build that went through every stage is one for the history.
+    arguments = {
+        "configure": [f"--set={override}" for override in overrides],
+        "report": ["--record"] if set(stages) == set(STAGES) else [],
+    }
     for group in _groups(stages):
         try:
             if group[0] in CACHED:
                 seconds.update(_cached(group))
             else:
                 started = time.monotonic()
-                _command(group[0], [f"--set={override}" for override in overrides] if group[0] == "configure" else [])
+                _command(group[0], arguments.get(group[0], []))
                 seconds[group[0]] = time.monotonic() - started
         except StageError:
             if "report" in stages and group[0] not in ("configure", "report"):
-                _command("report", [])
+                _command("report", arguments["report"])
             raise
     return seconds
 
@@ -74,7 +83,9 @@ def _cached(stages: list[str]) -> dict[str, float]:
         print(f"dvc: {stage} runs because {'; '.join(changes)}")
     seconds = {"status": time.monotonic() - started}
     begun, running = time.monotonic(), ""
-    command = [sys.executable, "-m", "dvc", "repro", stages[-1]]
+    remote = subprocess.run([*DVC, "config", "core.remote"], capture_output=True, text=True, check=False).stdout.strip()
+    # With a remote, what any build has computed from these inputs is fetched instead of computed.
+    command = [*DVC, "repro", *(["--pull"] if remote else []), stages[-1]]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
         assert process.stdout is not None  # noqa: S101 - asked for above
         for line in process.stdout:
@@ -91,12 +102,17 @@ def _cached(stages: list[str]) -> dict[str, float]:
 
 def _reasons(stages: list[str]) -> dict[str, list[str]]:
     """Return for each stage that is not up to date what changed, as `dvc status` sees it before anything runs."""
-    command = [sys.executable, "-m", "dvc", "status", "--json", stages[-1], "--with-deps"]
+    command = [*DVC, "status", "--json", stages[-1], "--with-deps"]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if result.returncode:
         raise StageError("dvc status failed; its message is above")
     status: dict[str, Any] = json.loads(result.stdout or "{}")
-    return {stage: list(_changes(found)) for stage, found in status.items() if stage in CACHED}
+    known = yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"] if LOCK.exists() else {}
+    return {
+        stage: list(_changes(status[stage])) if stage in known else ["it has not run here before"]
+        for stage in CACHED
+        if stage in status
+    }
 
 
 def _changes(found: list[Any]) -> Iterator[str]:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from ci.errors import StageError
+
 
 def definitions(folder: Path) -> dict[str, Any]:
     """Return a SavedModel's signatures as TensorFlow Serving's metadata answer shows them, every field written out."""
@@ -14,3 +16,16 @@ def definitions(folder: Path) -> dict[str, Any]:
         name: MessageToDict(definition, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
         for name, definition in sorted(saved.meta_graphs[0].signature_def.items())
     }
+
+
+def signature(saved_model: Path) -> dict[str, Any]:
+    """Return the names and types of a SavedModel's `serving_default` signature.
+
+    Raises:
+        StageError: there is no such signature, or it has more than one output.
+    """
+    found = definitions(saved_model).get("serving_default")
+    if found is None or len(found["outputs"]) != 1:
+        raise StageError(f"{saved_model} must have a signature serving_default with one output")
+    inputs = {name: tensor["dtype"] for name, tensor in sorted(found["inputs"].items())}
+    return {"inputs": inputs, "output": next(iter(found["outputs"]))}

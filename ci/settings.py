@@ -21,6 +21,9 @@ Quantity = Annotated[
 ]
 """A Kubernetes quantity: `500m`, `2`, `1.5`, `4Gi`."""
 
+Day = Annotated[date, BeforeValidator(lambda value: date.fromisoformat(value) if isinstance(value, str) else value)]
+"""A date; YAML's own, or the same as text."""
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -68,7 +71,7 @@ class Tuning(Section):
     """How the oracle picks the next trial."""
     objective: Objective = Objective()
     """What is optimised."""
-    max_trials: Annotated[int, Field(ge=1, le=10_000)] = 12
+    max_trials: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Trials at most."""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 5
     """Epochs of a trial at most."""
@@ -87,7 +90,7 @@ class Training(Section):
     """Epochs at most."""
     patience: Annotated[int, Field(ge=1, le=1000)] = 2
     """Epochs without a better objective before training stops; the best epoch's weights are kept."""
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 512
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
     """Rows in a gradient step."""
     threads: Annotated[int, Field(ge=1, le=256)] = 2
     """Threads of TensorFlow. Another number gives slightly different weights, so it is fixed here."""
@@ -211,12 +214,21 @@ class Retraining(Section):
     """Days of new data that a retraining must have beyond the champion's; days."""
 
 
+class History(Section):
+    """The record of finished builds."""
+
+    folder: Annotated[str, Field(min_length=1)] = "build/state/history"
+    """Folder of the record; where workspaces are thrown away, name one that is not."""
+    keep: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Builds kept at most; builds."""
+
+
 class Settings(Section):
     """All settings of a fork."""
 
     schema_version: Literal[1]
     """Version of this file's structure."""
-    as_of: date | Literal["latest"]
+    as_of: Day | Literal["latest"]
     """Today: data before this date are known, later days are traffic to come; `latest` is the day after the data."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of everything random."""
@@ -244,6 +256,8 @@ class Settings(Section):
     """When traffic counts as drifted."""
     retraining: Retraining = Retraining()
     """What asks for a retraining."""
+    history: History = History()
+    """The record of finished builds."""
 
     @property
     def source(self) -> Path | None:

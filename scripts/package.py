@@ -19,11 +19,11 @@ def main(argv: list[str] | None = None) -> int:
 def package() -> None:
     """Write the package and say what is in it."""
     from ci import configuration, lineage, workspace
-    from ci.packaging.package import assemble, signature
+    from ci.packaging.package import assemble
 
     settings = configuration.effective()
     summary = workspace.read_json(workspace.DATA / "summary.json")
-    fields = signature(workspace.require(workspace.MODEL / "saved_model"))
+    fields = workspace.read_json(workspace.MODEL / "signature.json")
     digests = {
         "data": summary["fingerprint"],
         "settings": lineage.settings_digest(),

@@ -25,12 +25,15 @@ HOSTILE = {
     "AS_OF": "2013-07-01",
     "MAX_TRIALS": "30",
     "STRATEGY": "random",
-    "SETTINGS": "data.source=\"$HOME ${PATH} $$ $(touch pwned) `touch pwned` 'x'; touch pwned\"\nseed=7",
+    "SETTINGS": "placement.inventory=\"$HOME ${PATH} $$ $(touch pwned) `touch pwned` 'x'; touch pwned\"\nseed=7",
     "DEPLOY": True,
 }
 
 PLUGINS = {
-    "kubernetes": {"agent": ["kubernetes"]},
+    "kubernetes": {
+        "agent": ["kubernetes"],
+        "kubernetes": ["yaml", "yamlFile", "defaultContainer", "retries", "slaveConnectTimeout"],
+    },
     "pipeline-model-definition": {
         "options": ["skipDefaultCheckout"],
         "parameters": ["string", "choice", "text", "booleanParam"],
@@ -187,6 +190,7 @@ def test_texts_land_in_the_files_that_they_were_read_from(pipeline):
     assert {entry["file"] for entry in written} == {
         "build/commit",
         "build/settings.yaml",
+        "build/source.json",
         "build/champion.json",
         "dvc.lock",
     }
@@ -196,6 +200,8 @@ def test_texts_land_in_the_files_that_they_were_read_from(pipeline):
 def test_results_travel_by_the_dvc_remote_after_every_stage_and_never_by_stash(pipeline):
     for stage in stages(stages(pipeline)["Model"]).values():
         assert shell(stage)[-1] == "dvc push --run-cache"
+    prepare = shell(stages(stages(pipeline)["Model"])["Prepare"])
+    assert prepare.index("dvc pull --allow-missing") < prepare.index("python -m scripts.pipeline prepare")
     place = shell(stages(stages(pipeline)["Release"])["Place"])
     assert place.index("dvc pull") < place.index("python -m scripts.pipeline place")
     assert not {call["name"] for call in everything(pipeline)} & {"stash", "unstash"}
@@ -252,7 +258,7 @@ def test_parameters_reach_the_settings_unaltered_and_unexecuted(pipeline, tmp_pa
     settings = yaml.safe_load((tmp_path / "build/settings.yaml").read_text())
     assert str(settings["as_of"]) == HOSTILE["AS_OF"]
     assert (settings["tuning"]["max_trials"], settings["tuning"]["strategy"], settings["seed"]) == (30, "random", 7)
-    assert settings["data"]["source"] == "$HOME ${PATH} $$ $(touch pwned) `touch pwned` 'x'; touch pwned"
+    assert settings["placement"]["inventory"] == "$HOME ${PATH} $$ $(touch pwned) `touch pwned` 'x'; touch pwned"
 
 
 def test_parameters_left_alone_change_nothing(pipeline, tmp_path, monkeypatch):

@@ -99,7 +99,7 @@ def test_agents_are_what_the_kubernetes_plugin_needs(agent):
 
 
 def test_what_agents_mount_is_applied_with_the_jenkins_manifests():
-    documents = list(yaml.safe_load_all((pods.REPOSITORY / "ci/jenkins/dvc.yaml").read_text(encoding="utf-8")))
+    documents = list(yaml.safe_load_all((pods.REPOSITORY / "ci/jenkins/remote.yaml").read_text(encoding="utf-8")))
     made = {(document["kind"], document["metadata"]["name"]) for document in documents}
     for name, spec in pods.pod_specs():
         if name.startswith("ci/agents/"):
@@ -113,7 +113,7 @@ def test_what_agents_mount_is_applied_with_the_jenkins_manifests():
 def test_dvc_reads_the_configuration_that_agents_mount(tmp_path, monkeypatch):
     from dvc.config import Config
 
-    documents = yaml.safe_load_all((pods.REPOSITORY / "ci/jenkins/dvc.yaml").read_text(encoding="utf-8"))
+    documents = yaml.safe_load_all((pods.REPOSITORY / "ci/jenkins/remote.yaml").read_text(encoding="utf-8"))
     [mounted] = [document["data"] for document in documents if document["kind"] == "ConfigMap"]
     (tmp_path / "config").write_text(mounted["config"])
     monkeypatch.setenv("DVC_SYSTEM_CONFIG_DIR", str(tmp_path))

@@ -1,4 +1,4 @@
-"""The training agent's pod: the file in this folder with the requests that the settings ask for."""
+"""The training agent's pod: the file in this folder with the requests of the settings and the planned node."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -46,4 +46,20 @@ def sized(pod: Mapping[str, Any], request: Request) -> dict[str, Any]:
             resources = container.setdefault("resources", {})
             for kind in ("requests", "limits"):
                 resources[kind] = {**resources.get(kind, {}), "cpu": request.cpu, "memory": request.memory}
+    return result
+
+
+def steered(pod: Mapping[str, Any], node: str) -> dict[str, Any]:
+    """Return the pod with a preference for a node, by its name and with the highest weight.
+
+    Only a preference: if the node has filled up since it was planned, the scheduler takes another.
+    """
+    result = deepcopy(dict(pod))
+    affinity = result["spec"].setdefault("affinity", {}).setdefault("nodeAffinity", {})
+    affinity.setdefault("preferredDuringSchedulingIgnoredDuringExecution", []).append(
+        {
+            "weight": 100,
+            "preference": {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]},
+        }
+    )
     return result

@@ -96,21 +96,6 @@ def verify(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def signature(saved_model: Path) -> dict[str, Any]:
-    """Return the names and types of a SavedModel's `serving_default` signature; imports TensorFlow.
-
-    Raises:
-        StageError: there is no such signature, or it has more than one output.
-    """
-    from ci.saved_model import definitions
-
-    found = definitions(saved_model).get("serving_default")
-    if found is None or len(found["outputs"]) != 1:
-        raise StageError(f"{saved_model} must have a signature serving_default with one output")
-    inputs = {name: tensor["dtype"] for name, tensor in sorted(found["inputs"].items())}
-    return {"inputs": inputs, "output": next(iter(found["outputs"]))}
-
-
 def _sums(folder: Path) -> str:
     """Return the digest of every file but the list itself, in the format of `sha256sum`."""
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

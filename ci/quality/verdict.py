@@ -98,7 +98,7 @@ def decide(
     if broken:
         return Verdict("block", "; ".join(broken))
     if champion is None:
-        return Verdict("promote", "all gates passed, and nothing is serving yet")
+        return Verdict("promote", "all gates passed, and there is no champion yet")
     if as_of <= champion.as_of:
         return Verdict("keep", f"the champion, trained as of {champion.as_of}, has already seen this holdout")
     if comparison is None:

@@ -11,6 +11,7 @@ more, answer the connections there are) · `drain` (pause, close each connection
 import json
 import socket
 import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,10 @@ class Remote:
                 send(connection, {"command": command, **values}, listener)
                 return receive(connection)
             except (OSError, ValueError) as error:
+                if not isinstance(error, TimeoutError):
+                    time.sleep(0.1)  # the connection broke: a process that ends closes its other sockets by then
+                    if self.pid() is None:
+                        raise Dead(str(self.path)) from None
                 raise Unreachable(f"process {_peer(connection)} does not answer {command}: {error}") from None
 
     def pid(self) -> int | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from ci import task, workspace
 from ci.errors import InputError, StageError
+from ci.saved_model import signature
 from ci.settings import Settings
 from ci.training import export
 from ci.training.fit import encode, fit, make_deterministic, read_part
@@ -55,6 +56,7 @@ def train(settings: Settings) -> dict[str, Any]:
     }
     with workspace.replacing(workspace.MODEL) as folder:
         export.save(encoder, network, wanted.features, wanted.target, folder / "saved_model")
+        workspace.write_json(folder / "signature.json", signature(folder / "saved_model"))
         workspace.write_json(folder / "training.json", result)
     return result
 

@@ -10,6 +10,22 @@ from ci.settings import Request
 from scripts import agent, configure
 from tests.pods import REPOSITORY, violations
 
+NODES = {
+    "kind": "List",
+    "items": [
+        {
+            "kind": "Node",
+            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+            "spec": {},
+            "status": {
+                "allocatable": {"cpu": cpu, "memory": "64Gi", "pods": "110"},
+                "conditions": [{"type": "Ready", "status": "True"}],
+            },
+        }
+        for name, cpu in (("pool-small-1", "1"), ("pool-large-1", "32"))
+    ],
+}
+
 
 def test_only_cpu_and_memory_of_the_training_container_change():
     before = pod.read(REPOSITORY / pod.TRAINING)
@@ -47,6 +63,45 @@ def test_the_command_writes_a_pod_that_holds_what_the_settings_ask_for(tmp_path,
     [_, training] = json.loads((tmp_path / "build/agent.json").read_text())["spec"]["containers"]
     assert training["resources"]["limits"]["cpu"] == "8"
     assert training["resources"]["requests"]["memory"] == "32Gi"
+
+
+def test_a_node_planned_on_the_clusters_inventory_is_preferred_and_never_forced(tmp_path, monkeypatch):
+    checkout(tmp_path, monkeypatch)
+    (tmp_path / "nodes.json").write_text(json.dumps(NODES))
+    assert configure.main(["--set", "placement.inventory=nodes.json"]) == 0
+    assert agent.main([]) == 0
+    spec = json.loads((tmp_path / "build/agent.json").read_text())["spec"]
+    assert spec["affinity"] == {
+        "nodeAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {
+                    "weight": 100,
+                    "preference": {
+                        "matchFields": [{"key": "metadata.name", "operator": "In", "values": ["pool-large-1"]}]
+                    },
+                }
+            ]
+        }
+    }
+    assert "nodeName" not in spec
+    assert violations(spec) == []
+
+
+def test_a_pod_that_fits_no_recorded_node_is_left_to_the_scheduler(tmp_path, monkeypatch, capsys):
+    checkout(tmp_path, monkeypatch)
+    (tmp_path / "nodes.json").write_text(json.dumps(NODES))
+    assert configure.main(["--set", "placement.inventory=nodes.json", "--set", "resources.training.cpu=48"]) == 0
+    assert agent.main([]) == 0
+    assert "affinity" not in json.loads((tmp_path / "build/agent.json").read_text())["spec"]
+    assert "fits on none of nodes.json" in capsys.readouterr().out
+
+
+def test_an_inventory_that_is_missing_is_an_error_and_no_pod_is_written(tmp_path, monkeypatch, capsys):
+    checkout(tmp_path, monkeypatch)
+    assert configure.main(["--set", "placement.inventory=nodes.json"]) == 0
+    assert agent.main([]) == 2
+    assert "nodes.json" in capsys.readouterr().err
+    assert not (tmp_path / "build/agent.json").exists()
 
 
 def test_without_settings_the_command_says_what_to_run_first(tmp_path, monkeypatch, capsys):

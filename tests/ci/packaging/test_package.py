@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci import workspace
+from ci import saved_model, workspace
 from ci.errors import StageError
 from ci.packaging import image, package, registry
 
@@ -28,6 +28,7 @@ def _somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (model / "fingerprint.pb").write_bytes(os.urandom(16))
     (model / "variables" / "variables.index").write_bytes(b"index")
     workspace.write_json(workspace.EVALUATION / "golden.json", {"instances": [{"x": 1.0}], "predictions": [0.5]})
+    workspace.write_json(workspace.EVALUATION / "reference.json", {})
 
 
 def assemble() -> dict[str, object]:
@@ -156,4 +157,4 @@ def test_a_changed_registry_is_refused_and_the_blob_named() -> None:
 
 def test_the_signature_is_read_from_the_model(flights_model: Path) -> None:
     inputs = {"carrier": "DT_STRING", "hour": "DT_INT64", "x": "DT_FLOAT"}
-    assert package.signature(flights_model) == {"inputs": inputs, "output": "late"}
+    assert saved_model.signature(flights_model) == {"inputs": inputs, "output": "late"}

@@ -20,7 +20,7 @@ OLD, GONE = Champion(APRIL), Champion(APRIL, "image sha256:1 is not in the regis
         ([PASSED, FAILED], [], JULY, OLD, Comparison(1.0, 0.1), "block", "log_loss"),
         ([PASSED], ["row order: moved"], JULY, None, None, "block", "row order: moved"),
         ([FAILED], ["row order: moved"], JULY, None, None, "block", "log_loss"),
-        ([], [], JULY, None, None, "promote", "nothing is serving yet"),
+        ([], [], JULY, None, None, "promote", "there is no champion yet"),
         ([PASSED], [], APRIL, OLD, Comparison(1.0, 0.1), "keep", "has already seen this holdout"),
         ([PASSED], [], date(2013, 3, 1), OLD, Comparison(1.0, 0.1), "keep", "has already seen this holdout"),
         ([PASSED], [], JULY, GONE, None, "keep", "cannot be compared with: image sha256:1 is not in the registry"),

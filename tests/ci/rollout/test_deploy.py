@@ -69,6 +69,7 @@ class Checkout:
         predictions = [0.1 + bias + 3 + 2 + off, bias + 23 + 2]
         workspace.write_json(workspace.DATA / "summary.json", {"as_of": as_of, "fingerprint": "sha256:d"})
         workspace.write_json(workspace.EVALUATION / "golden.json", {"instances": INSTANCES, "predictions": predictions})
+        workspace.write_json(workspace.EVALUATION / "reference.json", {})
         workspace.write_json(workspace.EVALUATION / "evaluation.json", {"verdict": verdict, "reason": "a test"})
         assert package.main([]) == 0
 

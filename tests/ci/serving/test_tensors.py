@@ -1,6 +1,7 @@
 """Requests and answers, by the rules of TensorFlow Serving's REST API."""
 
 import base64
+import contextlib
 import json
 import math
 from typing import Any
@@ -138,8 +139,6 @@ def test_every_binary_string_survives_the_way_in(value: bytes) -> None:
 def test_whatever_is_sent_is_an_array_or_an_invalid_argument(value: Any) -> None:
     for key in ("instances", "inputs"):
         for dtype in ("DT_FLOAT", "DT_INT8", "DT_UINT64", "DT_BOOL", "DT_STRING"):
-            try:
+            with contextlib.suppress(InvalidArgument):
                 request = tensors.parse(json.dumps({key: value}).encode())
                 assert list(tensors.arrays(request, {"a": dtype})) == ["a"]
-            except InvalidArgument as error:
-                assert str(error)
