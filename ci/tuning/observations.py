@@ -47,9 +47,8 @@ def observe(
         if trial.status == "COMPLETED" and trial.trial_id in stopped and len(complete) > 1:
             epochs = stopped[trial.trial_id]
             partial = [best_until(other, epochs) for other in complete]
-            gains = [
-                sign * other.score - part for other, part in zip(complete, partial, strict=True) if part is not None
-            ]
+            pairs = zip(complete, partial, strict=True)
+            gains = [sign * other.score - part for other, part in pairs if part is not None]
             reached = best_until(trial, epochs)
             if gains and reached is not None:
                 known.append((trial, reached + float(np.median(gains)), float(np.std(gains))))
@@ -57,7 +56,9 @@ def observe(
         worst = max(output for _, output, _ in known)
         known += [(trial, worst, 0.0) for trial in trials if trial.status == "FAILED"]
     return Observations(
-        np.array([space.locate(trial.hyperparameters.values) for trial, _, _ in known]).reshape(len(known), len(space.dimensions)),
+        np.array([space.locate(trial.hyperparameters.values) for trial, _, _ in known]).reshape(
+            len(known), len(space.dimensions)
+        ),
         np.array([output for _, output, _ in known]),
         np.array([doubt for _, _, doubt in known]),
     )

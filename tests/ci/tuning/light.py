@@ -48,7 +48,7 @@ class Light(Tuner):
 
     seconds = 0.05
 
-    def run_trial(self, trial, *arguments, **options):
+    def run_trial(self, trial, *_, **__):
         with (Path(self.directory) / "runs.txt").open("a") as file:
             file.write(f"{trial.trial_id}\n")
         time.sleep(self.seconds)

@@ -89,7 +89,7 @@ def test_ten_kills_at_random_moments_lose_and_repeat_nothing(tmp_path, seed):
 
 
 class Failing(light.Light):
-    def run_trial(self, trial, *arguments, **options):
+    def run_trial(self, trial, *_, **__):
         raise ValueError(f"trial {trial.trial_id} ran out of memory")
 
 
@@ -166,4 +166,4 @@ def test_a_worker_that_fails_by_itself_again_and_again_ends_the_search(tmp_path)
     with pytest.raises(StageError, match="worker-0 ended again and again, the last time with code 3"):
         distributed.supervise(["chief", "worker-0"], lambda name: Process(None if name == "chief" else 3))
     with pytest.raises(InputError):
-        distributed.supervise(["chief"], lambda name: Process(2))
+        distributed.supervise(["chief"], lambda _: Process(2))

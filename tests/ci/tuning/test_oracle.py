@@ -180,7 +180,7 @@ def test_a_float_with_step_reaches_its_maximum():
     def declare(hp):
         hp.Float("p", 0.0, 1.0, step=0.1)
 
-    assert max(values["p"] for values in run(make(GridOracle, 20, declare), lambda values: 1.0)) == 1.0
+    assert max(values["p"] for values in run(make(GridOracle, 20, declare), lambda _: 1.0)) == 1.0
 
 
 def test_a_grid_continues_where_it_was_killed(tmp_path):
@@ -245,12 +245,12 @@ def test_a_space_that_changed_under_a_search_is_an_error_that_says_what_changed(
 
 def test_an_empty_space_is_an_error_and_a_space_of_fixed_values_is_one_trial():
     with pytest.raises(InputError, match="declare a hyperparameter"):
-        make(BayesianOracle, 3, lambda hp: None).create_trial("tuner0")
-    assert run(make(BayesianOracle, 3, lambda hp: hp.Fixed("n", 4)), lambda values: 1.0) == [{"n": 4}]
+        make(BayesianOracle, 3, lambda _: None).create_trial("tuner0")
+    assert run(make(BayesianOracle, 3, lambda hp: hp.Fixed("n", 4)), lambda _: 1.0) == [{"n": 4}]
 
 
 @pytest.mark.parametrize(
-    "objective", [lambda v: 0.25, lambda v: 1e30 if v["n"] > 50 else v["x"], lambda v: -1e30 * v["x"]]
+    "objective", [lambda _: 0.25, lambda v: 1e30 if v["n"] > 50 else v["x"], lambda v: -1e30 * v["x"]]
 )
 def test_constant_and_enormous_objectives_do_no_harm(objective):
     assert len(run(make(BayesianOracle, 14), objective)) == 14
