@@ -64,6 +64,7 @@ class Forked:
             with log.open("a") as file:
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
+                sys.stdout = sys.stderr = file  # pytest has replaced them by its own
                 code = 0
                 try:
                     function()
