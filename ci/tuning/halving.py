@@ -4,6 +4,7 @@ Source: Li et al. 2020, "A system for massively parallel hyperparameter tuning" 
 rather than promoting them.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,8 +22,13 @@ class Halving:
     crowd: int = 4
     """Trials that must have reached a rung before one is stopped there."""
 
+    last: float = math.inf
+    """Epochs of a complete trial: there is nothing left to stop there."""
+
     def is_rung(self, epochs: int) -> bool:
         """Whether trials are compared after so many epochs."""
+        if epochs >= self.last:
+            return False
         while epochs > self.first and epochs % self.factor == 0:
             epochs //= self.factor
         return epochs == self.first

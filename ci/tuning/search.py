@@ -112,7 +112,7 @@ def _oracle(settings: Settings, space: Any) -> Any:
         hyperparameters=space,
         seed=settings.seed,
         max_retries_per_trial=settings.tuning.retries,
-        halving=Halving() if settings.tuning.stop_poor_trials else None,
+        halving=Halving(last=settings.tuning.epochs) if settings.tuning.stop_poor_trials else None,
     )
 
 

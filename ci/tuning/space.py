@@ -124,7 +124,8 @@ class Dimension:
             value = low * step**index
         else:
             value = high + low - low * step ** (int(self.count) - 1 - index)
-        return int(value) if self.is_integer else float(min(value, high))
+        # Without what binary fractions add: 0.3, not 0.30000000000000004.
+        return int(value) if self.is_integer else min(float(f"{value:.12g}"), float(high))
 
     def locate(self, value: Any) -> float:
         """Return the unit of a value, or of the nearest one where it is off the grid."""
