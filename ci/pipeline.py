@@ -1,6 +1,7 @@
 """The whole pipeline on one machine: the stage commands in order, the cached ones through DVC."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -86,7 +87,10 @@ def _cached(stages: list[str]) -> dict[str, float]:
     remote = subprocess.run([*DVC, "config", "core.remote"], capture_output=True, text=True, check=False).stdout.strip()
     # With a remote, what any build has computed from these inputs is fetched instead of computed.
     command = [*DVC, "repro", *(["--pull"] if remote else []), stages[-1]]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+    # The stages in dvc.yaml call `python`: it must be this one, activated or not.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment = {**os.environ, "PATH": path}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment) as process:
         assert process.stdout is not None  # noqa: S101 - asked for above
         for line in process.stdout:
             print(line, end="", flush=True)

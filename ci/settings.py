@@ -21,7 +21,16 @@ Quantity = Annotated[
 ]
 """A Kubernetes quantity: `500m`, `2`, `1.5`, `4Gi`."""
 
-Day = Annotated[date, BeforeValidator(lambda value: date.fromisoformat(value) if isinstance(value, str) else value)]
+
+def _day(value: object) -> object:
+    """Read a date that is written as text, as JSON and quoted YAML have it."""
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Day = Annotated[date, BeforeValidator(_day)]
 """A date; YAML's own, or the same as text."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -35,7 +35,7 @@ def load(source: Path | None) -> pd.DataFrame:
     # The hour repeated when summer time ends was observed twice: the first observation counts.
     table = flights.merge(weather.drop_duplicates(at), on=at, how="left")
     table["date"] = pd.to_datetime(table[["year", "month", "day"]])
-    table["weekday"] = table["date"].dt.weekday.astype("int64")
+    table["weekday"] = table["date"].dt.day_of_week.astype("int64")
     table["late"] = (table["arr_delay"] >= LATE_MINUTES).astype("float32").where(table["arr_delay"].notna())
     return table.drop(columns=["year", "day", "arr_delay"]).sort_values(
         ["date", "hour"], kind="stable", ignore_index=True

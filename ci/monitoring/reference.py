@@ -29,8 +29,9 @@ def describe(table: pd.DataFrame, features: Mapping[str, str]) -> dict[str, Any]
 def describe_column(column: pd.Series, dtype: str) -> dict[str, Any]:
     """Return the bins and shares of one column; see `describe`."""
     if dtype == "float32":
-        edges = np.unique(np.nanquantile(column.to_numpy(dtype="float64"), np.arange(1, BINS) / BINS)).tolist()
-        description: dict[str, Any] = {"edges": [] if np.isnan(edges).any() else edges}
+        present = column.dropna().to_numpy(dtype="float64")
+        edges = np.unique(np.quantile(present, np.arange(1, BINS) / BINS)).tolist() if len(present) else []
+        description: dict[str, Any] = {"edges": edges}
     else:
         description = {"categories": sorted(column.astype(str).value_counts().head(CATEGORIES).index)}
     return {**description, "rows": len(column), "shares": shares(column, description).round(8).tolist()}

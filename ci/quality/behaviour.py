@@ -39,7 +39,7 @@ def _run(check: Mapping[str, Any], predict: Predict, sample: pd.DataFrame, befor
     holds, measured = {
         "same": (moved <= tolerance, f"largest change {moved:.2g}, tolerated {tolerance:g}"),
         "finite": (bool(np.isfinite(after).all()), f"{int((~np.isfinite(after)).sum())} predictions are not finite"),
-        "not less": (shift >= -tolerance, f"mean prediction moved by {shift:+.4f}, tolerated {-tolerance:g}"),
+        "not less": (shift >= -tolerance, f"mean prediction moved by {shift:+.4f}, tolerated {0.0 - tolerance:g}"),
         "not more": (shift <= tolerance, f"mean prediction moved by {shift:+.4f}, tolerated {tolerance:g}"),
     }[check["expect"]]
     return {"name": name, "severity": check["severity"], "holds": bool(holds), "measured": measured}

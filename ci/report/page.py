@@ -1,5 +1,6 @@
 """Writing the report: a page with style sheet and pictures, and the same in short for pull requests and programs."""
 
+import html
 import re
 from collections.abc import Iterator, Mapping
 from math import isnan
@@ -55,9 +56,9 @@ def write(build: Build, records: list[Record], commit: str | None) -> dict[str, 
     }
     with workspace.replacing(workspace.REPORT) as folder:
         shown = gallery.draw(build, records[-SHOWN:], folder)
-        html, markdown = _environment(autoescape=True), _environment(autoescape=False)
-        workspace.write_text(folder / "index.html", html.get_template("index.html").render(context, pictures=shown))
-        workspace.write_text(folder / "summary.md", markdown.get_template("summary.md").render(context))
+        web, plain = _environment(autoescape=True), _environment(autoescape=False)
+        workspace.write_text(folder / "index.html", web.get_template("index.html").render(context, pictures=shown))
+        workspace.write_text(folder / "summary.md", plain.get_template("summary.md").render(context))
         workspace.write_bytes(folder / "style.css", (TEMPLATES / "style.css").read_bytes())
         workspace.write_json(folder / "summary.json", summary)
     return summary
@@ -120,10 +121,13 @@ def short(value: Any) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return a clause as a sentence: a capital letter in front, a full stop behind."""
+    """Return a clause as a sentence: a capital letter or a metric's name in front, a full stop behind."""
+    first, space, rest = text.partition(" ")
+    text = METRICS.get(first, first) + space + rest
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
 
 
 def markdown(text: Any) -> str:
     """Return text in which nothing has a meaning in Markdown or HTML, on one line."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~&])", r"\\\1", " ".join(str(text).split()))
+    line = html.escape(" ".join(str(text).split()), quote=False)
+    return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", line)

@@ -15,6 +15,8 @@ import numpy as np
 INK, SOFT, FAINT, ACCENT, WARM = "#1d2530", "#5b6675", "#d5dae1", "#1f4e8c", "#b4531a"
 WIDTH = 5.4
 """Inches; 96 CSS pixels an inch."""
+LABEL = 28
+"""Longest label of a row; characters."""
 _STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": SOFT,
@@ -215,11 +217,14 @@ def _scored(data: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """Return name, outcomes and predictions of the models in a file of predictions, the challenger first."""
     import pyarrow.parquet
 
-    table = pyarrow.parquet.read_table(data["file"])
-    targets = table[data["target"]].to_numpy().astype(float)
-    return [
-        (name, targets, table[name].to_numpy()) for name in ("challenger", "champion") if name in table.column_names
-    ]
+    file = pyarrow.parquet.ParquetFile(data["file"])
+    names = [name for name in (data["target"], "challenger", "champion") if name in file.schema_arrow.names]
+    # By way of lists, because to_numpy imports pandas, which takes longer than the whole picture.
+    columns = {
+        name: np.array(column.to_pylist(), dtype=float)
+        for name, column in zip(names, file.read(names).columns, strict=True)
+    }
+    return [(name, columns[data["target"]], columns[name]) for name in names[1:]]
 
 
 def slices(figure: Any, data: dict[str, Any]) -> None:
@@ -274,6 +279,9 @@ def drift(figure: Any, data: dict[str, Any]) -> None:
     axes.set(xscale="log", ylim=(len(rows) - 0.4, -0.6))
     axes.set_xlim(floor, 3 * max(data["drift"], *(row["psi"] for row in rows)))
     axes.grid(axis="y", visible=False)
+    axes.set_xticks([at for at in (0.001, 0.01, 0.1, 1, 10) if at < axes.get_xlim()[1]])
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
     axes.set_xlabel("population stability index (nats, logarithmic)")
     axes.legend(**_ABOVE)
 
@@ -310,5 +318,5 @@ def _dates(axes: Any) -> None:
 
 
 def _literal(text: str) -> str:
-    """Return text that matplotlib does not take for mathematics."""
-    return text.replace("$", r"\$")
+    """Return a label that leaves room for the picture, and that matplotlib does not take for mathematics."""
+    return (text if len(text) <= LABEL else f"{text[: LABEL - 1]}…").replace("$", r"\$")

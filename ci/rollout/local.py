@@ -164,8 +164,8 @@ def _end(remote: Remote, drain_timeout: float) -> str:
     pid = remote.pid()
     try:
         remote.ask("drain", seconds=drain_timeout)
-    except Dead:
-        return "had ended"
+    except Dead:  # without connections it can be gone before it has answered
+        return "ended after its requests" if pid else "had ended"
     except Unreachable:
         drain_timeout = 0.0
     deadline = time.monotonic() + drain_timeout + 2.0

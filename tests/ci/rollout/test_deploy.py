@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from ci import configuration, workspace
+from ci import configuration, saved_model, workspace
 from ci.rollout import local, releases
 from ci.rollout.decision import Phase
 from ci.serving.control import Remote
@@ -66,6 +66,8 @@ class Checkout:
         assert champion.main([]) == 0
         shutil.rmtree(workspace.MODEL, ignore_errors=True)
         shutil.copytree(self.models[bias], workspace.MODEL / "saved_model")
+        found = saved_model.signature(workspace.MODEL / "saved_model")
+        workspace.write_json(workspace.MODEL / "signature.json", found)
         predictions = [0.1 + bias + 3 + 2 + off, bias + 23 + 2]
         workspace.write_json(workspace.DATA / "summary.json", {"as_of": as_of, "fingerprint": "sha256:d"})
         workspace.write_json(workspace.EVALUATION / "golden.json", {"instances": INSTANCES, "predictions": predictions})

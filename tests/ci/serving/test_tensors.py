@@ -1,7 +1,6 @@
 """Requests and answers, by the rules of TensorFlow Serving's REST API."""
 
 import base64
-import contextlib
 import json
 import math
 from typing import Any
@@ -139,6 +138,9 @@ def test_every_binary_string_survives_the_way_in(value: bytes) -> None:
 def test_whatever_is_sent_is_an_array_or_an_invalid_argument(value: Any) -> None:
     for key in ("instances", "inputs"):
         for dtype in ("DT_FLOAT", "DT_INT8", "DT_UINT64", "DT_BOOL", "DT_STRING"):
-            with contextlib.suppress(InvalidArgument):
+            try:
                 request = tensors.parse(json.dumps({key: value}).encode())
-                assert list(tensors.arrays(request, {"a": dtype})) == ["a"]
+                arrays = tensors.arrays(request, {"a": dtype})
+            except InvalidArgument:
+                continue
+            assert list(arrays) == ["a"]
