@@ -74,6 +74,7 @@ def test_a_build_killed_at_a_random_moment_ends_as_an_undisturbed_one_and_repeat
         f"\nkill {number + 1}/{KILLS} (seed {SEED}) after {moment:.2f} s, {len(finished)} trials finished: {last[:100]}"
     )
     build = fork.build()
+    fork.stop()  # twenty servers would be too many
     ends_as_undisturbed(fork, build, expected_fork, expected)
     assert not [trial for trial in finished if re.search(rf"^ *trial {trial}:", build.said, re.MULTILINE)]
     assert finished.items() <= finished_trials(fork).items()
