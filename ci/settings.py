@@ -133,6 +133,8 @@ class Gates(Section):
     """How much worse than the champion a slice may be; the primary metric's unit."""
     slice_min_rows: Annotated[int, Field(ge=2)] = 500
     """Rows from which a slice is large enough to be judged; rows."""
+    unscorable_champion: Literal["keep", "promote"] = "keep"
+    """What to do if the champion cannot run on this holdout, as after a field was renamed: keep it, or replace it."""
     limits: dict[str, Limit] = {}
     """Absolute gates by metric; a model that misses one is blocked."""
 

@@ -31,8 +31,9 @@ class Scored:
 def measure(metric: str, scored: Scored, counts: Array) -> dict[str, float]:
     """Return a metric's value on the holdout with its 95 % interval over resampled days."""
     function = metrics.by_day(metric, scored.targets, scored.challenger, scored.days)
-    low, high = metrics.interval(function(counts))
-    return {"value": _rounded(function(metrics.once(scored.days))[0]), "low": _rounded(low), "high": _rounded(high)}
+    value = float(function(metrics.once(scored.days))[0])
+    low, high = metrics.interval(value, function(counts), metric)
+    return {"value": _rounded(value), "low": _rounded(low), "high": _rounded(high)}
 
 
 def slices(
@@ -78,7 +79,7 @@ def compare(scored: Scored, worse_slices: Sequence[str], settings: Gates, counts
     gains = paired_gains(settings.primary, scored, counts)
     gain = float(paired_gains(settings.primary, scored, metrics.once(scored.days))[0])
     share = float(np.mean(gains[np.isfinite(gains)] > 0))
-    low, high = metrics.interval(gains)
+    low, high = metrics.interval(gain, gains)
     numbers = {"gain": gain, "low": low, "high": high, "share_better": share}
     return Comparison(share, gain, tuple(worse_slices)), {name: _rounded(value) for name, value in numbers.items()}
 

@@ -111,9 +111,24 @@ def resamples(days: Days, number: int, seed: int) -> Array:
     return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=number).astype(float)
 
 
-def interval(values: Array, level: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval of resampled values; undefined resamples are left out."""
-    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+def interval(value: float, resampled: Array, metric: str | None = None, level: float = 0.95) -> tuple[float, float]:
+    """Return the percentile interval of resampled values, moved by their bias; undefined resamples are left out.
+
+    A statistic of absolute values, as the calibration error is, grows when days are repeated: its plain interval can
+    lie wholly above what was measured. The bootstrap's estimate of that bias is the resamples' mean minus the value
+    (Efron and Tibshirani, An Introduction to the Bootstrap, 10.2).
+
+    Args:
+        value: the statistic on the data as they are.
+        resampled: the statistic in each resample, shape (resamples,).
+        metric: one of `METRICS`, whose range the interval keeps to; None for a difference of two.
+        level: the interval's level.
+    """
+    if not np.isfinite(resampled).any():
+        return float("nan"), float("nan")
+    low, high = np.nanquantile(resampled, [(1 - level) / 2, (1 + level) / 2]) - (np.nanmean(resampled) - value)
+    if metric is not None:
+        low, high = np.clip((low, high), 0, 1 if metric in ("auc", "calibration_error") else np.inf)
     return float(low), float(high)
 
 

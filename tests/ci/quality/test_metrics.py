@@ -59,7 +59,23 @@ def test_a_metric_that_is_not_defined_is_nan_and_left_out_of_intervals():
     auc = metrics.by_day("auc", targets, np.array([0.9, 0.1]), day)(np.array([[1.0, 1.0], [2.0, 0.0]]))
     assert auc[0] == 1
     assert np.isnan(auc[1])
-    assert metrics.interval(auc) == (1, 1)
+    assert metrics.interval(1.0, auc, "auc") == (1, 1)
+    assert np.isnan(metrics.interval(float("nan"), np.array([np.nan, np.nan]), "auc")).all()
+
+
+@pytest.mark.parametrize("metric", REFERENCES)
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_an_interval_holds_the_value_that_was_measured_and_keeps_to_the_metrics_range(metric, seed):
+    random = np.random.default_rng(seed)
+    predictions = random.uniform(0, 1, 2_000)
+    targets = (random.uniform(size=2_000) < predictions).astype(float)
+    days = np.arange(2_000) % 14
+    function = metrics.by_day(metric, targets, predictions, days)
+    value = function(metrics.once(days))[0]
+    low, high = metrics.interval(value, function(metrics.resamples(days, 500, seed)), metric)
+    assert 0 <= low <= value <= high
+    assert high <= 1 or metric not in ("auc", "calibration_error")
 
 
 def test_resamples_draw_as_many_days_and_depend_on_the_seed_alone():
