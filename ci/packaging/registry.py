@@ -54,6 +54,8 @@ def _images() -> dict[str, str]:
     """Return digest and reference of each image in the registry."""
     try:
         entries = json.loads((LAYOUT / "index.json").read_text())["manifests"]
+        return {entry["digest"]: entry["annotations"]["org.opencontainers.image.ref.name"] for entry in entries}
     except FileNotFoundError:
         return {}
-    return {entry["digest"]: entry["annotations"]["org.opencontainers.image.ref.name"] for entry in entries}
+    except (ValueError, KeyError, TypeError) as error:
+        raise StageError(f"{LAYOUT / 'index.json'} is damaged ({error!r}): restore it, or delete it") from None
