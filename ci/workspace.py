@@ -21,6 +21,8 @@ BUILD = Path("build")
 SETTINGS = BUILD / "settings.yaml"
 SOURCE = BUILD / "source.json"
 OVERRIDES = BUILD / "overrides.json"
+RUNS = BUILD / "runs.json"
+"""Why each cached stage was run in this build, or was not."""
 CHAMPION = BUILD / "champion.json"
 AGENT = BUILD / "agent.json"
 DATA = BUILD / "data"
