@@ -294,6 +294,8 @@ class Build:
     steps: list[Step]
     monitoring: Monitoring | None
     retraining: Retraining | None
+    runs: dict[str, str]
+    """By cached stage, why it was run or was not."""
 
 
 def read() -> Build:
@@ -320,6 +322,7 @@ def read() -> Build:
         steps=[parse(steps, line, Step, number) for number, line in enumerate(lines, 1)],
         monitoring=_file(workspace.MONITORING / "monitoring.json", Monitoring),
         retraining=_file(workspace.RETRAINING / "decision.json", Retraining),
+        runs=_file(workspace.RUNS, dict[str, str]) or {},
     )
 
 

@@ -102,6 +102,11 @@ class Fork:
                 start_new_session=True,
             )
 
+    def dvc(self, *arguments: str) -> None:
+        """Run a DVC command, which must end well."""
+        command = [sys.executable, "-m", "dvc", *arguments]
+        subprocess.run(command, cwd=self.folder, env=self._environment(), check=True, timeout=PATIENCE)
+
     def stop(self) -> None:
         command = [sys.executable, "-m", "scripts.stop"]
         subprocess.run(command, cwd=self.folder, env=self._environment(), check=True, timeout=PATIENCE)
