@@ -332,3 +332,50 @@ def test_make_passes_values_with_spaces_by_the_environment_and_others_by_set(fol
     done = make("SET=seed=x tuning.epochs=0")
     assert "--set seed=x: seed:" in done.stderr
     assert "--set tuning.epochs=0: tuning.epochs:" in done.stderr
+
+
+@pytest.fixture
+def task(tmp_path, monkeypatch):
+    """A folder with the small task of the end-to-end tests, prepared, and a function that spoils its network."""
+    shutil.copytree(REPOSITORY / "tests/e2e/fork", tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PIPELINE_SET", raising=False)
+    for name in ("configure", "prepare"):
+        assert command(name).returncode == 0
+
+    def spoil(before: str, after: str) -> None:
+        network = Path("model/network.py")
+        text = network.read_text()
+        assert before in text
+        network.write_text(text.replace(before, after))
+
+    return spoil
+
+
+@pytest.mark.slow
+def test_a_network_without_hyperparameters_is_refused_by_the_search(task):
+    task("width = hp.Int", "width = 8 or hp.Int")
+    task("activation = hp.Choice", "activation = 'relu' or hp.Choice")
+    task("learning_rate = hp.Float", "learning_rate = 1e-2 or hp.Float")
+    done = command("tune")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("bad input: model/network.py: build declares no hyperparameters")
+    assert "Traceback" not in done.stderr
+    assert not workspace.TUNING.exists()
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_fails_search_and_training_and_keeps_the_model_of_before(task):
+    task('loss="mse"', "loss=lambda wanted, found: (wanted - found) * float('nan')")
+    done = command("tune")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("failed: ")
+    assert "Traceback" not in done.stderr
+    assert not workspace.TUNING.exists()
+    builds.write("tuning/best.json", {"hyperparameters": {"width": 8, "activation": "relu", "learning_rate": 0.01}})
+    builds.write("model/training.json", "of before")
+    done = command("train")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("failed: the loss became NaN in epoch 1")
+    assert "Traceback" not in done.stderr
+    assert left(workspace.MODEL) == {"training.json"}
