@@ -23,6 +23,8 @@ SOURCE = BUILD / "source.json"
 OVERRIDES = BUILD / "overrides.json"
 RUNS = BUILD / "runs.json"
 """Why each cached stage was run in this build, or was not."""
+CARD = BUILD / "card.md"
+"""The task's words for the model card: a copy, as a change of `model/` itself would train again."""
 CHAMPION = BUILD / "champion.json"
 AGENT = BUILD / "agent.json"
 DATA = BUILD / "data"
@@ -42,6 +44,7 @@ _WRITTEN_BY = {
     SETTINGS: "configure",
     SOURCE: "configure",
     OVERRIDES: "configure",
+    CARD: "configure",
     CHAMPION: "champion",
     AGENT: "agent",
     DATA: "prepare",

@@ -59,6 +59,8 @@ def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
         print(json.dumps(Settings.model_json_schema(), indent=2))
         return
     settings = configuration.read(file, overrides)
+    words = Path("model/card.md")  # without it there is no package, which says what to write
+    workspace.write_bytes(workspace.CARD, words.read_bytes() if words.exists() else b"")
     workspace.write_json(workspace.SOURCE, lineage.source(settings.source))
     workspace.write_json(workspace.OVERRIDES, overrides)
     workspace.write_text(workspace.SETTINGS, configuration.dump(settings))

@@ -1,7 +1,8 @@
 """Assemble the model into an image that can be deployed: build/package/.
 
-Writes image/ (an OCI image layout with the model below /models/NAME/VERSION), golden.json, manifest.json and
-SHA256SUMS (`sha256sum -c` checks it). The same model gives the same image digest: nothing is built, files are placed.
+Writes image/ (an OCI image layout with the model below /models/NAME/VERSION), golden.json, card.md (the model card),
+manifest.json and SHA256SUMS (`sha256sum -c` checks it). The same model gives the same image digest: nothing is built,
+files are placed.
 """
 
 import sys

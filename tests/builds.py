@@ -104,6 +104,7 @@ def _evaluation(slice_name: str) -> None:
             "primary": "auc",
             "rows": 140,
             "days": 14,
+            "interval_level": 0.95,
             "metrics": {"auc": METRIC, "log_loss": {"value": 0.48, "low": 0.4, "high": 0.56}},
             "gates": [gate],
             "behaviour": [check],

@@ -8,10 +8,11 @@ from typing import Any
 
 from ci import lineage, workspace
 from ci.errors import StageError
-from ci.packaging import image
+from ci.packaging import card, image
 
 IMAGE = "image"
 MANIFEST = "manifest.json"
+CARD = "card.md"
 GOLDEN = "golden.json"
 REFERENCE = "reference.json"
 SUMS = "SHA256SUMS"
@@ -69,6 +70,9 @@ def assemble(
         "digests": {**digests, "model": digest, "image": image_digest},
     }
     workspace.write_json(folder / MANIFEST, manifest)
+    words = workspace.require(workspace.CARD).read_text(encoding="utf-8")
+    named = {(workspace.PACKAGE / MANIFEST).as_posix(): folder / MANIFEST}
+    workspace.write_text(folder / CARD, card.render(words, "model/card.md", lambda file: named.get(file, Path(file))))
     workspace.write_text(folder / SUMS, _sums(folder))
     return manifest
 

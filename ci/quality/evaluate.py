@@ -89,6 +89,7 @@ def judge(
         "primary": gates.primary,
         "rows": len(scored.targets),
         "days": int(scored.days.max()) + 1,
+        "interval_level": metrics.LEVEL,
         "metrics": measured,
         "gates": [{**asdict(gate), "margin": gate.margin, "passed": gate.passed} for gate in absolute],
         "behaviour": checks,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ci import saved_model, workspace
 from ci.errors import StageError
-from ci.packaging import image, package, registry
+from ci.packaging import card, image, package, registry
 
 SIGNATURE = {"inputs": {"x": "DT_FLOAT"}, "output": "late"}
 
@@ -27,6 +27,8 @@ def _somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (model / "saved_model.pb").write_bytes(b"graph")
     (model / "fingerprint.pb").write_bytes(os.urandom(16))
     (model / "variables" / "variables.index").write_bytes(b"index")
+    monkeypatch.setattr(card, "render", lambda *_: "a card")
+    workspace.write_text(workspace.CARD, "words")
     workspace.write_json(workspace.EVALUATION / "golden.json", {"instances": [{"x": 1.0}], "predictions": [0.5]})
     workspace.write_json(workspace.EVALUATION / "reference.json", {})
 
