@@ -19,7 +19,7 @@ $(READY): requirements.txt requirements-dev.txt
 	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	@touch $@
 
-ci: $(READY)    ## run the whole pipeline; SET="as_of=2013-07-01 tuning.max_trials=30" overrides settings
+ci: $(READY)    ## run the whole pipeline; SET="as_of=2013-07-01 seed=3" overrides settings (with spaces in a value: PIPELINE_SET)
 	@python -m scripts.pipeline --executor $(EXECUTOR) $(SET:%=--set %)
 
 test: $(READY)  ## run the tests

@@ -84,6 +84,12 @@ class Tuning(Section):
     """Trials at most."""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 5
     """Epochs of a trial at most."""
+    stop_poor_trials: bool = True
+    """Whether trials that fall behind the others after 2, 4, 8, … epochs are stopped."""
+    retries: Annotated[int, Field(ge=0, le=10)] = 1
+    """How often a trial that failed is run again; three failed trials in a row end the search."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Worker processes on a machine without a cluster; 1 searches in the command's own process."""
 
 
 class Training(Section):

@@ -9,7 +9,23 @@ model on the same base gives the same image digest: nothing is built, files are 
 import sys
 from datetime import date
 
+from typing_extensions import TypedDict
+
 from ci.command import parser, run
+
+
+class Prepared(TypedDict):
+    """What the package reads of the prepared data's summary."""
+
+    as_of: date
+    fingerprint: str
+
+
+class Signature(TypedDict):
+    """A model's fields, name to type, and its output."""
+
+    inputs: dict[str, str]
+    output: str
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,8 +41,8 @@ def package() -> None:
     from ci.packaging.package import assemble
 
     settings = configuration.effective()
-    summary = workspace.read_json(workspace.DATA / "summary.json")
-    fields = workspace.read_json(workspace.MODEL / "signature.json")
+    summary = workspace.read_json(workspace.DATA / "summary.json", Prepared)
+    fields = workspace.read_json(workspace.MODEL / "signature.json", Signature)
     digests = {
         "data": summary["fingerprint"],
         "settings": lineage.settings_digest(),

@@ -11,6 +11,7 @@ from ci.errors import InputError, StageError
 FOLDER = workspace.STATE / "serving"
 RECORDS = FOLDER / "releases.jsonl"
 
+_KEYS = {"release", "digest", "version", "as_of", "inputs", "champion"}
 Release = dict[str, Any]
 """Keys: `release` (counted from 1), `time`, `digest`, `version`, `as_of`, `model`, `inputs`, `commit`, `champion`."""
 
@@ -21,10 +22,17 @@ def read() -> list[Release]:
         lines = RECORDS.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
-    try:
-        return [json.loads(line) for line in lines]
-    except json.JSONDecodeError as error:
-        raise StageError(f"{RECORDS} is damaged ({error.msg}): restore it, or delete it to begin anew") from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            release = json.loads(line)
+            problem = f"no {', '.join(missing)}" if (missing := sorted(_KEYS - {*release})) else None
+        except (ValueError, TypeError) as error:
+            problem = str(error)
+        if problem:
+            raise StageError(f"{RECORDS}:{number} is damaged ({problem}): restore it, or delete it to begin anew")
+        found.append(release)
+    return found
 
 
 def last() -> Release | None:
