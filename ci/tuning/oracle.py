@@ -24,6 +24,8 @@ from ci.tuning import acquisition, gaussian_process, halving, report, state
 from ci.tuning.gaussian_process import Posterior, Warp
 from ci.tuning.space import Array, Space, Values
 
+IDLE = 0.2
+"""Longest wait for a change before a worker is told to ask again; seconds."""
 TRIES = 64
 """Points of a sequence that are looked at for a new one before the space is listed."""
 
@@ -65,6 +67,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         self._display = report.Progress(self, clock)
         self._used_up = False
         self._clock, self._seen = clock, dict[str, float]()
+        self._directory: str | None = None
         self._lock: IO[str] | None = None
 
     # What keras-tuner's tuners and the chief's server call.
@@ -85,7 +88,9 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
                 self._display.on_trial_begin(trial)
                 return trial
             waiting = not self.failure and (self.ongoing_trials or self._retry_queue)
-            if not waiting:
+            if waiting:
+                self.changed.wait(IDLE)  # a worker asks again at once
+            else:
                 self.tuner_ids.discard(tuner_id)
             return Trial(self.hyperparameters.copy(), "", "IDLE" if waiting else "STOPPED")
 
@@ -167,7 +172,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
             InputError: another process works there, the state is damaged, or the space has changed.
         """
         with self.changed:
-            if self._lock is None and self.directory is not None:
+            if self._lock is None and self._directory is not None:
                 self._lock = state.lock(Path(self._project_dir))
                 content = state.load(Path(self._project_dir))
                 if content:

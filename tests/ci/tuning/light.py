@@ -18,7 +18,7 @@ import keras_tuner
 from ci.errors import InputError
 from ci.tuning import distributed
 from ci.tuning.oracle import BayesianOracle, Oracle, RandomOracle
-from ci.tuning.tuner import Tuner
+from ci.tuning.distributed import Tuner
 
 
 def space() -> keras_tuner.HyperParameters:
