@@ -191,8 +191,8 @@ def supervise(names: Sequence[str], start: Callable[[str], Any]) -> None:
                     killed = process.returncode < 0
                     ends[name, killed] += 1
                     if ends[name, killed] >= (KILLS if killed else FAILURES):
-                        raise StageError(f"{name} ended again and again, the last time with {process.returncode}")
-                    print(f"{name} ended with {process.returncode}: starting it again", file=sys.stderr, flush=True)
+                        raise StageError(f"{name} ended again and again, the last time with code {process.returncode}")
+                    print(f"{name} ended with code {process.returncode}: starting it again", file=sys.stderr, flush=True)
                     processes[name] = start(name)
             time.sleep(POLL)
         deadline = time.monotonic() + 2  # time for the workers to end by themselves

@@ -18,6 +18,7 @@ import numpy as np
 from keras_tuner.engine.trial import Trial
 from keras_tuner.src.distribute import utils as distribution
 from scipy.stats import qmc
+from threadpoolctl import threadpool_limits
 
 from ci.errors import InputError
 from ci.tuning import acquisition, gaussian_process, halving, report, state
@@ -153,7 +154,9 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Pick a trial; keras-tuner's form of `propose`."""
-        values, why = self.propose()
+        # With threads BLAS sums in another order on another machine, and small matrices take longer.
+        with threadpool_limits(1, "blas"):
+            values, why = self.propose()
         if values is None:
             return {"status": "STOPPED", "values": None}
         self.notes[trial_id] = {"why": why, "runs": 0, "lost": 0}

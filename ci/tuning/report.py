@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import qmc
+from threadpoolctl import threadpool_limits
 
 from ci import workspace
 from ci.tuning.gaussian_process import Posterior
@@ -84,7 +85,8 @@ def write(folder: Path, oracle: Any) -> None:
         values = [row["hyperparameters"].get(name, "") for name in names]
         table.writerow([row["trial"], row["objective"], row["epoch"], row["outcome"], *values, row["why"]])
     workspace.write_text(folder / "trials.csv", buffer.getvalue())
-    workspace.write_json(folder / "fit.json", _fit(oracle))
+    with threadpool_limits(1, "blas"):  # for equal bytes on every machine
+        workspace.write_json(folder / "fit.json", _fit(oracle))
 
 
 def _row(oracle: Any, trial: Any) -> dict[str, Any]:
