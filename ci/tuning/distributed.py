@@ -8,11 +8,9 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -25,16 +23,15 @@ from keras_tuner.src.distribute.oracle_chief import OracleServicer
 from keras_tuner.src.distribute.oracle_client import OracleClient
 from keras_tuner.src.engine.tuner_utils import TunerCallback
 
-from ci.errors import InputError, StageError
+from ci import processes
+from ci.errors import InputError
 
 POLL = 0.05
-"""Pause between looks at processes and at the end of a search; seconds."""
+"""Pause between looks at whether a search is over; seconds."""
 LINGER = 10.0
 """How long the chief of a finished search waits for workers to be told; seconds."""
 BEATS = 6
 """Heartbeats within the silence after which a worker is taken for dead."""
-FAILURES, KILLS = 3, 100
-"""How often a process may fail by itself, and how often it may be killed, before the search is given up."""
 RETRY = {
     "maxAttempts": 5,
     "initialBackoff": "0.1s",
@@ -53,7 +50,7 @@ class Tuner(keras_tuner.Tuner):  # type: ignore[misc]
         self._beat = oracle.heartbeat_timeout / BEATS
         super().__init__(oracle, *arguments, **keywords)
         if distribution.has_chief_oracle():
-            threading.Thread(target=_end_with_parent, daemon=True).start()
+            processes.end_with_parent()
         if self._is_worker():
             self.oracle = Client(oracle)
 
@@ -154,7 +151,7 @@ def serve(oracle: Any) -> None:
 
 
 def run(command: Sequence[str], workers: int, environment: Mapping[str, str]) -> None:
-    """Run a chief and workers on this machine until the search is over; arguments of `supervise` follow from these.
+    """Run a chief and workers on this machine until the search is over; see `ci.processes.supervise` for errors.
 
     Args:
         command: what each process runs; its environment says what it is.
@@ -168,52 +165,8 @@ def run(command: Sequence[str], workers: int, environment: Mapping[str, str]) ->
     def start(name: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env={**environment, **address, "KERASTUNER_TUNER_ID": name})
 
-    supervise(["chief", *(f"worker-{number}" for number in range(workers))], start)
-
-
-def supervise(names: Sequence[str], start: Callable[[str], Any]) -> None:
-    """Start the named processes, the chief first, and start again whoever dies before the chief has ended well.
-
-    Args:
-        names: of the processes; the first is the chief.
-        start: starts one, returning a `Popen`.
-
-    Raises:
-        InputError: the chief ended with exit code 2.
-        StageError: the chief ended with exit code 1, or a process ends too often.
-    """
-    processes = {name: start(name) for name in names}
-    ends = Counter[tuple[str, bool]]()
-    try:
-        while (code := processes[names[0]].poll()) not in (0, 1, 2):
-            for name, process in processes.items():
-                if process.poll() not in (None, 0):
-                    killed = process.returncode < 0
-                    ends[name, killed] += 1
-                    if ends[name, killed] >= (KILLS if killed else FAILURES):
-                        raise StageError(f"{name} ended again and again, the last time with code {process.returncode}")
-                    print(f"{name} ended with code {process.returncode}: starting it again", file=sys.stderr, flush=True)
-                    processes[name] = start(name)
-            time.sleep(POLL)
-        deadline = time.monotonic() + 2  # time for the workers to end by themselves
-        while time.monotonic() < deadline and any(process.poll() is None for process in processes.values()):
-            time.sleep(POLL)
-    finally:
-        for process in processes.values():
-            process.kill()
-            process.wait()
-    if code:
-        error = InputError if code == 2 else StageError
-        raise error("the search could not begin or failed: the chief has said above why")
+    processes.supervise(["chief", *(f"worker-{number}" for number in range(workers))], start)
 
 
 def _address() -> str:
     return f"{os.environ['KERASTUNER_ORACLE_IP']}:{os.environ['KERASTUNER_ORACLE_PORT']}"
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent is gone: nobody would start it again, or wait for it."""
-    parent = os.getppid()
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)

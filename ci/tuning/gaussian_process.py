@@ -60,11 +60,6 @@ class Warp:
         """Return warped outputs; any shape."""
         return (_yeo_johnson((outputs - self.centre) / self.width, self.power) - self.mean) / self.deviation
 
-    def slope(self, outputs: Array) -> Array:
-        """Return the derivative of `apply`; shape of `outputs`."""
-        scaled = (outputs - self.centre) / self.width
-        return (1 + np.abs(scaled)) ** ((self.power - 1) * np.sign(scaled)) / (self.width * self.deviation)
-
     def undo(self, warped: Array) -> Array:
         """Return the outputs of warped ones; beyond what the power can reach, the farthest it can."""
         value = warped * self.deviation + self.mean

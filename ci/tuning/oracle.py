@@ -62,7 +62,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         self.failure: Exception | None = None
         """Why the search had to end before its last trial."""
         self.notes: dict[str, dict[str, Any]] = {}
-        """Of each trial: `why` it was picked, how many `runs` ended and were `lost`, the epoch at which it `stopped`."""
+        """Of each trial: `why` it was picked, how many `runs` ended or were `lost`, and after which epoch it `stopped`."""
         self.changed = threading.Condition(threading.RLock())
         """Held by every change of the search; notified after it."""
         self._display = report.Progress(self, clock)
@@ -153,14 +153,12 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         return done[:num_trials]
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """Pick a trial; keras-tuner's form of `propose`."""
+        """Pick the next trial, and note why."""
         # With threads BLAS sums in another order on another machine, and small matrices take longer.
         with threadpool_limits(1, "blas"):
             values, why = self.propose()
-        if values is None:
-            return {"status": "STOPPED", "values": None}
         self.notes[trial_id] = {"why": why, "runs": 0, "lost": 0}
-        return {"status": "RUNNING", "values": values}
+        return {"status": "STOPPED" if values is None else "RUNNING", "values": values}
 
     def propose(self) -> tuple[Values | None, Why]:
         """Return the values of the next trial, None if the space is used up, and why these."""
@@ -216,7 +214,9 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         space = self.hyperparameters.get_config()
         state.check_space(Path(self._project_dir), content["space"], space)
         self.trials = {
-            kept["trial_id"]: Trial.from_state({**kept, "hyperparameters": {**space, "values": kept["hyperparameters"]}})
+            kept["trial_id"]: Trial.from_state(
+                {**kept, "hyperparameters": {**space, "values": kept["hyperparameters"]}}
+            )
             for kept in content["trials"]
         }
         self.notes, self._retry_queue = content["notes"], content["retry_queue"]
@@ -273,7 +273,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         if self.objective.name not in metrics:
             logged = ", ".join(sorted(metrics))
             self.failure = InputError(
-                f"tuning.objective.name: {self.objective.name} is not among what the model logs: {logged}: name one of these"
+                f"tuning.objective.name: {self.objective.name} is not logged: name one of {logged}"
             )
             return
         for name, value in metrics.items():
@@ -282,7 +282,11 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
             if all(seen.step != step for seen in trial.metrics.get_history(name)):  # a report may come twice
                 trial.metrics.update(name, float(value), step=step)
         others = [self.curve(other) for other in self.trials.values() if other is not trial]
-        if self.halving and "stopped" not in self.notes[trial.trial_id] and self.halving.stops(self.curve(trial), others):
+        if (
+            self.halving
+            and "stopped" not in self.notes[trial.trial_id]
+            and self.halving.stops(self.curve(trial), others)
+        ):
             self.notes[trial.trial_id]["stopped"] = step + 1
         self.save()
 
@@ -336,14 +340,11 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
     def sobol(self) -> Values | None:
         """Return the next new point of a scrambled Sobol sequence; if it has none, any that is new."""
         space, start = self.space(), len(self.trials)
-
-        def drawn() -> Iterator[Values]:
-            if space.dimensions:
-                sequence = qmc.Sobol(len(space.dimensions), rng=np.random.default_rng(self.seed))
-                for row in sequence.random(2 ** math.ceil(math.log2(start + TRIES)))[start:]:
-                    yield space.values(row)
-
-        return self.first_new(itertools.chain(drawn(), space.grid()))
+        rows = np.empty((0, 0))
+        if space.dimensions:
+            sequence = qmc.Sobol(len(space.dimensions), rng=np.random.default_rng(self.seed))
+            rows = sequence.random(2 ** math.ceil(math.log2(start + TRIES)))[start:]
+        return self.first_new(itertools.chain(map(space.values, rows), space.grid()))
 
     def observations(self, space: Space) -> tuple[Array, Array, Array]:
         """Return what the finished trials tell: rows (trials, columns), outputs (less is better) and their deviations.
@@ -368,8 +369,8 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         """Return the process fitted to the trials, and the warp of its outputs."""
         rows, outputs, deviations = self.observations(space)
         warp = Warp.fit(outputs)
-        extra = (deviations * warp.slope(outputs)) ** 2
-        return gaussian_process.fit(space.embed(rows), warp.apply(outputs), extra, space.group), warp
+        spread = (warp.apply(outputs + deviations) - warp.apply(outputs - deviations)) / 2
+        return gaussian_process.fit(space.embed(rows), warp.apply(outputs), spread**2, space.group), warp
 
 
 class RandomOracle(Oracle):

@@ -1,4 +1,4 @@
-"""What a search shows of itself: a line per trial, a table, what matters, and the objective along each hyperparameter."""
+"""What a search shows of itself: a line per trial, a table, what matters, and the objective along each axis."""
 
 import csv
 import io
@@ -122,7 +122,9 @@ def _fit(oracle: Any) -> list[dict[str, Any]]:
         low, middle, high = (
             (oracle.sign * warp.undo(mean + oracle.sign * step * deviation)).round(7).tolist() for step in (-1, 0, 1)
         )
-        seen = [(unit, value) for unit, value in zip(rows[:, column], oracle.sign * outputs, strict=True) if unit == unit]
+        seen = [
+            (unit, value) for unit, value in zip(rows[:, column], oracle.sign * outputs, strict=True) if unit == unit
+        ]
         lines.append(
             {
                 "name": dimension.name,
@@ -151,7 +153,9 @@ def importance(space: Space, posterior: Posterior) -> list[float]:
         return posterior.predict(space.embed(space.snap(rows)))[0]
 
     base = mean(drawn[:, :columns])
-    mixed = [np.where(np.arange(columns) == column, drawn[:, columns:], drawn[:, :columns]) for column in range(columns)]
+    mixed = [
+        np.where(np.arange(columns) == column, drawn[:, columns:], drawn[:, :columns]) for column in range(columns)
+    ]
     return [float(((base - mean(rows)) ** 2).mean() / (2 * max(base.var(), 1e-12))) for rows in mixed]
 
 

@@ -33,7 +33,11 @@ class Dimension:
         """Read name, bounds, step, sampling and conditions."""
         self.hp, self.name = hp, hp.name
         kind, sampling = type(hp).__name__, getattr(hp, "sampling", "linear")
-        self.is_integer, self._is_log, self._is_mirrored = kind == "Int", sampling != "linear", sampling == "reverse_log"
+        self.is_integer, self._is_log, self._is_mirrored = (
+            kind == "Int",
+            sampling != "linear",
+            sampling == "reverse_log",
+        )
         if kind in ("Fixed", "Boolean"):
             values = [hp.value] if kind == "Fixed" else [False, True]
         elif kind == "Choice":
@@ -139,7 +143,9 @@ class Space:
         parts = []
         for units, entry in zip(rows.T, self.dimensions, strict=True):
             if entry.is_categorical:
-                hot = np.eye(int(entry.count))[np.minimum(np.nan_to_num(units) * entry.count, entry.count - 1).astype(int)]
+                hot = np.eye(int(entry.count))[
+                    np.minimum(np.nan_to_num(units) * entry.count, entry.count - 1).astype(int)
+                ]
                 parts.append(np.where(np.isnan(units)[:, None], 1 / entry.count, hot) / math.sqrt(2))
             else:
                 parts.append(np.where(np.isnan(units), 0.5, units)[:, None])
@@ -159,7 +165,11 @@ class Space:
         row = np.full(len(self.dimensions), np.nan)
         seen: set[str] = set()
         for entry in self.entries:
-            if entry.name in values and entry.name not in seen and all(c.is_active(values) for c in entry.hp.conditions):
+            if (
+                entry.name in values
+                and entry.name not in seen
+                and all(c.is_active(values) for c in entry.hp.conditions)
+            ):
                 seen.add(entry.name)
                 if id(entry) in self._column:
                     row[self._column[id(entry)]] = entry.unit(values[entry.name])

@@ -84,17 +84,11 @@ def check_space(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> No
     Raises:
         InputError: they differ; says in what, and how to start afresh.
     """
-    old, new = ({_name(entry): entry["config"] for entry in config["space"]} for config in (before, now))
-    changes = [f"{name} is new" for name in new.keys() - old.keys()]
-    changes += [f"{name} is gone" for name in old.keys() - new.keys()]
-    for name in old.keys() & new.keys():
-        fields = [field for field in new[name] if new[name][field] != old[name].get(field)]
-        changes += [f"{name}: {field} was {old[name].get(field)}, is {new[name][field]}" for field in fields]
-    if changes:
-        changed = "; ".join(sorted(changes))
-        raise InputError(f"the search space changed under a running search: {changed}; {AFRESH.format(folder)}")
-
-
-def _name(entry: dict[str, Any]) -> str:
-    conditions = [f"{c['config']['name']} in {c['config']['values']}" for c in entry["config"]["conditions"]]
-    return f"{entry['config']['name']} ({entry['class_name']}{''.join(f', if {c}' for c in conditions)})"
+    old, new = ([f"{entry['class_name']} {entry['config']}" for entry in config["space"]] for config in (before, now))
+    gone = "; ".join(entry for entry in old if entry not in new)
+    come = "; ".join(entry for entry in new if entry not in old)
+    if gone or come:
+        raise InputError(
+            f"the search space changed under a running search: gone: {gone or 'nothing'}; new: {come or 'nothing'}; "
+            f"{AFRESH.format(folder)}"
+        )

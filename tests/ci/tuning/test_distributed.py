@@ -161,9 +161,9 @@ def test_a_worker_that_fails_by_itself_again_and_again_ends_the_search(tmp_path)
         def wait(self):
             return self.code
 
-    from ci.tuning import distributed
+    from ci import processes
 
     with pytest.raises(StageError, match="worker-0 ended again and again, the last time with code 3"):
-        distributed.supervise(["chief", "worker-0"], lambda name: Process(None if name == "chief" else 3))
+        processes.supervise(["chief", "worker-0"], lambda name: Process(None if name == "chief" else 3))
     with pytest.raises(InputError):
-        distributed.supervise(["chief"], lambda _: Process(2))
+        processes.supervise(["chief"], lambda _: Process(2))
