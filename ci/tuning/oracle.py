@@ -62,7 +62,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         self.failure: Exception | None = None
         """Why the search had to end before its last trial."""
         self.notes: dict[str, dict[str, Any]] = {}
-        """Of each trial: `why` it was picked, how many `runs` ended or were `lost`, and after which epoch it `stopped`."""
+        """Of each trial: `why` it was picked, `runs` that ended, runs `lost`, the epoch when `stopped`."""
         self.changed = threading.Condition(threading.RLock())
         """Held by every change of the search; notified after it."""
         self._display = report.Progress(self, clock)
