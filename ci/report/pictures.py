@@ -158,7 +158,7 @@ def hyperparameters(figure: Any, data: dict[str, Any]) -> None:
             axes.errorbar(units, line["mean"], yerr=spread, fmt="s", color=ACCENT, ms=4, elinewidth=1.4, capsize=2.5)
         seen = np.array(line["trials"]).reshape(-1, 2)
         axes.plot(seen[:, 0], seen[:, 1], "o", color=INK, mfc="white", ms=3.5)
-        shown = np.unique(np.linspace(0, len(units) - 1, min(len(units), 4)).astype(int))
+        shown = np.unique(np.linspace(0, len(units) - 1, min(len(units), 3)).astype(int))
         axes.set_xticks(units[shown], [_literal(line["labels"][place]) for place in shown])
         axes.set_title(f"{_literal(line['name'])}: {line['importance']:.0%}")
     # One trial far off must not press all others into a line.

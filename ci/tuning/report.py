@@ -130,7 +130,7 @@ def _fit(oracle: Any) -> list[dict[str, Any]]:
                 "name": dimension.name,
                 "importance": round(share, 4),
                 "units": units.round(7).tolist(),
-                "labels": [_short(dimension.value(unit)) for unit in units],
+                "labels": [_short(dimension.value(unit), 2) for unit in units],
                 "mean": middle,
                 "low": low,
                 "high": high,
@@ -159,5 +159,5 @@ def importance(space: Space, posterior: Posterior) -> list[float]:
     return [float(((base - mean(rows)) ** 2).mean() / (2 * max(base.var(), 1e-12))) for rows in mixed]
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _short(value: Any, digits: int = 4) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
