@@ -17,7 +17,7 @@ from ci.tuning.oracle import BayesianOracle
 class Sleeping(Tuner):
     """Trials that take `seconds`."""
 
-    seconds = 2.0
+    seconds = 5.0
 
     def run_trial(self, trial, *_, **__):
         """Sleep, then evaluate Branin's function."""

@@ -84,7 +84,10 @@ def check_space(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> No
     Raises:
         InputError: they differ; says in what, and how to start afresh.
     """
-    old, new = ([f"{entry['class_name']} {entry['config']}" for entry in config["space"]] for config in (before, now))
+    old, new = (
+        [f"{entry['class_name']} {json.dumps(entry['config'], sort_keys=True)}" for entry in config["space"]]
+        for config in (before, now)
+    )
     gone = "; ".join(entry for entry in old if entry not in new)
     come = "; ".join(entry for entry in new if entry not in old)
     if gone or come:

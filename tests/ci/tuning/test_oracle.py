@@ -240,7 +240,7 @@ def test_a_space_that_changed_under_a_search_is_an_error_that_says_what_changed(
     oracle.close()
     with pytest.raises(InputError) as error:
         make(RandomOracle, 6, declare(1.5), tmp_path).create_trial("tuner0")
-    for part in ("max_value was 0.5, is 1.5", "n (Int) is gone", "m (Int) is new", "to start afresh"):
+    for part in ("gone: ", '"max_value": 0.5', "; new: ", '"max_value": 1.5', '"name": "m"', "to start afresh"):
         assert part in str(error.value)
 
 
