@@ -68,6 +68,7 @@ def test_a_restarted_chief_runs_no_trial_twice(tmp_path):
     assert sorted(search.runs()) == sorted(search.result().trials)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_ten_kills_at_random_moments_lose_and_repeat_nothing(tmp_path, seed):
     search = light.Search(tmp_path, 40, kind=RandomOracle, seed=seed)
