@@ -24,10 +24,13 @@ class Halving:
     crowd: int = 4
     """Trials that must have got as far before one is stopped there."""
 
+    last: float = math.inf
+    """Epochs of a complete trial: there is nothing left to stop there."""
+
     def stops(self, curve: Curve, others: Sequence[Curve]) -> bool:
         """Whether a trial that has come so far stops here, given the curves of the others."""
         rung = len(curve) / self.first
-        if rung < 1 or not math.log2(rung).is_integer():
+        if rung < 1 or len(curve) >= self.last or not math.log2(rung).is_integer():
             return False
         reached = [best(other, len(curve)) for other in others if len(other) >= len(curve)]
         better = sum(value <= best(curve, len(curve)) for value in reached)

@@ -81,7 +81,7 @@ def _search(settings: Settings) -> Any:
         max_trials=settings.tuning.max_trials,
         seed=settings.seed,
         max_retries_per_trial=settings.tuning.retries,
-        halving=Halving() if settings.tuning.stop_poor_trials else None,
+        halving=Halving(last=settings.tuning.epochs) if settings.tuning.stop_poor_trials else None,
     )
     search = Search(oracle, lambda space: build(space, encoder), directory=str(STATE))
     if not oracle.hyperparameters.space:

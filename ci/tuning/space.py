@@ -59,11 +59,8 @@ class Dimension:
 
     def value(self, unit: float) -> Any:
         """Return the value at a unit, as the plain Python type that the hyperparameter declares."""
-        unit = 1 - unit if self._is_mirrored else unit
-        if self._is_scaled:
-            low, high = self.hp.min_value, self.hp.max_value + self.is_integer
-            plain = low * (high / low) ** unit if self._is_log else low + unit * (high - low)
-            return self._finish(math.floor(plain) if self.is_integer else plain)
+        if self._is_scaled:  # at 1 keras-tuner 1.4.8 returns an Int's maximum plus 1
+            return min(max(self.hp.prob_to_value(unit), self.hp.min_value), self.hp.max_value)
         return self.at(int(unit * self.count))
 
     def at(self, index: int) -> Any:
@@ -71,32 +68,28 @@ class Dimension:
         index = int(min(max(index, 0), self.count - 1))
         if self.choices:
             return self.choices[index]
-        low, step = self.hp.min_value, self.hp.step
-        if step is None:
-            return self._finish(low + index)
-        return self._finish(low * step**index if self._is_log else low + index * step)
-
-    def _finish(self, value: Any) -> Any:
-        """Return a number mirrored if need be, inside its bounds and without what binary fractions add to steps."""
-        low, high = self.hp.min_value, self.hp.max_value
-        value = min(max(high + low - value if self._is_mirrored else value, low), high)
-        if self.is_integer:
-            return int(value)
-        return float(value) if self.hp.step is None else float(f"{value:.12g}")
+        low, high, step = self.hp.min_value, self.hp.max_value, self.hp.step
+        if self._is_mirrored:
+            value = high + low - (low * step ** (self.count - 1 - index) if step else high - index)
+        elif self._is_log and step:
+            value = low * step**index
+        else:
+            value = low + index * (step or 1)
+        # Without what binary fractions add: 0.3, not 0.30000000000000004.
+        return int(value) if self.is_integer else min(float(f"{value:.12g}"), float(high))
 
     def unit(self, value: Any) -> float:
         """Return the unit of one of the values."""
-        if self.choices:
-            return (self.choices.index(value) + 0.5) / len(self.choices)
-        low, high, step = self.hp.min_value, self.hp.max_value, self.hp.step
-        value = high + low - value if self._is_mirrored else value
         if self._is_scaled:
-            high, value = high + self.is_integer, value + 0.5 * self.is_integer
-            unit = math.log(value / low) / math.log(high / low) if self._is_log else (value - low) / (high - low)
-        else:
-            index = math.log(value / low, step) if self._is_log else (value - low) / (step or 1)
-            unit = (round(index) + 0.5) / self.count
-        return float(1 - unit if self._is_mirrored else unit)
+            return float(self.hp.value_to_prob(value))
+        if self.choices:
+            return (self.choices.index(value) + 0.5) / self.count
+        low, high, step = self.hp.min_value, self.hp.max_value, self.hp.step or 1
+        index = (value - low) / step
+        if self._is_log:
+            index = math.log((high + low - value if self._is_mirrored else value) / low, step)
+        unit = (round(index) + 0.5) / self.count
+        return 1 - unit if self._is_mirrored else unit
 
     def levels(self) -> Iterator[Any]:
         """Yield all values, or `LEVELS` of a range without step."""
