@@ -88,7 +88,7 @@ class Dimension:
         index = (value - low) / step
         if self._is_log:
             index = math.log((high + low - value if self._is_mirrored else value) / low, step)
-        unit = (round(index) + 0.5) / self.count
+        unit = float((round(index) + 0.5) / self.count)
         return 1 - unit if self._is_mirrored else unit
 
     def levels(self) -> Iterator[Any]:
