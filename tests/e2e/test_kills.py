@@ -6,7 +6,7 @@ from tests.e2e.forks import Fork
 
 
 def in_tuning(fork: Fork) -> bool:
-    return "trial  2/3" in fork.said.read_text(encoding="utf-8")
+    return "trial 0001:" in fork.said.read_text(encoding="utf-8")
 
 
 def in_training(fork: Fork) -> bool:
