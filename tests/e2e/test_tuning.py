@@ -46,29 +46,6 @@ def test_an_objective_that_keras_does_not_log_is_refused_by_its_key_and_the_name
     assert "Traceback" not in said
 
 
-def test_a_network_without_hyperparameters_is_refused(prepared):
-    path = prepared.folder / "model/network.py"
-    before = path.read_text()
-    try:
-        path.write_text(
-            before.replace("def build(hp, encoder):", "def build(hp, encoder):\n    hp = Fixed()", 1) + FIXED
-        )
-        process = tune(prepared)
-        said, _ = process.communicate()
-    finally:
-        path.write_text(before)
-    assert process.returncode == 2, said
-    assert "model/network.py: build declares no hyperparameters" in said
-
-
-FIXED = """
-
-class Fixed:
-    def __getattr__(self, kind):
-        return lambda name, first, *more, default=None, **_: default or (first[0] if isinstance(first, list) else first)
-"""
-
-
 def test_a_port_in_use_is_refused(prepared):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
