@@ -128,7 +128,7 @@ def fake_score(values):
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(spaces(), st.sampled_from(ORACLES))
 def test_no_value_is_outside_the_space_and_no_trial_is_repeated(specifications, kind):
-    oracle = make(kind, 12, declarer(specifications))
+    oracle = make(kind, 8, declarer(specifications))
     oracle.initial_trials = 4
     trials = run(oracle, fake_score)
     for values in trials:
@@ -137,7 +137,7 @@ def test_no_value_is_outside_the_space_and_no_trial_is_repeated(specifications, 
     assert len(set(keys)) == len(keys)
     if kind is not GridOracle:
         size = oracle.space().size
-        assert len(trials) == (12 if size == math.inf else len(list(itertools.islice(oracle.space().grid(), 12))))
+        assert len(trials) == (8 if size == math.inf else len(list(itertools.islice(oracle.space().grid(), 8))))
 
 
 @pytest.mark.parametrize("kind", ORACLES)
