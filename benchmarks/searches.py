@@ -1,113 +1,125 @@
-"""The searches that the tuning benchmark compares: ours, keras-tuner's and Optuna's, on one search space."""
+"""The searches that the tuning benchmark compares, on one search space: ours, keras-tuner's and Optuna's."""
 
+import heapq
+import math
+import random
+import tempfile
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
-from benchmarks.problems import Problem
-
-
-def keras_tuner_bayesian(problem: Problem, seed: int) -> list[float]:
-    """Search with keras-tuner's `BayesianOptimizationOracle`."""
-    import keras_tuner.oracles as oracles
-
-    return _with_oracle(oracles.BayesianOptimizationOracle, problem, seed)
+from benchmarks.problems import Problem, Values
 
 
-def keras_tuner_random(problem: Problem, seed: int) -> list[float]:
-    """Search with keras-tuner's `RandomSearchOracle`."""
-    import keras_tuner.oracles as oracles
+class Run(TypedDict):
+    """One search, trial by trial in the order of their end."""
 
-    return _with_oracle(oracles.RandomSearchOracle, problem, seed)
-
-
-def ours(problem: Problem, seed: int) -> list[float]:
-    """Search with this repository's Bayesian oracle."""
-    from ci.tuning.oracle import BayesianOracle
-
-    return _with_oracle(BayesianOracle, problem, seed)
+    values: list[float]
+    """What each trial would give at its end."""
+    epochs: list[int]
+    """Epochs that were run of each trial."""
+    stopped: list[bool]
+    """Whether it was stopped before its end."""
 
 
-def optuna_tpe(problem: Problem, seed: int) -> list[float]:
-    """Search with Optuna's tree-structured Parzen estimator."""
-    import optuna
+def with_oracle(kind: str, problem: Problem, seed: int, workers: int = 1, **options: Any) -> Run:
+    """Search with an oracle of `ci.tuning` or of keras-tuner, as so many workers of uneven speed would.
 
-    return _with_optuna(optuna.samplers.TPESampler(seed=seed), problem)
-
-
-def optuna_gp(problem: Problem, seed: int) -> list[float]:
-    """Search with Optuna's Gaussian process."""
-    import optuna
-
-    return _with_optuna(optuna.samplers.GPSampler(seed=seed), problem)
-
-
-SEARCHES: dict[str, Callable[[Problem, int], list[float]]] = {
-    "ours": ours,
-    "keras-tuner Bayesian": keras_tuner_bayesian,
-    "keras-tuner random": keras_tuner_random,
-    "Optuna TPE": optuna_tpe,
-    "Optuna GP": optuna_gp,
-}
-
-
-def _with_oracle(oracle_class: Any, problem: Problem, seed: int) -> list[float]:
-    """Return the value of every trial, in order, of a search by one worker."""
-    import tempfile
-
+    Args:
+        kind: name of the class.
+        problem: what is minimised.
+        seed: of the oracle, and of the workers' speed.
+        workers: how many trials run at a time.
+        options: of the oracle.
+    """
     import keras_tuner
+
+    from ci.tuning import oracle as ours
 
     space = keras_tuner.HyperParameters()
     problem.declare(space)
+    run = Run(values=[], epochs=[], stopped=[])
+    speed = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        oracle = oracle_class(
+        oracle = getattr(keras_tuner.oracles if kind.startswith("keras") else ours, kind.removeprefix("keras "))(
             objective=keras_tuner.Objective("score", "min"),
             max_trials=problem.trials,
             hyperparameters=space,
             seed=seed + 1,  # keras-tuner takes a seed of 0 for none
+            **options,
         )
         oracle.verbose = 0
         oracle._set_project_dir(folder, "benchmark")
-        results: list[float] = []
-        while (trial := oracle.create_trial("worker")).status == "RUNNING":
-            # An oracle may name a value outside the space; the problem sees the nearest inside.
-            results.append(problem.evaluate(trial.hyperparameters.values))
-            oracle.update_trial(trial.trial_id, {"score": results[-1]})
-            trial.status = "COMPLETED"
-            oracle.end_trial(trial)
-        return results
+        running: list[tuple[float, int, Any]] = [(0.0, worker, None) for worker in range(workers)]
+        while running:
+            now, worker, trial = heapq.heappop(running)
+            if trial is not None:
+                _end(oracle, trial, problem.curve(trial.hyperparameters.values), run)
+            trial = oracle.create_trial(f"worker-{worker}")
+            if trial.status == "RUNNING":
+                heapq.heappush(running, (now + speed.uniform(0.5, 1.5), worker, trial))
+    return run
 
 
-def _with_optuna(sampler: Any, problem: Problem) -> list[float]:
+def _end(oracle: Any, trial: Any, curve: list[float], run: Run) -> None:
+    for epoch, value in enumerate(curve):
+        if oracle.update_trial(trial.trial_id, {"score": value}, step=epoch).status == "STOPPED":
+            break
+    run["values"].append(min(curve))
+    run["epochs"].append(epoch + 1)
+    run["stopped"].append(epoch + 1 < len(curve))
+    trial.status = "COMPLETED"
+    oracle.end_trial(trial)
+
+
+def with_optuna(kind: str, problem: Problem, seed: int) -> Run:
+    """Search with a sampler of Optuna, named without its ending."""
     import keras_tuner
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = keras_tuner.HyperParameters()
     problem.declare(space)
-    study = optuna.create_study(sampler=sampler)
-    study.optimize(lambda trial: problem.evaluate(_suggest(trial, space)), n_trials=problem.trials)
-    return [trial.value for trial in study.trials]
+    study = optuna.create_study(sampler=getattr(optuna.samplers, f"{kind}Sampler")(seed=seed))
+    study.optimize(lambda trial: min(problem.curve(_suggest(trial, space))), n_trials=problem.trials)
+    values = [trial.value for trial in study.trials]
+    epochs = len(problem.curve(_suggest(optuna.trial.FixedTrial(study.best_params), space)))
+    return Run(values=values, epochs=[epochs] * len(values), stopped=[False] * len(values))
 
 
-def _suggest(trial: Any, space: Any) -> dict[str, Any]:
+def _suggest(trial: Any, space: Any) -> Values:
     """Ask Optuna for a value of every hyperparameter of a keras-tuner space without conditions."""
-    values: dict[str, Any] = {}
+    values: Values = {}
     for hp in space.space:
         kind = type(hp).__name__
         log = getattr(hp, "sampling", None) == "log"
         if kind == "Float":
-            values[hp.name] = trial.suggest_float(hp.name, hp.min_value, hp.max_value, log=log)
+            values[hp.name] = trial.suggest_float(hp.name, hp.min_value, hp.max_value, step=hp.step, log=log)
         elif kind == "Int" and log and hp.step:
-            count = round(_log_steps(hp))
+            count = round(math.log(hp.max_value / hp.min_value, hp.step))
             values[hp.name] = hp.min_value * hp.step ** trial.suggest_int(hp.name, 0, count)
         elif kind == "Int":
-            values[hp.name] = trial.suggest_int(hp.name, hp.min_value, hp.max_value, log=log)
+            values[hp.name] = trial.suggest_int(hp.name, hp.min_value, hp.max_value, step=hp.step or 1, log=log)
         else:
             values[hp.name] = trial.suggest_categorical(hp.name, list(hp.values))
     return values
 
 
-def _log_steps(hp: Any) -> float:
-    import math
+def _stopping(kind: str) -> Callable[[Problem, int], Run]:
+    def search(problem: Problem, seed: int) -> Run:
+        from ci.tuning.halving import Halving
 
-    return math.log(hp.max_value / hp.min_value, hp.step)
+        return with_oracle(kind, problem, seed, halving=Halving())
+
+    return search
+
+
+SEARCHES: dict[str, Callable[[Problem, int], Run]] = {
+    "ours": lambda problem, seed: with_oracle("BayesianOracle", problem, seed),
+    "ours, 8 workers": lambda problem, seed: with_oracle("BayesianOracle", problem, seed, workers=8),
+    "ours, stopping": _stopping("BayesianOracle"),
+    "ours, random, stopping": _stopping("RandomOracle"),
+    "Optuna GP": lambda problem, seed: with_optuna("GP", problem, seed),
+    "Optuna TPE": lambda problem, seed: with_optuna("TPE", problem, seed),
+    "keras-tuner random": lambda problem, seed: with_oracle("keras RandomSearchOracle", problem, seed),
+    "keras-tuner Bayesian": lambda problem, seed: with_oracle("keras BayesianOptimizationOracle", problem, seed),
+}

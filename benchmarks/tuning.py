@@ -1,9 +1,11 @@
-"""The Bayesian oracle against keras-tuner's and Optuna's: regret, seconds a suggestion, and whether the bounds hold.
+"""The Bayesian oracle against keras-tuner's and Optuna's: regret, seconds a suggestion, many workers, early stopping.
 
-python -m benchmarks.tuning --quick --json build/benchmarks/tuning.json
+python -m benchmarks.tuning --quick
+python -m benchmarks.tuning --runs build/benchmarks/tuning.jsonl --only "Optuna GP" "Optuna TPE"
 
-Needs benchmarks/requirements.txt. Every line is: name, value, bound, holds; the exit code is 1 if one does not hold.
-`--quick` runs two seeds and leaves out keras-tuner's Bayesian oracle, which takes minutes a search, and what needs it.
+Needs benchmarks/requirements.txt and, for the flights network, build/settings.yaml and build/data/ of a `make ci`.
+Every line is: what, value, bound, holds; the exit code is 1 if a line does not hold. Each search that ends is a line
+of the file of runs, with its seed and trials; a search that is there is not run again, so that hours can be split.
 """
 
 import argparse
@@ -12,6 +14,8 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,105 +24,219 @@ import numpy as np
 
 os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"})
 
-SEEDS, SLOW_SEEDS, QUICK_SEEDS = 10, 5, 2
-SECONDS = {50: 0.15, 100: 0.25, 200: 0.6}
 Job = tuple[str, str, int]
+"""Problem, search and seed."""
+SEEDS = {"keras-tuner Bayesian": 5}
+"""Seeds of slow searches; all others have ten."""
+
+
+WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table."""
+
+    what: str
+    value: float
+    bound: float
+    at_most: bool = True
+
+    @property
+    def holds(self) -> bool:
+        """Whether the value keeps its bound; NaN does not."""
+        return self.value <= self.bound if self.at_most else self.value >= self.bound
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark and return its exit code."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--quick", action="store_true", help="a smaller form of the same in about three minutes")
-    arguments.add_argument("--json", type=Path, help="also write the figures, with seeds and every trial")
-    options = arguments.parse_args(argv)
-    results = _run(_jobs(quick=options.quick))
-    lines = [*_regrets(results), *_suggestions()]
-    for name, value, bound, holds in lines:
-        print(f"{name:55s} {value:10.4g}  ≤ {bound:<6g} {'holds' if holds else 'FALLS SHORT'}", flush=True)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(
-            json.dumps({"lines": lines, "runs": {"|".join(map(str, k)): v for k, v in results.items()}})
-        )
-    return 0 if all(holds for *_, holds in lines) else 1
+    """Run what is missing, print the table and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a smaller form of the same, in about three minutes")
+    parser.add_argument("--runs", type=Path, default=Path("build/benchmarks/tuning.jsonl"), help="the file of runs")
+    parser.add_argument("--only", nargs="+", metavar="SEARCH", help="run these searches and print no table")
+    parser.add_argument("--processes", type=int, default=2, help="searches at a time")
+    parser.add_argument("--plot", type=Path, help="draw regret against trials into this file")
+    options = parser.parse_args(argv)
+    wanted = [job for job in _jobs(quick=options.quick) if not options.only or job[1] in options.only]
+    _run(wanted, options.runs, options.processes)
+    if options.only:
+        return 0
+    runs = {job: run for job, run in _read(options.runs).items() if job in wanted}
+    best = _best(runs)
+    for (problem, search), values in best.items():
+        low, middle, high = np.percentile(values, [25, 50, 75])
+        print(f"{problem:13s} {search:22s} {middle:9.3g} ({low:.3g} … {high:.3g}), {len(values)} seeds")
+    lines = [*_ratios(best), *_stopping(runs), *_suggestions(), _speedup(quick=options.quick)]
+    for line in lines:
+        sign = "≤" if line.at_most else "≥"
+        verdict = "holds" if line.holds else "FALLS SHORT"
+        print(f"{line.what:58s} {line.value:9.3g}  {sign} {line.bound:<5g} {verdict}", flush=True)
+    if options.plot:
+        _plot(runs, options.plot)
+    return 0 if all(line.holds for line in lines) else 1
 
 
-def _jobs(*, quick: bool) -> list[Job]:
+def _jobs(*, quick: bool) -> Iterator[Job]:
     from benchmarks.problems import FUNCTIONS, PROBLEMS
+    from benchmarks.searches import SEARCHES
 
-    jobs = []
-    for problem in FUNCTIONS if quick else PROBLEMS:
-        for search in ("ours", "Optuna GP", "Optuna TPE", "keras-tuner random", "keras-tuner Bayesian"):
-            slow = search == "keras-tuner Bayesian"
-            if not (slow and (quick or problem not in FUNCTIONS)):
-                jobs += [(problem, search, s) for s in range(QUICK_SEEDS if quick else SLOW_SEEDS if slow else SEEDS)]
-    return jobs
+    for search in SEARCHES:
+        for problem in PROBLEMS:
+            if search == "ours, 8 workers" and problem not in FUNCTIONS:
+                continue
+            if search.endswith("stopping") and problem != "network":
+                continue
+            seeds = SEEDS.get(search, 10)
+            if problem == "flights":
+                seeds = 2 if search in ("ours", "Optuna GP", "keras-tuner random") else 0
+            if quick:
+                seeds = 2 if problem not in ("boosting", "network", "flights") else 0
+            yield from ((problem, search, seed) for seed in range(seeds))
 
 
-def _one(job: Job) -> tuple[Job, list[float]]:
+def _read(path: Path) -> dict[Job, dict[str, Any]]:
+    """Return the runs in a file; a last line that a killed benchmark left half-written is none."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    whole = [json.loads(line) for line in lines if line.endswith("}")]
+    return {(run["problem"], run["search"], run["seed"]): run for run in whole}
+
+
+def _run(jobs: Iterable[Job], path: Path, processes: int) -> None:
+    missing = sorted(set(jobs) - _read(path).keys(), key=lambda job: (job[0] == "flights", job[2], job[1]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with get_context("spawn").Pool(processes) as pool, path.open("a") as file:
+        for run in pool.imap_unordered(_one, missing):
+            file.write(json.dumps(run) + "\n")
+            file.flush()
+            print(f"{run['problem']}, {run['search']}, seed {run['seed']}: {min(run['values']):.4g}", flush=True)
+
+
+def _one(job: Job) -> dict[str, Any]:
     from benchmarks.problems import PROBLEMS
     from benchmarks.searches import SEARCHES
 
     warnings.filterwarnings("ignore")
     problem, search, seed = job
-    return job, SEARCHES[search](PROBLEMS[problem], seed)
+    begun = time.perf_counter()
+    run = SEARCHES[search](PROBLEMS[problem], seed)
+    return {"problem": problem, "search": search, "seed": seed, "seconds": time.perf_counter() - begun, **run}
 
 
-def _run(jobs: list[Job]) -> dict[Job, list[float]]:
-    with get_context("spawn").Pool(2) as pool:
-        return dict(pool.imap_unordered(_one, jobs))
+Best = dict[tuple[str, str], list[float]]
 
 
-def _regrets(results: dict[Job, list[float]]) -> list[tuple[str, float, float, bool]]:
-    """Print medians with quartiles, and return the ratios and their bounds."""
+def _best(runs: Mapping[Job, dict[str, Any]]) -> Best:
+    """Return the best value of each seed by problem and search: of trials that were run to their end."""
+    best: Best = {}
+    for (problem, search, _), run in sorted(runs.items()):
+        complete = [value for value, stopped in zip(run["values"], run["stopped"], strict=True) if not stopped]
+        best.setdefault((problem, search), []).append(min(complete))
+    return best
+
+
+def _ratios(best: Best) -> Iterator[Line]:
     from benchmarks.problems import FUNCTIONS, LEARNING
 
-    median: dict[tuple[str, str], float] = {}
-    for problem, search in dict.fromkeys(job[:2] for job in results):
-        best = [min(values) for job, values in results.items() if job[:2] == (problem, search)]
-        low, median[problem, search], high = (float(part) for part in np.percentile(best, [25, 50, 75]))
-        print(f"{problem:13s} {search:21s} {median[problem, search]:9.3g} ({low:.3g} … {high:.3g}), {len(best)} seeds")
-    lines = []
+    def ratio(problem: str, search: str, ours: str = "ours") -> float:
+        return float(np.median(best[problem, ours]) / np.median(best[problem, search]))
+
     for problem in FUNCTIONS:
-        if (problem, "keras-tuner Bayesian") in median:
-            bound = 0.7 if problem == "Ackley-5" else 0.5
-            ratio = median[problem, "ours"] / median[problem, "keras-tuner Bayesian"]
-            lines.append((f"{problem}: regret / keras-tuner Bayesian", ratio, bound, ratio <= bound))
-    ratios = sorted(median[problem, "ours"] / median[problem, "Optuna GP"] for problem in FUNCTIONS)
-    lines.append(("regret / Optuna GP, third best of four functions", ratios[2], 1.0, ratios[2] <= 1))
+        what = f"{problem}: regret ÷ keras-tuner Bayesian's"
+        yield Line(what, ratio(problem, "keras-tuner Bayesian"), 0.7 if problem == "Ackley-5" else 0.5)
+    against = sorted(ratio(problem, "Optuna GP") for problem in FUNCTIONS)
+    yield Line("regret ÷ Optuna GP's, third best of the four functions", against[2], 1.0)
     for problem in LEARNING:
-        if (problem, "ours") in median:
-            ratio = median[problem, "ours"] / median[problem, "Optuna GP"]
-            lines.append((f"{problem}: score / Optuna GP", ratio, 1.0, ratio <= 1))
-    return lines
+        if (problem, "ours") in best:
+            yield Line(f"{problem}: score ÷ Optuna GP's", ratio(problem, "Optuna GP"), 1.0)
+    for problem in FUNCTIONS:
+        print(f"{problem}: regret of {WORKERS} workers ÷ 1: {ratio(problem, 'ours', f'ours, {WORKERS} workers'):.2f}")
+    several = [ratio(problem, "ours", f"ours, {WORKERS} workers") for problem in FUNCTIONS]
+    yield Line(f"regret of {WORKERS} workers ÷ 1, geometric mean of four", float(np.exp(np.mean(np.log(several)))), 1.3)
 
 
-def _suggestions() -> list[tuple[str, float, float, bool]]:
+def _stopping(runs: Mapping[Job, dict[str, Any]]) -> Iterator[Line]:
+    """Compare early stopping with random search without it, seed by seed, and count first trials that it stopped."""
+    shares, lost = [], []
+    for (problem, search, seed), run in runs.items():
+        if not search.endswith("stopping"):
+            continue
+        first = int(np.argmin(run["values"]))
+        lost.append(run["stopped"][first])
+        random = runs[problem, "keras-tuner random", seed]
+        complete = np.where(run["stopped"], np.inf, run["values"])
+        reached = np.flatnonzero(complete <= min(random["values"]))
+        epochs = sum(run["epochs"][: reached[0] + 1]) if len(reached) else np.inf
+        if search == "ours, stopping":
+            shares.append(epochs / sum(random["epochs"]))
+    if shares:
+        yield Line("epochs to random search's result ÷ its own, with stopping", float(np.median(shares)), 0.5)
+        yield Line(f"share of {len(lost)} searches whose first trial was stopped", float(np.mean(lost)), 0.05)
+
+
+def _suggestions() -> Iterator[Line]:
     """Measure processor seconds a suggestion in six dimensions: other work on the machine does not count."""
     import keras_tuner
 
     from benchmarks.problems import PROBLEMS
     from ci.tuning.oracle import BayesianOracle
 
-    lines = []
-    for trials, bound in SECONDS.items():
+    problem = PROBLEMS["Hartmann-6"]
+    for trials, bound in {50: 0.15, 100: 0.25, 200: 0.6}.items():
         space = keras_tuner.HyperParameters()
-        PROBLEMS["Hartmann-6"].declare(space)
-        oracle: Any = BayesianOracle(keras_tuner.Objective("score", "min"), 1000, space, seed=0)
+        problem.declare(space)
+        oracle: Any = BayesianOracle(keras_tuner.Objective("score", "min"), 1000, space)
         oracle.initial_trials = trials
         taken = []
         for _ in range(trials + 3):
             begun = time.process_time()
             trial = oracle.create_trial("worker")
             taken.append(time.process_time() - begun)
-            oracle.update_trial(
-                trial.trial_id, {"score": PROBLEMS["Hartmann-6"].evaluate(trial.hyperparameters.values)}
-            )
+            oracle.update_trial(trial.trial_id, {"score": problem.curve(trial.hyperparameters.values)[-1]})
             trial.status = "COMPLETED"
             oracle.end_trial(trial)
-        seconds = float(np.median(taken[-3:]))
-        lines.append((f"processor seconds a suggestion at {trials} trials", seconds, bound, seconds <= bound))
-    return lines
+        yield Line(f"processor seconds a suggestion at {trials} trials", float(np.median(taken[-3:])), bound)
+
+
+def _speedup(*, quick: bool) -> Line:
+    from benchmarks.workers import makespan
+
+    trials = 2 * WORKERS if quick else 5 * WORKERS
+    return Line(f"makespan of 1 worker ÷ {WORKERS}'s", makespan(1, trials) / makespan(WORKERS, trials), 7.0, False)
+
+
+def _plot(runs: Mapping[Job, dict[str, Any]], path: Path) -> None:
+    """Draw the median of the best so far, with quartiles, against trials."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from benchmarks.problems import FUNCTIONS, PROBLEMS
+
+    searches = [search for search in dict.fromkeys(job[1] for job in runs) if not search.startswith("ours,")]
+    shown = [problem for problem in PROBLEMS if any(job[0] == problem for job in runs)]
+    figure, grid = plt.subplots(-(-len(shown) // 2), 2, figsize=(10, 3 * -(-len(shown) // 2)), layout="constrained")
+    styles = dict(zip(searches, ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), strict=False))
+    for axes, problem in zip(grid.flat, shown, strict=False):
+        for search in searches:
+            curves = [np.minimum.accumulate(r["values"]) for j, r in runs.items() if j[:2] == (problem, search)]
+            if curves:
+                low, middle, high = np.percentile(curves, [25, 50, 75], axis=0)
+                trials = np.arange(1, len(middle) + 1)
+                (line,) = axes.plot(
+                    trials, middle, ls=styles[search], label=search, lw=2.2 if search == "ours" else 1.4
+                )
+                axes.fill_between(trials, low, high, alpha=0.12, color=line.get_color(), lw=0)
+        regret = problem in FUNCTIONS
+        axes.set(title=problem, xlabel="trials", ylabel="regret" if regret else "validation log-loss")
+        if regret:
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(top=np.percentile([r["values"][:10] for j, r in runs.items() if j[0] == problem], 40))
+    for axes in list(grid.flat)[len(shown) :]:
+        axes.set_visible(False)
+    figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
+    figure.savefig(path, dpi=100)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Reads build/settings.yaml, build/data/ and the search space in model/network.py. Writes best.json, which the train
 stage reads, every trial with its outcome and why it was picked (trials.json, trials.csv), what matters
-(importance.json) and pictures. A search that was interrupted continues: its state is in build/state/tuning/.
+(fit.json). A search that was interrupted continues: its state is in build/state/tuning/.
 
 With tuning.workers above 1 a chief and workers are started on this machine. On a cluster each pod runs this same
 command with keras-tuner's variables KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT set.

@@ -58,7 +58,11 @@ def leave(slice_name: str = "UA") -> None:
         {"trial": f"{n:02}", "hyperparameters": {"depth": n, "rate": 0.01}, "objective": 0.5 - n / 100}
         for n in range(3)
     ]
-    write("tuning/trials.json", trials)
+    failed = {"trial": "03", "hyperparameters": {"depth": 3, "rate": 0.1}, "objective": None, "outcome": "failed: NaN"}
+    write("tuning/trials.json", [*trials[:2], {**trials[2], "why": "initial design"}, failed])
+    line = {"name": "depth", "importance": 0.9, "units": [0.2, 0.5, 0.8], "labels": ["0", "1", "2"]}
+    band = {"mean": [0.5, 0.49, 0.48], "low": [0.45, 0.44, 0.43], "high": [0.55, 0.54, 0.53]}
+    write("tuning/fit.json", [{**line, **band, "trials": [[0.2, 0.5], [0.5, 0.49], [0.8, 0.48]]}])
     write("tuning/best.json", trials[-1])
     history = {"loss": [0.6, 0.5], "val_loss": [0.55, 0.52], "auc": [0.6, 0.7], "val_auc": [0.6, 0.65]}
     write(

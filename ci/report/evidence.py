@@ -85,7 +85,25 @@ class Trial(Fact):
 
     trial: str | int
     hyperparameters: dict[str, Any]
-    objective: float
+    objective: float | None
+    """None if it failed."""
+    stopped: bool = False
+    """Whether it was stopped before its last epoch, so that its objective is a partial one."""
+    outcome: str = ""
+    why: str = ""
+
+
+class Line(Fact):
+    """The objective along one hyperparameter through the best trial, as the fitted model has it; see `ci.tuning`."""
+
+    name: str
+    importance: float
+    units: list[float]
+    labels: list[str]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+    trials: list[tuple[float, float]]
 
 
 class Training(Fact):
@@ -286,6 +304,7 @@ class Build:
     schema: Schema | None
     best: Trial | None
     trials: list[Trial]
+    fit: list[Line]
     training: Training | None
     evaluation: Evaluation | None
     package: Package | None
@@ -314,6 +333,7 @@ def read() -> Build:
         schema=_file(workspace.DATA / "schema.json", Schema),
         best=_file(workspace.TUNING / "best.json", Trial),
         trials=_file(workspace.TUNING / "trials.json", list[Trial]) or [],
+        fit=_file(workspace.TUNING / "fit.json", list[Line]) or [],
         training=_file(workspace.MODEL / "training.json", Training),
         evaluation=_file(workspace.EVALUATION / "evaluation.json", Evaluation),
         package=_file(workspace.PACKAGE / "manifest.json", Package),

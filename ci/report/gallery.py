@@ -105,9 +105,19 @@ def _own(build: Build, records: list[Record]) -> Iterator[Picture]:
         )
     if build.trials and build.best and build.settings:
         objective = build.settings.tuning.objective
-        values = {"values": [trial.objective for trial in build.trials], **objective.model_dump()}
-        alt = f"{objective.name} of {len(build.trials)} trials; the best, {build.best.objective:.4f}, is marked"
-        yield Picture("tuning", alt, "Every trial, and the best so far.", values)
+        ended = [trial for trial in build.trials if trial.objective is not None]
+        values = {"values": [trial.objective for trial in ended], "stopped": [trial.stopped for trial in ended]}
+        alt = f"{objective.name} of {len(ended)} trials; the best, {build.best.objective:.4f}, is marked"
+        yield Picture("tuning", alt, "Every trial, and the best so far.", {**values, **objective.model_dump()})
+    if build.fit and build.settings:
+        values = {"lines": [line.model_dump() for line in build.fit], "name": build.settings.tuning.objective.name}
+        most = max(build.fit, key=lambda line: line.importance)
+        alt = f"Fitted {values['name']} along {len(build.fit)} hyperparameters; {most.name} matters most"
+        caption = (
+            "What matters: the fitted mean through the best trial, a deviation around it, and the trials; "
+            "beside each name its share in the variance of the mean."
+        )
+        yield Picture("hyperparameters", alt, caption, values)
     if build.training:
         values = {**build.training.model_dump(include={"history", "best_epoch"}), "binary": _binary(build)}
         alt = f"Training curves by epoch; the weights of epoch {build.training.best_epoch} are kept"

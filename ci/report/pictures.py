@@ -125,19 +125,55 @@ def missing(figure: Any, data: dict[str, float]) -> None:
 
 
 def tuning(figure: Any, data: dict[str, Any]) -> None:
-    """Draw the objective of each trial and the best so far; `values` in order, `name`, `direction`."""
+    """Draw the objective of each trial and the best so far; `values`, whether they `stopped`, `name`, `direction`."""
     axes = figure.add_subplot()
-    values = np.array(data["values"])
+    less = data["direction"] == "min"
+    values, stopped = np.array(data["values"]), np.array(data["stopped"], dtype=bool)
     trials = np.arange(1, len(values) + 1)
-    best = (np.minimum if data["direction"] == "min" else np.maximum).accumulate(values)
-    axes.step(trials, best, where="post", color=ACCENT, label="best so far")
-    axes.plot(trials, values, "o", color=INK, mfc="white", ms=5, label="trial")
-    winner = int((np.argmin if data["direction"] == "min" else np.argmax)(values))
+    complete = np.where(stopped, np.inf if less else -np.inf, values)
+    best = (np.minimum if less else np.maximum).accumulate(complete)
+    axes.step(trials, np.where(np.isinf(best), np.nan, best), where="post", color=ACCENT, label="best so far")
+    axes.plot(trials[~stopped], values[~stopped], "o", color=INK, mfc="white", ms=5, label="trial")
+    if stopped.any():
+        axes.plot(trials[stopped], values[stopped], "x", color=SOFT, ms=5, label="stopped early")
+    winner = int((np.argmin if less else np.argmax)(complete))
     axes.plot(trials[winner], values[winner], "*", color=WARM, ms=13, label=f"best: {values[winner]:.4f}")
-    axes.set_xlabel("trial (in the order of their end)")
-    axes.set_ylabel(f"{data['name']} ({'less' if data['direction'] == 'min' else 'more'} is better)")
+    axes.set_xlabel("trial")
+    axes.set_ylabel(f"{data['name']} ({'less' if less else 'more'} is better)")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(**_ABOVE)
+    axes.legend(**{**_ABOVE, "ncols": 4})
+
+
+def hyperparameters(figure: Any, data: dict[str, Any]) -> None:
+    """Draw the fitted objective `name` along each hyperparameter; `lines` as in `ci.report.evidence.Line`."""
+    lines = sorted(data["lines"], key=lambda line: -line["importance"])
+    across = min(3, len(lines))
+    down = -(-len(lines) // across)
+    figure.set_size_inches(WIDTH, 0.4 + 1.9 * down)
+    panels = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
+    for axes, line in zip(panels, lines, strict=False):
+        units = np.array(line["units"])
+        if len(units) > 8:
+            axes.fill_between(units, line["low"], line["high"], color=ACCENT, alpha=0.2, lw=0)
+            axes.plot(units, line["mean"], color=ACCENT)
+        else:
+            spread = np.abs(np.array([line["low"], line["high"]]) - line["mean"])
+            axes.errorbar(units, line["mean"], yerr=spread, fmt="s", color=ACCENT, ms=4, elinewidth=1.4, capsize=2.5)
+        seen = np.array(line["trials"]).reshape(-1, 2)
+        axes.plot(seen[:, 0], seen[:, 1], "o", color=INK, mfc="white", ms=3.5)
+        shown = np.unique(np.linspace(0, len(units) - 1, min(len(units), 3)).astype(int))
+        axes.set_xticks(units[shown], [_literal(line["labels"][place]) for place in shown])
+        axes.set_title(f"{_literal(line['name'])}: {line['importance']:.0%}")
+    # One trial far off must not press all others into a line.
+    seen = np.array([value for line in lines for _, value in line["trials"]])
+    low, high = np.percentile(seen, [0, 100])
+    near = np.percentile(seen, 25), np.percentile(seen, 75)
+    reach = 4 * (near[1] - near[0]) or 1.0
+    margin = 0.05 * (min(high, near[1] + reach) - max(low, near[0] - reach)) or 0.1
+    panels[0].set_ylim(max(low, near[0] - reach) - margin, min(high, near[1] + reach) + margin)
+    for axes in panels[len(lines) :]:
+        axes.set_visible(False)
+    figure.supylabel(data["name"], fontsize=8.5)
 
 
 def training(figure: Any, data: dict[str, Any]) -> None:

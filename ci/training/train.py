@@ -1,6 +1,7 @@
 """The train stage: one network with the best hyperparameters, kept at its best epoch."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 from ci import task, workspace
@@ -15,20 +16,25 @@ def train(settings: Settings) -> dict[str, Any]:
     """Write `build/model/` and return what there is to say about it.
 
     Raises:
-        InputError: the network does not log the objective.
+        InputError: best.json is not what tuning writes, or the network does not log the objective.
         StageError: the loss became NaN or infinite.
     """
     import keras
     import keras_tuner
 
     wanted = task.load()
-    best = workspace.read_json(workspace.TUNING / "best.json")
+    chosen = _chosen(workspace.TUNING / "best.json")
     make_deterministic(settings.seed, settings.training.threads)
     table = read_part("train")
     encoder = task.part("model.features", "encoder")(table)
     hyperparameters = keras_tuner.HyperParameters()
-    hyperparameters.values = dict(best["hyperparameters"])
+    hyperparameters.values = dict(chosen)
     network = task.part("model.network", "build")(hyperparameters, encoder)
+    if lacking := hyperparameters.values.keys() - chosen.keys():
+        raise InputError(
+            f"{workspace.TUNING / 'best.json'}: hyperparameters.{min(lacking)} is missing, which model/network.py "
+            "declares: run `python -m scripts.tune` again"
+        )
     objective = settings.tuning.objective
     stop = keras.callbacks.EarlyStopping(
         objective.name, mode=objective.direction, patience=settings.training.patience, restore_best_weights=True
@@ -49,7 +55,7 @@ def train(settings: Settings) -> dict[str, Any]:
     if objective.name not in history:
         raise InputError(f"tuning.objective.name: Keras logs no {objective.name}, only {', '.join(sorted(history))}")
     result = {
-        "hyperparameters": best["hyperparameters"],
+        "hyperparameters": chosen,
         "parameters": int(network.count_params()),
         "best_epoch": stop.best_epoch + 1,
         "history": {name: [round(float(value), 7) for value in values] for name, values in history.items()},
@@ -59,6 +65,19 @@ def train(settings: Settings) -> dict[str, Any]:
         workspace.write_json(folder / "signature.json", signature(folder / "saved_model"))
         workspace.write_json(folder / "training.json", result)
     return result
+
+
+def _chosen(path: Path) -> dict[str, Any]:
+    """Return the hyperparameters that tuning has written.
+
+    Raises:
+        InputError: it has written nothing, or somebody something else.
+    """
+    best = workspace.read_json(path)
+    chosen = best.get("hyperparameters") if isinstance(best, dict) else None
+    if not isinstance(chosen, dict):
+        raise InputError(f"{path}: hyperparameters: expected names and values: run `python -m scripts.tune` again")
+    return chosen
 
 
 def _show(epochs: int) -> Any:

@@ -1,46 +1,53 @@
-"""Asynchronous successive halving: which trials to stop before their last epoch.
+"""Asynchronous successive halving: which trials to stop before their last epoch, and what they tell nevertheless.
 
 Source: Li et al. 2020, "A system for massively parallel hyperparameter tuning" (ASHA), in the form that stops trials
-rather than promoting them.
+rather than promoting them. A curve is a trial's objective epoch by epoch, less is better.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+Curve = Sequence[float]
+
 
 @dataclass(frozen=True)
 class Halving:
-    """At each rung a trial goes on only if it is among the best that reached it."""
+    """After 2, 4, 8, … epochs a trial goes on only if it is among the best that got there."""
 
     first: int = 2
-    """Epochs at the first rung."""
-    factor: int = 2
-    """Each rung has this many times the epochs of the one before."""
+    """Epochs before the first comparison."""
     keep: float = 0.5
-    """Share of the trials at a rung that goes on."""
+    """Share of the trials that goes on."""
     crowd: int = 4
-    """Trials that must have reached a rung before one is stopped there."""
+    """Trials that must have got as far before one is stopped there."""
 
     last: float = math.inf
     """Epochs of a complete trial: there is nothing left to stop there."""
 
-    def is_rung(self, epochs: int) -> bool:
-        """Whether trials are compared after so many epochs."""
-        if epochs >= self.last:
+    def stops(self, curve: Curve, others: Sequence[Curve]) -> bool:
+        """Whether a trial that has come so far stops here, given the curves of the others."""
+        rung = len(curve) / self.first
+        if rung < 1 or len(curve) >= self.last or not math.log2(rung).is_integer():
             return False
-        while epochs > self.first and epochs % self.factor == 0:
-            epochs //= self.factor
-        return epochs == self.first
+        reached = [best(other, len(curve)) for other in others if len(other) >= len(curve)]
+        better = sum(value <= best(curve, len(curve)) for value in reached)
+        return len(reached) + 1 >= self.crowd and better >= self.keep * (len(reached) + 1)
 
-    def stops(self, value: float, others: Sequence[float]) -> bool:
-        """Whether a trial stops at a rung.
 
-        Args:
-            value: its best objective so far, less is better; NaN is worse than all.
-            others: the same of the trials that reached the rung before.
-        """
-        if len(others) + 1 < self.crowd:
-            return False
-        better = sum(other <= value for other in others) if value == value else len(others)
-        return better >= self.keep * (len(others) + 1)
+def best(curve: Curve, epochs: int) -> float:
+    """Return the least finite value in the first epochs of a curve, infinity if there is none."""
+    return min((value for value in curve[:epochs] if math.isfinite(value)), default=math.inf)
+
+
+def expected(curve: Curve, complete: Sequence[Curve]) -> tuple[float, float] | None:
+    """Return what a stopped trial would have reached, and the deviation of that; None if nothing is known.
+
+    It gains as much as the complete trials gained, in the median, after as many epochs.
+    """
+    gains = [best(other, len(other)) - best(other, len(curve)) for other in complete]
+    gains = [gain for gain in gains if math.isfinite(gain)]
+    reached = best(curve, len(curve))
+    return (reached + float(np.median(gains)), float(np.std(gains))) if gains and math.isfinite(reached) else None

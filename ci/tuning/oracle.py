@@ -15,22 +15,22 @@ from typing import IO, Any
 
 import keras_tuner
 import numpy as np
+from keras_tuner.engine.trial import Trial
 from keras_tuner.src.distribute import utils as distribution
-from keras_tuner.src.engine.metrics_tracking import MetricsTracker
 from scipy.stats import qmc
+from threadpoolctl import threadpool_limits
 
 from ci.errors import InputError
-from ci.tuning import acquisition, gaussian_process, state
-from ci.tuning.gaussian_process import Parameters, Posterior, Warp
-from ci.tuning.halving import Halving
-from ci.tuning.observations import Observations, observe
+from ci.tuning import acquisition, gaussian_process, halving, report, state
+from ci.tuning.gaussian_process import Posterior, Warp
 from ci.tuning.space import Array, Space, Values
 
+IDLE = 0.2
+"""Longest wait for a change before a worker is told to ask again; seconds."""
 TRIES = 64
 """Points of a sequence that are looked at for a new one before the space is listed."""
 
-Trial = Any
-Reason = dict[str, Any]
+Why = dict[str, Any]
 
 
 class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
@@ -38,81 +38,62 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
 
     def __init__(
         self,
-        objective: Any = None,
-        max_trials: int = 10,
-        hyperparameters: keras_tuner.HyperParameters | None = None,
+        *arguments: Any,
         seed: int = 0,
-        max_retries_per_trial: int = 1,
-        max_consecutive_failed_trials: int = 3,
-        halving: Halving | None = None,
+        halving: halving.Halving | None = None,
         heartbeat_timeout: float = 60.0,
         max_losses_per_trial: int = 10,
         clock: Callable[[], float] = time.monotonic,
-        **kwargs: Any,
+        **keywords: Any,
     ) -> None:
         """Prepare a search; arguments that are not described here are keras-tuner's.
 
         Args:
-            objective: what is optimised, a keras-tuner `Objective`.
-            max_trials: trials at most.
-            hyperparameters: the search space, if it is known in advance.
+            arguments: keras-tuner's.
             seed: of everything random.
-            max_retries_per_trial: how often a trial that failed is run again.
-            max_consecutive_failed_trials: failures in a row that end the search.
             halving: when poor trials are stopped; None runs all to their end.
             heartbeat_timeout: silence after which a worker is taken for dead; seconds.
             max_losses_per_trial: workers a trial may lose before it counts as failed: it may be what kills them.
             clock: returns seconds that never go back.
-            kwargs: keras-tuner's `allow_new_entries` and `tune_new_entries`.
+            keywords: keras-tuner's.
         """
-        super().__init__(
-            objective=objective,
-            max_trials=max_trials,
-            hyperparameters=hyperparameters,
-            seed=seed + 1,  # keras-tuner takes 0 for no seed
-            max_retries_per_trial=max_retries_per_trial,
-            max_consecutive_failed_trials=max_consecutive_failed_trials,
-            **kwargs,
-        )
+        super().__init__(*arguments, seed=seed + 1, **keywords)  # keras-tuner takes 0 for no seed
         self.halving, self.heartbeat_timeout, self.max_losses = halving, heartbeat_timeout, max_losses_per_trial
         self.failure: Exception | None = None
         """Why the search had to end before its last trial."""
-        self.stopped: dict[str, int] = {}
-        """Trials that were stopped early, and after how many epochs."""
-        self.reasons: dict[str, Reason] = {}
-        """Why each trial was picked."""
-        self.losses: dict[str, int] = {}
-        self.listeners: list[Callable[[str, Trial], None]] = []
-        """Called with "begin" or "end" and the trial."""
+        self.notes: dict[str, dict[str, Any]] = {}
+        """Of each trial: `why` it was picked, `runs` that ended, runs `lost`, the epoch when `stopped`."""
         self.changed = threading.Condition(threading.RLock())
         """Held by every change of the search; notified after it."""
+        self._display = report.Progress(self, clock)
         self._used_up = False
-        self._parameters: Parameters | None = None
         self._clock, self._seen = clock, dict[str, float]()
         self._directory: str | None = None
-        self._lock_file: IO[str] | None = None
+        self._lock: IO[str] | None = None
 
     # What keras-tuner's tuners and the chief's server call.
 
     def create_trial(self, tuner_id: str) -> Trial:
         """Return the next trial for a tuner: RUNNING, IDLE (ask again) or STOPPED (the search is over)."""
         with self.changed:
-            self.open()
+            self.reload()
             self.tuner_ids.add(tuner_id)
             self._seen[tuner_id] = self._clock()
             self._requeue_silent()
             if tuner_id in self.ongoing_trials:  # it was restarted: what it was running is lost
                 self._requeue(tuner_id)
             trial = None if self.failure else self._next_trial()
-            if trial is None:
-                waiting = not self.failure and (self.ongoing_trials or self._retry_queue)
-                if not waiting:
-                    self.tuner_ids.discard(tuner_id)
-                return self._empty_trial("IDLE" if waiting else "STOPPED")
-            self.ongoing_trials[tuner_id] = trial
-            self.save()
-            self._tell("begin", trial)
-            return trial
+            if trial:
+                self.ongoing_trials[tuner_id] = trial
+                self.save()
+                self._display.on_trial_begin(trial)
+                return trial
+            waiting = not self.failure and (self.ongoing_trials or self._retry_queue)
+            if waiting:
+                self.changed.wait(IDLE)  # a worker asks again at once
+            else:
+                self.tuner_ids.discard(tuner_id)
+            return Trial(self.hyperparameters.copy(), "", "IDLE" if waiting else "STOPPED")
 
     def update_trial(self, trial_id: str, metrics: dict[str, float], step: int = 0) -> Trial:
         """Record an epoch's metrics, counted from 0; without metrics it is only a sign of life.
@@ -121,161 +102,138 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
             The trial; its status is STOPPED if it need not go on.
         """
         with self.changed:
-            trial = self.trials[trial_id]
-            tuner_id = self._runner_of(trial_id)
-            if tuner_id is None or self.failure:
-                return self._answer(trial, stop=True)
-            self._seen[tuner_id] = self._clock()
-            if not metrics:
-                return self._answer(trial, stop=trial_id in self.stopped)
-            if self.objective.name not in metrics:
-                self.failure = InputError(
-                    f"tuning.objective.name: {self.objective.name} is not among what the model logs: "
-                    f"{', '.join(sorted(metrics))}"
-                )
-                return self._answer(trial, stop=True)
-            for name, value in metrics.items():
-                if not trial.metrics.exists(name):
-                    trial.metrics.register(name, self.objective.direction if name == self.objective.name else None)
-                history = trial.metrics.metrics[name]
-                if all(seen.step != step for seen in history.get_history()):  # a report may come twice
-                    history.update(float(value), step=step)
-            if self._is_poor(trial, step + 1):
-                self.stopped[trial_id] = step + 1
-            self.save()
-            return self._answer(trial, stop=trial_id in self.stopped)
+            trial, runner = self.trials[trial_id], self._runner(trial_id)
+            if runner and not self.failure:
+                self._seen[runner] = self._clock()
+                if metrics:
+                    self._record(trial, dict(metrics), step)
+                if not self.failure and "stopped" not in self.notes[trial_id]:
+                    return trial
+            answer = Trial(trial.hyperparameters, trial_id, "STOPPED")
+            answer.metrics = trial.metrics
+            return answer
 
     def end_trial(self, trial: Trial) -> None:
         """Score a trial that ran, or have it run again; a second end of the same trial changes nothing."""
         with self.changed:
-            known = self.trials[trial.trial_id]
-            tuner_id = self._runner_of(trial.trial_id)
-            if tuner_id is None and trial.trial_id not in self._retry_queue:
-                return
-            if tuner_id is None:  # its worker was taken for dead, but finished
+            known, runner = self.trials[trial.trial_id], self._runner(trial.trial_id)
+            if runner:
+                del self.ongoing_trials[runner]
+                self._seen[runner] = self._clock()
+            elif trial.trial_id in self._retry_queue:  # its worker was taken for dead, but finished
                 self._retry_queue.remove(trial.trial_id)
             else:
-                del self.ongoing_trials[tuner_id]
-                self._seen[tuner_id] = self._clock()
+                return
             known.status, known.message = trial.status, trial.message
             self.update_space(trial.hyperparameters)
-            self._run_times[known.trial_id] += 1
-            self._score(known)
-            if known.status == "INVALID" and self._run_times[known.trial_id] <= self.max_retries_per_trial:
-                self._forget(known)
-                self._retry_queue.append(known.trial_id)
+            self.notes[known.trial_id]["runs"] += 1
+            if known.status == "COMPLETED":
+                self.score_trial(known)
+            if known.status == "INVALID" and self.notes[known.trial_id]["runs"] <= self.max_retries_per_trial:
+                self._run_again(known)
             else:
                 self._finish(known)
             self.save()
-            self._tell("end", known)
+            self._display.on_trial_end(known)
+
+    def score_trial(self, trial: Trial) -> None:
+        """Give a completed trial its best finite objective for a score; without one it is invalid."""
+        curve = self.curve(trial)
+        if not any(map(math.isfinite, curve)):
+            trial.status = "INVALID"
+            trial.message = f"its {self.objective.name} was {curve[-1] if curve else 'not reported'}"
+            return
+        least = halving.best(curve, len(curve))
+        trial.score, trial.best_step = self.sign * least, curve.index(least)
 
     def get_best_trials(self, num_trials: int = 1) -> list[Trial]:
         """Return the best trials, best first; those that were stopped early come after the complete ones."""
         done = [trial for trial in self.trials.values() if trial.status == "COMPLETED"]
-        done.sort(key=lambda trial: (trial.trial_id in self.stopped, self._sign * trial.score))
+        done.sort(key=lambda trial: ("stopped" in self.notes[trial.trial_id], self.sign * trial.score))
         return done[:num_trials]
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """Pick a trial; keras-tuner's form of `propose`."""
-        values, reason = self.propose()
-        if values is None:
-            return {"status": "STOPPED", "values": None}
-        self.reasons[trial_id] = reason
-        return {"status": "RUNNING", "values": values}
+        """Pick the next trial, and note why."""
+        # With threads BLAS sums in another order on another machine, and small matrices take longer.
+        with threadpool_limits(1, "blas"):
+            values, why = self.propose()
+        self.notes[trial_id] = {"why": why, "runs": 0, "lost": 0}
+        return {"status": "STOPPED" if values is None else "RUNNING", "values": values}
 
-    def propose(self) -> tuple[Values | None, Reason]:
+    def propose(self) -> tuple[Values | None, Why]:
         """Return the values of the next trial, None if the space is used up, and why these."""
         raise NotImplementedError
 
     # State.
 
-    def open(self) -> None:
+    def reload(self) -> None:
         """Take the folder and read the search that was begun there, if any; once.
 
         Raises:
             InputError: another process works there, the state is damaged, or the space has changed.
         """
-        if self._lock_file is not None or self._directory is None:
-            return
-        folder = Path(self._project_dir)
-        self._lock_file = state.lock(folder)
-        content, problems = state.load(folder)
-        for problem in problems:
-            print(f"warning: {problem}")
-        if content is not None:
-            self.set_state(content)
-
-    def close(self) -> None:
-        """Give up the folder."""
-        if self._lock_file is not None:
-            self._lock_file.close()
-            self._lock_file = None
+        with self.changed:
+            if self._lock is None and self._directory is not None:
+                self._lock = state.lock(Path(self._project_dir))
+                content = state.load(Path(self._project_dir))
+                if content:
+                    self.set_state(content)
 
     def save(self) -> None:
         """Write the state, if the search has a folder."""
-        if self._lock_file is not None:
+        if self._lock:
             state.save(Path(self._project_dir), self.get_state())
         self.changed.notify_all()
 
-    def reload(self) -> None:
-        """Read the state; keras-tuner's name for `open`."""
-        with self.changed:
-            self.open()
+    def close(self) -> None:
+        """Give up the folder."""
+        if self._lock:
+            self._lock = self._lock.close()
 
     def get_state(self) -> dict[str, Any]:
         """Return all that a later process needs, as JSON values."""
-        trials = []
-        for trial in self.trials.values():
-            kept = trial.get_state()
-            kept["hyperparameters"] = trial.hyperparameters.values
-            kept["score"] = None if trial.score is None else float(trial.score)
-            trials.append(kept)
+        trials = [
+            {**trial.get_state(), "hyperparameters": trial.hyperparameters.values} for trial in self.trials.values()
+        ]
         return {
-            "strategy": type(self).__name__,
-            "objective": [self.objective.name, self.objective.direction],
             "space": self.hyperparameters.get_config(),
             "trials": trials,
+            "notes": self.notes,
             "ongoing": {tuner: trial.trial_id for tuner, trial in self.ongoing_trials.items()},
             "start_order": self.start_order,
             "end_order": self.end_order,
-            "run_times": dict(self._run_times),
             "retry_queue": self._retry_queue,
-            "losses": self.losses,
-            "stopped": self.stopped,
-            "reasons": self.reasons,
         }
 
-    def set_state(self, state_: dict[str, Any]) -> None:
+    def set_state(self, content: dict[str, Any]) -> None:
         """Continue where `get_state` was called.
 
         Trials that were running stay with their workers if this is a chief: they may well be alive and report to it.
         In a single process they died with it and are queued again.
         """
-        state.check_space(Path(self._project_dir), state_["space"], self.hyperparameters.get_config())
-        self.trials = {}
-        for kept in state_["trials"]:
-            space = self.hyperparameters.copy()
-            space.values = dict(kept["hyperparameters"])
-            trial = keras_tuner.engine.trial.Trial(space, kept["trial_id"], kept["status"], kept["message"])
-            trial.metrics = MetricsTracker.from_config(kept["metrics"])
-            trial.score, trial.best_step = kept["score"], kept["best_step"]
-            self.trials[trial.trial_id] = trial
-        self.start_order, self.end_order = list(state_["start_order"]), list(state_["end_order"])
-        self._run_times.update(state_["run_times"])
-        self._retry_queue = list(state_["retry_queue"])
-        self.losses, self.stopped, self.reasons = state_["losses"], state_["stopped"], state_["reasons"]
-        self.ongoing_trials = {tuner: self.trials[trial] for tuner, trial in state_["ongoing"].items()}
+        space = self.hyperparameters.get_config()
+        state.check_space(Path(self._project_dir), content["space"], space)
+        self.trials = {
+            kept["trial_id"]: Trial.from_state(
+                {**kept, "hyperparameters": {**space, "values": kept["hyperparameters"]}}
+            )
+            for kept in content["trials"]
+        }
+        self.notes, self._retry_queue = content["notes"], content["retry_queue"]
+        self.start_order, self.end_order = content["start_order"], content["end_order"]
+        self.ongoing_trials = {tuner: self.trials[trial_id] for tuner, trial_id in content["ongoing"].items()}
         for tuner_id in list(self.ongoing_trials):
             if distribution.is_chief_oracle():
                 self.tuner_ids.add(tuner_id)
                 self._seen[tuner_id] = self._clock()
             else:
-                self._requeue(tuner_id, counts=False)
+                self._run_again(self.ongoing_trials.pop(tuner_id))
 
     # The life of a trial.
 
     @property
-    def _sign(self) -> float:
+    def sign(self) -> float:
+        """-1 if more of the objective is better, else 1: the sign with which less is better."""
         return -1.0 if self.objective.direction == "max" else 1.0
 
     @property
@@ -286,11 +244,11 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
             full = self._used_up or len(self.trials) >= self.max_trials
             return self.failure is not None or (full and not self.ongoing_trials and not self._retry_queue)
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the search is complete and every tuner has been told, or is dead."""
-        with self.changed:
-            return self.is_complete and not self.tuner_ids
+    def curve(self, trial: Trial) -> list[float]:
+        """Return a trial's objective epoch by epoch, less is better."""
+        if not trial.metrics.exists(self.objective.name):
+            return []
+        return [self.sign * float(seen.mean()) for seen in trial.metrics.get_history(self.objective.name)]
 
     def _next_trial(self) -> Trial | None:
         if self._retry_queue:
@@ -301,32 +259,36 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
             return None
         trial_id = f"{len(self.trials):04d}"
         response = self.populate_space(trial_id)
-        if response["status"] != "RUNNING":
-            self._used_up = True
+        self._used_up = response["status"] != "RUNNING"
+        if self._used_up:
             return None
         space = self.hyperparameters.copy()
         space.values = response["values"]
-        trial = keras_tuner.engine.trial.Trial(space, trial_id, "RUNNING")
-        self.trials[trial_id] = trial
+        self.trials[trial_id] = Trial(space, trial_id, "RUNNING")
         self.start_order.append(trial_id)
-        return trial
+        return self.trials[trial_id]
 
-    def _score(self, trial: Trial) -> None:
-        """Give a completed trial its score; without a finite one it is invalid."""
-        if trial.status != "COMPLETED":
+    def _record(self, trial: Trial, metrics: dict[str, float], step: int) -> None:
+        """Take in an epoch's metrics, and stop the trial if it falls behind."""
+        if self.objective.name not in metrics:
+            logged = ", ".join(sorted(metrics))
+            self.failure = InputError(
+                f"tuning.objective.name: {self.objective.name} is not logged: name one of {logged}"
+            )
             return
-        name = self.objective.name
-        if not trial.metrics.exists(name):
-            trial.status, trial.message = "INVALID", f"it reported no {name}"
-            return
-        values = [seen.mean() for seen in trial.metrics.get_history(name)]
-        if not any(map(math.isfinite, values)):
-            trial.status, trial.message = "INVALID", f"its {name} was {values[-1]}"
-            return
-        history = [(seen.mean(), seen.step) for seen in trial.metrics.get_history(name) if math.isfinite(seen.mean())]
-        choose = max if self.objective.direction == "max" else min
-        score, trial.best_step = choose(history, key=lambda pair: pair[0])
-        trial.score = float(score)
+        for name, value in metrics.items():
+            if not trial.metrics.exists(name):
+                trial.metrics.register(name, self.objective.direction if name == self.objective.name else None)
+            if all(seen.step != step for seen in trial.metrics.get_history(name)):  # a report may come twice
+                trial.metrics.update(name, float(value), step=step)
+        others = [self.curve(other) for other in self.trials.values() if other is not trial]
+        if (
+            self.halving
+            and "stopped" not in self.notes[trial.trial_id]
+            and self.halving.stops(self.curve(trial), others)
+        ):
+            self.notes[trial.trial_id]["stopped"] = step + 1
+        self.save()
 
     def _finish(self, trial: Trial) -> None:
         if trial.status == "INVALID":
@@ -334,76 +296,35 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         self.end_order.append(trial.trial_id)
         last = [self.trials[trial_id] for trial_id in self.end_order[-self.max_consecutive_failed_trials :]]
         if len(last) == self.max_consecutive_failed_trials and all(t.status == "FAILED" for t in last):
-            reasons = "\n".join(f"  trial {t.trial_id}: {_last_line(t.message)}" for t in last)
-            self.failure = RuntimeError(f"{len(last)} trials failed in a row:\n{reasons}")
+            reasons = "".join(f"\n  trial {t.trial_id}: {report.last_line(t.message)}" for t in last)
+            self.failure = RuntimeError(f"{len(last)} trials failed in a row:{reasons}")
 
     def _requeue_silent(self) -> None:
         limit = self._clock() - self.heartbeat_timeout
-        for tuner_id in [tuner_id for tuner_id in self.tuner_ids if self._seen.get(tuner_id, limit) < limit]:
+        for tuner_id in [tuner_id for tuner_id in self.tuner_ids if self._seen[tuner_id] < limit]:
             self.tuner_ids.discard(tuner_id)
             if tuner_id in self.ongoing_trials:
                 self._requeue(tuner_id)
 
-    def _requeue(self, tuner_id: str, counts: bool = True) -> None:
-        """Take a trial from a worker that is gone, to be run again from its beginning."""
+    def _requeue(self, tuner_id: str) -> None:
+        """Take a trial from a worker that is gone."""
         trial = self.ongoing_trials.pop(tuner_id)
-        self._forget(trial)
-        self.losses[trial.trial_id] = self.losses.get(trial.trial_id, 0) + counts
-        if self.losses[trial.trial_id] > self.max_losses:
+        lost = self.notes[trial.trial_id]["lost"] = self.notes[trial.trial_id]["lost"] + 1
+        self._run_again(trial)
+        if lost > self.max_losses:
+            self._retry_queue.remove(trial.trial_id)
             trial.status = "FAILED"
-            trial.message = (
-                f"{self.losses[trial.trial_id]} workers died running it: it may need more memory than they have"
-            )
+            trial.message = f"{lost} workers died running it: it may need more memory than they have"
             self._finish(trial)
-        else:
-            self._retry_queue.append(trial.trial_id)
 
-    def _forget(self, trial: Trial) -> None:
-        """Drop what an unfinished run reported, or it would be averaged with the next one's."""
-        trial.metrics, trial.score, trial.best_step = MetricsTracker(), None, 0
-        self.stopped.pop(trial.trial_id, None)
+    def _run_again(self, trial: Trial) -> None:
+        """Queue a trial from its beginning, without what it reported, or that would be averaged with the next run's."""
+        trial.metrics, trial.score = type(trial.metrics)(), None
+        self.notes[trial.trial_id].pop("stopped", None)
+        self._retry_queue.append(trial.trial_id)
 
-    def _is_poor(self, trial: Trial, epochs: int) -> bool:
-        if self.halving is None or trial.trial_id in self.stopped or not self.halving.is_rung(epochs):
-            return False
-        others = [
-            value
-            for other in self.trials.values()
-            if other is not trial
-            and other.status != "FAILED"
-            and (value := self._best_until(other, epochs)) is not None
-        ]
-        value = self._best_until(trial, epochs)
-        return self.halving.stops(math.nan if value is None else value, others)
-
-    def _best_until(self, trial: Trial, epochs: int) -> float | None:
-        """Return a trial's least objective (sign turned for a maximum) after so many epochs, None before them."""
-        if not trial.metrics.exists(self.objective.name):
-            return None
-        history = trial.metrics.get_history(self.objective.name)
-        if history[-1].step + 1 < epochs:
-            return None
-        values = [
-            self._sign * float(seen.mean()) for seen in history if seen.step < epochs and math.isfinite(seen.mean())
-        ]
-        return min(values, default=math.inf)
-
-    def _runner_of(self, trial_id: str) -> str | None:
+    def _runner(self, trial_id: str) -> str | None:
         return next((tuner for tuner, trial in self.ongoing_trials.items() if trial.trial_id == trial_id), None)
-
-    def _answer(self, trial: Trial, stop: bool) -> Trial:
-        if not stop:
-            return trial
-        answer = keras_tuner.engine.trial.Trial(trial.hyperparameters, trial.trial_id, "STOPPED")
-        answer.metrics, answer.score, answer.best_step = trial.metrics, trial.score, trial.best_step
-        return answer
-
-    def _empty_trial(self, status: str) -> Trial:
-        return keras_tuner.engine.trial.Trial(self.hyperparameters.copy(), "", status)
-
-    def _tell(self, event: str, trial: Trial) -> None:
-        for listener in self.listeners:
-            listener(event, trial)
 
     # What the strategies use.
 
@@ -411,116 +332,102 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         """Return the search space as it is now."""
         return Space(self.hyperparameters)
 
-    def tried(self) -> set[Any]:
-        """Return the keys of all trials so far."""
-        return {_key(trial.hyperparameters.values) for trial in self.trials.values()}
+    def first_new(self, drawn: Iterator[Values]) -> Values | None:
+        """Return the first of drawn values that no trial has, None if all were tried."""
+        tried = {_key(trial.hyperparameters.values) for trial in self.trials.values()}
+        return next((values for values in drawn if _key(values) not in tried), None)
 
-    def observations(self, space: Space) -> Observations:
-        """Return what the finished trials tell, less is better."""
-        return observe(list(self.trials.values()), self.stopped, self._best_until, self._sign, space)
+    def sobol(self) -> Values | None:
+        """Return the next new point of a scrambled Sobol sequence; if it has none, any that is new."""
+        space, start = self.space(), len(self.trials)
+        rows = np.empty((0, 0))
+        if space.dimensions:
+            sequence = qmc.Sobol(len(space.dimensions), rng=np.random.default_rng(self.seed))
+            rows = sequence.random(2 ** math.ceil(math.log2(start + TRIES)))[start:]
+        return self.first_new(itertools.chain(map(space.values, rows), space.grid()))
 
-    def posterior(self, space: Space, seen: Observations) -> tuple[Posterior, Warp]:
+    def observations(self, space: Space) -> tuple[Array, Array, Array]:
+        """Return what the finished trials tell: rows (trials, columns), outputs (less is better) and their deviations.
+
+        A complete trial counts as it is, one that was stopped as what it was likely to reach: its partial score is not
+        taken for a final one. A failed one counts as the worst: its neighbourhood is avoided but not forbidden.
+        """
+        done = [trial for trial in self.trials.values() if trial.status == "COMPLETED"]
+        complete = [self.curve(trial) for trial in done if "stopped" not in self.notes[trial.trial_id]]
+        known = []
+        for trial in done:
+            curve = self.curve(trial)
+            stopped = "stopped" in self.notes[trial.trial_id]
+            told = halving.expected(curve, complete) if stopped else (halving.best(curve, len(curve)), 0.0)
+            known += [(trial, *told)] if told else []
+        worst = max((output for _, output, _ in known), default=0.0)
+        known += [(trial, worst, 0.0) for trial in self.trials.values() if trial.status == "FAILED"]
+        rows = np.array([space.locate(trial.hyperparameters.values) for trial, _, _ in known])
+        return rows, np.array([output for _, output, _ in known]), np.array([deviation for _, _, deviation in known])
+
+    def posterior(self, space: Space) -> tuple[Posterior, Warp]:
         """Return the process fitted to the trials, and the warp of its outputs."""
-        warp = Warp.fit(seen.outputs)
-        extra = (seen.doubt * warp.slope(seen.outputs)) ** 2
-        posterior = gaussian_process.fit(
-            space.embed(seen.rows), warp.apply(seen.outputs), extra, space.group, self._parameters
-        )
-        self._parameters = posterior.parameters
-        return posterior, warp
+        rows, outputs, deviations = self.observations(space)
+        warp = Warp.fit(outputs)
+        spread = (warp.apply(outputs + deviations) - warp.apply(outputs - deviations)) / 2
+        return gaussian_process.fit(space.embed(rows), warp.apply(outputs), spread**2, space.group), warp
 
 
 class RandomOracle(Oracle):
     """Scrambled Sobol points: as random as uniform ones, but they leave no part of the space out."""
 
-    def propose(self) -> tuple[Values | None, Reason]:
+    def propose(self) -> tuple[Values | None, Why]:
         """Return the first point of the sequence that is new."""
-        space, tried = self.space(), self.tried()
-        return _first_new(_sobol(space, len(self.trials), self.seed), space, tried), {"by": "Sobol sequence"}
+        return self.sobol(), {"by": "Sobol sequence"}
 
 
 class GridOracle(Oracle):
     """Every combination once, in order: the first hyperparameter changes last."""
 
-    def propose(self) -> tuple[Values | None, Reason]:
+    def propose(self) -> tuple[Values | None, Why]:
         """Return the first combination that is new."""
-        tried = self.tried()
-        return next((v for v in self.space().grid() if _key(v) not in tried), None), {"by": "grid"}
+        return self.first_new(self.space().grid()), {"by": "grid"}
 
 
 class BayesianOracle(Oracle):
     """A Gaussian process is fitted to the trials; the next is where it expects the greatest improvement."""
 
     initial_trials: int | None = None
-    """Trials of the initial design; None: see `_initial`."""
+    """Trials of the initial design; None: two more than there are hyperparameters, within 4 and 10."""
 
-    def propose(self) -> tuple[Values | None, Reason]:
+    def propose(self) -> tuple[Values | None, Why]:
         """Return the point of the initial design, or of the greatest expected improvement."""
-        space, tried, number = self.space(), self.tried(), len(self.trials)
-        if number == 0 and any(getattr(entry.hp, "_default", None) is not None for entry in space.entries):
-            defaults = space.values(space.snap(space.locate(self._defaults())[None])[0])
-            return defaults, {"by": "the model's defaults"}
-        seen = self.observations(space)
-        if space.dimensions and number >= self._initial(space) and len(seen.outputs) >= 2:
-            row, reason = self._most_promising(space, seen, tried)
-            if row is not None:
-                return space.values(row), reason
-        return _first_new(_sobol(space, number, self.seed), space, tried), {"by": "initial design"}
+        space, number = self.space(), len(self.trials)
+        design = self.initial_trials or min(max(4, len(space.dimensions) + 2), 10)
+        if space.dimensions and number >= design and len(self.observations(space)[0]) >= 2:
+            values, why = self._most_promising(space)
+            if values is not None:
+                return values, why
+        return self.sobol(), {"by": "initial design"}
 
-    def _most_promising(self, space: Space, seen: Observations, tried: set[Any]) -> tuple[Array | None, Reason]:
-        rng = np.random.default_rng([self.seed, len(self.trials)])
-        posterior, warp = self.posterior(space, seen)
-        running = [space.locate(trial.hyperparameters.values) for trial in self.ongoing_trials.values()]
-        running += [space.locate(self.trials[trial_id].hyperparameters.values) for trial_id in self._retry_queue]
-        believed = posterior.believing(space.embed(np.array(running)) if running else np.empty((0, len(space.group))))
-        best_rows = seen.rows[np.argsort(seen.outputs, kind="stable")[:4]]
-        row = acquisition.propose(believed, space, best_rows, lambda row: _key(space.values(row)) not in tried, rng)
-        if row is None:
+    def _most_promising(self, space: Space) -> tuple[Values | None, Why]:
+        rows, outputs, _ = self.observations(space)
+        posterior, warp = self.posterior(space)
+        running = [trial for trial in self.trials.values() if trial.status in ("RUNNING", "INVALID")]
+        if running:
+            located = np.array([space.locate(trial.hyperparameters.values) for trial in running])
+            posterior = posterior.believing(space.embed(located))
+        best_rows = rows[np.argsort(outputs, kind="stable")[:4]]
+        ranked = acquisition.ranked(posterior, space, best_rows, np.random.default_rng([self.seed, len(self.trials)]))
+        values = self.first_new(space.values(row) for row in ranked)
+        if values is None:
             return None, {}
-        point = space.embed(row[None])
-        mean, deviation = (float(part[0]) for part in believed.predict(point))
-        low, middle, high = warp.undo(np.array([mean - deviation, mean, mean + deviation]))
-        improvement = float(acquisition.log_expected_improvement(believed, point, believed.best)[0])
-        return row, {
+        point = space.embed(space.locate(values)[None])
+        mean, deviation = posterior.predict(point)
+        low, middle, high = warp.undo(mean + np.array([-1, 0, 1]) * deviation).tolist()
+        return values, {
             "by": "expected improvement",
-            "mean": self._sign * float(middle),
-            "deviation": float(high - low) / 2,
-            "log_expected_improvement": improvement,
+            "mean": self.sign * middle,
+            "deviation": (high - low) / 2,
+            "log_expected_improvement": float(acquisition.log_expected_improvement(posterior, point)[0]),
         }
-
-    def _initial(self, space: Space) -> int:
-        if self.initial_trials is not None:
-            return self.initial_trials
-        return min(max(4, len(space.dimensions) + 2), 10)
-
-    def _defaults(self) -> Values:
-        values: Values = {}
-        for hp in self.hyperparameters.space:
-            if hp.name not in values and all(condition.is_active(values) for condition in hp.conditions):
-                values[hp.name] = hp.default
-        return values
 
 
 def _key(values: Values) -> Any:
     """Return what two trials share exactly when they are the same."""
     return tuple(sorted(values.items()))
-
-
-def _sobol(space: Space, start: int, seed: int) -> Iterator[Values]:
-    """Yield points of a scrambled Sobol sequence from its `start`-th on."""
-    if space.dimensions:
-        sequence = qmc.Sobol(len(space.dimensions), rng=np.random.default_rng(seed))
-        if start:  # scipy cannot go forward by nothing
-            sequence.fast_forward(start)
-        for _ in range(TRIES):
-            yield space.values(space.spread(sequence.random(1))[0])
-
-
-def _first_new(drawn: Iterator[Values], space: Space, tried: set[Any]) -> Values | None:
-    """Return the first drawn point that is new; else any that is; None if all of a finite space was tried."""
-    everything = space.combinations() if space.size < math.inf else iter(())
-    return next((values for values in itertools.chain(drawn, everything) if _key(values) not in tried), None)
-
-
-def _last_line(message: str | None) -> str:
-    return (message or "no reason was given").strip().splitlines()[-1]

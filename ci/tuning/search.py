@@ -11,7 +11,6 @@ from ci import task, workspace
 from ci.errors import InputError, StageError
 from ci.settings import Settings
 from ci.training.fit import encode, fit, make_deterministic, read_part
-from ci.tuning import distributed
 
 STATE = workspace.STATE / "tuning"
 
@@ -19,20 +18,34 @@ STATE = workspace.STATE / "tuning"
 def tune(settings: Settings) -> dict[str, Any] | None:
     """Search, or continue an interrupted search, and return the best trial; a worker returns None.
 
-    Writes `build/tuning/`: best.json, trials.json, trials.csv, importance.json and pictures. A process with
-    keras-tuner's environment variables is the chief or a worker of a search that somebody else has started; without
-    them this process searches alone, or starts a chief and `tuning.workers` workers on this machine.
+    Writes `build/tuning/`: see `ci.tuning.report.write`. A process with keras-tuner's environment variables is the
+    chief or a worker of a search that somebody else has started; without them this process searches alone, or starts
+    a chief and `tuning.workers` workers on this machine.
 
     Raises:
         InputError: the network declares no hyperparameters, or does not log the objective.
         StageError: too many trials failed, or none ended with a finite objective.
     """
+    from ci.tuning import distributed, report
+
     if settings.tuning.workers > 1 and "KERASTUNER_TUNER_ID" not in os.environ:
         distributed.run([sys.executable, "-m", "scripts.tune"], settings.tuning.workers, os.environ)
-        best: dict[str, Any] = workspace.read_json(workspace.TUNING / "best.json")
-        return best
-    oracle = _search(settings)
-    return None if oracle is None else _results(oracle)
+    else:
+        oracle = _search(settings)
+        if oracle is None:
+            return None
+        if isinstance(oracle.failure, InputError):
+            raise oracle.failure
+        if oracle.failure:
+            raise StageError(f"the search ended early: {oracle.failure}")
+        if not oracle.get_best_trials(1):
+            raise StageError("no trial ended with a finite objective; the reasons are above")
+        if len(oracle.trials) < oracle.max_trials:
+            print(f"  all {len(oracle.trials)} combinations of the search space have been tried")
+        with workspace.replacing(workspace.TUNING) as folder:
+            report.write(folder, oracle)
+    best: dict[str, Any] = workspace.read_json(workspace.TUNING / "best.json")
+    return best
 
 
 def _search(settings: Settings) -> Any:
@@ -40,91 +53,50 @@ def _search(settings: Settings) -> Any:
     import keras
     import keras_tuner
 
-    from ci.tuning import report
-    from ci.tuning.tuner import Tuner
+    from ci.tuning import oracle as oracles
+    from ci.tuning.distributed import Tuner
+    from ci.tuning.halving import Halving
 
-    wanted = task.load()
     make_deterministic(settings.seed, settings.training.threads)
     table = read_part("train")
     encoder = task.part("model.features", "encoder")(table)
     build = task.part("model.network", "build")
-    space = keras_tuner.HyperParameters()
-    build(space, encoder)
-    if not space.space:
-        raise InputError("model/network.py: build declares no hyperparameters: call hp.Int, hp.Float, … in it")
+    encoded: dict[str, Any] = {}
 
     class Search(Tuner):
         """Fits the task's network as the final training does."""
 
-        train, validation = None, None
-
         def run_trial(self, trial: Any, **_: Any) -> None:
-            if self.train is None:  # a chief never needs them
-                self.train = encode(encoder, table, wanted)
-                self.validation = encode(encoder, read_part("validation"), wanted)
+            if not encoded:  # a chief never needs them
+                for part, rows in (("train", table), ("validation", read_part("validation"))):
+                    encoded[part] = encode(encoder, rows, task.load())
             keras.backend.clear_session()
             keras.utils.set_random_seed(settings.seed)
             network = build(trial.hyperparameters, encoder)
-            fit(
-                network, self.train, self.validation, settings, settings.tuning.epochs, callbacks=[self.reporter(trial)]
-            )
+            fit(network, **encoded, settings=settings, epochs=settings.tuning.epochs, callbacks=[self.reporter(trial)])
 
-    oracle = _oracle(settings, space)
-    report.progress(oracle, lambda line: print(f"  {line}", flush=True))
-    search = Search(
-        oracle,
-        lambda hyperparameters: build(hyperparameters, encoder),
-        directory=str(STATE),
-        project_name=_fingerprint(settings, space),
-    )
-    search.search(verbose=0)
-    return oracle if search.oracle is oracle else None
-
-
-def _results(oracle: Any) -> dict[str, Any]:
-    """Write `build/tuning/` and return the best trial."""
-    from ci.tuning import report
-
-    if isinstance(oracle.failure, InputError):
-        raise oracle.failure
-    if oracle.failure is not None:
-        raise StageError(f"the search ended early: {oracle.failure}")
-    if not oracle.get_best_trials(1):
-        raise StageError("no trial ended with a finite objective; the reasons are above")
-    if len(oracle.trials) < oracle.max_trials:
-        print(f"  all {len(oracle.trials)} combinations of the search space have been tried")
-    with workspace.replacing(workspace.TUNING) as folder:
-        report.write(folder, oracle)
-    best: dict[str, Any] = workspace.read_json(workspace.TUNING / "best.json")
-    return best
-
-
-def _oracle(settings: Settings, space: Any) -> Any:
-    import keras_tuner
-
-    from ci.tuning import oracle
-    from ci.tuning.halving import Halving
-
-    kind = {"bayesian": oracle.BayesianOracle, "random": oracle.RandomOracle, "grid": oracle.GridOracle}
-    return kind[settings.tuning.strategy](
+    strategies = {"bayesian": oracles.BayesianOracle, "random": oracles.RandomOracle, "grid": oracles.GridOracle}
+    oracle = strategies[settings.tuning.strategy](
         objective=keras_tuner.Objective(settings.tuning.objective.name, settings.tuning.objective.direction),
         max_trials=settings.tuning.max_trials,
-        hyperparameters=space,
         seed=settings.seed,
         max_retries_per_trial=settings.tuning.retries,
         halving=Halving(last=settings.tuning.epochs) if settings.tuning.stop_poor_trials else None,
     )
+    search = Search(oracle, lambda space: build(space, encoder), directory=str(STATE))
+    if not oracle.hyperparameters.space:
+        raise InputError("model/network.py: build declares no hyperparameters: call hp.Int, hp.Float, … in it")
+    oracle._set_project_dir(str(STATE), _fingerprint(settings, oracle.hyperparameters))
+    search.search(verbose=1)
+    return oracle if search.oracle is oracle else None
 
 
 def _fingerprint(settings: Settings, space: Any) -> str:
     """Return what changes whenever trials of an earlier search no longer count: space, data, code or settings."""
-    digest = hashlib.sha256(json.dumps(space.get_config(), sort_keys=True).encode())
     tuning = settings.tuning.model_dump(mode="json", exclude={"workers"})
-    fitting = {"seed": settings.seed, "batch": settings.training.batch_size, "threads": settings.training.threads}
-    digest.update(json.dumps([tuning, fitting], sort_keys=True).encode())
-    files = [workspace.DATA / "train.parquet", workspace.DATA / "validation.parquet"]
-    for package in ("model", "ci/tuning", "ci/training"):
-        files += sorted(Path(package).glob("*.py"))
-    for path in files:
+    fitting = [settings.seed, settings.training.batch_size, settings.training.threads]
+    digest = hashlib.sha256(json.dumps([space.get_config(), tuning, fitting], sort_keys=True).encode())
+    code = [path for room in ("model", "ci/tuning", "ci/training") for path in sorted(Path(room).glob("*.py"))]
+    for path in [workspace.DATA / "train.parquet", workspace.DATA / "validation.parquet", *code]:
         digest.update(str(path).encode() + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -6,9 +6,7 @@ else, so that the rest of the search sees plain arrays.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras_tuner
@@ -24,164 +22,80 @@ LEVELS = 10
 """Values that a grid takes of a range without steps, as keras-tuner's own grid does."""
 
 
-@dataclass(frozen=True)
 class Dimension:
-    """One hyperparameter: its values in order, and where each lies between 0 and 1."""
+    """One hyperparameter as keras-tuner describes it.
 
-    hp: Any
-    """keras-tuner's description: name, bounds, step, sampling, conditions."""
+    Each of finitely many values has a bin between 0 and 1 and lies in the middle of it. The bins are equally wide,
+    but for an Int on a logarithmic scale without step, where they follow the scale. A reversed scale is a mirror.
+    """
 
-    @cached_property
-    def choices(self) -> tuple[Any, ...] | None:
-        """The listed values, or None for a number in a range."""
-        name = type(self.hp).__name__
-        if name == "Fixed":
-            return (self.hp.value,)
-        if name == "Boolean":
-            return (False, True)
-        if name == "Choice":
-            values = tuple(dict.fromkeys(self.hp.values))
-            return tuple(sorted(values)) if self.hp.ordered else values
-        return None
-
-    @cached_property
-    def count(self) -> float:
+    def __init__(self, hp: Any) -> None:
+        """Read name, bounds, step, sampling and conditions."""
+        self.hp, self.name = hp, hp.name
+        kind, sampling = type(hp).__name__, getattr(hp, "sampling", "linear")
+        self.is_integer, self._is_log, self._is_mirrored = (
+            kind == "Int",
+            sampling != "linear",
+            sampling == "reverse_log",
+        )
+        if kind in ("Fixed", "Boolean"):
+            values = [hp.value] if kind == "Fixed" else [False, True]
+        elif kind == "Choice":
+            values = sorted(hp.values) if hp.ordered else hp.values
+        else:
+            values = [hp.min_value] if hp.min_value == hp.max_value else []
+        self.choices = tuple(dict.fromkeys(values))
+        """The listed values; none for a number in a range."""
+        self.is_categorical = kind == "Boolean" or (kind == "Choice" and not hp.ordered)
+        self._is_scaled = not self.choices and hp.step is None and (self._is_log or not self.is_integer)
+        self.count = float(len(self.choices) or self._count())
         """The number of values: infinite for a Float without step."""
-        if self.choices is not None:
-            return len(self.choices)
+
+    def _count(self) -> float:
         low, high, step = self.hp.min_value, self.hp.max_value, self.hp.step
-        if low == high:
-            return 1
         if step is None:
             return high - low + 1 if self.is_integer else math.inf
-        span = (high - low) / step if self.hp.sampling == "linear" else math.log(high / low, step)
-        return math.floor(span + 1e-9) + 1
-
-    @cached_property
-    def is_integer(self) -> bool:
-        """Whether it is an `Int`."""
-        return type(self.hp).__name__ == "Int"
-
-    @cached_property
-    def is_categorical(self) -> bool:
-        """Whether its values have no order; two values need none."""
-        return self.choices is not None and len(self.choices) > 2 and not getattr(self.hp, "ordered", False)
-
-    @cached_property
-    def is_even(self) -> bool:
-        """Whether its values lie evenly between 0 and 1: all but an Int on a logarithmic scale without step do."""
-        return self.choices is not None or self.hp.step is not None
-
-    def unit(self, index: Array) -> Array:
-        """Return the units of values given by their number in order, from 0; any shape."""
-        if self.is_categorical:
-            return (index + 0.5) / self.count
-        if self.is_even:
-            return index / max(self.count - 1, 1)
-        return self._scaled(self.hp.min_value + index)
-
-    def index(self, unit: Array) -> Array:
-        """Return the numbers of the values nearest to units; only where `count` is finite."""
-        if self.is_categorical:
-            index = np.floor(unit * self.count)
-        elif self.is_even:
-            index = np.rint(unit * (self.count - 1))
-        else:
-            index = np.rint(self._unscaled(unit) - self.hp.min_value)
-        return np.clip(index, 0, self.count - 1)
-
-    def spread(self, quantile: Array) -> Array:
-        """Return units whose values follow the sampling's distribution, from uniform numbers in [0, 1)."""
-        if math.isinf(self.count):
-            return quantile
-        if self.is_even:
-            return self.unit(np.minimum(np.floor(quantile * self.count), self.count - 1))
-        # As in keras-tuner the range ends at max_value + 1, exclusive; only the end is guarded here.
-        low, high = self.hp.min_value, self.hp.max_value
-        share = quantile if self.hp.sampling == "log" else 1 - quantile
-        drawn = np.minimum(np.floor(low * ((high + 1) / low) ** share), high)
-        return self._scaled(drawn if self.hp.sampling == "log" else high + low - drawn)
-
-    def snap(self, unit: Array) -> Array:
-        """Return the unit of the nearest value."""
-        return np.clip(unit, 0, 1) if math.isinf(self.count) else self.unit(self.index(unit))
+        return math.floor((math.log(high / low, step) if self._is_log else (high - low) / step) + 1e-9) + 1
 
     def value(self, unit: float) -> Any:
         """Return the value at a unit, as the plain Python type that the hyperparameter declares."""
-        if math.isinf(self.count):
-            return float(np.clip(self._unscaled(np.asarray(unit)), self.hp.min_value, self.hp.max_value))
-        index = int(self.index(np.asarray(unit)))
-        if self.choices is not None:
+        if self._is_scaled:  # at 1 keras-tuner 1.4.8 returns an Int's maximum plus 1
+            return min(max(self.hp.prob_to_value(unit), self.hp.min_value), self.hp.max_value)
+        return self.at(int(unit * self.count))
+
+    def at(self, index: int) -> Any:
+        """Return a value by its number in order, from 0; only where `count` is finite."""
+        index = int(min(max(index, 0), self.count - 1))
+        if self.choices:
             return self.choices[index]
         low, high, step = self.hp.min_value, self.hp.max_value, self.hp.step
-        if self.count == 1:
-            return low
-        if step is None:
-            return low + index
-        if self.hp.sampling == "linear":
-            value = low + index * step
-        elif self.hp.sampling == "log":
+        if self._is_mirrored:
+            value = high + low - (low * step ** (self.count - 1 - index) if step else high - index)
+        elif self._is_log and step:
             value = low * step**index
         else:
-            value = high + low - low * step ** (int(self.count) - 1 - index)
+            value = low + index * (step or 1)
         # Without what binary fractions add: 0.3, not 0.30000000000000004.
         return int(value) if self.is_integer else min(float(f"{value:.12g}"), float(high))
 
-    def locate(self, value: Any) -> float:
-        """Return the unit of a value, or of the nearest one where it is off the grid."""
-        if self.choices is not None:
-            if value in self.choices:
-                return float(self.unit(np.asarray(self.choices.index(value))))
-            if isinstance(value, (int, float)) and isinstance(self.choices[0], (int, float)):
-                nearest = int(np.argmin([abs(choice - value) for choice in self.choices]))
-                return float(self.unit(np.asarray(nearest)))
-            raise InputError(f"{self.hp.name}: {value!r} is not one of {list(self.choices)}")
-        low, high, step = self.hp.min_value, self.hp.max_value, self.hp.step
-        if self.count == 1:
-            return 0.0
-        value = min(max(value, low), high)
-        if step is None:
-            return float(self._scaled(np.asarray(value)))
-        if self.hp.sampling == "linear":
-            index = (value - low) / step
-        elif self.hp.sampling == "log":
-            index = math.log(value / low, step)
-        else:
-            index = self.count - 1 - math.log((high + low - value) / low, step)
-        return float(self.unit(np.clip(np.rint(index), 0, self.count - 1)))
+    def unit(self, value: Any) -> float:
+        """Return the unit of one of the values."""
+        if self._is_scaled:
+            return float(self.hp.value_to_prob(value))
+        if self.choices:
+            return (self.choices.index(value) + 0.5) / self.count
+        low, high, step = self.hp.min_value, self.hp.max_value, self.hp.step or 1
+        index = (value - low) / step
+        if self._is_log:
+            index = math.log((high + low - value if self._is_mirrored else value) / low, step)
+        unit = float((round(index) + 0.5) / self.count)
+        return 1 - unit if self._is_mirrored else unit
 
-    def contains(self, value: Any) -> bool:
-        """Whether a value is exactly one of the hyperparameter's values."""
-        if self.choices is not None:
-            return value in self.choices
-        inside = isinstance(value, (int, float)) and self.hp.min_value <= value <= self.hp.max_value
-        return inside and bool(self.value(self.locate(value)) == value)
-
-    def units(self) -> Iterator[float]:
-        """Yield the units of all values; only where `count` is finite."""
-        return (float(self.unit(np.asarray(index))) for index in range(int(self.count)))
-
-    def levels(self) -> list[float]:
-        """Return the units that a grid visits: all values, or `LEVELS` of a range without step."""
-        if self.is_even or self.count <= LEVELS:
-            return list(self.units())
-        return list(dict.fromkeys(self.snap(np.linspace(0, 1, LEVELS)).tolist()))
-
-    def _scaled(self, value: Array) -> Array:
-        low, high = float(self.hp.min_value), float(self.hp.max_value)
-        if self.hp.sampling == "linear":
-            return (value - low) / (high - low)
-        if self.hp.sampling == "log":
-            return np.log(value / low) / math.log(high / low)
-        return 1 - np.log((high + low - value) / low) / math.log(high / low)
-
-    def _unscaled(self, unit: Array) -> Array:
-        low, high = float(self.hp.min_value), float(self.hp.max_value)
-        if self.hp.sampling == "linear":
-            return low + unit * (high - low)
-        if self.hp.sampling == "log":
-            return low * (high / low) ** unit
-        return high + low - low * (high / low) ** (1 - unit)
+    def levels(self) -> Iterator[Any]:
+        """Yield all values, or `LEVELS` of a range without step."""
+        if math.isinf(self.count):
+            return (self.value(unit) for unit in np.linspace(0, 1, LEVELS).tolist())
+        return (self.at(index) for index in range(int(self.count)))
 
 
 class Space:
@@ -205,41 +119,38 @@ class Space:
         widths = [int(entry.count) if entry.is_categorical else 1 for entry in self.dimensions]
         self.group = np.repeat(np.arange(len(self.dimensions)), widths)
         """For each coordinate of `embed`, the column it came from; shape (coordinates,)."""
+        self.size = math.prod(entry.count for entry in self.dimensions)
+        """Different trials at most; fewer if there are conditions, infinite with a Float without step."""
+        self._is_smooth = all(math.isinf(e.count) for e in self.dimensions) and not any(
+            e.hp.conditions for e in self.entries
+        )
 
-    def spread(self, quantiles: Array) -> Array:
-        """Return rows of units that follow each sampling's distribution, from uniform numbers (rows, columns)."""
-        units = np.empty_like(quantiles)
-        for column, entry in enumerate(self.dimensions):
-            units[:, column] = entry.spread(quantiles[:, column])
-        return self._without_inactive(units)
+    def snap(self, rows: Array) -> Array:
+        """Return rows (rows, columns) moved to existing values; NaN where a hyperparameter is inactive."""
+        if self._is_smooth:
+            return np.clip(rows, 0, 1)
+        return np.array([self.locate(self.values(row)) for row in rows.tolist()]).reshape(rows.shape)
 
-    def snap(self, units: Array) -> Array:
-        """Return rows (rows, columns) moved to the nearest values; NaN where a hyperparameter is inactive."""
-        moved = np.where(np.isnan(units), 0.5, units)
-        for column, entry in enumerate(self.dimensions):
-            moved[:, column] = entry.snap(moved[:, column])
-        return self._without_inactive(moved)
-
-    def embed(self, units: Array) -> Array:
+    def embed(self, rows: Array) -> Array:
         """Return points (rows, coordinates) for the kernel: categories one-hot at distance 1, inactive ones neutral."""
         parts = []
-        for column, entry in enumerate(self.dimensions):
-            unit = units[:, column]
+        for units, entry in zip(rows.T, self.dimensions, strict=True):
             if entry.is_categorical:
-                count = int(entry.count)
-                hot = np.eye(count)[entry.index(np.nan_to_num(unit)).astype(int)]
-                parts.append(np.where(np.isnan(unit)[:, None], 1 / count, hot) / math.sqrt(2))
+                hot = np.eye(int(entry.count))[
+                    np.minimum(np.nan_to_num(units) * entry.count, entry.count - 1).astype(int)
+                ]
+                parts.append(np.where(np.isnan(units)[:, None], 1 / entry.count, hot) / math.sqrt(2))
             else:
-                parts.append(np.where(np.isnan(unit), 0.5, unit)[:, None])
+                parts.append(np.where(np.isnan(units), 0.5, units)[:, None])
         return np.concatenate(parts, axis=1)
 
-    def values(self, row: Array) -> Values:
+    def values(self, row: Any) -> Values:
         """Return the active values of one row of units, as keras-tuner's trials carry them."""
         values: Values = {}
         for entry in self.entries:
-            if entry.hp.name not in values and all(condition.is_active(values) for condition in entry.hp.conditions):
-                unit = row[self._column[id(entry)]] if id(entry) in self._column else 0.0
-                values[entry.hp.name] = entry.value(0.5 if np.isnan(unit) else float(unit))
+            if self._is_open(entry, values):
+                unit = row[self._column[id(entry)]] if id(entry) in self._column else 0.5
+                values[entry.name] = entry.value(0.5 if math.isnan(unit) else min(max(unit, 0.0), 1.0))
         return values
 
     def locate(self, values: Mapping[str, Any]) -> Array:
@@ -247,86 +158,28 @@ class Space:
         row = np.full(len(self.dimensions), np.nan)
         seen: set[str] = set()
         for entry in self.entries:
-            name = entry.hp.name
-            if name in seen or name not in values or not all(c.is_active(values) for c in entry.hp.conditions):
-                continue
-            seen.add(name)
-            if id(entry) in self._column:
-                row[self._column[id(entry)]] = entry.locate(values[name])
+            if (
+                entry.name in values
+                and entry.name not in seen
+                and all(c.is_active(values) for c in entry.hp.conditions)
+            ):
+                seen.add(entry.name)
+                if id(entry) in self._column:
+                    row[self._column[id(entry)]] = entry.unit(values[entry.name])
         return row
 
-    def is_active(self, units: Array) -> Array:
-        """Return which hyperparameters are active; shape and order of `units`."""
-        return ~np.isnan(self._without_inactive(np.where(np.isnan(units), 0.5, units)))
-
-    @cached_property
-    def size(self) -> float:
-        """The number of different trials, infinite if a number can be anything in a range."""
-        return self._count(0, {})
-
-    def grid(self) -> Iterator[Values]:
-        """Yield every combination of the levels once, in a fixed order."""
-        yield from self._walk(0, {}, Dimension.levels)
-
-    def combinations(self) -> Iterator[Values]:
-        """Yield every combination of a finite space once, lazily: there may be very many."""
-        yield from self._walk(0, {}, Dimension.units)
-
-    def _walk(self, position: int, values: Values, units: Callable[[Dimension], Iterable[float]]) -> Iterator[Values]:
+    def grid(self, position: int = 0, values: Values | None = None) -> Iterator[Values]:
+        """Yield every combination of the levels once, in a fixed order, lazily: there may be very many."""
+        values = values or {}
         if position == len(self.entries):
             yield values
-            return
-        entry = self.entries[position]
-        if not self._is_open(entry, values):
-            yield from self._walk(position + 1, values, units)
-            return
-        for unit in units(entry):
-            yield from self._walk(position + 1, {**values, entry.hp.name: entry.value(unit)}, units)
-
-    def _count(self, position: int, values: Values) -> float:
-        if position == len(self.entries):
-            return 1
-        entry = self.entries[position]
-        if not self._is_open(entry, values):
-            return self._count(position + 1, values)
-        deciding = {value for value in self._deciding(entry.hp.name) if entry.contains(value)}
-        branches = sum(self._count(position + 1, {**values, entry.hp.name: value}) for value in deciding)
-        rest = entry.count - len(deciding)
-        # None stands for all the values that open no condition.
-        return branches + (rest * self._count(position + 1, {**values, entry.hp.name: None}) if rest else 0)
-
-    def _deciding(self, name: str) -> set[Any]:
-        conditions = (condition for entry in self.entries for condition in entry.hp.conditions)
-        return {value for condition in conditions if condition.name == name for value in condition.values}
+        elif self._is_open(self.entries[position], values):
+            entry = self.entries[position]
+            for value in entry.levels():
+                yield from self.grid(position + 1, {**values, entry.name: value})
+        else:
+            yield from self.grid(position + 1, values)
 
     @staticmethod
-    def _is_open(entry: Dimension, values: Mapping[str, Any]) -> bool:
-        return entry.hp.name not in values and all(c.is_active(values) for c in entry.hp.conditions)
-
-    def _without_inactive(self, units: Array) -> Array:
-        """Return `units` with NaN where a condition does not hold; parents come before their children."""
-        result = units.copy()
-        open_rows: dict[int, Array] = {}
-        for position, entry in enumerate(self.entries):
-            rows = np.ones(len(units), dtype=bool)
-            for earlier in self.entries[:position]:
-                if earlier.hp.name == entry.hp.name:
-                    rows &= ~open_rows[id(earlier)]
-            for condition in entry.hp.conditions:
-                parents = [parent for parent in self.entries[:position] if parent.hp.name == condition.name]
-                rows &= np.any(
-                    [open_rows[id(p)] & self._is_among(p, condition.values, result) for p in parents], axis=0
-                )
-            open_rows[id(entry)] = rows
-            if id(entry) in self._column:
-                result[~rows, self._column[id(entry)]] = np.nan
-        return result
-
-    def _is_among(self, entry: Dimension, values: list[Any], units: Array) -> Array:
-        """Return which rows give a hyperparameter one of `values`; shape (rows,)."""
-        if id(entry) not in self._column:
-            return np.full(len(units), entry.value(0.0) in values)
-        wanted = [entry.locate(value) for value in values if entry.contains(value)]
-        return np.any(
-            [np.isclose(units[:, self._column[id(entry)]], unit, rtol=0, atol=1e-12) for unit in wanted], axis=0
-        )
+    def _is_open(entry: Dimension, values: Values) -> bool:
+        return entry.name not in values and all(condition.is_active(values) for condition in entry.hp.conditions)

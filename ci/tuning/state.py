@@ -13,39 +13,48 @@ from ci.errors import InputError
 VERSION = 1
 FILE = "search.json"
 LAST_GOOD = "search.previous.json"
+AFRESH = "to start afresh, delete {}"
 
 
 def save(folder: Path, content: dict[str, Any]) -> None:
     """Replace the state in `folder`; the one it replaces stays beside it."""
-    path, previous = folder / FILE, folder / LAST_GOOD
+    path, beside = folder / FILE, folder / f".{LAST_GOOD}.part"
     text = json.dumps(content, sort_keys=True)
     document = {"version": VERSION, "sha256": hashlib.sha256(text.encode()).hexdigest(), "content": text}
     if path.exists():
-        beside = folder / f".{LAST_GOOD}.part"
         beside.unlink(missing_ok=True)
         os.link(path, beside)
-        beside.replace(previous)
+        beside.replace(folder / LAST_GOOD)
     workspace.write_bytes(path, json.dumps(document).encode())
 
 
-def load(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return the newest state in `folder` that is whole, None if there never was one, and what was wrong on the way.
+def load(folder: Path) -> dict[str, Any] | None:
+    """Return the newest state in `folder` that is whole, None if there never was one; says what was damaged.
 
     Raises:
         InputError: there is state, but neither it nor the one before it is whole, or another version wrote it.
     """
-    problems: list[str] = []
-    for name in (FILE, LAST_GOOD):
-        path = folder / name
+    paths = [folder / name for name in (FILE, LAST_GOOD) if (folder / name).exists()]
+    for path in paths:
         try:
-            return _read(path), problems
-        except FileNotFoundError:
-            continue
-        except ValueError as error:
-            problems.append(f"{path} is damaged ({error}): the state before it is used")
-    if problems:
-        raise InputError(f"{folder}: the state of the search and the one before it are damaged; {_afresh(folder)}")
-    return None, problems
+            return _read(path)
+        except (ValueError, KeyError, TypeError) as error:
+            print(f"warning: {path} is damaged ({error}): the state before it is used", flush=True)
+    if paths:
+        raise InputError(
+            f"{folder}: the state of the search and the one before it are damaged; {AFRESH.format(folder)}"
+        )
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if document["version"] != VERSION:
+        raise InputError(f"{path}: version {document['version']}, not {VERSION}; {AFRESH.format(path.parent)}")
+    if hashlib.sha256(document["content"].encode()).hexdigest() != document["sha256"]:
+        raise ValueError("its checksum is wrong")
+    content: dict[str, Any] = json.loads(document["content"])
+    return content
 
 
 def lock(folder: Path) -> IO[str]:
@@ -62,9 +71,7 @@ def lock(folder: Path) -> IO[str]:
         file.seek(0)
         owner = file.read().strip() or "unknown"
         file.close()
-        raise InputError(
-            f"{folder}: another search (process {owner}) works on this state: wait for it to end, or end it"
-        ) from None
+        raise InputError(f"{folder}: another search (process {owner}) works here: wait for it, or end it") from None
     file.truncate(0)
     file.write(f"{os.getpid()}\n")
     file.flush()
@@ -77,40 +84,14 @@ def check_space(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> No
     Raises:
         InputError: they differ; says in what, and how to start afresh.
     """
-    old, new = ({_name(entry): entry["config"] for entry in config["space"]} for config in (before, now))
-    changes = [f"{name} is new" for name in new.keys() - old.keys()]
-    changes += [f"{name} is gone" for name in old.keys() - new.keys()]
-    for name in old.keys() & new.keys():
-        fields = [field for field in new[name] if new[name][field] != old[name].get(field)]
-        changes += [f"{name}: {field} was {old[name].get(field)}, is {new[name][field]}" for field in fields]
-    if changes:
+    old, new = (
+        [f"{entry['class_name']} {json.dumps(entry['config'], sort_keys=True)}" for entry in config["space"]]
+        for config in (before, now)
+    )
+    gone = "; ".join(entry for entry in old if entry not in new)
+    come = "; ".join(entry for entry in new if entry not in old)
+    if gone or come:
         raise InputError(
-            f"the search space changed under a running search: {'; '.join(sorted(changes))}; {_afresh(folder)}"
+            f"the search space changed under a running search: gone: {gone or 'nothing'}; new: {come or 'nothing'}; "
+            f"{AFRESH.format(folder)}"
         )
-
-
-def _name(entry: dict[str, Any]) -> str:
-    conditions = [f"{c['config']['name']} in {c['config']['values']}" for c in entry["config"]["conditions"]]
-    return f"{entry['config']['name']} ({entry['class_name']}{''.join(f', if {c}' for c in conditions)})"
-
-
-def _afresh(folder: Path) -> str:
-    return f"delete {folder} to start afresh"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return the content of a state file.
-
-    Raises:
-        ValueError: it is not whole.
-        InputError: another version wrote it.
-    """
-    document = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(document, dict) or not {"version", "sha256", "content"} <= document.keys():
-        raise ValueError("not a state of a search")
-    if document["version"] != VERSION:
-        raise InputError(f"{path}: version {document['version']}, this program reads {VERSION}; {_afresh(path.parent)}")
-    if hashlib.sha256(str(document["content"]).encode()).hexdigest() != document["sha256"]:
-        raise ValueError("its checksum is wrong")
-    content: dict[str, Any] = json.loads(document["content"])
-    return content

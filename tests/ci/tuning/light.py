@@ -15,10 +15,10 @@ from pathlib import Path
 
 import keras_tuner
 
+from ci import processes
 from ci.errors import InputError
-from ci.tuning import distributed
+from ci.tuning.distributed import Tuner
 from ci.tuning.oracle import BayesianOracle, Oracle, RandomOracle
-from ci.tuning.tuner import Tuner
 
 
 def space() -> keras_tuner.HyperParameters:
@@ -123,7 +123,7 @@ class Search:
         self.tuner(made, directory=str(self.folder), project_name="search").search()
 
     def run(self, workers: int) -> None:
-        distributed.supervise(["chief", *(f"worker-{number}" for number in range(workers))], self.start)
+        processes.supervise(["chief", *(f"worker-{number}" for number in range(workers))], self.start)
 
     def result(self) -> Oracle:
         """The search as its state tells it."""
