@@ -37,7 +37,12 @@ def main(argv: list[str] | None = None) -> int:
     gates, length = settings.gates, settings.data.holdout_days
     random = np.random.default_rng(settings.seed)
     pairs = [Scored(targets, days, a, b) for a, b in combinations(predictions, 2)]
-    null = [promoted(drawn(pair, length, random, swap=True), gates) for pair in pairs for _ in range(draws)]
+    null = [
+        promoted(holdout, gates)
+        for pair in pairs
+        for _ in range(draws)
+        for holdout in orders(drawn(pair, length, random, swap=True))  # both roles: half the noise
+    ]
     as_they_are = [
         promoted(drawn(pair, length, random), gates) for one in pairs for pair in orders(one) for _ in range(draws // 2)
     ]

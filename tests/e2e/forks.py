@@ -23,6 +23,7 @@ class Build:
     """What a run of the pipeline that ended well said and left, read before anything else happened."""
 
     said: str
+    trials: list[dict[str, Any]]
     package: str
     """Names and digests of the package's files."""
     manifest: dict[str, Any]
@@ -50,6 +51,7 @@ class Fork:
         said = self.run(*arguments)
         return Build(
             said=said,
+            trials=json.loads(self.text("tuning/trials.json")),
             package=self.text("package/SHA256SUMS"),
             manifest=json.loads(self.text("package/manifest.json")),
             evaluation=json.loads(self.text("evaluation/evaluation.json")),

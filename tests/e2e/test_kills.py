@@ -48,9 +48,9 @@ def test_a_build_killed_in_tune_train_package_and_deploy_ends_with_the_digests_o
         (in_deployment, "monitor:"),
     ):
         assert next_stage not in fork.run_until(reached)
-    expected_fork, expected = undisturbed
+    _, expected = undisturbed
     build = fork.build()
-    ends_as_undisturbed(fork, build, expected_fork, expected)
+    ends_as_undisturbed(fork, build, expected)
 
 
 @pytest.mark.slow
@@ -58,7 +58,7 @@ def test_a_build_killed_in_tune_train_package_and_deploy_ends_with_the_digests_o
 def test_a_build_killed_at_a_random_moment_ends_as_an_undisturbed_one_and_repeats_no_finished_trial(
     undisturbed, checkout, number
 ):
-    expected_fork, expected = undisturbed
+    _, expected = undisturbed
     chance = random.Random(f"{SEED}/{number}")
     lasts = float(re.findall(r"; ([\d.]+) in all", expected.said)[-1])
     while True:
@@ -75,24 +75,23 @@ def test_a_build_killed_at_a_random_moment_ends_as_an_undisturbed_one_and_repeat
     )
     build = fork.build()
     fork.stop()  # twenty servers would be too many
-    ends_as_undisturbed(fork, build, expected_fork, expected)
+    ends_as_undisturbed(fork, build, expected)
     assert not [trial for trial in finished if re.search(rf"^ *trial {trial}:", build.said, re.MULTILINE)]
     assert finished.items() <= finished_trials(fork).items()
 
 
-def ends_as_undisturbed(fork: Fork, build: Build, expected_fork: Fork, expected: Build) -> None:
+def ends_as_undisturbed(fork: Fork, build: Build, expected: Build) -> None:
     assert build.manifest["digests"] == expected.manifest["digests"]
     assert build.package == expected.package
     assert build.evaluation == expected.evaluation
-    assert trials(fork) == trials(expected_fork)
+    assert _found(build) == _found(expected)
     assert [release["digest"] for release in build.releases] == [expected.manifest["image"]["digest"]]
     assert build.monitoring == expected.monitoring
     assert not list((fork.folder / "build").rglob(".*.part")), "nothing half-written is left"
 
 
-def trials(fork: Fork) -> list[tuple[str, dict[str, object], float]]:
-    rows = json.loads(fork.text("tuning/trials.json"))
-    return [(row["trial"], row["hyperparameters"], row["objective"]) for row in rows]
+def _found(build: Build) -> list[tuple[str, dict[str, object], float]]:
+    return [(row["trial"], row["hyperparameters"], row["objective"]) for row in build.trials]
 
 
 def finished_trials(fork: Fork) -> dict[str, float]:
