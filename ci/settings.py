@@ -147,6 +147,8 @@ class Placement(Section):
     """Wall-clock limit of the solver; seconds."""
     tuning_workers: Annotated[int, Field(ge=1, le=1000)] = 3
     """Tuning workers to find room for, beside their chief."""
+    replicas_per_node: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Serving replicas on one node at most; null means all but one, so that the loss of a node leaves one."""
 
 
 class Serving(Section):

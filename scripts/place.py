@@ -26,7 +26,8 @@ def place(file: Path | None, group: str | None, *, explain: bool) -> None:
     from ci import configuration, workspace
     from ci.errors import StageError
     from ci.placement import inventory, report, tasks
-    from ci.placement.model import build, plain
+    from ci.placement.model import build
+    from ci.placement.solver import solve
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
     if file is None and settings.placement.inventory is not None:
@@ -35,9 +36,10 @@ def place(file: Path | None, group: str | None, *, explain: bool) -> None:
         print("place: no cluster and no inventory given: using the recorded one with 20 nodes")
     offer = inventory.load(file) if file else inventory.load(inventory.RECORDED, "recorded")
     wanted = tasks.planned(settings, group)
-    problem = build(wanted, offer.nodes)
-    solution = plain(problem, settings.placement.time_limit)
-    lines = report.write(workspace.PLACEMENT, offer, wanted, problem, solution)
+    limits = tasks.spreads(settings)
+    problem = build(wanted, offer.nodes, limits)
+    solution = solve(problem, settings.placement.time_limit)
+    lines = report.write(workspace.PLACEMENT, offer, wanted, limits, problem, solution)
     if explain or solution.unplaced:
         print("\n".join(lines))
     if solution.unplaced:

@@ -8,10 +8,17 @@ from ci import workspace
 from ci.errors import StageError
 from ci.placement import check, explain, picture
 from ci.placement.inventory import Inventory, Pod
-from ci.placement.model import Problem, Solution
+from ci.placement.model import Problem, Solution, Spread
 
 
-def write(folder: Path, inventory: Inventory, tasks: Sequence[Pod], problem: Problem, solution: Solution) -> list[str]:
+def write(
+    folder: Path,
+    inventory: Inventory,
+    tasks: Sequence[Pod],
+    spreads: Sequence[Spread],
+    problem: Problem,
+    solution: Solution,
+) -> list[str]:
     """Check a solution, write plan, explanation, picture and wall time, and return the explanation's sentences.
 
     All files but `timing.json` are the same bytes for the same solution.
@@ -22,7 +29,7 @@ def write(folder: Path, inventory: Inventory, tasks: Sequence[Pod], problem: Pro
     nodes = inventory.nodes
     plan = {task.name: nodes[j].name for task, j in zip(tasks, solution.node_of, strict=True) if j >= 0}
     placed = [task for task in tasks if task.name in plan]
-    if wrong := check.faults(placed, nodes, plan):
+    if wrong := check.faults(placed, nodes, plan, spreads):
         raise StageError(f"the solver's plan does not hold in integers: {'; '.join(wrong[:3])}")
     lines = explain.sentences(tasks, nodes, problem, solution)
     with workspace.replacing(folder) as out:
