@@ -149,6 +149,10 @@ class Placement(Section):
     """Tuning workers to find room for, beside their chief."""
     replicas_per_node: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Serving replicas on one node at most; null means all but one, so that the loss of a node leaves one."""
+    affinity: Literal["preferred", "required"] = "preferred"
+    """How pods are led to the planned nodes; `required` only for sets that survive the loss of any one node."""
+    full: Literal["fail", "default"] = "fail"
+    """When tasks fit nowhere: fail, or warn and leave everything to the scheduler's default."""
 
 
 class Serving(Section):

@@ -29,9 +29,44 @@ def sentences(tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, sol
             f"{nodes[j].name}: {', '.join(tasks[i].name for i in here)}; scarcest is {scarce}, "
             f"{share.min():.0%} of what was free stays free"
         )
-    for i in solution.unplaced:
-        lines.append(_missing(tasks[i], nodes))
-    return lines
+    lines += [_missing(tasks[i], nodes) for i in solution.unplaced]
+    return lines + _unused(tasks, nodes, problem, solution) + _one_less(problem, solution)
+
+
+def _unused(tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solution: Solution) -> list[str]:
+    """Return why nodes are not used, those with one reason in one sentence."""
+    because: dict[str, list[str]] = {}
+    rules = sorted({task.rules for task in tasks})
+    for j in sorted(set(range(len(nodes))) - set(solution.node_of)):
+        closed = [exclusion(rule, nodes[j]) for rule in rules]
+        if all(closed):
+            reason = closed[0] or ""
+        elif not any(problem.may(int(i))[j] for i in np.unique(problem.requests, axis=0, return_index=True)[1]):
+            short = [
+                r for r, name in enumerate(problem.resources) if np.all(problem.requests[:, r] > problem.free[j, r])
+            ]
+            reason = f"no task fits, {problem.resources[short[0]]} is short" if short else "no task fits"
+        else:
+            reason = "not needed"
+        because.setdefault(reason, []).append(nodes[j].name)
+    return [f"not used, {reason}: {', '.join(names)}" for reason, names in sorted(because.items())]
+
+
+def _one_less(problem: Problem, solution: Solution) -> list[str]:
+    """Return what a plan with one node less would lack, if amounts alone say it: the largest nodes cannot hold it."""
+    used = sorted({node for node in solution.node_of if node >= 0})
+    if solution.unplaced or len(used) < 2:
+        return []
+    asked = problem.requests.sum(axis=0)
+    own = [r for r in range(len(problem.resources)) if r not in problem.zoned]
+    open_to = problem.free * problem.allowed.any(axis=0).reshape(-1, 1)
+    most = np.sort(open_to, axis=0)[::-1][: len(used) - 1].sum(axis=0)
+    short = [amount(problem.resources[r], int(asked[r] - most[r])) for r in own if asked[r] > most[r]]
+    if short:
+        return [f"one node less: even the {len(used) - 1} nodes with most free are short of {' and '.join(short)}"]
+    return [
+        "one node less: the amounts would be enough in sum, but the tasks cannot be divided that way"
+    ] * solution.proven
 
 
 def _verdict(problem: Problem, solution: Solution) -> str:

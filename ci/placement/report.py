@@ -6,22 +6,25 @@ from typing import Any
 
 from ci import workspace
 from ci.errors import StageError
-from ci.placement import check, explain, picture
+from ci.placement import check, explain, handover, picture
 from ci.placement.inventory import Inventory, Pod
 from ci.placement.model import Problem, Solution, Spread
 
 
 def write(
-    folder: Path,
+    folder: Path | None,
     inventory: Inventory,
     tasks: Sequence[Pod],
     spreads: Sequence[Spread],
     problem: Problem,
     solution: Solution,
+    *,
+    required: bool,
 ) -> list[str]:
     """Check a solution, write plan, explanation, picture and wall time, and return the explanation's sentences.
 
-    All files but `timing.json` are the same bytes for the same solution.
+    `handover.json` has for each group the fields that its pods get. All files but `timing.json` are the same bytes for
+    the same solution; without a folder nothing is written.
 
     Raises:
         StageError: the plan breaks a constraint, so nothing is written.
@@ -32,8 +35,17 @@ def write(
     if wrong := check.faults(placed, nodes, plan, spreads):
         raise StageError(f"the solver's plan does not hold in integers: {'; '.join(wrong[:3])}")
     lines = explain.sentences(tasks, nodes, problem, solution)
+    advice, extra = handover.advice(tasks, nodes, plan, required=required and not solution.unplaced)
+    if extra:
+        lines.append(
+            f"the scheduler spreads pods: its sets are wider than the plan by {extra} nodes, or some would wait"
+        )
+    if folder is None:
+        return lines
     with workspace.replacing(folder) as out:
         workspace.write_json(out / "plan.json", document(inventory, tasks, solution, plan))
+        # A full cluster is left to the scheduler's own way.
+        workspace.write_json(out / "handover.json", {} if solution.unplaced else advice)
         workspace.write_text(out / "explanation.txt", "\n".join([*lines, *inventory.notes]) + "\n")
         workspace.write_text(out / "plan.svg", picture.draw(tasks, nodes, problem, solution))
         workspace.write_json(out / "timing.json", {"seconds": round(solution.seconds, 3)})

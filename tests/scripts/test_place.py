@@ -70,3 +70,31 @@ def test_a_bad_inventory_leaves_the_old_plan(workspace, capsys):
     assert place.main(["--inventory", "bad.json"]) == 2
     assert "bad.json: there is no node in it" in capsys.readouterr().err
     assert (workspace / "plan.json").read_bytes() == before
+
+
+def test_a_full_cluster_can_be_left_to_the_scheduler(workspace, capsys):
+    overrides = ["--set", "resources.training={cpu: 64, memory: 4Gi}", "--set", "placement.full=default"]
+    configure.main(["--file", str(REPOSITORY / "pipeline.yaml"), *overrides])
+    assert place.main([]) == 0
+    assert "warning: the cluster is full" in capsys.readouterr().out
+    assert json.loads((workspace / "handover.json").read_text()) == {}
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(workspace, capsys):
+    assert place.main(["--dry-run"]) == 0
+    assert "9 tasks on" in capsys.readouterr().out
+    assert not workspace.exists()
+
+
+def test_serving_survives_the_loss_of_any_node(workspace):
+    assert place.main(["--group", "serving"]) == 0
+    plan = json.loads((workspace / "plan.json").read_text())["plan"]
+    assert len({node for task, node in plan.items() if task.startswith("serving-")}) > 1
+
+
+def test_each_group_gets_preferred_affinity_and_no_node_name(workspace):
+    assert place.main([]) == 0
+    text = (workspace / "handover.json").read_text()
+    assert set(json.loads(text)) == {"canary", "serving", "training", "tuning", "tuning-chief"}
+    assert '"weight": 100' in text
+    assert "nodeName" not in text

@@ -31,7 +31,7 @@ def test_how_many_tasks_must_stay_without_a_node():
     assert lower_bound(problem, Certificate(1, (1, 1, 1, 1), units={0: 1}), unplaced=True) == 2
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_no_prices_prove_more_than_the_optimum(data):
     sizes = data.draw(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=5))
