@@ -142,7 +142,7 @@ def measure(name: str, problem: Problem, limit: float, options: argparse.Namespa
     np.add.at(used, [solution.node_of[i] for i in placed], problem.requests[placed])
     assert np.all(used <= problem.free)
     left = f" ({len(solution.unplaced)} pods left over)" if solution.unplaced else ""
-    proof = "proven" if solution.proven else f"{solution.gap:.2%}"
+    proof = "proven" if solution.proven else "none" if solution.unplaced else f"{solution.gap:.2%}"
     nodes_used = f"{solution.objective}{left} | {solution.bound} | {proof}"
     rows = [f"| {name} | **this solver** | {nodes_used} | {solution.seconds:.2f} |"]
     for method, heuristic in HEURISTICS.items():

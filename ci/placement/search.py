@@ -94,24 +94,27 @@ def squeeze(problem: Problem, node_of: Ints, weights: Floats, bound: int, until:
     random = np.random.default_rng(seed)
     while len(used := np.unique(node_of)) > bound and monotonic() < until:
         filled = [(problem.requests[node_of == j] @ weights).sum() for j in used]
-        fewer = _without(problem, node_of, int(used[int(np.argmin(filled))]), weights, until, random)
+        emptied = int(used[int(np.argmin(filled))])
+        open_to = np.isin(np.arange(len(problem.nodes)), used[used != emptied])
+        fewer = seat(problem, np.where(node_of == emptied, -1, node_of), open_to, weights, until, random)
         if fewer is None:
             break
         node_of = fewer
     return node_of
 
 
-def _without(
-    problem: Problem, node_of: Ints, emptied: int, weights: Floats, until: float, random: np.random.Generator
+def seat(
+    problem: Problem,
+    node_of: Ints,
+    open_to: NDArray[np.bool_],
+    weights: Floats,
+    until: float,
+    random: np.random.Generator,
 ) -> Ints | None:
+    """Return a plan in which the tasks without a node have one of the open nodes, or None if the search is stuck."""
     state = _State(problem, node_of)
     worth = problem.requests @ weights
-    open_to = np.zeros(len(problem.nodes), dtype=bool)
-    open_to[np.unique(node_of)] = True
-    open_to[emptied] = False
-    waiting = [int(i) for i in np.flatnonzero(node_of == emptied)]
-    for i in waiting:
-        state.put(i, -1)
+    waiting = [int(i) for i in np.flatnonzero(node_of < 0)]
     for _ in range(60):
         still: list[int] = []
         while waiting and monotonic() < until:

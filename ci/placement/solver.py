@@ -27,7 +27,7 @@ from ci.placement.columns import (
     units,
 )
 from ci.placement.model import Ints, Problem, Solution
-from ci.placement.search import greedy, squeeze
+from ci.placement.search import greedy, seat, squeeze
 
 _SCALE = 2**24
 _CELLS, _PROOF, _EXACT = 20_000, 100_000, 1_500_000
@@ -55,7 +55,13 @@ def solve(problem: Problem, time_limit: float) -> Solution:
     starts = (_unpack(task_kind, node_kind, greedy(grouped, weights, near=near)) for near in (False, True))
     best = min(starts, key=lambda node_of: ((node_of < 0).sum(), _nodes(node_of)))
     if (best < 0).any():
-        best, least = _fewest_left(problem, grouped, task_kind, node_kind, best, until)
+        half = started + time_limit / 2
+        best, least = _fewest_left(problem, grouped, task_kind, node_kind, best, half)
+        if (best < 0).any() and not least:
+            everywhere, even = np.ones(len(problem.nodes), dtype=bool), 1 / np.maximum(1, problem.free.sum(axis=0))
+            random = np.random.default_rng(0)
+            found = seat(problem, best, everywhere, even, (half + until) / 2, random)
+            best = best if found is None else found
     if not (best < 0).any() and _nodes(best) > bound:
         if len(grouped.demand) <= _FEW:
             best, bound = _by_patterns(problem, grouped, task_kind, node_kind, best, bound, until)
