@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from ci import workspace
 from ci.errors import InputError
 from ci.settings import Settings
 
@@ -34,9 +35,14 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Settings:
         raise InputError("\n".join(_explain_all(error.errors(), path, lines, given))) from None
 
 
+def effective() -> Settings:
+    """Return the settings that `scripts.configure` wrote, which every other stage reads."""
+    return read(workspace.require(workspace.SETTINGS))
+
+
 def dump(settings: Settings) -> str:
     """Return the effective settings as YAML that `read` accepts, every default written out."""
-    return yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 class _Loader(yaml.CSafeLoader):
@@ -120,8 +126,8 @@ def _explain_all(
             location = _prefix_in(location, lines) or _prefix_in(location, given) or location
         problems.setdefault(location, []).append(_problem(detail))
     for key, found in problems.items():
-        override = _prefix_in(key, given)
-        where = f"--set {given[override]}" if override else f"{path}:{lines.get(_prefix_in(key, lines) or (), 1)}"
+        override = next((text for by, text in given.items() if by[: len(key)] == key or key[: len(by)] == by), None)
+        where = f"--set {override}" if override else f"{path}:{lines.get(_prefix_in(key, lines) or (), 1)}"
         yield f"{where}: {_dotted(key)}: {' or '.join(found)}"
 
 

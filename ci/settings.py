@@ -21,6 +21,18 @@ Quantity = Annotated[
 ]
 """A Kubernetes quantity: `500m`, `2`, `1.5`, `4Gi`."""
 
+
+def _day(value: object) -> object:
+    """Read a date that is written as text, as JSON and quoted YAML have it."""
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+"""A date; YAML's own, or the same as text."""
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -48,6 +60,8 @@ class Data(Section):
     """Days before the holdout to learn from, as far as the data reach back; days."""
     validation_every: Annotated[int, Field(ge=2, le=100)] = 8
     """One day in so many of the training window is for validation; days."""
+    traffic_days: Annotated[int, Field(ge=1, le=366)] = 14
+    """Days after `as_of` that are sent through the served model where no real users are; days."""
 
 
 class Objective(Section):
@@ -66,7 +80,7 @@ class Tuning(Section):
     """How the oracle picks the next trial."""
     objective: Objective = Objective()
     """What is optimised."""
-    max_trials: Annotated[int, Field(ge=1, le=10_000)] = 12
+    max_trials: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Trials at most."""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 5
     """Epochs of a trial at most."""
@@ -79,7 +93,7 @@ class Training(Section):
     """Epochs at most."""
     patience: Annotated[int, Field(ge=1, le=1000)] = 2
     """Epochs without a better objective before training stops; the best epoch's weights are kept."""
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 512
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
     """Rows in a gradient step."""
     threads: Annotated[int, Field(ge=1, le=256)] = 2
     """Threads of TensorFlow. Another number gives slightly different weights, so it is fixed here."""
@@ -103,8 +117,16 @@ class Limit(Section):
 class Gates(Section):
     """What a model must reach on the holdout."""
 
-    primary: str = "auc"
-    """The metric by which challenger and champion are compared: `auc`, `log_loss`, `rmse` or `mae`."""
+    primary: Literal["auc", "log_loss", "calibration_error", "rmse", "mae", "bias"] = "auc"
+    """The metric by which challenger and champion are compared; binary and regression tasks have three each."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
+    """Share of resampled days in which the challenger must be better to be promoted."""
+    resamples: Annotated[int, Field(ge=100, le=100_000)] = 2000
+    """Bootstrap resamples of the holdout's days."""
+    slice_margin: Annotated[float, Field(ge=0)] = 0.03
+    """How much worse than the champion a slice may be; the primary metric's unit."""
+    slice_min_rows: Annotated[int, Field(ge=2)] = 500
+    """Rows from which a slice is large enough to be judged; rows."""
     limits: dict[str, Limit] = {}
     """Absolute gates by metric; a model that misses one is blocked."""
 
@@ -178,8 +200,6 @@ class Rollout(Section):
 class Monitoring(Section):
     """When the traffic counts as drifted."""
 
-    window_days: Annotated[int, Field(ge=1, le=366)] = 14
-    """Days after `as_of` that are watched; days."""
     min_rows: Annotated[int, Field(ge=1)] = 500
     """Rows below which a window gets no verdict: small windows raise false alarms; rows."""
     psi_warn: Annotated[float, Field(gt=0, le=10)] = 0.1
@@ -203,12 +223,21 @@ class Retraining(Section):
     """Days of new data that a retraining must have beyond the champion's; days."""
 
 
+class History(Section):
+    """The record of finished builds."""
+
+    folder: Annotated[str, Field(min_length=1)] = "build/state/history"
+    """Folder of the record; where workspaces are thrown away, name one that is not."""
+    keep: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Builds kept at most; builds."""
+
+
 class Settings(Section):
     """All settings of a fork."""
 
     schema_version: Literal[1]
     """Version of this file's structure."""
-    as_of: date | Literal["latest"]
+    as_of: Day | Literal["latest"]
     """Today: data before this date are known, later days are traffic to come; `latest` is the day after the data."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of everything random."""
@@ -236,6 +265,8 @@ class Settings(Section):
     """When traffic counts as drifted."""
     retraining: Retraining = Retraining()
     """What asks for a retraining."""
+    history: History = History()
+    """The record of finished builds."""
 
     @property
     def source(self) -> Path | None:

@@ -16,7 +16,9 @@ from ci.errors import InputError
 
 BUILD = Path("build")
 SETTINGS = BUILD / "settings.yaml"
+SOURCE = BUILD / "source.json"
 CHAMPION = BUILD / "champion.json"
+AGENT = BUILD / "agent.json"
 DATA = BUILD / "data"
 TUNING = BUILD / "tuning"
 MODEL = BUILD / "model"
@@ -32,7 +34,9 @@ STATE = BUILD / "state"
 
 _WRITTEN_BY = {
     SETTINGS: "configure",
+    SOURCE: "configure",
     CHAMPION: "champion",
+    AGENT: "agent",
     DATA: "prepare",
     TUNING: "tune",
     MODEL: "train",

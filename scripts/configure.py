@@ -2,13 +2,19 @@
 
 Every later stage reads build/settings.yaml, so what a build ran with can always be looked up there.
 Overrides are typed and checked like the file: --set tuning.max_trials=30 --set as_of=2013-07-01
+The environment variable PIPELINE_SET may hold more, one KEY=VALUE per line, applied before those of the command
+line; a line without a value, such as `as_of=`, overrides nothing. Jenkins passes a build's parameters in it.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
 from ci.command import parser, run
+from ci.errors import InputError
+
+VARIABLE = "PIPELINE_SET"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,18 +26,39 @@ def main(argv: list[str] | None = None) -> int:
     )
     arguments.add_argument("--schema", action="store_true", help="print the JSON schema of the settings and stop")
     options = arguments.parse_args(argv)
-    return run(lambda: configure(options.file, options.overrides, schema=options.schema))
+    return run(
+        lambda: configure(
+            options.file, [*from_lines(os.environ.get(VARIABLE, "")), *options.overrides], schema=options.schema
+        )
+    )
+
+
+def from_lines(text: str) -> list[str]:
+    """Return the overrides in the text of PIPELINE_SET.
+
+    Raises:
+        InputError: a line is not KEY=VALUE.
+    """
+    overrides = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        key, equals, value = line.strip().partition("=")
+        if not equals and key:
+            raise InputError(f"{VARIABLE}:{number}: {key}: expected KEY=VALUE, such as tuning.max_trials=30")
+        if value.strip():
+            overrides.append(f"{key}={value}")
+    return overrides
 
 
 def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
     """Write the effective settings, or print their schema."""
-    from ci import configuration, workspace
+    from ci import configuration, lineage, workspace
     from ci.settings import Settings
 
     if schema:
         print(json.dumps(Settings.model_json_schema(), indent=2))
         return
     settings = configuration.read(file, overrides)
+    workspace.write_json(workspace.SOURCE, lineage.source(settings.source))
     workspace.write_text(workspace.SETTINGS, configuration.dump(settings))
     changed = f", {len(overrides)} overridden" if overrides else ""
     print(f"configure: {file}{changed} -> {workspace.SETTINGS} (model {settings.model.name}, as of {settings.as_of})")

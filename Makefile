@@ -1,0 +1,42 @@
+# Every target calls the same `python -m scripts.X` lines as the Jenkinsfile. `make` alone prints this list.
+PYTHON ?= python3.11
+EXECUTOR ?= local
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+READY := .venv/.ready
+
+.PHONY: help setup ci test lint report serve stop clean
+
+help:           ## print this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY) ## create .venv with the pinned packages
+$(READY): requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null || \
+	  { echo "setup: Python 3.11 or 3.12 is needed: name it, as in \`make PYTHON=/usr/bin/python3.11\`"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "setup: Python's venv module is missing: on Debian, \`apt-get install python3-venv\`"; exit 2; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+	@touch $@
+
+ci: $(READY)    ## run the whole pipeline; SET="as_of=2013-07-01 tuning.max_trials=30" overrides settings
+	@python -m scripts.pipeline --executor $(EXECUTOR) $(SET:%=--set %)
+
+test: $(READY)  ## run the tests
+	@python -m pytest
+
+lint: $(READY)  ## check format, lint and types
+	@ruff format --check . && ruff check . && mypy
+
+report: $(READY) ## write the report of what the last build left
+	@python -m scripts.report
+
+serve: $(READY) ## serve the last verified model and print a request that works
+	@python -m scripts.serve
+
+stop: $(READY)  ## end the server
+	@python -m scripts.stop
+
+clean:          ## remove everything that was built, the served releases too
+	@if [ -x .venv/bin/python ] && [ -d build ]; then .venv/bin/python -m scripts.stop; fi
+	rm -rf build dvc.lock .dvc/cache .dvc/tmp

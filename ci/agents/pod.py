@@ -1,0 +1,65 @@
+"""The training agent's pod: the file in this folder with the requests of the settings and the planned node."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ci.errors import InputError
+from ci.settings import Request
+
+TRAINING = Path("ci/agents/training.yaml")
+CONTAINER = "tensorflow"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a pod.
+
+    Raises:
+        InputError: the file is missing, is not YAML, is no pod, or has no container for the training stages.
+    """
+    try:
+        pod = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: run in the repository's folder") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read as YAML: {error}") from None
+    try:
+        names = [container["name"] for container in pod["spec"]["containers"]]
+    except (TypeError, KeyError):
+        raise InputError(f"{path}: spec.containers: expected a list of containers, each with a name") from None
+    if CONTAINER not in names:
+        raise InputError(f"{path}: spec.containers: the training stages run in a container named {CONTAINER}: add it")
+    return dict(pod)
+
+
+def sized(pod: Mapping[str, Any], request: Request) -> dict[str, Any]:
+    """Return the pod with CPU and memory of its training container requested and limited to `request`.
+
+    Limits equal requests: training that outgrows its memory ends itself, not a neighbour on the node.
+    """
+    result = deepcopy(dict(pod))
+    for container in result["spec"]["containers"]:
+        if container["name"] == CONTAINER:
+            resources = container.setdefault("resources", {})
+            for kind in ("requests", "limits"):
+                resources[kind] = {**resources.get(kind, {}), "cpu": request.cpu, "memory": request.memory}
+    return result
+
+
+def steered(pod: Mapping[str, Any], node: str) -> dict[str, Any]:
+    """Return the pod with a preference for a node, by its name and with the highest weight.
+
+    Only a preference: if the node has filled up since it was planned, the scheduler takes another.
+    """
+    result = deepcopy(dict(pod))
+    affinity = result["spec"].setdefault("affinity", {}).setdefault("nodeAffinity", {})
+    affinity.setdefault("preferredDuringSchedulingIgnoredDuringExecution", []).append(
+        {
+            "weight": 100,
+            "preference": {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]},
+        }
+    )
+    return result

@@ -1,0 +1,1 @@
+"""From the task's raw table to checked, split and fingerprinted data."""

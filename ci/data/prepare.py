@@ -1,0 +1,98 @@
+"""The prepare stage: read, check, split by day, describe, fingerprint."""
+
+import hashlib
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ci import task, workspace
+from ci.data import quality
+from ci.data.windows import PARTS, Windows, windows
+from ci.errors import InputError, StageError
+from ci.monitoring.reference import describe
+from ci.settings import Settings
+
+
+def prepare(settings: Settings) -> dict[str, Any]:
+    """Write `build/data/` and return its summary.
+
+    Raises:
+        InputError: the source, `as_of` or a window does not fit.
+        StageError: the data violate the task's schema.
+    """
+    wanted = task.load()
+    table = _read(settings.source, wanted)
+    days = table[wanted.time].dt.date
+    source = {"rows": len(table), "unlabelled": int(table[wanted.target].isna().sum())}
+    placed = windows(sorted(set(days)), settings.as_of, settings.data)
+    table = table[(days >= placed.training) & (days < placed.end)]
+    days = table[wanted.time].dt.date
+    known = table[days < placed.as_of]
+    schema = task.part("model.schema", "SCHEMA")
+    violations = quality.check(known, schema)
+    if fatal := [violation for violation in violations if violation.fatal]:
+        lines = "\n  ".join(map(str, fatal))
+        raise StageError(f"the data violate the schema in model/schema.py:\n  {lines}\nmend the data or the schema")
+    part_of = {day: placed.part(day) for day in set(days)}
+    parts = {part: table[days.map(part_of) == part] for part in PARTS}
+    labelled = {part: rows[rows[wanted.target].notna()].reset_index(drop=True) for part, rows in parts.items()}
+    labelled["traffic"] = parts["traffic"].reset_index(drop=True)
+    for part in ("train", "validation", "holdout"):
+        if labelled[part].empty:
+            raise InputError(f"as_of: {placed.as_of} leaves no labelled rows for {part}; choose another as_of")
+    summary = {**_summary(placed, parts, labelled, wanted), "source": source}
+    with workspace.replacing(workspace.DATA) as folder:
+        for part, rows in labelled.items():
+            rows.to_parquet(folder / f"{part}.parquet", index=False)
+        workspace.write_json(folder / "summary.json", summary)
+        workspace.write_json(folder / "schema.json", quality.report(violations, known, schema))
+        workspace.write_json(folder / "reference.json", describe(labelled["train"], wanted.features))
+    return summary
+
+
+def _read(source: Path | None, wanted: task.Task) -> pd.DataFrame:
+    """Read the raw table and check that it has days; what else it must have is the schema's matter."""
+    try:
+        table: pd.DataFrame = task.part("model.data", "load")(source)
+    except (FileNotFoundError, KeyError, ValueError, pd.errors.ParserError) as error:
+        name = "the task's own data" if source is None else f"data.source: {source}"
+        raise InputError(f"{name}: {str(error).strip(chr(39))}") from error
+    if wanted.time not in table:
+        raise InputError(f"model.data.load gave no column {wanted.time!r} (TIME in model/__init__.py)")
+    if table.empty:
+        raise InputError("model.data.load gave no rows")
+    return table
+
+
+def _summary(
+    placed: Windows, parts: dict[Any, pd.DataFrame], labelled: dict[Any, pd.DataFrame], wanted: task.Task
+) -> dict[str, Any]:
+    return {
+        "as_of": str(placed.as_of),
+        "fingerprint": fingerprint(pd.concat(labelled.values(), ignore_index=True)),
+        "windows": {
+            "training": _days(placed.training, placed.holdout),
+            "holdout": _days(placed.holdout, placed.as_of),
+            "traffic": _days(placed.as_of, placed.end),
+        },
+        "rows": {part: len(rows) for part, rows in labelled.items()},
+        "unlabelled": {part: int(rows[wanted.target].isna().sum()) for part, rows in parts.items()},
+        "days": {part: int(rows[wanted.time].nunique()) for part, rows in labelled.items()},
+        "target": {part: round(float(rows[wanted.target].mean()), 6) for part, rows in labelled.items() if len(rows)},
+    }
+
+
+def _days(first: date, end: date) -> dict[str, str]:
+    return {"first": str(first), "end": str(end)}
+
+
+def fingerprint(table: pd.DataFrame) -> str:
+    """Return a digest of a table's names, types and values: the same for the same content in any file format."""
+    digest = hashlib.sha256()
+    for name in table.columns:
+        column = table[name]
+        digest.update(f"{name}:{column.dtype}\n".encode())
+        digest.update(pd.util.hash_pandas_object(column, index=False).to_numpy().tobytes())
+    return f"sha256:{digest.hexdigest()}"

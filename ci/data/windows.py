@@ -1,0 +1,65 @@
+"""Which days are for what: a function of the days in the data, `as_of` and the settings, nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Literal
+
+from ci.errors import InputError
+from ci.settings import Data
+
+Part = Literal["train", "validation", "holdout", "traffic"]
+PARTS: tuple[Part, ...] = ("train", "validation", "holdout", "traffic")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Three windows in a row, each from its first day up to but not including the next one's.
+
+    training | holdout | traffic: the holdout ends at `as_of`, the traffic begins there.
+    """
+
+    training: date
+    holdout: date
+    as_of: date
+    end: date
+    validation_every: int
+
+    def part(self, day: date) -> Part | None:
+        """Return what a day is for; None if it lies outside the windows."""
+        if not self.training <= day < self.end:
+            return None
+        if day >= self.as_of:
+            return "traffic"
+        if day >= self.holdout:
+            return "holdout"
+        # Counted back from the holdout, so that the newest training day is never a validation day
+        # and the pattern does not depend on where the data begin.
+        return "validation" if (self.holdout - day).days % self.validation_every == 0 else "train"
+
+
+def windows(days: Sequence[date], as_of: date | Literal["latest"], settings: Data) -> Windows:
+    """Place the windows around `as_of`.
+
+    Args:
+        days: the days in the data, in order.
+        as_of: the first unknown day, or `latest`: the day after the data.
+        settings: window lengths.
+
+    Raises:
+        InputError: `as_of` lies outside the data, or no training days are left.
+    """
+    first, last = days[0], days[-1]
+    today = last + timedelta(days=1) if as_of == "latest" else as_of
+    if not first < today <= last + timedelta(days=1):
+        raise InputError(f"as_of: {today} lies outside the data, which reach from {first} to {last}")
+    holdout = today - timedelta(days=settings.holdout_days)
+    training = max(first, holdout - timedelta(days=settings.training_days))
+    if (holdout - training).days < settings.validation_every:
+        raise InputError(
+            f"as_of: {today} leaves {max((holdout - training).days, 0)} training days before the holdout of "
+            f"{settings.holdout_days} days; at least {settings.validation_every} (data.validation_every) are needed: "
+            "choose a later as_of, or smaller data.holdout_days"
+        )
+    end = min(last + timedelta(days=1), today + timedelta(days=settings.traffic_days))
+    return Windows(training, holdout, today, end, settings.validation_every)

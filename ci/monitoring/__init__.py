@@ -1,0 +1,1 @@
+"""Watching what is served: reference statistics, drift, and whether to retrain."""

@@ -1,0 +1,77 @@
+"""How far a window of traffic is from the reference, and what that means in words."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ci.monitoring.reference import shares
+from ci.settings import Monitoring
+
+Word = Literal["stable", "shifted", "drifted", "too few rows"]
+
+
+def psi(reference: npt.NDArray[np.float64], window: npt.NDArray[np.float64], rows: tuple[int, int]) -> float:
+    """Return the population stability index Σ (w − r) ln(w / r) over bins, in nats.
+
+    Half a row is added to every bin of both (Jeffreys' prior), so that an empty bin weighs as much as its rarity in
+    so many rows allows, and not more.
+
+    Args:
+        reference: share in each bin, shape (bins,).
+        window: share in each bin, shape (bins,).
+        rows: number of rows behind each.
+    """
+    r, w = (
+        (part * count + 0.5) / (count + 0.5 * len(part)) for part, count in zip((reference, window), rows, strict=True)
+    )
+    return float(np.sum((w - r) * np.log(w / r)))
+
+
+def word(index: float, rows: int, settings: Monitoring) -> Word:
+    """Return the verdict on one column; a small window gets none, since it would raise false alarms."""
+    if rows < settings.min_rows:
+        return "too few rows"
+    if index >= settings.psi_drift:
+        return "drifted"
+    return "shifted" if index >= settings.psi_warn else "stable"
+
+
+def examine(name: str, column: pd.Series, description: Mapping[str, Any], settings: Monitoring) -> dict[str, Any]:
+    """Return one column's index, verdict, and the bin that moved most, in words."""
+    reference = np.array(description["shares"])
+    window = shares(column, description)
+    index = psi(reference, window, (description["rows"], len(column)))
+    moved = int(np.argmax(np.abs(window - reference)))
+    return {
+        "name": name,
+        "psi": round(index, 6),
+        "verdict": word(index, len(column), settings),
+        "change": f"{bin_in_words(description, moved)}: {reference[moved]:.1%} before, {window[moved]:.1%} now",
+    }
+
+
+def bin_in_words(description: Mapping[str, Any], place: int) -> str:
+    """Return what a bin holds, such as `from 32 to 41` or `UA`."""
+    if "categories" in description:
+        names = description["categories"]
+        return str(names[place]) if place < len(names) else "other values"
+    edges = description["edges"]
+    if place == len(edges) + 1:
+        return "missing"
+    if not edges:
+        return "present"
+    if place == 0:
+        return f"below {edges[0]:g}"
+    return f"{edges[-1]:g} or more" if place == len(edges) else f"from {edges[place - 1]:g} to {edges[place]:g}"
+
+
+def overall(columns: list[dict[str, Any]], prediction: dict[str, Any]) -> tuple[Word, str]:
+    """Return the verdict on the whole window and the sentence that says why."""
+    drifted = [column["name"] for column in columns if column["verdict"] == "drifted"]
+    named = f"{len(drifted)} of {len(columns)} features drifted" + (f" ({', '.join(drifted)})" if drifted else "")
+    if prediction["verdict"] == "too few rows":
+        return "too few rows", "the window has too few rows for a verdict"
+    return prediction["verdict"], f"the predictions are {prediction['verdict']} (PSI {prediction['psi']:.3f}); {named}"

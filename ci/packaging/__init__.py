@@ -1,0 +1,1 @@
+"""One immutable image for a model: assembled deterministically, verified byte by byte."""

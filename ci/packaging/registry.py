@@ -1,0 +1,59 @@
+"""The registry of a machine without one: an image layout that deployed images are copied into, and unpacked from."""
+
+import json
+import shutil
+from pathlib import Path
+
+from ci import workspace
+from ci.errors import StageError
+from ci.packaging import image
+
+LAYOUT = workspace.STATE / "registry"
+UNPACKED = workspace.STATE / "models"
+
+
+def push(layout: Path, digest: str, reference: str) -> None:
+    """Copy a verified image into the registry; a copy that was cut short is completed.
+
+    Raises:
+        StageError: a blob does not have its digest.
+    """
+    for source in image.verify(layout, digest).blobs:
+        target = LAYOUT / "blobs" / "sha256" / source.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            partial = target.with_name(f".{target.name}.part")
+            shutil.copyfile(source, partial)
+            partial.replace(target)
+    image.verify(LAYOUT, digest)
+    image.index(LAYOUT, {**_images(), digest: reference})
+
+
+def unpack(digest: str) -> Path:
+    """Return the folder of an image's SavedModel, `…/models/NAME/VERSION`, unpacking it if need be.
+
+    Every digest is verified on the way, and what was unpacked before is compared with the image.
+
+    Raises:
+        StageError: the image is not in the registry, was changed, or holds no single model.
+    """
+    if digest not in _images():
+        raise StageError(f"image {digest} is not in {LAYOUT}")
+    verified = image.verify(LAYOUT, digest)
+    folder = UNPACKED / digest.removeprefix("sha256:")
+    if not folder.exists() or not image.holds(verified, folder):
+        with workspace.replacing(folder) as partial:
+            image.extract(verified, partial)
+    models = [path.parent for path in folder.glob("models/*/*/saved_model.pb")]
+    if len(models) != 1:
+        raise StageError(f"image {digest} holds {len(models)} models below /models/NAME/VERSION, expected one")
+    return models[0]
+
+
+def _images() -> dict[str, str]:
+    """Return digest and reference of each image in the registry."""
+    try:
+        entries = json.loads((LAYOUT / "index.json").read_text())["manifests"]
+    except FileNotFoundError:
+        return {}
+    return {entry["digest"]: entry["annotations"]["org.opencontainers.image.ref.name"] for entry in entries}

@@ -1,0 +1,87 @@
+"""Scoring a holdout: metrics with intervals, slices, and the paired comparison of challenger and champion."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ci.quality import metrics
+from ci.quality.metrics import Array, Days
+from ci.quality.verdict import Comparison
+from ci.settings import Gates
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A holdout with its predictions; all arrays of shape (rows,)."""
+
+    targets: Array
+    days: Days
+    challenger: Array
+    champion: Array | None = None
+
+    def only(self, rows: Any) -> "Scored":
+        """Return the part where `rows` is true, its days numbered as before."""
+        champion = None if self.champion is None else self.champion[rows]
+        return Scored(self.targets[rows], self.days[rows], self.challenger[rows], champion)
+
+
+def measure(metric: str, scored: Scored, counts: Array) -> dict[str, float]:
+    """Return a metric's value on the holdout with its 95 % interval over resampled days."""
+    function = metrics.by_day(metric, scored.targets, scored.challenger, scored.days)
+    low, high = metrics.interval(function(counts))
+    return {"value": _rounded(function(metrics.once(scored.days))[0]), "low": _rounded(low), "high": _rounded(high)}
+
+
+def slices(
+    table: pd.DataFrame, names: Sequence[str], scored: Scored, settings: Gates, seed: int
+) -> list[dict[str, Any]]:
+    """Return the primary metric of every slice of useful size, and whether it is worse than the champion's there.
+
+    A slice is worse if its loss exceeds the margin in all but the tolerated share of resamples; the tolerance is
+    divided by the number of slices (Bonferroni), so that many slices do not make a false alarm likely.
+    """
+    found = []
+    for name in names:
+        for value in sorted(table[name].unique()):
+            part = scored.only((table[name] == value).to_numpy())
+            if len(part.targets) >= settings.slice_min_rows:
+                found.append(({"column": name, "slice": str(value), "rows": len(part.targets)}, part))
+    rows = []
+    for label, part in found:
+        days = Scored(part.targets, np.unique(part.days, return_inverse=True)[1], part.challenger, part.champion)
+        counts = metrics.resamples(days.days, settings.resamples, seed)
+        row = {**label, **measure(settings.primary, days, counts)}
+        if days.champion is not None:
+            gains = paired_gains(settings.primary, days, counts)
+            tolerated = (1 - settings.confidence) / len(found)
+            row["gain"] = _rounded(float(paired_gains(settings.primary, days, metrics.once(days.days))[0]))
+            row["worse"] = bool(np.mean(gains[np.isfinite(gains)] >= -settings.slice_margin) <= tolerated)
+        rows.append(row)
+    return rows
+
+
+def paired_gains(metric: str, scored: Scored, counts: Array) -> Array:
+    """Return the challenger's gain over the champion in each resample, both on the same days."""
+    assert scored.champion is not None  # noqa: S101 - callers have checked
+    challenger, champion = (
+        metrics.by_day(metric, scored.targets, predictions, scored.days)(counts)
+        for predictions in (scored.challenger, scored.champion)
+    )
+    return metrics.gain(metric, challenger, champion)
+
+
+def compare(scored: Scored, worse_slices: Sequence[str], settings: Gates, counts: Array) -> tuple[Comparison, Any]:
+    """Return the comparison that the verdict needs, and the same in numbers for the report."""
+    gains = paired_gains(settings.primary, scored, counts)
+    gain = float(paired_gains(settings.primary, scored, metrics.once(scored.days))[0])
+    share = float(np.mean(gains[np.isfinite(gains)] > 0))
+    low, high = metrics.interval(gains)
+    numbers = {"gain": gain, "low": low, "high": high, "share_better": share}
+    return Comparison(share, gain, tuple(worse_slices)), {name: _rounded(value) for name, value in numbers.items()}
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 6)

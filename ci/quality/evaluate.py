@@ -1,0 +1,159 @@
+"""The test stage: score the holdout, compare with the champion, check behaviour, decide."""
+
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ci import task, workspace
+from ci.errors import InputError, StageError
+from ci.monitoring.reference import describe_column
+from ci.packaging import registry
+from ci.quality import behaviour, junit, metrics, verdict
+from ci.quality.compare import Scored, compare, measure, slices
+from ci.settings import Settings
+from ci.training.export import predictor
+from ci.training.fit import make_deterministic, raw_inputs, read_part
+
+GOLDEN_ROWS = 32
+
+
+def evaluate(settings: Settings) -> dict[str, Any]:
+    """Write `build/evaluation/` and return the evaluation.
+
+    Raises:
+        InputError: a gate names a metric that the task's kind does not have.
+    """
+    wanted = task.load()
+    known = metrics.METRICS[wanted.kind]
+    for key, name in [("primary", settings.gates.primary), *(("limits", name) for name in settings.gates.limits)]:
+        if name not in known:
+            raise InputError(f"gates.{key}: a {wanted.kind} task has no metric {name}, only {', '.join(known)}")
+    make_deterministic(settings.seed, settings.training.threads)
+    holdout = read_part("holdout")
+    predict = predictor(workspace.require(workspace.MODEL / "saved_model"))
+
+    def answer(table: pd.DataFrame) -> Any:
+        return predict(raw_inputs(table, wanted.features)).astype("float64")
+
+    champion, predicted = _champion(holdout)
+    days = np.unique(holdout[wanted.time], return_inverse=True)[1]
+    scored = Scored(holdout[wanted.target].to_numpy(dtype="float64"), days, answer(holdout), predicted)
+    checks = behaviour.run(task.part("model.behaviour", "CHECKS"), answer, holdout)
+    result = judge(holdout, wanted, scored, checks, champion, settings)
+    with workspace.replacing(workspace.EVALUATION) as folder:
+        workspace.write_json(folder / "evaluation.json", result)
+        workspace.write_text(folder / "junit.xml", junit.render("evaluation", _cases(result)))
+        workspace.write_json(folder / "golden.json", _golden(holdout, wanted, answer))
+        workspace.write_json(folder / "reference.json", _reference(scored))
+        _predictions(holdout, wanted, scored).to_parquet(folder / "predictions.parquet", index=False)
+    return result
+
+
+def judge(
+    holdout: pd.DataFrame,
+    wanted: task.Task,
+    scored: Scored,
+    checks: list[dict[str, Any]],
+    champion: verdict.Champion | None,
+    settings: Settings,
+) -> dict[str, Any]:
+    """Return the evaluation: metrics with intervals, slices, gates, comparison, and the verdict."""
+    gates = settings.gates
+    counts = metrics.resamples(scored.days, gates.resamples, settings.seed)
+    measured = {name: measure(name, scored, counts) for name in metrics.METRICS[wanted.kind]}
+    parts = slices(holdout, wanted.slices, scored, gates, settings.seed)
+    worse = [f"{part['column']} {part['slice']}" for part in parts if part.get("worse")]
+    comparison, numbers = (None, None) if scored.champion is None else compare(scored, worse, gates, counts)
+    absolute = verdict.absolute_gates({name: value["value"] for name, value in measured.items()}, gates)
+    broken = [f"{c['name']}: {c['measured']}" for c in checks if c["severity"] == "block" and not c["holds"]]
+    as_of = date.fromisoformat(workspace.read_json(workspace.DATA / "summary.json")["as_of"])
+    decision = verdict.decide(absolute, broken, as_of, champion, comparison, gates)
+    return {
+        "as_of": str(as_of),
+        "verdict": decision.word,
+        "reason": decision.reason,
+        "primary": gates.primary,
+        "rows": len(scored.targets),
+        "days": int(scored.days.max()) + 1,
+        "metrics": measured,
+        "gates": [{**asdict(gate), "margin": gate.margin, "passed": gate.passed} for gate in absolute],
+        "behaviour": checks,
+        "slices": parts,
+        "champion": None if champion is None else {"as_of": str(champion.as_of), "problem": champion.problem},
+        "comparison": numbers,
+    }
+
+
+def _champion(holdout: pd.DataFrame) -> tuple[verdict.Champion | None, Any]:
+    """Return what serves and its predictions for the holdout; None for either that cannot be had."""
+    record = workspace.read_json(workspace.CHAMPION)
+    if record is None:
+        return None, None
+    as_of = date.fromisoformat(record["as_of"])
+    try:
+        folder = registry.unpack(record["digest"])
+    except StageError as error:
+        return verdict.Champion(as_of, str(error)), None
+    fields = _fields(folder)
+    if missing := [name for name in fields if name not in holdout]:
+        return verdict.Champion(as_of, f"its input {', '.join(missing)} is not in these data"), None
+    return verdict.Champion(as_of), predictor(folder)(raw_inputs(holdout, fields)).astype("float64")
+
+
+def _fields(folder: Path) -> dict[str, str]:
+    """Return the names and types of the fields that a SavedModel's signature asks for."""
+    import tensorflow as tf
+
+    inputs = tf.saved_model.load(str(folder)).signatures["serving_default"].structured_input_signature[1]
+    return {name: spec.dtype.name for name, spec in inputs.items()}
+
+
+def _golden(holdout: pd.DataFrame, wanted: task.Task, answer: Any) -> dict[str, Any]:
+    """Return some requests and the answers that every copy of this model must give."""
+    rows = holdout.iloc[np.linspace(0, len(holdout) - 1, min(GOLDEN_ROWS, len(holdout))).astype(int)]
+    columns = {
+        name: rows[name].to_numpy(dtype=object if dtype == "string" else dtype).tolist()
+        for name, dtype in wanted.features.items()
+    }
+    instances = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return {"instances": instances, "predictions": answer(rows).tolist()}
+
+
+def _reference(scored: Scored) -> dict[str, Any]:
+    """Return the training data's reference statistics together with those of the model's own predictions."""
+    features = workspace.read_json(workspace.DATA / "reference.json")
+    return {"features": features, "prediction": describe_column(pd.Series(scored.challenger), "float32")}
+
+
+def _predictions(holdout: pd.DataFrame, wanted: task.Task, scored: Scored) -> pd.DataFrame:
+    table = holdout[[wanted.time, wanted.target]].assign(challenger=scored.challenger)
+    return table if scored.champion is None else table.assign(champion=scored.champion)
+
+
+def _cases(result: dict[str, Any]) -> list[junit.Case]:
+    gates = [
+        junit.Case(
+            "gates",
+            f"{gate['name']} {gate['side']} {gate['threshold']:g}",
+            text
+            := f"{gate['name']} {gate['value']:.4f}, threshold {gate['threshold']:g}, margin {gate['margin']:+.4f}",
+            None if gate["passed"] else text,
+        )
+        for gate in result["gates"]
+    ]
+    checks = [
+        junit.Case(
+            "behaviour",
+            check["name"],
+            f"{check['measured']} ({check['severity']})",
+            check["measured"] if check["severity"] == "block" and not check["holds"] else None,
+        )
+        for check in result["behaviour"]
+    ]
+    word = result["verdict"]
+    decision = junit.Case("verdict", word, result["reason"], result["reason"] if word == "block" else None)
+    return [*gates, *checks, decision]

@@ -1,0 +1,113 @@
+"""The decision: promote, keep or block. Functions of plain values; nothing here reads a file or a model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+from ci.settings import Gates
+
+Word = Literal["promote", "keep", "block"]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One threshold and how far the measured value is from it."""
+
+    name: str
+    value: float
+    threshold: float
+    side: Literal["min", "max"]
+
+    @property
+    def margin(self) -> float:
+        """Distance to the threshold, negative if the gate is not passed; NaN if the value is."""
+        return self.value - self.threshold if self.side == "min" else self.threshold - self.value
+
+    @property
+    def passed(self) -> bool:
+        """Whether the threshold holds; a value that is not a number never passes."""
+        return self.margin >= 0
+
+    def __str__(self) -> str:
+        """Describe the gate in words."""
+        word = "at least" if self.side == "min" else "at most"
+        return f"{self.name} {self.value:.4f}, required {word} {self.threshold:g}"
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What serves now, as far as the verdict needs it."""
+
+    as_of: date
+    problem: str | None = None
+    """Why it could not be scored on this holdout; None if it was."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Challenger against champion on the same days."""
+
+    share_better: float
+    """Share of the resamples in which the challenger is better."""
+    gain: float
+    """How much better the challenger is; the primary metric's unit."""
+    worse_slices: tuple[str, ...] = ()
+    """Slices in which it is worse by more than the margin."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A word and the sentence that justifies it."""
+
+    word: Word
+    reason: str
+
+
+def absolute_gates(metrics: Mapping[str, float], settings: Gates) -> list[Gate]:
+    """Return every absolute gate of the settings with its measured value."""
+    gates = []
+    for name, limit in settings.limits.items():
+        if limit.min is not None:
+            gates.append(Gate(name, metrics[name], limit.min, "min"))
+        if limit.max is not None:
+            gates.append(Gate(name, metrics[name], limit.max, "max"))
+    return gates
+
+
+def decide(
+    gates: Sequence[Gate],
+    broken: Sequence[str],
+    as_of: date,
+    champion: Champion | None,
+    comparison: Comparison | None,
+    settings: Gates,
+) -> Verdict:
+    """Return the verdict; the first rule that applies decides.
+
+    Args:
+        gates: absolute gates.
+        broken: behaviour checks of severity `block` that do not hold, in words.
+        as_of: the challenger's.
+        champion: what serves, None if nothing does.
+        comparison: None if the champion could not be scored.
+        settings: the level of confidence, and the primary metric's name.
+    """
+    if failed := [gate for gate in gates if not gate.passed]:
+        return Verdict("block", "; ".join(map(str, failed)))
+    if broken:
+        return Verdict("block", "; ".join(broken))
+    if champion is None:
+        return Verdict("promote", "all gates passed, and there is no champion yet")
+    if as_of <= champion.as_of:
+        return Verdict("keep", f"the champion, trained as of {champion.as_of}, has already seen this holdout")
+    if comparison is None:
+        return Verdict("keep", f"the champion cannot be compared with: {champion.problem}")
+    side = "better" if comparison.gain > 0 else "worse"
+    measured = (
+        f"{settings.primary} {abs(comparison.gain):.4f} {side} than the champion's, "
+        f"better in {comparison.share_better:.1%} of resampled days (required {settings.confidence:.0%})"
+    )
+    if comparison.worse_slices:
+        return Verdict("keep", f"worse on {', '.join(comparison.worse_slices)}; overall {measured}")
+    return Verdict("promote" if comparison.share_better >= settings.confidence else "keep", measured)

@@ -1,0 +1,1 @@
+"""The report: what was decided and why, from whatever the stages left behind."""

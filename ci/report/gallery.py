@@ -1,0 +1,178 @@
+"""Which pictures a build's report has, what they say to those who cannot see them, and drawing only what changed."""
+
+import hashlib
+import importlib.metadata
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ci import task, workspace
+from ci.report import pictures
+from ci.report.evidence import Build
+from ci.report.history import Record
+
+DIGESTS = "pictures.json"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture: one that a stage drew, if `file` is given, or one that `ci.report.pictures` draws from `data`."""
+
+    name: str
+    alt: str
+    caption: str
+    data: Any = None
+    file: Path | None = None
+
+    @property
+    def digest(self) -> str:
+        """A digest of all that determines the picture's bytes."""
+        code = Path(pictures.__file__).read_bytes()
+        source = self.file.read_bytes() if self.file else importlib.metadata.version("matplotlib").encode()
+        text = json.dumps([self.name, self.data], sort_keys=True, default=str).encode()
+        return hashlib.sha256(b"\0".join((code, source, text))).hexdigest()
+
+    def render(self) -> str:
+        """Return the picture as SVG."""
+        if self.file:
+            return pictures.plain(self.file.read_text(encoding="utf-8"))
+        return pictures.render(getattr(pictures, self.name), self.data)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture as the page shows it: its file and its size in CSS pixels, None if the file does not say."""
+
+    src: str
+    alt: str
+    caption: str
+    width: int | None
+    height: int | None
+
+
+def draw(build: Build, records: list[Record], folder: Path) -> dict[str, Shown]:
+    """Write a build's pictures into `folder`; those whose data have not changed are copied from the last report."""
+    last = workspace.REPORT / DIGESTS
+    before = workspace.read_json(last) if last.exists() else {}
+    digests, shown = {}, {}
+    for picture in (*_of_stages(), *_own(build, records)):
+        file = f"{picture.name}.svg"
+        digests[file] = picture.digest
+        old = workspace.REPORT / file
+        known = before.get(file) == digests[file] and old.exists()
+        text = old.read_text(encoding="utf-8") if known else picture.render()
+        workspace.write_text(folder / file, text)
+        shown[picture.name] = Shown(file, picture.alt, picture.caption, *_size(text))
+    workspace.write_json(folder / DIGESTS, digests)
+    return shown
+
+
+def _size(svg: str) -> tuple[int | None, int | None]:
+    found = re.search(r'viewBox="[-\d.]+ [-\d.]+ ([\d.]+) ([\d.]+)"', svg)
+    # A viewBox of matplotlib is in points, of which there are 72 an inch; only the proportions matter to the page.
+    return (round(float(found[1]) * 4 / 3), round(float(found[2]) * 4 / 3)) if found else (None, None)
+
+
+def _of_stages() -> Iterator[Picture]:
+    """Yield the pictures that stages have drawn themselves."""
+    plan = workspace.PLACEMENT / "plan.svg"
+    if plan.exists():
+        caption = (
+            "Every node as a bar: what already runs is grey, what is planned has its group's shade, free is white."
+        )
+        yield Picture("placement", "What runs and what is planned on each node", caption, file=plan)
+    for path in sorted(workspace.TUNING.glob("*.svg")):
+        words = path.stem.replace("_", " ").replace("-", " ")
+        yield Picture(f"tuning-{path.stem}", f"Tuning: {words}", words.capitalize(), file=path)
+
+
+def _own(build: Build, records: list[Record]) -> Iterator[Picture]:
+    """Yield the pictures that are drawn from what the stages left."""
+    if data := build.data:
+        ordered = sorted(data.windows.items(), key=lambda window: window[1].first)
+        named = [[name, str(window.first), str(window.end)] for name, window in ordered]
+        spans = "; ".join(f"{name} {window}" for name, window in ordered)
+        values: dict[str, Any] = {"windows": named, "as_of": str(data.as_of)}
+        yield Picture("windows", f"Days by use: {spans}", "Which days are for what.", values)
+    if build.schema and (gaps := {n: c.missing for n, c in build.schema.columns.items() if c.missing}):
+        gaps = dict(sorted(gaps.items(), key=lambda gap: (-(gap[1] or 0), gap[0])))
+        worst = ", ".join(f"{name} {share:.1%}" for name, share in list(gaps.items())[:3])
+        yield Picture(
+            "missing", f"Missing values by column: {worst}", "Columns with missing values, before as_of.", gaps
+        )
+    if build.trials and build.best and build.settings:
+        objective = build.settings.tuning.objective
+        values = {"values": [trial.objective for trial in build.trials], **objective.model_dump()}
+        alt = f"{objective.name} of {len(build.trials)} trials; the best, {build.best.objective:.4f}, is marked"
+        yield Picture("tuning", alt, "Every trial, and the best so far.", values)
+    if build.training:
+        values = {**build.training.model_dump(include={"history", "best_epoch"}), "binary": _binary(build)}
+        alt = f"Training curves by epoch; the weights of epoch {build.training.best_epoch} are kept"
+        yield Picture("training", alt, "Training and validation days by epoch; the kept epoch is dotted.", values)
+    if build.evaluation:
+        yield from _of_evaluation(build)
+    if build.monitoring and build.settings:
+        limits = build.settings.monitoring
+        columns = [*sorted(build.monitoring.features, key=lambda column: -column.psi)]
+        values = {
+            "columns": [column.model_dump() for column in (build.monitoring.prediction, *columns)],
+            "warn": limits.psi_warn,
+            "drift": limits.psi_drift,
+        }
+        drifted = [column.name for column in columns if column.verdict == "drifted"]
+        alt = f"Population stability index by column; drifted: {', '.join(drifted) or 'none'}"
+        yield Picture("drift", alt, "How far each column has moved, the prediction first.", values)
+    if records:
+        builds = [
+            {"as_of": str(r.as_of), "verdict": r.verdict, **r.metrics[r.primary].model_dump()}
+            for r in records
+            if r.primary == records[-1].primary
+        ]
+        alt = f"{records[-1].primary} of the last {len(builds)} builds with intervals, marked by verdict"
+        values = {"builds": builds, "metric": records[-1].primary}
+        yield Picture("trend", alt, "The last builds; each on its own holdout.", values)
+
+
+def _of_evaluation(build: Build) -> Iterator[Picture]:
+    evaluation = build.evaluation
+    assert evaluation is not None  # noqa: S101 - the caller has looked
+    file = workspace.EVALUATION / "predictions.parquet"
+    if file.exists():
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        values = {"file": str(file), "digest": content, "target": task.load().target, "binary": _binary(build)}
+        against = " and champion" if evaluation.comparison else ""
+        if _binary(build):
+            area = evaluation.metrics["auc"].value
+            alt = f"ROC curve of challenger{against}; the challenger's area is {area:.3f}"
+            yield Picture("roc", alt, "ROC curve on the holdout.", values)
+        else:
+            yield Picture(
+                "residuals", f"Errors of challenger{against} on the holdout", "Errors on the holdout.", values
+            )
+        alt = f"Mean outcome against mean prediction of challenger{against} in ten bins of equal size"
+        yield Picture(
+            "calibration", alt, "Calibration: bins of a tenth of the rows each; the diagonal is perfect.", values
+        )
+    if evaluation.slices and build.settings:
+        rows = [
+            {
+                **part.model_dump(include={"value", "low", "high", "rows", "gain", "worse"}),
+                "name": f"{part.column} {part.slice}",
+            }
+            for part in evaluation.slices
+        ]
+        values = {
+            "slices": rows,
+            "overall": evaluation.metrics[evaluation.primary].value,
+            "metric": evaluation.primary,
+            "margin": build.settings.gates.slice_margin,
+        }
+        alt = f"{evaluation.primary} with interval of {len(rows)} slices against all rows; the table has the numbers"
+        yield Picture("slices", alt, "Slices of useful size; in brackets their rows, dashed all rows together.", values)
+
+
+def _binary(build: Build) -> bool:
+    return build.evaluation is None or "auc" in build.evaluation.metrics

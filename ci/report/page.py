@@ -1,0 +1,133 @@
+"""Writing the report: a page with style sheet and pictures, and the same in short for pull requests and programs."""
+
+import html
+import re
+from collections.abc import Iterator, Mapping
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from ci import workspace
+from ci.report import gallery, stages
+from ci.report.evidence import Build, Interval
+from ci.report.history import Record
+
+TEMPLATES = Path(__file__).parent / "templates"
+SHOWN = 12
+"""Builds in the trend."""
+METRICS = {
+    "auc": "AUC",
+    "log_loss": "log-loss",
+    "calibration_error": "calibration error",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "bias": "bias",
+}
+
+
+def write(build: Build, records: list[Record], commit: str | None) -> dict[str, Any]:
+    """Write `build/report/` and return the content of its `summary.json`.
+
+    Args:
+        build: what the stages left.
+        records: the history, the newest last.
+        commit: what is checked out, None if that is not known.
+    """
+    existing = frozenset(stage.result for stage in stages.STAGES if stage.result.exists())
+    found = stages.standings(build, existing)
+    summary = {
+        "headline": stages.headline(build, found),
+        "verdict": build.evaluation.verdict if build.evaluation and found["test"].current else None,
+        "serving": stages.serving(build),
+        "stages": {name: {"state": standing.state, "fact": standing.fact} for name, standing in found.items()},
+    }
+    explanation = workspace.PLACEMENT / "explanation.txt"
+    context = {
+        "build": build,
+        "stages": found,
+        "headline": summary["headline"],
+        "serving": summary["serving"],
+        "records": records[-SHOWN:][::-1],
+        "commit": commit,
+        "explanation": explanation.read_text(encoding="utf-8").splitlines() if explanation.exists() else [],
+        "metrics": METRICS,
+        "scores": _scores(build),
+        "settings": list(_flat(build.settings.model_dump())) if build.settings else [],
+    }
+    with workspace.replacing(workspace.REPORT) as folder:
+        shown = gallery.draw(build, records[-SHOWN:], folder)
+        web, plain = _environment(autoescape=True), _environment(autoescape=False)
+        workspace.write_text(folder / "index.html", web.get_template("index.html").render(context, pictures=shown))
+        workspace.write_text(folder / "summary.md", plain.get_template("summary.md").render(context))
+        workspace.write_bytes(folder / "style.css", (TEMPLATES / "style.css").read_bytes())
+        workspace.write_json(folder / "summary.json", summary)
+    return summary
+
+
+def _scores(build: Build) -> list[tuple[str, Interval]]:
+    """Return the metrics, the primary one first."""
+    if build.evaluation is None:
+        return []
+    primary = build.evaluation.primary
+    return sorted(build.evaluation.metrics.items(), key=lambda metric: metric[0] != primary)
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys with their values."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def _environment(*, autoescape: bool) -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=autoescape,  # noqa: S701 - off for Markdown only, which has the filter `md`
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        number=number, signed=signed, percent=percent, count="{:,}".format, short=short, sentence=sentence, md=markdown
+    )
+    return environment
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Return a number with fixed digits and a real minus sign."""
+    return "not defined" if isnan(value) else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def signed(value: float, digits: int = 4) -> str:
+    """Return a number that always has its sign."""
+    return ("" if value < 0 or isnan(value) else "+") + number(value, digits)
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """Return a share as a percentage."""
+    return f"{number(100 * value, digits)} %"
+
+
+def short(value: Any) -> str:
+    """Return a digest or commit as its first twelve hexadecimal digits, a number in six digits, and anything else."""
+    if isinstance(value, float):
+        return f"{value:.6g}".replace("-", "\N{MINUS SIGN}")
+    return re.sub(r"^(sha256:)?([0-9a-f]{12})[0-9a-f]{28,}$", r"\2", str(value))
+
+
+def sentence(text: str) -> str:
+    """Return a clause as a sentence: a capital letter or a metric's name in front, a full stop behind."""
+    first, space, rest = text.partition(" ")
+    text = METRICS.get(first, first) + space + rest
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
+
+
+def markdown(text: Any) -> str:
+    """Return text in which nothing has a meaning in Markdown or HTML, on one line."""
+    line = html.escape(" ".join(str(text).split()), quote=False)
+    return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", line)

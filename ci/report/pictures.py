@@ -1,0 +1,322 @@
+"""The report's pictures: drawn with matplotlib, the same data giving the same bytes.
+
+Everything is told apart by marker, line style or hatch, never by colour alone. Text becomes outlines, so that a picture
+looks the same on every machine, and styles become attributes, because Jenkins' Content-Security-Policy forbids the
+others.
+"""
+
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+INK, SOFT, FAINT, ACCENT, WARM = "#1d2530", "#5b6675", "#d5dae1", "#1f4e8c", "#b4531a"
+WIDTH = 5.4
+"""Inches; 96 CSS pixels an inch."""
+LABEL = 28
+"""Longest label of a row; characters."""
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": SOFT,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "svg.hashsalt": "report",
+    "text.color": INK,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+}
+_ABOVE = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3, "borderaxespad": 0.2, "columnspacing": 1.2}
+_MARKERS = {"stable": "o", "shifted": "D", "drifted": "s", "too few rows": "x"}
+_VERDICTS = {"promote": "^", "keep": "o", "block": "X"}
+
+
+def render(draw: Callable[[Any, Any], None], data: Any) -> str:
+    """Return a picture as SVG.
+
+    Args:
+        draw: one of this module's functions; gets an empty figure and the data.
+        data: what it draws.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE}):
+        figure = Figure(figsize=(WIDTH, 3.2))
+        draw(figure, data)
+        file = io.BytesIO()
+        FigureCanvasSVG(figure).print_svg(file, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    return plain(file.getvalue().decode())
+
+
+def plain(svg: str) -> str:
+    """Return an SVG without document type, style sheets and style attributes, which become attributes of their own."""
+    svg = re.sub(
+        r"<\?xml[^>]*>\s*|<!DOCTYPE[^>]*>\s*|<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, flags=re.DOTALL
+    )
+    svg = re.sub(r"\sstyle=\"([^\"]*)\"", lambda found: _attributes(found[1]), svg)
+    return svg.replace("<svg ", '<svg stroke-linejoin="round" stroke-linecap="butt" ', 1)
+
+
+def _attributes(style: str) -> str:
+    pairs = (part.partition(":") for part in style.split(";") if part.strip())
+    return "".join(f' {name.strip()}="{value.strip()}"' for name, _, value in pairs)
+
+
+def windows(figure: Any, data: dict[str, Any]) -> None:
+    """Draw which days are for what: `windows` as name, first day and end in ISO form, and `as_of`."""
+    figure.set_size_inches(WIDTH, 1.75)
+    axes = figure.add_subplot()
+    hatches = {"training": "", "holdout": "////", "traffic": ""}
+    fills = {"training": ACCENT, "holdout": "#9db7d9", "traffic": "#eef2f7"}
+    for row, (name, first, end) in enumerate(data["windows"]):
+        begin, finish = np.datetime64(first), np.datetime64(end)
+        axes.barh(
+            row, finish - begin, left=begin, height=0.62, color=fills[name], edgecolor=INK, hatch=hatches[name], lw=0.8
+        )
+        days = int((finish - begin) / np.timedelta64(1, "D"))
+        inside = name == "training"
+        axes.annotate(
+            f"{days} days",
+            (begin, row) if inside else (finish, row),
+            (6, 0),
+            textcoords="offset points",
+            va="center",
+            color="white" if inside else INK,
+        )
+    axes.axvline(np.datetime64(data["as_of"]), color=INK, ls="--", lw=1)
+    axes.set_yticks(range(len(data["windows"])), [name for name, _, _ in data["windows"]], color=INK)
+    axes.invert_yaxis()
+    axes.margins(x=0.08)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"day (the dashed line is as_of, {data['as_of']})")
+    _dates(axes)
+
+
+def missing(figure: Any, data: dict[str, float]) -> None:
+    """Draw the share of missing values by column."""
+    figure.set_size_inches(WIDTH, 0.9 + 0.22 * len(data))
+    axes = figure.add_subplot()
+    bars = axes.barh(list(data), [100 * share for share in data.values()], color="#9db7d9", edgecolor=INK, lw=0.7)
+    axes.bar_label(bars, [f"{share:.1%}" for share in data.values()], padding=3, fontsize=8)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("missing values (% of rows)")
+
+
+def tuning(figure: Any, data: dict[str, Any]) -> None:
+    """Draw the objective of each trial and the best so far; `values` in order, `name`, `direction`."""
+    axes = figure.add_subplot()
+    values = np.array(data["values"])
+    trials = np.arange(1, len(values) + 1)
+    best = (np.minimum if data["direction"] == "min" else np.maximum).accumulate(values)
+    axes.step(trials, best, where="post", color=ACCENT, label="best so far")
+    axes.plot(trials, values, "o", color=INK, mfc="white", ms=5, label="trial")
+    winner = int((np.argmin if data["direction"] == "min" else np.argmax)(values))
+    axes.plot(trials[winner], values[winner], "*", color=WARM, ms=13, label=f"best: {values[winner]:.4f}")
+    axes.set_xlabel("trial (in the order of their end)")
+    axes.set_ylabel(f"{data['name']} ({'less' if data['direction'] == 'min' else 'more'} is better)")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(**_ABOVE)
+
+
+def training(figure: Any, data: dict[str, Any]) -> None:
+    """Draw each value that Keras logged by epoch, for training and validation days; `history`, `best_epoch`."""
+    names = [name for name in data["history"] if not name.startswith("val_")]
+    names = sorted(names, key=lambda name: name != "loss")[:2]
+    figure.set_size_inches(WIDTH, 3.0)
+    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+        for key, style, label in ((name, "-o", "training"), (f"val_{name}", "--s", "validation")):
+            values = data["history"].get(key, [])
+            colour = ACCENT if key == name else WARM
+            axes.plot(range(1, len(values) + 1), values, style, color=colour, ms=4, mfc="white", label=label)
+        axes.axvline(data["best_epoch"], color=SOFT, ls=":", lw=1.3, label="kept epoch")
+        axes.set_title(name)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(f"{name}{' (nats)' if name == 'loss' and data['binary'] else ''}")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
+
+
+def roc(figure: Any, data: dict[str, Any]) -> None:
+    """Draw the ROC curves of challenger and champion; `file` holds the predictions, `target` names the outcome."""
+    figure.set_size_inches(WIDTH, 4.2)
+    axes = figure.add_subplot()
+    for name, targets, predictions in _scored(data):
+        false, true = _roc_curve(targets > 0.5, predictions)
+        style = {"color": ACCENT} if name == "challenger" else {"color": WARM, "ls": "--"}
+        axes.plot(false, true, label=f"{name}, AUC {np.trapezoid(true, false):.3f}", **style)
+    axes.plot([0, 1], [0, 1], color=SOFT, ls=":", lw=1, label="chance, AUC 0.500")
+    axes.set(xlabel="false positive rate (share)", ylabel="true positive rate (share)", aspect="equal", anchor="W")
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    axes.legend(loc="lower right")
+
+
+def _roc_curve(positive: Any, predictions: Any) -> tuple[Any, Any]:
+    """Return both rates at every threshold, thinned to a few hundred points; ties share a threshold."""
+    order = np.argsort(-predictions, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(predictions[order])), len(order) - 1)
+    hits = np.cumsum(positive[order])[last]
+    true = np.append(0, hits) / max(positive.sum(), 1)
+    false = np.append(0, last + 1 - hits) / max((~positive).sum(), 1)
+    keep = np.unique(np.linspace(0, len(true) - 1, min(400, len(true))).astype(int))
+    return false[keep], true[keep]
+
+
+def calibration(figure: Any, data: dict[str, Any]) -> None:
+    """Draw mean outcome against mean prediction in ten bins of equal mass; data as for `roc`."""
+    figure.set_size_inches(WIDTH, 4.2)
+    axes = figure.add_subplot()
+    ends = []
+    for name, targets, predictions in _scored(data):
+        bins = np.array_split(np.argsort(predictions, kind="stable"), min(10, len(predictions)))
+        said = [predictions[rows].mean() for rows in bins]
+        seen = [targets[rows].mean() for rows in bins]
+        style = {"color": ACCENT, "marker": "o"} if name == "challenger" else {"color": WARM, "marker": "s", "ls": "--"}
+        axes.plot(said, seen, mfc="white", ms=5, label=name, **style)
+        ends += [*said, *seen]
+    limits = (min(0.0, *ends), max(ends) * 1.05)
+    axes.plot(limits, limits, color=SOFT, ls=":", lw=1, label="perfect")
+    unit = "probability" if data["binary"] else f"unit of {data['target']}"
+    axes.set(
+        xlabel=f"mean prediction ({unit})", ylabel=f"mean of {data['target']} ({unit})", aspect="equal", anchor="W"
+    )
+    axes.set(xlim=limits, ylim=limits)
+    axes.legend(loc="upper left")
+
+
+def residuals(figure: Any, data: dict[str, Any]) -> None:
+    """Draw how far predictions are from the outcome; data as for `roc`."""
+    axes = figure.add_subplot()
+    for name, targets, predictions in _scored(data):
+        style = {"color": ACCENT} if name == "challenger" else {"color": WARM, "ls": "--"}
+        axes.hist(predictions - targets, bins=40, histtype="step", lw=1.5, label=name, **style)
+    axes.axvline(0, color=SOFT, ls=":", lw=1, label="no error")
+    axes.set(xlabel=f"prediction minus outcome (unit of {data['target']})", ylabel="rows")
+    axes.legend()
+
+
+def _scored(data: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Return name, outcomes and predictions of the models in a file of predictions, the challenger first."""
+    import pyarrow.parquet
+
+    file = pyarrow.parquet.ParquetFile(data["file"])
+    names = [name for name in (data["target"], "challenger", "champion") if name in file.schema_arrow.names]
+    # By way of lists, because to_numpy imports pandas, which takes longer than the whole picture.
+    columns = {
+        name: np.array(column.to_pylist(), dtype=float)
+        for name, column in zip(names, file.read(names).columns, strict=True)
+    }
+    return [(name, columns[data["target"]], columns[name]) for name in names[1:]]
+
+
+def slices(figure: Any, data: dict[str, Any]) -> None:
+    """Draw the metric of every slice with its interval, and the gain over the champion where there is one."""
+    rows = data["slices"]
+    figure.set_size_inches(WIDTH, 1.1 + 0.19 * len(rows))
+    compared = any(row["gain"] is not None for row in rows)
+    panels = figure.subplots(1, 2 if compared else 1, sharey=True, width_ratios=[3, 2] if compared else [1])
+    axes = np.atleast_1d(panels)
+    places = np.arange(len(rows))
+    values = np.array([row["value"] for row in rows])
+    spread = np.abs(np.array([[row["low"], row["high"]] for row in rows]).T - values)
+    axes[0].axvline(data["overall"], color=SOFT, ls="--", lw=1.1, label=f"all rows: {data['overall']:.3f}")
+    axes[0].errorbar(
+        values, places, xerr=spread, fmt="o", color=INK, ecolor=ACCENT, mfc="white", ms=4.5, elinewidth=1.4
+    )
+    axes[0].set_yticks(places, [f"{_literal(row['name'])}  ({row['rows']:,})" for row in rows], fontsize=8, color=INK)
+    axes[0].set_ylim(len(rows) - 0.4, -0.6)
+    axes[0].set_xlabel(f"{data['metric']} with 95 % interval")
+    axes[0].legend(**_ABOVE)
+    if compared:
+        for place, row in zip(places, rows, strict=True):
+            if row["gain"] is not None:
+                axes[1].plot(
+                    row["gain"], place, "X" if row["worse"] else "o", color=WARM if row["worse"] else INK, ms=5
+                )
+        axes[1].axvline(0, color=SOFT, lw=1)
+        axes[1].axvline(-data["margin"], color=WARM, ls=":", lw=1.3, label=f"margin {-data['margin']:g}")
+        axes[1].set_xlabel("gain over the champion\n(× is worse beyond chance)")
+        axes[1].legend(**_ABOVE)
+
+
+def drift(figure: Any, data: dict[str, Any]) -> None:
+    """Draw every column's population stability index against the two thresholds, on a logarithmic axis."""
+    rows = data["columns"]
+    figure.set_size_inches(WIDTH, 1.25 + 0.23 * len(rows))
+    axes = figure.add_subplot()
+    floor = 1e-3
+    for place, row in enumerate(rows):
+        value = max(row["psi"], floor)
+        solid = row["verdict"] == "drifted"
+        axes.plot([floor, value], [place, place], color=INK if solid else SOFT, lw=2.2 if solid else 1)
+        marker = _MARKERS[row["verdict"]]
+        axes.plot(value, place, marker, color=INK, mfc=INK if solid else "white", ms=6)
+        axes.annotate(f"{row['psi']:.3f}", (value, place), (8, 0), textcoords="offset points", va="center", fontsize=8)
+    for key, style in (("warn", ":"), ("drift", "--")):
+        axes.axvline(data[key], color=WARM, ls=style, lw=1.3, label=f"{_THRESHOLDS[key]} {data[key]:g}")
+    for word in dict.fromkeys(row["verdict"] for row in rows):
+        filled = INK if word == "drifted" else "white"
+        axes.plot([], [], _MARKERS[word], color=INK, mfc=filled, label=word)
+    axes.set_yticks(range(len(rows)), [_literal(row["name"]) for row in rows], color=INK)
+    axes.set(xscale="log", ylim=(len(rows) - 0.4, -0.6))
+    axes.set_xlim(floor, 3 * max(data["drift"], *(row["psi"] for row in rows)))
+    axes.grid(axis="y", visible=False)
+    axes.set_xticks([at for at in (0.001, 0.01, 0.1, 1, 10) if at < axes.get_xlim()[1]])
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+    axes.set_xlabel("population stability index (nats, logarithmic)")
+    axes.legend(**_ABOVE)
+
+
+_THRESHOLDS = {"warn": "shifted from", "drift": "drifted from"}
+
+
+def trend(figure: Any, data: dict[str, Any]) -> None:
+    """Draw the primary metric of the last builds with its interval, marked by verdict."""
+    axes = figure.add_subplot()
+    builds = data["builds"]
+    places = np.arange(len(builds))
+    values = np.array([build["value"] for build in builds])
+    spread = np.abs(np.array([[build["low"], build["high"]] for build in builds]).T - values)
+    axes.errorbar(places, values, yerr=spread, fmt="none", ecolor=ACCENT, elinewidth=1.4, capsize=2.5)
+    axes.plot(places, values, color=FAINT, zorder=1)
+    for verdict, marker in _VERDICTS.items():
+        here = [place for place, build in enumerate(builds) if build["verdict"] == verdict]
+        if here:
+            filled = "white" if verdict == "keep" else INK
+            axes.plot(here, values[here], marker, ls="none", color=INK, mfc=filled, ms=7, label=verdict)
+    axes.set_xticks(places, [build["as_of"] for build in builds], rotation=40, ha="right", rotation_mode="anchor")
+    axes.margins(x=0.08)
+    axes.set(xlabel="build, by its as_of", ylabel=f"{data['metric']} with 95 % interval")
+    axes.legend(**_ABOVE)
+
+
+def _dates(axes: Any) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=3, maxticks=7)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
+def _literal(text: str) -> str:
+    """Return a label that leaves room for the picture, and that matplotlib does not take for mathematics."""
+    return (text if len(text) <= LABEL else f"{text[: LABEL - 1]}…").replace("$", r"\$")

@@ -1,0 +1,184 @@
+"""Every decision of a rollout, as functions of what was observed: no I/O, no memory between runs.
+
+A deployer that was killed at any moment continues when it is run again, because what to do next follows from what is
+there: which servers run, what each of them does, and which release was verified last.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Literal
+
+
+class Phase(StrEnum):
+    """What a server does, as seen from outside."""
+
+    ABSENT = "absent"
+    LOADING = "loading"
+    FAILED = "failed"
+    READY = "ready"
+    """The model is available, on the private port only."""
+    SERVING = "serving"
+    """It takes new connections on the public port."""
+    PAUSED = "paused"
+    """It holds the public port's listener but leaves new connections to another server."""
+
+
+class Step(StrEnum):
+    """What a rollout does next; `wait` is for the model to load."""
+
+    RESUME = "resume"
+    START = "start"
+    WAIT = "wait"
+    SMOKE = "smoke"
+    PROMOTE = "promote"
+    PAUSE = "pause"
+    VERIFY = "verify"
+    RECORD = "record"
+    RETIRE = "retire"
+    ABORT = "abort"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The state of a rollout."""
+
+    wanted: Phase
+    """The version that is to serve."""
+    stable: Phase = Phase.ABSENT
+    """The last verified release, where it is another version."""
+    others: frozenset[Phase] = frozenset()
+    """Every other version that runs; the stable one is among them if it runs."""
+    smoked: bool = False
+    """The wanted version passed the smoke test in this run."""
+    verified: bool = False
+    """It also passed on the public port in this run."""
+    recorded: bool = False
+    """It is the last verified release."""
+    started: bool = False
+    """It was started in this run."""
+    late: bool = False
+    """It has been loading for longer than is allowed."""
+
+
+def next_step(seen: Observed) -> Step:
+    """Return the step that leads from what is seen towards only the wanted version serving, verified and recorded."""
+    table = (
+        (seen.stable is Phase.PAUSED and seen.wanted is not Phase.SERVING, Step.RESUME),
+        (seen.wanted is Phase.ABSENT and not seen.started, Step.START),
+        (seen.wanted in (Phase.ABSENT, Phase.FAILED), Step.ABORT),
+        (seen.wanted is Phase.LOADING, Step.ABORT if seen.late else Step.WAIT),
+        (not seen.smoked, Step.SMOKE),
+        (seen.wanted in (Phase.READY, Phase.PAUSED), Step.PROMOTE),
+        (Phase.SERVING in seen.others, Step.PAUSE),
+        (not seen.verified, Step.VERIFY),
+        (not seen.recorded, Step.RECORD),
+        (bool(seen.others), Step.RETIRE),
+    )
+    return next((step for holds, step in table if holds), Step.DONE)
+
+
+def expected(seen: Observed, step: Step) -> Observed:
+    """Return what a step leads to when all goes well."""
+    others = seen.others
+    match step:
+        case Step.RESUME:
+            return replace(seen, stable=Phase.SERVING, others=others - {Phase.PAUSED} | {Phase.SERVING})
+        case Step.START:
+            return replace(seen, wanted=Phase.LOADING, started=True)
+        case Step.WAIT:
+            return replace(seen, wanted=Phase.READY)
+        case Step.SMOKE:
+            return replace(seen, smoked=True)
+        case Step.PROMOTE:
+            return replace(seen, wanted=Phase.SERVING)
+        case Step.PAUSE:
+            stable = Phase.PAUSED if seen.stable is Phase.SERVING else seen.stable
+            return replace(seen, stable=stable, others=others - {Phase.SERVING} | {Phase.PAUSED})
+        case Step.VERIFY:
+            return replace(seen, verified=True)
+        case Step.RECORD:
+            return replace(seen, recorded=True, stable=Phase.ABSENT)
+        case Step.RETIRE:
+            return replace(seen, stable=Phase.ABSENT, others=frozenset())
+        case Step.ABORT | Step.DONE:
+            return seen
+
+
+def plan(seen: Observed) -> list[Step]:
+    """Return the steps of a rollout from a state on, if all goes well."""
+    steps = []
+    while (step := next_step(seen)) not in (Step.DONE, Step.ABORT):
+        steps.append(step)
+        seen = expected(seen, step)
+    return [*steps, step]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a deployment does about a package."""
+
+    action: Literal["deploy", "nothing", "refuse"]
+    reason: str
+
+
+def admit(verdict: str, reason: str, *, same: bool) -> Decision:
+    """Decide about a package by its evaluation's verdict.
+
+    Args:
+        verdict: `promote`, `keep` or `block`.
+        reason: the evaluation's reason for it.
+        same: the package's image is the one that serves.
+    """
+    if verdict == "block":
+        return Decision("refuse", f"the evaluation blocked this model: {reason}")
+    if same:
+        return Decision("nothing", "this image is already serving")
+    if verdict == "keep":
+        return Decision("nothing", f"the champion is kept: {reason}")
+    if verdict == "promote":
+        return Decision("deploy", reason)
+    return Decision("refuse", f"the evaluation's verdict {verdict!r} is none of promote, keep and block")
+
+
+def smoke_problem(
+    signature: Mapping[str, Any],
+    status: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    golden: Sequence[float],
+    served: Any,
+    tolerance: float,
+) -> str | None:
+    """Return why a version fails its smoke test, or None if it passes.
+
+    Args:
+        signature: the manifest's: `inputs`, name to type, and `output`.
+        status: the server's answer about the version.
+        metadata: its answer to `/metadata`.
+        golden: the predictions that the evaluation recorded.
+        served: its `predictions` for the same instances.
+        tolerance: largest difference allowed; the prediction's unit.
+    """
+    states = [entry["state"] for entry in status["model_version_status"]]
+    if states != ["AVAILABLE"]:
+        return f"the version's state is {states}, not AVAILABLE"
+    definition = metadata["metadata"]["signature_def"]["signature_def"].get("serving_default", {})
+    inputs = {name: tensor["dtype"] for name, tensor in definition.get("inputs", {}).items()}
+    outputs = list(definition.get("outputs", {}))
+    if inputs != signature["inputs"] or outputs != [signature["output"]]:
+        return (
+            f"the signature is {inputs} -> {outputs}, "
+            f"but the package's manifest says {signature['inputs']} -> {[signature['output']]}"
+        )
+    if not isinstance(served, list) or len(served) != len(golden):
+        return f"{len(golden)} golden instances were answered by {str(served)[:80]}"
+    for index, (expected, found) in enumerate(zip(golden, served, strict=True)):
+        if type(found) not in (int, float) or not math.isfinite(found):
+            return f"golden prediction {index} is {found}, which is no finite number"
+        if not abs(found - expected) <= tolerance:
+            return (
+                f"golden prediction {index} is {found}, evaluated as {expected}: they differ by more than {tolerance}"
+            )
+    return None

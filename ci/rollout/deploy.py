@@ -1,0 +1,117 @@
+"""From a package to a release: admit it, roll it out, record it; and starting again what was released before."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from ci import lineage, workspace
+from ci.errors import StageError
+from ci.packaging import package, registry
+from ci.rollout import local, releases
+from ci.rollout.decision import Decision, Phase, admit
+from ci.rollout.rollout import STEPS, SUMMARY, Rollout
+from ci.settings import Settings
+
+Clock = Callable[[], datetime]
+
+
+def deploy(settings: Settings, clock: Clock) -> str:
+    """Roll out `build/package` if its evaluation says so, and return what was done in one line.
+
+    Whatever is decided, the last verified release serves afterwards.
+
+    Raises:
+        StageError: the package was changed, is blocked, or failed a check on its way; what served before serves.
+        InputError: the port cannot be had.
+    """
+    manifest = package.verify(workspace.PACKAGE)
+    with local.alone():
+        STEPS.unlink(missing_ok=True)
+        where, before, decision = _decide(settings, manifest)
+        summary: dict[str, Any] = {
+            "action": decision.action,
+            "reason": decision.reason,
+            "digest": manifest["image"]["digest"],
+            "version": manifest["version"],
+            "before": before and {key: before[key] for key in ("digest", "version", "release")},
+        }
+        try:
+            if decision.action == "refuse":
+                raise StageError(f"not deployed: {decision.reason}")
+            if decision.action == "deploy":
+                _keep(manifest)
+                _rollout(settings, where, manifest["image"]["digest"], clock, manifest).run()
+            elif before and where.phases() != {before["digest"]: Phase.SERVING}:
+                _rollout(settings, where, before["digest"], clock).run()
+        except StageError as error:
+            workspace.write_json(SUMMARY, {**summary, "failed": str(error)})
+            raise
+        last = releases.last()
+        workspace.write_json(SUMMARY, {**summary, "release": last and last["release"]})
+    if decision.action == "nothing" or last is None:
+        return f"nothing to do: {decision.reason}"
+    return f"version {last['version']} serves on port {settings.serving.port} as release {last['release']}"
+
+
+def preview(settings: Settings, clock: Clock) -> str:
+    """Return what `deploy` would do, changing nothing."""
+    manifest = package.verify(workspace.PACKAGE)
+    where, _, decision = _decide(settings, manifest)
+    steps = ""
+    if decision.action == "deploy":
+        plan = _rollout(settings, where, manifest["image"]["digest"], clock, manifest).plan()
+        steps = f"\nsteps: {' -> '.join(plan)}"
+    return f"would {decision.action} version {manifest['version']}: {decision.reason}{steps}"
+
+
+def serve(settings: Settings, clock: Clock) -> releases.Release:
+    """Make sure that the last verified release serves, and return it.
+
+    Raises:
+        StageError: there is none, or it fails its smoke test.
+    """
+    with local.alone():
+        last = releases.last()
+        if last is None:
+            raise StageError("nothing was released yet: run `make ci`, or `python -m scripts.deploy` after packaging")
+        where = local.Local(settings.serving.port, settings.rollout.drain_timeout)
+        if where.phases() != {last["digest"]: Phase.SERVING}:
+            _rollout(settings, where, last["digest"], clock).run()
+    return last
+
+
+def _decide(settings: Settings, manifest: dict[str, Any]) -> tuple[local.Local, releases.Release | None, Decision]:
+    where = local.Local(settings.serving.port, settings.rollout.drain_timeout)
+    last = releases.last()
+    evaluation = workspace.read_json(workspace.EVALUATION / "evaluation.json")
+    same = last is not None and last["digest"] == manifest["image"]["digest"]
+    return where, last, admit(evaluation["verdict"], evaluation["reason"], same=same)
+
+
+def _keep(manifest: dict[str, Any]) -> None:
+    """Put the package where it outlives the build: its image, manifest, golden predictions and reference."""
+    digest = manifest["image"]["digest"]
+    registry.push(workspace.PACKAGE / package.IMAGE, digest, manifest["image"]["reference"])
+    for name in (package.MANIFEST, package.GOLDEN, package.REFERENCE):
+        workspace.write_bytes(releases.evidence(digest) / name, (workspace.PACKAGE / name).read_bytes())
+
+
+def _rollout(
+    settings: Settings, where: local.Local, digest: str, clock: Clock, manifest: dict[str, Any] | None = None
+) -> Rollout:
+    """Return the rollout of a version: with the manifest of a new one, which is recorded, or of a released one."""
+
+    def record() -> None:
+        assert manifest is not None  # noqa: S101 - a released version is recorded already
+        releases.add(
+            {
+                "time": clock().isoformat(timespec="seconds"),
+                "digest": digest,
+                **{key: manifest[key] for key in ("version", "as_of", "model")},
+                "inputs": lineage.inputs_digest(),
+                "commit": lineage.commit(),
+                "champion": workspace.read_json(workspace.CHAMPION),
+            }
+        )
+
+    return Rollout(where, digest, record, settings.rollout, clock)

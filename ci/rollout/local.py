@@ -1,0 +1,192 @@
+"""Serving on this machine: each version is a detached process with a control socket, one of them on the public port."""
+
+import errno
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ci
+from ci.errors import InputError, StageError
+from ci.packaging import registry
+from ci.rollout.decision import Phase
+from ci.rollout.releases import FOLDER
+from ci.serving.control import Dead, Remote, Unreachable
+
+PID = FOLDER / "pid"
+"""The serving process, for people; the control sockets, not this file, say who is there."""
+_HOST = "127.0.0.1"
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Hold this machine's serving; the lock ends with the process that holds it, however that ends.
+
+    Raises:
+        StageError: another command holds it.
+    """
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StageError("another deploy, serve or stop is under way here: wait for it, then try again") from None
+        yield
+
+
+class Local:
+    """The servers of this checkout, each named by its image's digest."""
+
+    def __init__(self, port: int, drain_timeout: float):
+        self.port = port
+        self.drain_timeout = drain_timeout
+        self._reserved: socket.socket | None = None
+
+    def phases(self) -> dict[str, Phase]:
+        """Return what each running version does.
+
+        Raises:
+            StageError: a server holds its control socket but does not answer.
+        """
+        found = {}
+        for path in sorted(FOLDER.glob("*.sock")):
+            try:
+                found[_named(path)] = self._phase(Remote(path).ask("status"))
+            except Dead:
+                continue
+            except Unreachable as error:
+                raise StageError(
+                    f"a server is unreachable ({error}): look at {path.with_suffix('.log')}; `make stop` ends it"
+                ) from None
+        return found
+
+    def _phase(self, status: dict[str, Any]) -> Phase:
+        if status["state"] != "AVAILABLE":
+            return Phase.FAILED if status["state"] == "END" else Phase.LOADING
+        if status["public_port"] != self.port:
+            return Phase.READY
+        return Phase.SERVING if status["accepting"] else Phase.PAUSED
+
+    def reserve(self) -> None:
+        """Make sure that the public port is ours: held by a server of ours, or bound from now on.
+
+        Raises:
+            InputError: another program listens on it, or it may not be bound.
+        """
+        if any(phase in (Phase.SERVING, Phase.PAUSED) for phase in self.phases().values()):
+            return
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((_HOST, self.port))
+        except OSError as error:
+            listener.close()
+            what = "is in use by another program" if error.errno == errno.EADDRINUSE else f"cannot be used ({error})"
+            raise InputError(
+                f"serving.port: port {self.port} {what}: end it, or choose another with --set serving.port=PORT"
+            ) from None
+        self._reserved = listener
+
+    def start(self, digest: str) -> None:
+        """Start a version beside the others, on a private port that the system picks."""
+        folder = registry.unpack(digest)
+        path = _control(digest)
+        path.unlink(missing_ok=True)
+        command = ["--rest_api_port=0", f"--model_name={folder.parent.name}", f"--model_base_path={folder.parent}"]
+        command += [f"--control={path}", f"--drain_timeout={self.drain_timeout}"]
+        search = [str(Path(ci.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+        with path.with_suffix(".log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ci.serving.standin", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search))},
+            )
+        while not path.exists():
+            if process.poll() is not None:
+                raise StageError(f"the server ended at once: {_tail(path.with_suffix('.log'))}")
+            time.sleep(0.02)
+
+    def failure(self, digest: str) -> str:
+        """Return why a version could not load."""
+        return str(Remote(_control(digest)).ask("status")["error"])
+
+    def address(self, digest: str, *, public: bool) -> str:
+        """Return the URL of a version's own port, or of the public one."""
+        port = self.port if public else Remote(_control(digest)).ask("status")["private_port"]
+        return f"http://{_HOST}:{port}"
+
+    def promote(self, digest: str) -> None:
+        """Let a version accept on the public port: with the listener of whoever holds it, or a new one."""
+        holders = [key for key, phase in self.phases().items() if phase in (Phase.SERVING, Phase.PAUSED)]
+        if digest in holders:
+            listener = None
+        elif holders:
+            listener = Remote(_control(holders[0])).ask("give")["listener"]
+        else:
+            if self._reserved is None:
+                self.reserve()
+            listener = self._reserved
+        status = Remote(_control(digest)).ask("take", listener)
+        self._reserved = None
+        PID.write_text(f"{status['pid']}\n")
+
+    def pause(self, digest: str) -> None:
+        """Let a version accept no more; its connections go on."""
+        Remote(_control(digest)).ask("pause")
+
+    def retire(self, digest: str) -> str:
+        """End a version after its requests, by force when `drain_timeout` is over; return how it went."""
+        return _end(Remote(_control(digest)), self.drain_timeout)
+
+
+def stop(drain_timeout: float) -> list[str]:
+    """End every server of this checkout and return a line for each; none is fine."""
+    said = []
+    for path in sorted(FOLDER.glob("*.sock")):
+        if (pid := Remote(path).pid()) is not None:
+            said.append(f"{path.stem} (process {pid}): {_end(Remote(path), drain_timeout)}")
+        path.unlink(missing_ok=True)
+    PID.unlink(missing_ok=True)
+    return said
+
+
+def _end(remote: Remote, drain_timeout: float) -> str:
+    pid = remote.pid()
+    try:
+        remote.ask("drain", seconds=drain_timeout)
+    except Dead:  # without connections it can be gone before it has answered
+        return "ended after its requests" if pid else "had ended"
+    except Unreachable:
+        drain_timeout = 0.0
+    deadline = time.monotonic() + drain_timeout + 2.0
+    while time.monotonic() < deadline:
+        if remote.pid() is None:
+            return "ended after its requests"
+        time.sleep(0.02)
+    if pid and remote.pid() == pid:  # the kernel still names it as the socket's owner, so the number is not reused
+        os.kill(pid, signal.SIGKILL)
+    remote.path.unlink(missing_ok=True)
+    return f"killed: it had not ended after {drain_timeout:g} s"
+
+
+def _control(digest: str) -> Path:
+    return FOLDER / f"{digest.removeprefix('sha256:')}.sock"
+
+
+def _named(path: Path) -> str:
+    return f"sha256:{path.stem}"
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "its log is empty"

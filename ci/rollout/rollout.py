@@ -1,0 +1,208 @@
+"""Carrying out a rollout: observe, let `ci.rollout.decision` say what comes next, do it, write down how it went."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from ci import workspace
+from ci.errors import StageError
+from ci.rollout import releases
+from ci.rollout.decision import Observed, Phase, Step, next_step, plan, smoke_problem
+from ci.settings import Rollout as Settings
+
+STEPS = workspace.ROLLOUT / "steps.jsonl"
+SUMMARY = workspace.ROLLOUT / "rollout.json"
+_TIMEOUT = 30.0
+"""Longest wait for one answer of a version under test; seconds."""
+
+
+class Where(Protocol):
+    """Where versions run: this machine, or a cluster."""
+
+    def phases(self) -> dict[str, Phase]:
+        """Return what each running version does, by its image's digest."""
+
+    def reserve(self) -> None:
+        """Make sure, before anything is started, that the public address can be had."""
+
+    def start(self, digest: str) -> None:
+        """Start a version that takes no traffic."""
+
+    def failure(self, digest: str) -> str:
+        """Return why a version could not load."""
+
+    def address(self, digest: str, *, public: bool) -> str:
+        """Return the URL of a version alone, or of what clients use."""
+
+    def promote(self, digest: str) -> None:
+        """Let a version take new connections; one that was paused, again."""
+
+    def pause(self, digest: str) -> None:
+        """Let a version take no new connections."""
+
+    def retire(self, digest: str) -> str:
+        """End a version after its requests, and return how that went."""
+
+
+@dataclass
+class Rollout:
+    """One version on its way to be the only one that serves.
+
+    Attributes:
+        where: where it runs.
+        digest: its image; manifest and golden predictions are read from `releases.evidence`.
+        record: called once when it has been verified on the public address and is not yet the last release.
+        settings: timeouts and tolerances.
+        clock: the time for the journal.
+    """
+
+    where: Where
+    digest: str
+    record: Callable[[], None]
+    settings: Settings
+    clock: Callable[[], datetime]
+    facts: dict[str, bool] = field(default_factory=lambda: {"started": False, "smoked": False, "verified": False})
+
+    def observe(self) -> Observed:
+        """Return the state of the rollout."""
+        phases = self.where.phases()
+        wanted = phases.pop(self.digest, Phase.ABSENT)
+        last = releases.last()
+        return Observed(
+            wanted=wanted,
+            stable=phases.get(last["digest"], Phase.ABSENT) if last else Phase.ABSENT,
+            others=frozenset(phases.values()),
+            recorded=last is not None and last["digest"] == self.digest,
+            late=time.monotonic() > self._deadline,
+            **self.facts,
+        )
+
+    def plan(self) -> list[Step]:
+        """Return the steps that are left if all goes well."""
+        self._deadline = float("inf")
+        return plan(self.observe())
+
+    def run(self) -> None:
+        """Take step after step until the version serves alone.
+
+        Raises:
+            StageError: a check failed; what served before serves.
+            InputError: the public address cannot be had; nothing was started.
+        """
+        self._deadline = time.monotonic() + self.settings.startup_timeout
+        self.where.reserve()
+        while (step := next_step(self.observe())) is not Step.DONE:
+            if step is Step.ABORT:
+                self._abort(self._why_not_loaded())
+            if step is Step.WAIT:
+                time.sleep(0.05)
+                continue
+            begin = time.perf_counter()
+            try:
+                measured = self._do(step)
+            except StageError as error:
+                self._journal(step, begin, {"failed": str(error)})
+                self._abort(str(error))
+            self._journal(step, begin, measured)
+
+    def _do(self, step: Step) -> dict[str, Any]:
+        match step:
+            case Step.START:
+                self.where.start(self.digest)
+                self.facts["started"] = True
+            case Step.SMOKE | Step.VERIFY:
+                public = step is Step.VERIFY
+                measured = self._check(self.where.address(self.digest, public=public))
+                self.facts["verified" if public else "smoked"] = True
+                return measured
+            case Step.PROMOTE:
+                self.where.promote(self.digest)
+            case Step.RESUME:
+                self._resume()
+            case Step.PAUSE:
+                for digest, phase in self._others():
+                    if phase is Phase.SERVING:
+                        self.where.pause(digest)
+            case Step.RECORD:
+                self.record()
+            case Step.RETIRE:
+                return {digest: self.where.retire(digest) for digest, _ in self._others()}
+        return {}
+
+    def _others(self) -> list[tuple[str, Phase]]:
+        return [(digest, phase) for digest, phase in self.where.phases().items() if digest != self.digest]
+
+    def _resume(self) -> None:
+        """Let the last verified release take connections again, if it was paused."""
+        last = releases.last()
+        if last and self.where.phases().get(last["digest"]) is Phase.PAUSED:
+            self.where.promote(last["digest"])
+
+    def _abort(self, reason: str) -> None:
+        """Put back what served before, and raise why."""
+        begin, last = time.perf_counter(), releases.last()
+        self._resume()
+        phase = self.where.phases().get(self.digest, Phase.ABSENT)
+        if (last is None or last["digest"] != self.digest or phase is not Phase.SERVING) and phase is not Phase.ABSENT:
+            self.where.retire(self.digest)
+        self._journal(Step.ABORT, begin, {"reason": reason})
+        serving = f"version {last['version']} is still the release" if last else "nothing is serving"
+        raise StageError(f"{reason}; {serving}")
+
+    def _why_not_loaded(self) -> str:
+        phase = self.where.phases().get(self.digest, Phase.ABSENT)
+        if phase is Phase.FAILED:
+            return f"the new version could not load its model: {self.where.failure(self.digest)}"
+        if phase is Phase.LOADING:
+            return f"the new version had not loaded its model after {self.settings.startup_timeout:g} s"
+        return "the new version's process ended unexpectedly"
+
+    def _check(self, address: str) -> dict[str, Any]:
+        """Ask a version for its status, its metadata and the golden predictions.
+
+        Raises:
+            StageError: it fails `smoke_problem`, or does not answer as it should.
+        """
+        import requests
+
+        manifest, golden = evidence(self.digest)
+        url = f"{address}/v1/models/{manifest['model']}/versions/{manifest['version']}"
+        try:
+            status = requests.get(url, timeout=_TIMEOUT).json()
+            metadata = requests.get(f"{url}/metadata", timeout=_TIMEOUT).json()
+            begin = time.perf_counter()
+            body = json.dumps({"instances": golden["instances"]})
+            answer = requests.post(f"{url}:predict", data=body, timeout=_TIMEOUT).json()
+            seconds = time.perf_counter() - begin
+            served = answer.get("predictions", answer)
+            tolerance = self.settings.golden_tolerance
+            signature, predictions = manifest["signature"], golden["predictions"]
+            problem = smoke_problem(signature, status, metadata, predictions, served, tolerance)
+        except (requests.RequestException, KeyError, AttributeError) as error:
+            raise StageError(f"{url} does not answer as TensorFlow Serving does: {error!r}") from None
+        if problem:
+            raise StageError(f"version {manifest['version']}: {problem}")
+        difference = max((abs(a - b) for a, b in zip(predictions, served, strict=True)), default=0.0)
+        return {"golden": len(served), "largest_difference": difference, "seconds_predicting": round(seconds, 4)}
+
+    def _journal(self, step: Step, begin: float, measured: dict[str, Any]) -> None:
+        entry = {
+            "time": self.clock().isoformat(timespec="milliseconds"),
+            "step": step.value,
+            "digest": self.digest,
+            "seconds": round(time.perf_counter() - begin, 3),
+            **measured,
+        }
+        STEPS.parent.mkdir(parents=True, exist_ok=True)
+        with STEPS.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def evidence(digest: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a released package's manifest and golden predictions."""
+    folder: Path = releases.evidence(digest)
+    return workspace.read_json(folder / "manifest.json"), workspace.read_json(folder / "golden.json")

@@ -1,0 +1,214 @@
+"""Serve a SavedModel as TensorFlow Serving does, where its image cannot be had.
+
+This is a stand-in for TensorFlow Serving: the same REST API, flags and metric names, for one version of one model, the
+newest below --model_base_path when the server starts. TensorFlow Serving ships only as an image; on a machine without
+containers this process takes its place. It adds a control socket by which a newer server takes over its port without
+losing a connection (see `ci.serving.control`), and unlike the real server it ends cleanly on SIGTERM.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from ci.serving import control
+from ci.serving.api import Api
+from ci.serving.model import Version, newest
+
+_BACKLOG = 2048
+_KEEP_ALIVE = 5
+"""Seconds after which an idle connection is closed."""
+
+
+@dataclass
+class Server:
+    """Listeners and their connections, around one API."""
+
+    api: Api
+    drain_timeout: float
+    listener: socket.socket | None = None
+    """The public listener that was handed over; `accepting` serves it when there is one."""
+    accepting: asyncio.Server | None = None
+    private: asyncio.Server | None = None
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        """Set up the HTTP protocol."""
+        self._config = uvicorn.Config(self.api, log_level="warning", lifespan="off", timeout_keep_alive=_KEEP_ALIVE)
+        self._state = ServerState()
+
+    async def accept(self, listener: socket.socket) -> asyncio.Server:
+        """Accept connections from a listening or bound socket."""
+        loop = asyncio.get_running_loop()
+        make = lambda: HttpToolsProtocol(self._config, self._state, {}, loop)  # noqa: E731
+        return await loop.create_server(make, sock=listener, backlog=_BACKLOG)
+
+    async def take(self, listener: socket.socket | None) -> None:
+        """Accept on a new public listener, or again on the one held."""
+        if listener is None and self.accepting:
+            return
+        before, self.listener = self.accepting, listener or self.listener
+        if self.listener is None:
+            raise ValueError("there is no listener to accept on")
+        self.accepting = await self.accept(self.listener.dup())
+        await self._stop_accepting(before)
+
+    async def pause(self) -> None:
+        """Leave new connections to whoever shares the public listener."""
+        before, self.accepting = self.accepting, None
+        await self._stop_accepting(before)
+
+    async def drain(self, timeout: float) -> None:
+        """Answer what is under way, close each connection after its answer, and stop.
+
+        A connection that is idle is left to its client, or to the usual timeout: closing it now could cross a request.
+        """
+        self.api.draining = True
+        await self.pause()
+        await self._stop_accepting(self.private)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._state.connections or self._state.tasks:
+                    await asyncio.sleep(0.02)
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        self.stopped.set()
+
+    @staticmethod
+    async def _stop_accepting(server: asyncio.Server | None) -> None:
+        """Stop, and see every connection that was already accepted become one of ours.
+
+        A server that is closed forgets connections between accept() and their set-up, so the listener is taken out of
+        the event loop first, and closed when those set-ups, which are queued before us, have run.
+        """
+        if server is None:
+            return
+        for listener in server.sockets:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        server.close()
+
+    def status(self) -> dict[str, Any]:
+        """Return what a rollout needs to know: version, its state, ports, and whether the public one is served."""
+        version = self.api.version
+        return {
+            "pid": os.getpid(),
+            "model": self.api.model,
+            "version": str(version.number) if version else None,
+            "state": version.state if version else "START",
+            "error": version.error if version else "",
+            "private_port": self.private.sockets[0].getsockname()[1] if self.private else None,
+            "public_port": self.listener.getsockname()[1] if self.listener else None,
+            "accepting": self.accepting is not None,
+        }
+
+    async def obey(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Carry out a command of `ci.serving.control`."""
+        command = message["command"]
+        if command == "take":
+            await self.take(message.get("listener"))
+        elif command == "pause":
+            await self.pause()
+        elif command == "drain":
+            self._draining = asyncio.create_task(self.drain(message["seconds"]))
+        elif command not in ("status", "give"):
+            return {"error": f"there is no command {command}"}
+        return self.status()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the server until it is drained."""
+    parser = argparse.ArgumentParser(prog="python -m ci.serving.standin", description=__doc__)
+    parser.add_argument("--rest_api_port", type=int, default=8501, help="port; 0 picks a free one (8501)")
+    parser.add_argument("--model_name", required=True, help="the model's name in the path /v1/models/NAME")
+    parser.add_argument("--model_base_path", type=Path, required=True, help="folder with one folder for each version")
+    parser.add_argument("--rest_api_num_threads", type=int, default=os.cpu_count() or 1, help="threads that predict")
+    parser.add_argument(
+        "--file_system_poll_wait_seconds", type=float, default=1.0, help="wait between looks for a version"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--control", type=Path, help="Unix socket for taking over; made by the server")
+    parser.add_argument("--drain_timeout", type=float, default=30.0, help="longest wait for connections on SIGTERM; s")
+    options = parser.parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    asyncio.run(_serve(options))
+    return 0
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    api = Api(options.model_name, threads=options.rest_api_num_threads)
+    server = Server(api, options.drain_timeout)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: asyncio.ensure_future(server.drain(options.drain_timeout)))
+    listener = socket.create_server((options.host, options.rest_api_port), backlog=_BACKLOG)
+    server.private = await server.accept(listener)
+    if options.control:
+        _control(server, options.control, loop)
+    loading = asyncio.create_task(_load(api, options.model_base_path, options.file_system_poll_wait_seconds))
+    await server.stopped.wait()
+    loading.cancel()
+    if options.control:
+        options.control.unlink(missing_ok=True)
+    os._exit(0)  # a load that is under way cannot be cancelled and must not delay the end
+
+
+async def _load(api: Api, base_path: Path, wait: float) -> None:
+    while (found := newest(base_path)) is None:
+        print(f"{base_path}: no version yet", file=sys.stderr, flush=True)
+        await asyncio.sleep(wait)
+    number, folder = found
+    version = Version(api.model, number)
+    api.version = version
+    await asyncio.to_thread(version.load, folder)
+    print(f"{api.model} version {number}: {version.state} {version.error}", file=sys.stderr, flush=True)
+
+
+def _control(server: Server, path: Path, loop: asyncio.AbstractEventLoop) -> None:
+    """Answer commands in a thread of their own, and end when the socket's file is gone: nobody could end us then."""
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind(str(path))
+    path.chmod(0o600)
+    listening.listen(16)
+    listening.settimeout(1.0)
+    inode = path.stat().st_ino
+
+    def answer(connection: socket.socket) -> None:
+        connection.settimeout(10.0)
+        message = control.receive(connection)
+        reply = asyncio.run_coroutine_threadsafe(server.obey(message), loop).result(timeout=10.0)
+        control.send(connection, reply, server.listener if message["command"] == "give" else None)
+
+    def listen() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except TimeoutError:
+                if not path.exists() or path.stat().st_ino != inode:
+                    asyncio.run_coroutine_threadsafe(server.drain(server.drain_timeout), loop)
+                    return
+                continue
+            with connection:
+                try:
+                    answer(connection)
+                except Exception as error:  # a broken command must not end the server
+                    print(f"control: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+
+    threading.Thread(target=listen, name="control", daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

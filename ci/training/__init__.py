@@ -1,0 +1,1 @@
+"""Fitting a network deterministically, and saving it as the same bytes every time."""

@@ -1,0 +1,71 @@
+"""The train stage: one network with the best hyperparameters, kept at its best epoch."""
+
+import math
+from typing import Any
+
+from ci import task, workspace
+from ci.errors import InputError, StageError
+from ci.saved_model import signature
+from ci.settings import Settings
+from ci.training import export
+from ci.training.fit import encode, fit, make_deterministic, read_part
+
+
+def train(settings: Settings) -> dict[str, Any]:
+    """Write `build/model/` and return what there is to say about it.
+
+    Raises:
+        InputError: the network does not log the objective.
+        StageError: the loss became NaN or infinite.
+    """
+    import keras
+    import keras_tuner
+
+    wanted = task.load()
+    best = workspace.read_json(workspace.TUNING / "best.json")
+    make_deterministic(settings.seed, settings.training.threads)
+    table = read_part("train")
+    encoder = task.part("model.features", "encoder")(table)
+    hyperparameters = keras_tuner.HyperParameters()
+    hyperparameters.values = dict(best["hyperparameters"])
+    network = task.part("model.network", "build")(hyperparameters, encoder)
+    objective = settings.tuning.objective
+    stop = keras.callbacks.EarlyStopping(
+        objective.name, mode=objective.direction, patience=settings.training.patience, restore_best_weights=True
+    )
+    show = keras.callbacks.LambdaCallback(on_epoch_end=_show(settings.training.epochs))
+    guard = keras.callbacks.TerminateOnNaN()
+    history = fit(
+        network,
+        encode(encoder, table, wanted),
+        encode(encoder, read_part("validation"), wanted),
+        settings,
+        settings.training.epochs,
+        callbacks=[stop, show, guard],
+    ).history
+    epoch = len(history["loss"])
+    if not math.isfinite(history["loss"][-1]):
+        raise StageError(f"the loss became NaN in epoch {epoch}: lower the learning rates offered in model/network.py")
+    if objective.name not in history:
+        raise InputError(f"tuning.objective.name: Keras logs no {objective.name}, only {', '.join(sorted(history))}")
+    result = {
+        "hyperparameters": best["hyperparameters"],
+        "parameters": int(network.count_params()),
+        "best_epoch": stop.best_epoch + 1,
+        "history": {name: [round(float(value), 7) for value in values] for name, values in history.items()},
+    }
+    with workspace.replacing(workspace.MODEL) as folder:
+        export.save(encoder, network, wanted.features, wanted.target, folder / "saved_model")
+        workspace.write_json(folder / "signature.json", signature(folder / "saved_model"))
+        workspace.write_json(folder / "training.json", result)
+    return result
+
+
+def _show(epochs: int) -> Any:
+    """Return a callback that prints a line after each epoch."""
+
+    def after(epoch: int, logs: dict[str, float]) -> None:
+        values = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+        print(f"  epoch {epoch + 1:>2}/{epochs}  {values}", flush=True)
+
+    return after

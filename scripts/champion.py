@@ -1,0 +1,41 @@
+"""Write down what is serving, before the build: build/champion.json.
+
+The test stage compares this build's model with it. Its content is digest, version, as_of and release, or null when
+nothing was ever released. If the serving release was built from the inputs that are checked out now, it is the champion
+that release was compared with, so that a rerun changes nothing. A server that runs but does not answer is an error.
+"""
+
+import sys
+
+from ci.command import parser, run
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser(__doc__, "champion").parse_args(argv)
+    return run(champion)
+
+
+def champion() -> None:
+    """Write the champion and say which it is."""
+    from ci import configuration, lineage, workspace
+    from ci.rollout import releases
+    from ci.rollout.decision import Phase
+    from ci.rollout.local import Local
+
+    settings = configuration.effective()
+    last = releases.last()
+    phases = Local(settings.serving.port, settings.rollout.drain_timeout).phases()
+    if last and phases.get(last["digest"]) is not Phase.SERVING:
+        print(f"champion: nothing serves; taking release {last['release']}, the last that was verified")
+    inputs = lineage.inputs_digest()
+    found = releases.champion(last, inputs)
+    if not workspace.CHAMPION.exists() or workspace.read_json(workspace.CHAMPION) != found:
+        workspace.write_json(workspace.CHAMPION, found)  # untouched otherwise, so that nothing after it is out of date
+    name = f"version {found['version']} of release {found['release']}" if found else "none"
+    again = f" (release {last['release']} was built from these inputs)" if last and last["inputs"] == inputs else ""
+    print(f"champion: {name}{again} -> {workspace.CHAMPION}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

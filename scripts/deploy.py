@@ -1,0 +1,36 @@
+"""Roll the package out: build/package/ becomes what serves, if its evaluation says so; writes build/rollout/.
+
+The new version starts beside the old one, must pass a smoke test and reproduce the golden predictions, and then takes
+over the port without losing a request. If anything fails, the old version keeps serving. A deployment that was killed
+continues when it is run again.
+
+Exit codes: 0 deployed, or nothing to do (the image serves already, or the verdict is keep); 1 a check failed, the
+package was changed, or the verdict is block; 2 bad input, such as a port that another program holds.
+"""
+
+import sys
+from datetime import UTC, datetime
+
+from ci.command import parser, run
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments = parser(__doc__, "deploy")
+    arguments.add_argument("--dry-run", action="store_true", help="print what would be done and stop")
+    options = arguments.parse_args(argv)
+    return run(lambda: deploy(dry_run=options.dry_run))
+
+
+def deploy(*, dry_run: bool) -> None:
+    """Deploy, or say what would be done."""
+    from ci import configuration
+    from ci.rollout import deploy as rollout
+
+    settings = configuration.effective()
+    act = rollout.preview if dry_run else rollout.deploy
+    print(f"deploy: {act(settings, lambda: datetime.now(UTC))}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

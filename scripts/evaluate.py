@@ -1,0 +1,36 @@
+"""Test the model on the holdout and decide: promote, keep or block. Writes build/evaluation/.
+
+Reads build/settings.yaml, build/data/, build/model/ and build/champion.json. Writes evaluation.json (metrics with
+intervals over resampled days, slices, gates, behaviour checks, comparison, verdict), junit.xml, golden.json (requests
+with the answers every copy of the model must give) and predictions.parquet.
+
+Exit code 0 for every verdict: the verdict is a result; `scripts.deploy` acts on it, and fails on `block`.
+"""
+
+import sys
+
+from ci.command import parser, run
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser(__doc__, "evaluate").parse_args(argv)
+    return run(evaluate)
+
+
+def evaluate() -> None:
+    """Evaluate and say what was decided."""
+    from ci import configuration, workspace
+    from ci.quality.evaluate import evaluate
+
+    result = evaluate(configuration.effective())
+    for name, metric in result["metrics"].items():
+        print(f"  {name} {metric['value']:.4f} [{metric['low']:.4f}, {metric['high']:.4f}]")
+    for check in result["behaviour"]:
+        if not check["holds"]:
+            print(f"  {check['severity']}: {check['name']}: {check['measured']}")
+    print(f"test: {result['verdict']}: {result['reason']} -> {workspace.EVALUATION}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

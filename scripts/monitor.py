@@ -1,0 +1,41 @@
+"""Compare traffic with the served model's reference and give a verdict per feature: build/monitoring/.
+
+Where no real users are, the days after as_of are sent through the served model first. Reads build/settings.yaml,
+build/data/traffic.parquet and the serving release. Writes monitoring.json and requests.parquet (what was asked and
+answered). Drift is a finding, not a failure: the exit code is 0.
+"""
+
+import sys
+
+from ci.command import parser, run
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser(__doc__, "monitor").parse_args(argv)
+    return run(monitor)
+
+
+def monitor() -> None:
+    """Watch the window and say what was found."""
+    from ci import configuration, workspace
+    from ci.monitoring.monitor import monitor
+    from ci.rollout import releases
+
+    settings = configuration.effective()
+    release = releases.serving()
+    reference = workspace.read_json(releases.evidence(release["digest"]) / "reference.json")
+    url = f"http://127.0.0.1:{settings.serving.port}/v1/models/{release['model']}"
+    result = monitor(settings, url, reference)
+    first, end = result["window"]["first"], result["window"]["end"]
+    print(
+        f"monitor: {result['rows']} requests of {first} to {end} (excluded) went through release {release['release']}"
+    )
+    for column in [*result["features"], result["prediction"]]:
+        if column["verdict"] not in ("stable", "too few rows"):
+            print(f"  {column['name']}: {column['verdict']}, PSI {column['psi']:.3f}; {column['change']}")
+    print(f"monitor: {result['verdict']}: {result['reason']} -> {workspace.MONITORING}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

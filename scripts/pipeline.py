@@ -1,0 +1,51 @@
+"""Run the whole pipeline, or some stages of it, in order.
+
+Stages: configure champion prepare tune train test package place deploy monitor retrain report.
+Prepare to package go through DVC: what has not changed is not computed again, and the reason for each run is printed.
+The last line says what was decided and where the report is.
+"""
+
+import sys
+
+from ci.command import parser, run
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments = parser(__doc__, "pipeline")
+    arguments.add_argument("stages", nargs="*", metavar="STAGE", help="stages to run; all if none is named")
+    arguments.add_argument("--executor", choices=["local"], default="local", help="where stages run (local)")
+    arguments.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one setting"
+    )
+    options = arguments.parse_args(argv)
+    return run(lambda: pipeline(options.stages, options.overrides))
+
+
+def pipeline(stages: list[str], overrides: list[str]) -> int:
+    """Run the stages and print the seconds and the conclusion."""
+    from ci import workspace
+    from ci.errors import InputError, StageError
+    from ci.pipeline import STAGES
+    from ci.pipeline import run as run_stages
+
+    if unknown := [stage for stage in stages if stage not in STAGES]:
+        raise InputError(f"there is no stage {', '.join(unknown)}; the stages are {' '.join(STAGES)}")
+    wanted = stages or STAGES
+    failure: StageError | None = None
+    try:
+        seconds = run_stages(wanted, overrides)
+        print("seconds: " + ", ".join(f"{stage} {taken:.1f}" for stage, taken in seconds.items()), end="")
+        print(f"; {sum(seconds.values()):.1f} in all")
+    except StageError as error:
+        failure = error
+    summary = workspace.REPORT / "summary.json"
+    if "report" in wanted and summary.exists():
+        print(f"{workspace.read_json(summary)['headline']} | report: {workspace.REPORT / 'index.html'}")
+    if failure:
+        raise failure
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""Read the task's data, check them against its schema, split them by day and describe them: build/data/.
+
+Reads build/settings.yaml and the data source. Writes train, validation, holdout and traffic as Parquet, summary.json
+(windows, counts, fingerprint), schema.json (what was checked and found) and reference.json (for drift).
+"""
+
+import sys
+
+from ci.command import parser, run
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser(__doc__, "prepare").parse_args(argv)
+    return run(prepare)
+
+
+def prepare() -> None:
+    """Prepare the data and say what came of it."""
+    from ci import configuration, workspace
+    from ci.data.prepare import prepare
+
+    summary = prepare(configuration.effective())
+    source = summary["source"]
+    parts = ", ".join(f"{part} {count}" for part, count in summary["rows"].items())
+    print(f"prepare: {source['rows']} rows, {source['unlabelled']} of them without a label and left out")
+    print(f"prepare: as of {summary['as_of']}: {parts} -> {workspace.DATA}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Write the report of whatever the last build left: build/report/.
+
+Writes index.html with its style sheet and pictures, summary.md for pull requests and summary.json. Stages that have
+not run are named with their command; nothing needs to exist. With --record the build is added to the history first, if
+it has a verdict and a package and is not the one recorded last; where MLFLOW_TRACKING_URI is set, in MLflow too.
+"""
+
+import os
+import sys
+from datetime import UTC, datetime
+
+from ci.command import parser, run
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments = parser(__doc__, "report")
+    arguments.add_argument("--record", action="store_true", help="add this build to the history")
+    options = arguments.parse_args(argv)
+    now = datetime.now(UTC) if options.record else None
+    return run(lambda: report(now))
+
+
+def report(record_at: datetime | None) -> None:
+    """Write the report, with the build added to the history at a time if one is given."""
+    from ci import lineage, workspace
+    from ci.errors import StageError
+    from ci.report import evidence, history, mlflow, page
+    from ci.settings import History
+
+    build, commit = evidence.read(), lineage.commit()
+    settings = build.settings.history if build.settings else History()
+    records = history.read(settings)
+    problem: StageError | None = None
+    if record_at:
+        latest = history.record(build, record_at, commit)
+        if latest is None:
+            print("report: nothing to record: there is no verdict on a package")
+        elif not history.is_new(latest, records):
+            print("report: nothing to record: same commit, digests and verdict as the last build")
+        else:
+            try:
+                if uri := os.environ.get(mlflow.URI):
+                    mlflow.send(latest, uri)
+                records = history.append(latest, records, settings)
+            except StageError as error:  # the report is written all the same
+                problem = error
+    summary = page.write(build, records, commit)
+    print(f"report: {summary['headline']} -> {workspace.REPORT / 'index.html'}")
+    if problem:
+        raise problem
+
+
+if __name__ == "__main__":
+    sys.exit(main())

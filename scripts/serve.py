@@ -1,0 +1,33 @@
+"""Make sure that the last verified release serves, and print a command that asks it for a prediction."""
+
+import json
+import shlex
+import sys
+from datetime import UTC, datetime
+
+from ci.command import parser, run
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser(__doc__, "serve").parse_args(argv)
+    return run(serve)
+
+
+def serve() -> None:
+    """Start the server if it does not run, and say how to ask it."""
+    from ci import configuration
+    from ci.rollout import deploy
+    from ci.rollout.rollout import evidence
+
+    settings = configuration.effective()
+    release = deploy.serve(settings, lambda: datetime.now(UTC))
+    _, golden = evidence(release["digest"])
+    body = json.dumps({"instances": golden["instances"][:1]}, ensure_ascii=False)
+    url = f"http://127.0.0.1:{settings.serving.port}/v1/models/{release['model']}:predict"
+    print(f"serve: version {release['version']} (release {release['release']}); ask it with")
+    print(f"curl -d {shlex.quote(body)} {url}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""End what serves on this machine, after the requests that are under way; does nothing if nothing does."""
+
+import sys
+
+from ci.command import parser, run
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser(__doc__, "stop").parse_args(argv)
+    return run(stop)
+
+
+def stop() -> None:
+    """Stop and say what was stopped."""
+    from ci import configuration, workspace
+    from ci.rollout import local
+    from ci.settings import Rollout
+
+    drain_timeout = (configuration.effective().rollout if workspace.SETTINGS.exists() else Rollout()).drain_timeout
+    with local.alone():
+        for line in local.stop(drain_timeout) or ["nothing was serving"]:
+            print(f"stop: {line}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

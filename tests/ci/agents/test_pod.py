@@ -1,0 +1,137 @@
+import json
+import shutil
+
+import pytest
+import yaml
+
+from ci.agents import pod
+from ci.errors import InputError
+from ci.settings import Request
+from scripts import agent, configure
+from tests.pods import REPOSITORY, violations
+
+NODES = {
+    "kind": "List",
+    "items": [
+        {
+            "kind": "Node",
+            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+            "spec": {},
+            "status": {
+                "allocatable": {"cpu": cpu, "memory": "64Gi", "pods": "110"},
+                "conditions": [{"type": "Ready", "status": "True"}],
+            },
+        }
+        for name, cpu in (("pool-small-1", "1"), ("pool-large-1", "32"))
+    ],
+}
+
+
+def test_only_cpu_and_memory_of_the_training_container_change():
+    before = pod.read(REPOSITORY / pod.TRAINING)
+    after = pod.sized(before, Request(cpu="3500m", memory="12Gi"))
+    [training] = [container for container in after["spec"]["containers"] if container["name"] == "tensorflow"]
+    assert {
+        (training["resources"][kind]["cpu"], training["resources"][kind]["memory"]) for kind in training["resources"]
+    } == {("3500m", "12Gi")}
+    assert violations(after["spec"]) == []
+    for version in (before, after):
+        for container in version["spec"]["containers"]:
+            if container["name"] == "tensorflow":
+                for amounts in container["resources"].values():
+                    del amounts["cpu"], amounts["memory"]
+    assert before == after
+
+
+def test_the_pod_that_was_read_stays_as_it_was():
+    before = pod.read(REPOSITORY / pod.TRAINING)
+    pod.sized(before, Request(cpu="64", memory="1Ti"))
+    assert before == pod.read(REPOSITORY / pod.TRAINING)
+
+
+def test_the_shipped_pod_already_has_the_shipped_request(tmp_path, monkeypatch):
+    checkout(tmp_path, monkeypatch)
+    assert configure.main([]) == 0
+    assert agent.main([]) == 0
+    assert json.loads((tmp_path / "build/agent.json").read_text()) == pod.read(REPOSITORY / pod.TRAINING)
+
+
+def test_the_command_writes_a_pod_that_holds_what_the_settings_ask_for(tmp_path, monkeypatch):
+    checkout(tmp_path, monkeypatch)
+    assert configure.main(["--set", "resources.training.cpu=8", "--set", "resources.training.memory=32Gi"]) == 0
+    assert agent.main([]) == 0
+    [_, training] = json.loads((tmp_path / "build/agent.json").read_text())["spec"]["containers"]
+    assert training["resources"]["limits"]["cpu"] == "8"
+    assert training["resources"]["requests"]["memory"] == "32Gi"
+
+
+def test_a_node_planned_on_the_clusters_inventory_is_preferred_and_never_forced(tmp_path, monkeypatch):
+    checkout(tmp_path, monkeypatch)
+    (tmp_path / "nodes.json").write_text(json.dumps(NODES))
+    assert configure.main(["--set", "placement.inventory=nodes.json"]) == 0
+    assert agent.main([]) == 0
+    spec = json.loads((tmp_path / "build/agent.json").read_text())["spec"]
+    assert spec["affinity"] == {
+        "nodeAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {
+                    "weight": 100,
+                    "preference": {
+                        "matchFields": [{"key": "metadata.name", "operator": "In", "values": ["pool-large-1"]}]
+                    },
+                }
+            ]
+        }
+    }
+    assert "nodeName" not in spec
+    assert violations(spec) == []
+
+
+def test_a_pod_that_fits_no_recorded_node_is_left_to_the_scheduler(tmp_path, monkeypatch, capsys):
+    checkout(tmp_path, monkeypatch)
+    (tmp_path / "nodes.json").write_text(json.dumps(NODES))
+    assert configure.main(["--set", "placement.inventory=nodes.json", "--set", "resources.training.cpu=48"]) == 0
+    assert agent.main([]) == 0
+    assert "affinity" not in json.loads((tmp_path / "build/agent.json").read_text())["spec"]
+    assert "fits on none of nodes.json" in capsys.readouterr().out
+
+
+def test_an_inventory_that_is_missing_is_an_error_and_no_pod_is_written(tmp_path, monkeypatch, capsys):
+    checkout(tmp_path, monkeypatch)
+    assert configure.main(["--set", "placement.inventory=nodes.json"]) == 0
+    assert agent.main([]) == 2
+    assert "nodes.json" in capsys.readouterr().err
+    assert not (tmp_path / "build/agent.json").exists()
+
+
+def test_without_settings_the_command_says_what_to_run_first(tmp_path, monkeypatch, capsys):
+    checkout(tmp_path, monkeypatch)
+    assert agent.main([]) == 2
+    assert "python -m scripts.configure" in capsys.readouterr().err
+    assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: [", "cannot be read as YAML"),
+        ("[]", "spec.containers"),
+        ("spec: {containers: [{image: x}]}", "spec.containers"),
+        (yaml.safe_dump({"spec": {"containers": [{"name": "jnlp"}]}}), "a container named tensorflow"),
+    ],
+)
+def test_a_file_that_is_no_training_pod_is_named_with_the_fix(tmp_path, text, problem):
+    path = tmp_path / "training.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=problem) as error:
+        pod.read(path)
+    assert str(path) in str(error.value)
+
+
+def checkout(folder, monkeypatch):
+    """Make `folder` a checkout with the files that the commands read."""
+    (folder / "ci/agents").mkdir(parents=True)
+    shutil.copy(REPOSITORY / "pipeline.yaml", folder)
+    shutil.copy(REPOSITORY / pod.TRAINING, folder / pod.TRAINING)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("PIPELINE_SET", raising=False)

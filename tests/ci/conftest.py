@@ -1,0 +1,17 @@
+"""Models that several rooms' tests share: importing TensorFlow and saving a model takes seconds."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import saved_models
+
+
+@pytest.fixture(scope="session")
+def flights_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved_models.save(tmp_path_factory.mktemp("flights") / "saved_model")
+
+
+@pytest.fixture(scope="session")
+def echo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved_models.save_kinds(tmp_path_factory.mktemp("echo") / "7")

@@ -1,0 +1,70 @@
+"""Which days are for what."""
+
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ci.data.windows import windows
+from ci.errors import InputError
+from ci.settings import Data
+
+YEAR = [date(2013, 1, 1) + timedelta(days=n) for n in range(365)]
+
+
+def test_the_shipped_windows_for_april():
+    placed = windows(YEAR, date(2013, 4, 1), Data())
+    assert placed.training == date(2013, 1, 1)
+    assert placed.holdout == date(2013, 3, 18)
+    assert placed.end == date(2013, 4, 15)
+    parts = [placed.part(day) for day in YEAR]
+    assert {part: parts.count(part) for part in set(parts)} == {
+        "train": 67,
+        "validation": 9,
+        "holdout": 14,
+        "traffic": 14,
+        None: 365 - 104,
+    }
+
+
+def test_latest_is_the_day_after_the_data_and_leaves_no_traffic():
+    placed = windows(YEAR, "latest", Data())
+    assert placed.as_of == date(2014, 1, 1)
+    assert placed.end == placed.as_of
+
+
+@given(st.dates(date(2013, 1, 2), date(2014, 1, 1)), st.integers(1, 60), st.integers(2, 200), st.integers(2, 20))
+def test_known_days_come_before_as_of_and_windows_follow_each_other(as_of, holdout, training, every):
+    settings = Data(holdout_days=holdout, training_days=training, validation_every=every)
+    try:
+        placed = windows(YEAR, as_of, settings)
+    except InputError:
+        assert (as_of - timedelta(days=holdout) - YEAR[0]).days < every or training < every
+        return
+    parts = {day: placed.part(day) for day in YEAR}
+    for day, part in parts.items():
+        assert (part in ("train", "validation", "holdout")) == (placed.training <= day < as_of)
+        assert (part == "holdout") == (as_of - timedelta(days=holdout) <= day < as_of)
+    learned = [parts[day] for day in YEAR if parts[day] in ("train", "validation")]
+    assert abs(learned.count("validation") - len(learned) / every) < 1
+
+
+def test_the_pattern_of_validation_days_does_not_depend_on_where_the_data_begin():
+    early = windows(YEAR, date(2013, 6, 1), Data(training_days=100))
+    late = windows(YEAR[60:], date(2013, 6, 1), Data(training_days=100))
+    assert [early.part(day) for day in YEAR[60:]] == [late.part(day) for day in YEAR[60:]]
+
+
+@pytest.mark.parametrize(
+    ("as_of", "message"),
+    [
+        (date(2013, 1, 1), "outside the data, which reach from 2013-01-01 to 2013-12-31"),
+        (date(2014, 1, 2), "outside the data"),
+        (date(2013, 1, 20), "leaves 5 training days"),
+        (date(2013, 1, 10), "leaves 0 training days"),
+    ],
+)
+def test_as_of_must_leave_something_to_learn_from(as_of, message):
+    with pytest.raises(InputError, match=message):
+        windows(YEAR, as_of, Data())

@@ -1,0 +1,40 @@
+"""The retraining decision table."""
+
+from datetime import date
+
+import pytest
+
+from ci.monitoring.retraining import decide
+from ci.settings import Retraining
+
+SETTINGS = Retraining(drifted_features=0.5, cooldown_days=7)
+
+
+def monitoring(prediction, features, end="2013-04-15", verdict=None):
+    return {
+        "verdict": verdict or prediction,
+        "rows": 100,
+        "window": {"first": "2013-04-01", "end": end},
+        "prediction": {"verdict": prediction, "psi": 0.3},
+        "features": [{"verdict": word} for word in features],
+    }
+
+
+@pytest.mark.parametrize(
+    ("seen", "retrain", "reason"),
+    [
+        (monitoring("too few rows", ["too few rows"]), False, "the window has only 100 rows"),
+        (monitoring("stable", ["stable", "stable"]), False, "only 0% of the features have"),
+        (monitoring("stable", ["drifted", "stable", "stable"]), False, "only 33% of the features have"),
+        (monitoring("stable", ["drifted", "stable"]), True, "50% of the features drifted, 50% ask"),
+        (monitoring("shifted", ["stable"]), False, "the predictions have not drifted"),
+        (monitoring("drifted", ["stable"]), True, "the predictions drifted (PSI 0.300)"),
+        (monitoring("drifted", ["stable"], end="2013-04-08"), True, "the predictions drifted"),
+        (monitoring("drifted", ["stable"], end="2013-04-07"), False, "6 days of new data, 7 are required"),
+    ],
+)
+def test_the_first_rule_that_applies_decides(seen, retrain, reason):
+    decision = decide(seen, date(2013, 4, 1), SETTINGS)
+    assert decision.retrain is retrain
+    assert reason in decision.reason
+    assert str(decision).startswith("retrain because" if retrain else "not now because")

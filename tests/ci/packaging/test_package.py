@@ -1,0 +1,160 @@
+"""Packages and the registry: same model, same digest; any changed byte is refused by name."""
+
+import json
+import os
+import subprocess
+import tarfile
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ci import saved_model, workspace
+from ci.errors import StageError
+from ci.packaging import image, package, registry
+
+SIGNATURE = {"inputs": {"x": "DT_FLOAT"}, "output": "late"}
+
+
+@pytest.fixture(autouse=True)
+def _somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = workspace.MODEL / "saved_model"
+    (model / "variables").mkdir(parents=True)
+    (model / "assets").mkdir()
+    (model / "saved_model.pb").write_bytes(b"graph")
+    (model / "fingerprint.pb").write_bytes(os.urandom(16))
+    (model / "variables" / "variables.index").write_bytes(b"index")
+    workspace.write_json(workspace.EVALUATION / "golden.json", {"instances": [{"x": 1.0}], "predictions": [0.5]})
+    workspace.write_json(workspace.EVALUATION / "reference.json", {})
+
+
+def assemble() -> dict[str, object]:
+    digests = {"data": "sha256:d", "settings": "sha256:s", "code": "sha256:c"}
+    with workspace.replacing(workspace.PACKAGE) as folder:
+        return package.assemble(folder, "flights", "localhost/models", date(2013, 4, 1), digests, SIGNATURE)
+
+
+def packaged() -> dict[str, bytes]:
+    files = (path for path in workspace.PACKAGE.rglob("*") if path.is_file())
+    return {path.relative_to(workspace.PACKAGE).as_posix(): path.read_bytes() for path in files}
+
+
+def test_the_same_model_gives_the_same_bytes_whatever_the_umask_times_and_random_ids() -> None:
+    first, before = assemble(), packaged()
+    model = workspace.MODEL / "saved_model"
+    (model / "fingerprint.pb").write_bytes(os.urandom(16))
+    (model / "assets").rmdir()  # a cache that restores the model keeps no empty folders
+    (model / "saved_model.pb").chmod(0o600)
+    os.utime(model / "saved_model.pb", (1, 1))
+    old = os.umask(0o077)
+    try:
+        assert assemble() == first
+    finally:
+        os.umask(old)
+    assert packaged() == before
+
+
+def test_the_image_holds_the_model_below_its_name_and_version() -> None:
+    manifest = assemble()
+    found = image.verify(workspace.PACKAGE / "image", manifest["image"]["digest"])
+    base = f"models/flights/{manifest['version']}"
+    with tarfile.open(found.blobs[2]) as archive:
+        entries = {entry.name: entry for entry in archive}
+    assert sorted(entries) == [
+        "models", "models/flights", base, f"{base}/saved_model.pb", f"{base}/variables",
+        f"{base}/variables/variables.index",
+    ]  # fmt: skip
+    assert {(entry.uid, entry.gid, entry.mtime) for entry in entries.values()} == {(0, 0, 0)}
+    assert {oct(entry.mode) for entry in entries.values()} == {"0o755", "0o644"}
+
+
+def test_another_model_gives_another_version_of_the_same_date() -> None:
+    first = assemble()
+    (workspace.MODEL / "saved_model" / "saved_model.pb").write_bytes(b"other")
+    second = assemble()
+    assert first["version"] != second["version"]
+    assert str(first["version"])[:8] == str(second["version"])[:8] == "20130401"
+    assert first["image"] != second["image"]
+
+
+@given(st.dates(date(1000, 1, 1)), st.binary(min_size=32, max_size=32))
+def test_a_version_is_a_number_of_thirteen_digits(as_of: date, digest: bytes) -> None:
+    version = package.version(as_of, f"sha256:{digest.hex()}")
+    assert version.isdecimal()
+    assert len(version) == 13
+    assert int(version) < 2**63
+
+
+def test_every_changed_byte_of_a_package_is_refused_and_its_file_named() -> None:
+    assemble()
+    intact = packaged()
+    assert package.verify(workspace.PACKAGE)["model"] == "flights"
+    for name, content in intact.items():
+        path = workspace.PACKAGE / name
+        for position in sorted({0, len(content) // 2, len(content) - 1}):
+            path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+            with pytest.raises(StageError) as error:
+                package.verify(workspace.PACKAGE)
+            assert name == package.SUMS or name in str(error.value)
+        path.write_bytes(content)
+    assert package.verify(workspace.PACKAGE)["model"] == "flights"
+
+
+def test_a_file_too_many_or_too_few_is_refused_and_named() -> None:
+    assemble()
+    (workspace.PACKAGE / "extra.txt").write_text("")
+    with pytest.raises(StageError, match=r"extra\.txt is not listed"):
+        package.verify(workspace.PACKAGE)
+    (workspace.PACKAGE / "extra.txt").unlink()
+    (workspace.PACKAGE / "golden.json").unlink()
+    with pytest.raises(StageError, match=r"golden\.json is listed in SHA256SUMS but missing"):
+        package.verify(workspace.PACKAGE)
+
+
+def test_sha256sum_checks_a_package_too() -> None:
+    assemble()
+    subprocess.run(["sha256sum", "--check", "--strict", package.SUMS], cwd=workspace.PACKAGE, check=True)
+
+
+def test_the_registry_gives_back_what_was_pushed_and_repairs_what_was_unpacked() -> None:
+    manifest = assemble()
+    digest, reference = manifest["image"]["digest"], manifest["image"]["reference"]
+    registry.push(workspace.PACKAGE / "image", digest, reference)
+    folder = registry.unpack(digest)
+    assert folder.parts[-2:] == ("flights", manifest["version"])
+    assert package.model_digest(folder) == manifest["digests"]["model"]
+    (folder / "saved_model.pb").write_bytes(b"changed")
+    assert (registry.unpack(digest) / "saved_model.pb").read_bytes() == b"graph"
+
+
+def test_the_registry_keeps_every_image_and_completes_a_push_that_was_cut_short() -> None:
+    first = assemble()["image"]
+    registry.push(workspace.PACKAGE / "image", first["digest"], first["reference"])
+    (workspace.MODEL / "saved_model" / "saved_model.pb").write_bytes(b"other")
+    second = assemble()["image"]
+    layer = json.loads(image.blob(workspace.PACKAGE / "image", second["digest"]).read_text())["layers"][0]["digest"]
+    image.blob(registry.LAYOUT, layer).with_name(f".{layer.removeprefix('sha256:')}.part").write_bytes(b"half")
+    registry.push(workspace.PACKAGE / "image", second["digest"], second["reference"])
+    registry.push(workspace.PACKAGE / "image", second["digest"], second["reference"])
+    assert (registry.unpack(first["digest"]) / "saved_model.pb").read_bytes() == b"graph"
+    assert (registry.unpack(second["digest"]) / "saved_model.pb").read_bytes() == b"other"
+
+
+def test_a_changed_registry_is_refused_and_the_blob_named() -> None:
+    manifest = assemble()
+    digest = manifest["image"]["digest"]
+    with pytest.raises(StageError, match="is not in"):
+        registry.unpack(digest)
+    registry.push(workspace.PACKAGE / "image", digest, manifest["image"]["reference"])
+    layer = image.verify(registry.LAYOUT, digest).blobs[2]
+    layer.write_bytes(layer.read_bytes()[:-1] + b"x")
+    with pytest.raises(StageError, match=layer.name):
+        registry.unpack(digest)
+
+
+def test_the_signature_is_read_from_the_model(flights_model: Path) -> None:
+    inputs = {"carrier": "DT_STRING", "hour": "DT_INT64", "x": "DT_FLOAT"}
+    assert saved_model.signature(flights_model) == {"inputs": inputs, "output": "late"}

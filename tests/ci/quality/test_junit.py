@@ -1,0 +1,16 @@
+"""JUnit files carry numbers and failures, whatever the texts contain."""
+
+from xml.etree import ElementTree
+
+from ci.quality.junit import Case, render
+
+
+def test_failures_are_counted_and_text_is_escaped():
+    text = render("s", [Case("g", "a <b>", 'measured "1" & 2'), Case("g", "b", "2", problem="too <large>")])
+    suite = ElementTree.fromstring(text).find("testsuite")  # noqa: S314 - written by us
+    assert suite.attrib == {"name": "s", "tests": "2", "failures": "1"}
+    first, second = suite.findall("testcase")
+    assert first.attrib["name"] == "a <b>"
+    assert first.find("failure") is None
+    assert first.find("system-out").text == 'measured "1" & 2'
+    assert second.find("failure").attrib["message"] == "too <large>"

@@ -1,0 +1,189 @@
+"""The page: valid, complete, the same every time, safe under Jenkins' Content-Security-Policy."""
+
+import re
+import shutil
+from pathlib import Path
+
+import html5lib
+import pytest
+
+from ci.report import page
+from scripts import report
+from tests import builds
+
+REPORT = Path("build/report")
+HTML = "{http://www.w3.org/1999/xhtml}"
+HOSTILE = "<script>alert('x')</script>\" onerror=\"x $\\frac{1}{0$ | [a](javascript:x) `"
+
+
+@pytest.fixture(autouse=True)
+def _start(build):
+    """Begin with a complete build and its report."""
+
+
+def rendered():
+    assert report.main([]) == 0
+    text = (REPORT / "index.html").read_text()
+    return text, html5lib.HTMLParser(strict=True).parse(text)
+
+
+def check_policy(document):
+    """Assert what `default-src 'none'; img-src 'self'; style-src 'self'` asks for."""
+    for element in document.iter():
+        assert "style" not in element.attrib
+        assert not [name for name in element.attrib if name.startswith("on")]
+        assert element.tag not in (f"{HTML}script", f"{HTML}style", f"{HTML}iframe", f"{HTML}object", f"{HTML}base")
+        for name in ("src", "href"):
+            target = element.get(name)
+            if target is not None:
+                assert re.fullmatch(r"#[a-z]+|[-\w]+\.(css|svg)", target)
+                assert target.startswith("#") or (REPORT / target).is_file()
+    for picture in REPORT.glob("*.svg"):
+        text = picture.read_text()
+        assert "<script" not in text
+        assert "<style" not in text
+        assert " style=" not in text
+        assert "data:" not in text
+        assert "<!DOCTYPE" not in text
+    assert "url(" not in (REPORT / "style.css").read_text()
+    assert "@import" not in (REPORT / "style.css").read_text()
+
+
+def test_a_complete_build_makes_a_valid_page_that_the_policy_allows():
+    assert report.main(["--record"]) == 0
+    _, document = rendered()
+    check_policy(document)
+    pictures = {image.get("src") for image in document.iter(f"{HTML}img")}
+    names = "windows missing tuning training roc calibration slices drift trend placement"
+    assert pictures == {f"{name}.svg" for name in names.split()}
+    assert all(image.get("alt") for image in document.iter(f"{HTML}img"))
+
+
+def test_links_inside_the_page_lead_somewhere():
+    _, document = rendered()
+    known = {element.get("id") for element in document.iter() if element.get("id")}
+    wanted = {link.get("href")[1:] for link in document.iter(f"{HTML}a") if link.get("href").startswith("#")}
+    assert wanted
+    assert wanted <= known
+
+
+def test_the_first_screen_has_verdict_reason_numbers_and_what_serves():
+    _, document = rendered()
+    first = "".join(next(document.iter(f"{HTML}section")).itertext())
+    words = ("Promote", "AUC 0.0200 better than the champion's.", "Release 2 is serving", "0.700", "+0.020", "93.0 %")
+    assert [word for word in words if word not in first] == []
+
+
+def test_nothing_needs_to_exist():
+    shutil.rmtree("build")
+    text, document = rendered()
+    check_policy(document)
+    for stage in ("configure", "prepare", "tune", "train", "evaluate", "package", "place", "deploy", "monitor"):
+        assert f"python -m scripts.{stage}" in text + (REPORT / "summary.md").read_text()
+    assert "no verdict yet: configure has not run" in (REPORT / "summary.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["settings.yaml", "champion.json", "data", "tuning", "model", "evaluation", "package", "placement", "rollout"],
+)
+def test_any_stage_may_be_missing(part):
+    path = Path("build") / part
+    path.unlink() if path.is_file() else shutil.rmtree(path)
+    _, document = rendered()
+    check_policy(document)
+
+
+def test_text_from_settings_and_data_stays_text():
+    builds.leave(slice_name=HOSTILE)
+    builds.change("evaluation/evaluation.json", reason=HOSTILE)
+    builds.change("rollout/rollout.json", failed=HOSTILE)
+    text, document = rendered()
+    check_policy(document)
+    assert HOSTILE in "".join(document.itertext())
+    assert "<script" not in text
+    assert "<script" not in (REPORT / "summary.md").read_text()
+
+
+def test_the_same_build_gives_the_same_bytes_drawn_anew_or_kept():
+
+    def once():
+        rendered()
+        return {file.name: file.read_bytes() for file in REPORT.iterdir()}
+
+    first = once()
+    assert once() == first
+    shutil.rmtree(REPORT)
+    assert once() == first
+
+
+def test_a_picture_is_drawn_again_when_its_data_change():
+    rendered()
+    before = {file.name: file.read_bytes() for file in REPORT.glob("*.svg")}
+    builds.change("model/training.json", best_epoch=1)
+    rendered()
+    after = {file.name: file.read_bytes() for file in REPORT.glob("*.svg")}
+    assert [name for name in before if before[name] != after[name]] == ["training.svg"]
+
+
+def test_pictures_that_tuning_drew_are_shown_without_their_styles():
+    path = '<path d="M 0 0" style="fill: none; stroke: #000"/>'
+    drawn = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9">{path}</svg>'
+    Path("build/tuning/parallel_axes.svg").write_text(drawn)
+    _, document = rendered()
+    check_policy(document)
+    assert "tuning-parallel_axes.svg" in {image.get("src") for image in document.iter(f"{HTML}img")}
+    assert 'fill="none" stroke="#000"' in (REPORT / "tuning-parallel_axes.svg").read_text()
+
+
+def test_a_regression_has_residuals_instead_of_a_roc_curve():
+    metrics = {"rmse": builds.METRIC, "mae": builds.METRIC}
+    gate = {"name": "rmse", "value": 0.7, "threshold": 0.9, "side": "max", "margin": 0.2, "passed": True}
+    builds.change("evaluation/evaluation.json", primary="rmse", metrics=metrics, gates=[gate])
+    rendered()
+    assert (REPORT / "residuals.svg").exists()
+    assert not (REPORT / "roc.svg").exists()
+
+
+def test_a_metric_that_is_not_defined_is_said_to_be():
+    undefined = dict.fromkeys(("value", "low", "high"), float("nan"))
+    builds.change("evaluation/evaluation.json", metrics={"auc": builds.METRIC, "log_loss": undefined})
+    text, _ = rendered()
+    assert "not defined" in text
+    assert "nan" not in text
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "message"),
+    [
+        ("data/summary.json", "{", "build/data/summary.json: Invalid JSON"),
+        ("tuning/best.json", "null", "build/tuning/best.json: "),
+        ("evaluation/evaluation.json", '{"as_of": 5}', "build/evaluation/evaluation.json: as_of: "),
+        ("rollout/steps.jsonl", '{"step": 1}\n', "build/rollout/steps.jsonl:1: time: "),
+        ("champion.json", "7", "build/champion.json: "),
+        ("settings.yaml", "as_of: 5", "build/settings.yaml:1: "),
+        ("state/history/builds.jsonl", "\n", "build/state/history/builds.jsonl:1: "),
+    ],
+)
+def test_a_malformed_result_is_named_and_the_last_report_stays(path, content, message, capsys):
+    before = (REPORT / "index.html").read_bytes()
+    file = Path("build") / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content)
+    assert report.main([]) == 2
+    assert f"bad input: {message}" in capsys.readouterr().err
+    assert (REPORT / "index.html").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("sha256:" + "0a" * 32, "0a0a0a0a0a0a"),
+        ("a" * 40, "a" * 12),
+        (0.00298763, "0.00298763"),
+        ("relu", "relu"),
+        (3, "3"),
+    ],
+)
+def test_digests_and_numbers_are_shown_short(value, shown):
+    assert page.short(value) == shown

@@ -1,0 +1,112 @@
+"""The decisions of a rollout."""
+
+from itertools import product
+from typing import Any
+
+import pytest
+
+from ci.rollout.decision import Observed, Phase, Step, admit, next_step, plan, smoke_problem
+
+A, L, F, R, S, P = Phase.ABSENT, Phase.LOADING, Phase.FAILED, Phase.READY, Phase.SERVING, Phase.PAUSED
+
+
+@pytest.mark.parametrize(
+    ("seen", "step"),
+    [
+        (Observed(A), Step.START),
+        (Observed(A, started=True), Step.ABORT),
+        (Observed(F), Step.ABORT),
+        (Observed(L), Step.WAIT),
+        (Observed(L, late=True), Step.ABORT),
+        (Observed(R), Step.SMOKE),
+        (Observed(R, smoked=True), Step.PROMOTE),
+        (Observed(S), Step.SMOKE),
+        (Observed(P, smoked=True), Step.PROMOTE),
+        (Observed(A, S, frozenset({S})), Step.START),
+        (Observed(A, P, frozenset({P})), Step.RESUME),
+        (Observed(R, P, frozenset({P}), smoked=True), Step.RESUME),
+        (Observed(S, P, frozenset({P}), smoked=True), Step.VERIFY),
+        (Observed(S, S, frozenset({S}), smoked=True), Step.PAUSE),
+        (Observed(S, S, frozenset({S})), Step.SMOKE),
+        (Observed(S, P, frozenset({P}), smoked=True, verified=True), Step.RECORD),
+        (Observed(S, A, frozenset({P}), smoked=True, verified=True, recorded=True), Step.RETIRE),
+        (Observed(S, A, smoked=True, verified=True, recorded=True), Step.DONE),
+        (Observed(S, A, frozenset({R}), smoked=True, verified=True, recorded=True), Step.RETIRE),
+    ],
+)
+def test_the_next_step_follows_from_what_is_seen(seen: Observed, step: Step) -> None:
+    assert next_step(seen) is step
+
+
+def test_a_first_and_a_later_rollout_take_these_steps() -> None:
+    first = "start wait smoke promote verify record done"
+    later = "start wait smoke promote pause verify record retire done"
+    assert plan(Observed(A)) == first.split()
+    assert plan(Observed(A, S, frozenset({S}))) == later.split()
+
+
+def test_from_every_state_a_rollout_ends_with_the_version_recorded_or_is_given_up() -> None:
+    others = [frozenset(group) for group in ((), (S,), (P,), (R,), (S, P), (S, R, L), (F,))]
+    flags = list(product([False, True], repeat=5))
+    for wanted, stable, group, (smoked, verified, recorded, started, late) in product(Phase, Phase, others, flags):
+        if stable is not A and (stable not in group or recorded):
+            continue
+        seen = Observed(wanted, stable, group, smoked, verified, recorded, started, late)
+        steps = plan(seen)
+        assert len(steps) < 15
+        if steps[-1] is Step.ABORT:
+            assert wanted is F or (wanted is L and late) or (wanted is A and (started or late))
+        elif Step.PAUSE in steps:
+            assert steps.index(Step.PAUSE) < (steps.index(Step.RECORD) if Step.RECORD in steps else len(steps))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "same", "action", "reason"),
+    [
+        ("promote", False, "deploy", "because"),
+        ("promote", True, "nothing", "already serving"),
+        ("keep", False, "nothing", "the champion is kept: because"),
+        ("keep", True, "nothing", "already serving"),
+        ("block", False, "refuse", "blocked this model: because"),
+        ("block", True, "refuse", "blocked this model: because"),
+        ("maybe", False, "refuse", "none of promote, keep and block"),
+    ],
+)
+def test_a_package_is_admitted_by_its_verdict(verdict: str, same: bool, action: str, reason: str) -> None:
+    decision = admit(verdict, "because", same=same)
+    assert decision.action == action
+    assert reason in decision.reason
+
+
+SIGNATURE = {"inputs": {"x": "DT_FLOAT"}, "output": "y"}
+
+
+def metadata(dtype: str = "DT_FLOAT", output: str = "y") -> dict[str, Any]:
+    definition = {"inputs": {"x": {"dtype": dtype}}, "outputs": {output: {"dtype": "DT_FLOAT"}}}
+    return {"metadata": {"signature_def": {"signature_def": {"serving_default": definition}}}}
+
+
+@pytest.mark.parametrize(
+    ("state", "answer", "served", "problem"),
+    [
+        ("AVAILABLE", metadata(), [0.5, 1.0], None),
+        ("AVAILABLE", metadata(), [0.500009, 1], None),
+        ("AVAILABLE", metadata(), [0.50002, 1.0], "golden prediction 0 is 0.50002, evaluated as 0.5"),
+        ("AVAILABLE", metadata(), [0.5, float("nan")], "golden prediction 1 is nan, which is no finite number"),
+        ("AVAILABLE", metadata(), [0.5, float("inf")], "no finite number"),
+        ("AVAILABLE", metadata(), [0.5, [1.0]], "no finite number"),
+        ("AVAILABLE", metadata(), [0.5, True], "no finite number"),
+        ("AVAILABLE", metadata(), [0.5], "2 golden instances were answered by [0.5]"),
+        ("AVAILABLE", metadata(), {"error": "x"}, "2 golden instances were answered by {'error': 'x'}"),
+        ("AVAILABLE", metadata(dtype="DT_INT64"), [0.5, 1.0], "the signature is {'x': 'DT_INT64'}"),
+        ("AVAILABLE", metadata(output="z"), [0.5, 1.0], "['z'], but the package's manifest says"),
+        ("LOADING", metadata(), [0.5, 1.0], "['LOADING'], not AVAILABLE"),
+    ],
+)
+def test_a_smoke_test_names_what_is_wrong(state: str, answer: Any, served: Any, problem: str | None) -> None:
+    status = {"model_version_status": [{"state": state}]}
+    found = smoke_problem(SIGNATURE, status, answer, [0.5, 1.0], served, 1e-5)
+    if problem is None:
+        assert found is None
+    else:
+        assert problem in str(found)

@@ -1,0 +1,248 @@
+"""Deployments on this machine: real packages, real servers, real clients, through the commands that people run."""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+import requests
+
+from ci import configuration, saved_model, workspace
+from ci.rollout import local, releases
+from ci.rollout.decision import Phase
+from ci.serving.control import Remote
+from ci.settings import Model, Rollout, Serving, Settings
+from scripts import champion, deploy, package, serve, stop
+from tests import saved_models
+
+ROOT = Path(__file__).resolve().parents[3]
+INSTANCES = [{"x": 1.0, "carrier": "AA", "hour": 3}, {"x": float("nan"), "carrier": "B6", "hour": 23}]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[float, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    return {bias: saved_models.save(folder / str(bias), bias) for bias in (0.25, 0.5, 0.75)}
+
+
+class Checkout:
+    """A repository's folder with one packaged build at a time."""
+
+    def __init__(self, models: dict[float, Path]):
+        self.models = models
+        self.port = free_port()
+        Path("code.py").write_text("")
+        graph = {"cmd": "x", "deps": ["code.py"], "params": [{"build/settings.yaml": ["as_of"]}]}
+        Path("dvc.yaml").write_text(json.dumps({"stages": {"train": graph}}))
+
+    def configure(self, as_of: str = "2013-04-01") -> None:
+        settings = Settings(
+            schema_version=1,
+            as_of=date.fromisoformat(as_of),
+            model=Model(name="flights"),
+            serving=Serving(port=self.port),
+            rollout=Rollout(startup_timeout=120.0, drain_timeout=10.0),
+        )
+        workspace.write_text(workspace.SETTINGS, configuration.dump(settings))
+
+    def build(self, bias: float, verdict: str = "promote", off: float = 0.0, as_of: str = "2013-04-01") -> None:
+        """Do what the stages up to package do; `off` makes the golden predictions wrong."""
+        self.configure(as_of)
+        assert champion.main([]) == 0
+        shutil.rmtree(workspace.MODEL, ignore_errors=True)
+        shutil.copytree(self.models[bias], workspace.MODEL / "saved_model")
+        found = saved_model.signature(workspace.MODEL / "saved_model")
+        workspace.write_json(workspace.MODEL / "signature.json", found)
+        predictions = [0.1 + bias + 3 + 2 + off, bias + 23 + 2]
+        workspace.write_json(workspace.DATA / "summary.json", {"as_of": as_of, "fingerprint": "sha256:d"})
+        workspace.write_json(workspace.EVALUATION / "golden.json", {"instances": INSTANCES, "predictions": predictions})
+        workspace.write_json(workspace.EVALUATION / "reference.json", {})
+        workspace.write_json(workspace.EVALUATION / "evaluation.json", {"verdict": verdict, "reason": "a test"})
+        assert package.main([]) == 0
+
+    def predict(self) -> float:
+        url = f"http://127.0.0.1:{self.port}/v1/models/flights:predict"
+        answer = requests.post(url, data=json.dumps({"instances": INSTANCES[:1]}), timeout=10)
+        return float(answer.json()["predictions"][0])
+
+    def phases(self) -> dict[str, Phase]:
+        return local.Local(self.port, 10.0).phases()
+
+    def serves(self, bias: float, release: int) -> None:
+        """Assert that one server runs, that it is the last release, and that it predicts as it should."""
+        last = releases.last()
+        assert last is not None
+        assert last["release"] == release
+        assert self.phases() == {last["digest"]: Phase.SERVING}
+        assert self.predict() == pytest.approx(5.1 + bias, abs=1e-5)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: dict[float, Path]) -> Iterator[Checkout]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    yield Checkout(models)
+    assert stop.main([]) == 0
+    assert stop.main([]) == 0
+
+
+class Load:
+    """Clients that ask without pause: half on a new connection each time, half on kept ones, without retries."""
+
+    def __init__(self, port: int, clients: int = 4):
+        self.url = f"http://127.0.0.1:{port}/v1/models/flights:predict"
+        self.answers: list[float] = []
+        self.failures: list[str] = []
+        self.done = threading.Event()
+        self.threads = [threading.Thread(target=self._ask, args=(n % 2 == 0,)) for n in range(clients)]
+
+    def __enter__(self) -> "Load":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+        for thread in self.threads:
+            thread.join()
+
+    def _ask(self, keep: bool) -> None:
+        body = json.dumps({"instances": INSTANCES[:1]})
+        session = requests.Session()
+        while not self.done.is_set():
+            try:
+                answer = (session if keep else requests).post(self.url, data=body, timeout=20)
+                self.answers.append(round(answer.json()["predictions"][0], 4))
+            except (requests.RequestException, KeyError, ValueError) as error:
+                self.failures.append(repr(error))
+
+
+@pytest.mark.slow
+def test_versions_take_over_without_a_failed_request_and_a_bad_one_never_does(
+    checkout: Checkout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkout.build(0.5)
+    assert deploy.main(["--dry-run"]) == 0
+    assert "start -> wait -> smoke -> promote -> verify -> record" in capsys.readouterr().out
+    assert deploy.main([]) == 0
+    checkout.serves(0.5, release=1)
+
+    capsys.readouterr()
+    begin = time.perf_counter()
+    assert deploy.main([]) == 0
+    assert time.perf_counter() - begin < 1
+    assert "nothing to do" in capsys.readouterr().out
+
+    with Load(checkout.port) as load:
+        checkout.build(0.75, as_of="2013-05-01")
+        assert deploy.main([]) == 0
+        time.sleep(0.5)
+    assert load.failures == []
+    assert sorted(set(load.answers)) == [5.6, 5.85]
+    assert load.answers[-1] == 5.85
+    checkout.serves(0.75, release=2)
+    champion_then = json.loads(workspace.CHAMPION.read_text())
+    assert champion_then["release"] == 1
+
+    checkout.build(0.25, off=0.01, as_of="2013-06-01")
+    assert json.loads(workspace.CHAMPION.read_text())["release"] == 2
+    capsys.readouterr()
+    assert deploy.main([]) == 1
+    assert "golden prediction 0 is 5.35" in capsys.readouterr().err
+    checkout.serves(0.75, release=2)
+
+    checkout.configure("2013-05-01")  # the inputs of the release that serves: a rerun changes nothing
+    assert champion.main([]) == 0
+    assert json.loads(workspace.CHAMPION.read_text()) == champion_then
+
+    steps = [json.loads(line) for line in (workspace.ROLLOUT / "steps.jsonl").read_text().splitlines()]
+    assert [step["step"] for step in steps] == ["start", "smoke", "abort"]
+
+
+@pytest.mark.slow
+def test_a_deployment_that_is_killed_at_any_moment_converges_when_it_is_run_again(checkout: Checkout) -> None:
+    checkout.build(0.5)
+    assert deploy.main([]) == 0
+    before = 0.5
+    for release, (bias, last_step) in enumerate([(0.75, "start"), (0.25, "pause")], 2):
+        checkout.build(bias, as_of=f"2013-0{release + 3}-01")
+        killed_after(last_step)
+        assert round(checkout.predict(), 4) in (5.1 + before, 5.1 + bias)
+        assert deploy.main([]) == 0
+        checkout.serves(bias, release)
+        before = bias
+
+
+def killed_after(step: str) -> None:
+    """Run a deployment in a process of its own and kill it as soon as a step is in its journal."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    (workspace.ROLLOUT / "steps.jsonl").unlink()
+    process = subprocess.Popen([sys.executable, "-m", "scripts.deploy"], env=environment)
+    journal = workspace.ROLLOUT / "steps.jsonl"
+    while not (journal.exists() and f'"step": "{step}"' in journal.read_text()):
+        assert process.poll() is None, "the deployment ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.slow
+def test_a_release_outlives_its_process_and_is_never_mistaken_for_none(
+    checkout: Checkout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkout.configure()
+    assert serve.main([]) == 1
+    assert "nothing was released yet" in capsys.readouterr().err
+    checkout.build(0.5)
+    assert json.loads(workspace.CHAMPION.read_text()) is None
+    assert deploy.main([]) == 0
+    (path,) = releases.FOLDER.glob("*.sock")
+    pid = Remote(path).pid()
+    assert pid is not None
+
+    os.kill(pid, signal.SIGSTOP)
+    checkout.configure("2013-05-01")
+    monkey_timeout(path)
+    os.kill(pid, signal.SIGCONT)
+    assert champion.main([]) == 0
+    assert json.loads(workspace.CHAMPION.read_text())["release"] == 1
+
+    os.kill(pid, signal.SIGKILL)
+    local.PID.write_text(f"{os.getpid()}\n")  # a stale number, by now somebody else's
+    assert champion.main([]) == 0
+    assert "nothing serves; taking release 1" in capsys.readouterr().out
+    assert json.loads(workspace.CHAMPION.read_text())["release"] == 1
+
+    with socket.create_server(("127.0.0.1", checkout.port)):
+        assert serve.main([]) == 2
+        said = capsys.readouterr().err
+        assert f"serving.port: port {checkout.port} is in use by another program" in said
+        assert "--set serving.port=" in said
+    assert serve.main([]) == 0
+    checkout.serves(0.5, release=1)
+    curl = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert json.loads(subprocess.run([*curl, "-sS"], capture_output=True, check=True).stdout) == {"predictions": [5.6]}
+
+
+def monkey_timeout(path: Path) -> None:
+    """Assert that a server that hangs is unreachable, and that this is an error for the champion stage."""
+    default = Remote.ask.__defaults__
+    Remote.ask.__defaults__ = (None, 0.5)
+    try:
+        assert champion.main([]) == 1
+    finally:
+        Remote.ask.__defaults__ = default

@@ -1,0 +1,52 @@
+"""Releases and the champion."""
+
+from pathlib import Path
+
+import pytest
+
+from ci.errors import StageError
+from ci.rollout import releases
+
+FIRST = {"digest": "sha256:a", "version": "1", "as_of": "2013-04-01", "inputs": "i1", "champion": None}
+SECOND = {
+    "digest": "sha256:b", "version": "2", "as_of": "2013-05-01", "inputs": "i2",
+    "champion": {"digest": "sha256:a", "version": "1", "as_of": "2013-04-01", "release": 1},
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_releases_are_numbered_and_the_last_one_serves() -> None:
+    assert releases.last() is None
+    releases.add(FIRST)
+    assert releases.add(SECOND) == {"release": 2, **SECOND}
+    assert releases.read() == [{"release": 1, **FIRST}, {"release": 2, **SECOND}]
+    assert releases.last() == {"release": 2, **SECOND}
+
+
+@pytest.mark.parametrize(
+    ("released", "inputs", "expected"),
+    [
+        ([], "i1", None),
+        ([FIRST], "i1", None),
+        ([FIRST], "i2", {"digest": "sha256:a", "version": "1", "as_of": "2013-04-01", "release": 1}),
+        ([FIRST, SECOND], "i2", SECOND["champion"]),
+        ([FIRST, SECOND], "i1", {"digest": "sha256:b", "version": "2", "as_of": "2013-05-01", "release": 2}),
+    ],
+)
+def test_the_champion_is_what_serves_unless_that_was_built_from_these_inputs(
+    released: list[dict[str, object]], inputs: str, expected: object
+) -> None:
+    for release in released:
+        releases.add(release)
+    assert releases.champion(releases.last(), inputs) == expected
+
+
+def test_a_damaged_record_is_an_error_that_names_the_file() -> None:
+    releases.add(FIRST)
+    releases.RECORDS.write_text('{"release": 1')
+    with pytest.raises(StageError, match=r"releases\.jsonl is damaged"):
+        releases.last()

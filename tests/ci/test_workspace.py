@@ -1,0 +1,50 @@
+"""Results appear complete or not at all."""
+
+import pytest
+
+from ci import workspace
+from ci.errors import InputError
+
+
+def test_a_missing_result_names_the_command_that_writes_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"build/data/train.parquet is missing: run `python -m scripts.prepare` first"):
+        workspace.require(workspace.DATA / "train.parquet")
+
+
+def test_damaged_json_names_the_line(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text('{"a": 1,\n"b": }')
+    with pytest.raises(InputError, match=r"x.json:2: not JSON"):
+        workspace.read_json(path)
+
+
+def test_equal_values_are_equal_bytes(tmp_path):
+    workspace.write_json(tmp_path / "a", {"x": 1, "y": "é"})
+    workspace.write_json(tmp_path / "b", {"y": "é", "x": 1})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_folder_is_replaced_only_when_complete(tmp_path):
+    folder = tmp_path / "data"
+    with workspace.replacing(folder) as new:
+        (new / "one").write_text("1")
+
+    def fail():
+        with workspace.replacing(folder) as new:
+            (new / "two").write_text("2")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert [path.name for path in folder.iterdir()] == ["one"]
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_what_a_killed_run_left_is_not_mixed_in(tmp_path):
+    leftover = tmp_path / ".data.part"
+    leftover.mkdir()
+    (leftover / "half").write_text("…")
+    with workspace.replacing(tmp_path / "data") as new:
+        (new / "whole").write_text("1")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["whole"]

@@ -1,0 +1,46 @@
+"""Forks: every file of this repository but `model/` and `pipeline.yaml`, which those in `fork/` take the place of."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.forks import Build, Fork
+from tests.pods import REPOSITORY
+
+SWAPPED = Path(__file__).with_name("fork")
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Fork]]:
+    """Return a function that checks out a fork in a new folder; whatever serves there ends with the tests."""
+    made: list[Fork] = []
+
+    def new(name: str, **options: Any) -> Fork:
+        fork = Fork(tmp_path_factory.mktemp(name) / "fork", **options)
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, check=True, text=True)
+        for path in filter(None, listed.stdout.split("\0")):
+            if Path(path).parts[0] not in ("model", "pipeline.yaml"):
+                (fork.folder / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(REPOSITORY / path, fork.folder / path)
+        shutil.copytree(SWAPPED, fork.folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        author = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+        for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-q", "-m", "fork"]):
+            subprocess.run(["git", *command], cwd=fork.folder, check=True)
+        made.append(fork)
+        return fork
+
+    yield new
+    for fork in made:
+        fork.stop()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(checkout: Callable[..., Fork]) -> tuple[Fork, Build]:
+    """Return a fork and its first build, which nothing disturbed."""
+    environment = {"LC_ALL": "C.UTF-8", "TZ": "Pacific/Kiritimati", "PYTHONHASHSEED": "1"}
+    fork = checkout("undisturbed", umask=0o000, environment=environment)
+    return fork, fork.build()

@@ -1,0 +1,77 @@
+"""The shipped task: real flights, their schema, and what the encoder makes of odd requests."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ci import task
+from ci.data import quality
+from model.data import load
+from model.schema import SCHEMA
+
+
+@pytest.fixture(scope="module")
+def flights():
+    return load(None)
+
+
+def test_all_flights_of_2013_are_there_and_those_that_never_arrived_have_no_label(flights):
+    assert len(flights) == 336_776
+    assert flights["late"].isna().sum() == 9_430
+    assert flights["date"].is_monotonic_increasing
+    assert flights["late"].mean() == pytest.approx(0.2424, abs=0.005)
+
+
+def test_they_have_the_declared_fields_and_slices(flights):
+    wanted = task.load()
+    assert {wanted.time, wanted.target, *wanted.features, *wanted.slices} == set(flights.columns)
+
+
+def test_the_schema_holds_for_the_whole_year(flights):
+    assert [str(violation) for violation in quality.check(flights, SCHEMA) if violation.fatal] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "column"),
+    [
+        (lambda table: table.drop(columns="dest"), "dest"),
+        (lambda table: table.assign(hour=table["hour"].astype(str)), "hour"),
+        (lambda table: table.assign(temp=table["temp"].where(np.arange(len(table)) % 5 < 3)), "temp"),
+        (lambda table: table.assign(carrier="??"), "carrier"),
+        (lambda table: table.assign(wind_speed=1000.0), "wind_speed"),
+    ],
+)
+def test_damage_is_found_in_the_column_that_has_it(flights, change, column):
+    found = quality.check(change(flights.head(20_000)), SCHEMA)
+    assert {violation.column for violation in found if violation.fatal} == {column}
+
+
+def test_a_source_folder_is_read_like_the_package(tmp_path, flights):
+    from model.data import _package_folder
+
+    raw = pd.read_csv(_package_folder() / "flights.csv.zip")
+    raw.head(12_000).to_csv(tmp_path / "flights.csv", index=False)
+    (tmp_path / "weather.csv").write_bytes((_package_folder() / "weather.csv").read_bytes())
+    table = load(tmp_path)
+    assert len(table) == 12_000
+    assert (table["date"] <= pd.Timestamp("2013-01-14")).all()
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"flights\.csv"):
+        load(tmp_path)
+
+
+def test_missing_unknown_and_extreme_values_are_encoded(flights):
+    from ci.training.fit import encode
+    from model.features import encoder
+
+    wanted = task.load()
+    rows = flights.dropna(subset=["late"]).head(5_000)
+    odd = rows.head(3).assign(dest="???", temp=np.nan, wind_speed=1e6, hour=99)
+    encoded = encode(encoder(rows), odd, wanted)
+    assert np.isfinite(encoded.inputs["numbers"]).all()
+    assert np.abs(encoded.inputs["numbers"]).max() <= 5
+    assert (encoded.inputs["dest"] == 0).all()
+    assert ((encoded.inputs["hour"] >= 0) & (encoded.inputs["hour"] < 24)).all()
+    assert encoded.targets.shape == (3, 1)

@@ -1,0 +1,317 @@
+"""The Jenkinsfile, run as the Groovy script that it is by tests/jenkins/record.groovy, and what it said.
+
+Jenkins compiles with Groovy 2.4.21, which is Debian's version too.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+
+from ci.settings import Tuning
+from scripts import configure
+from tests.pods import REPOSITORY
+from tests.programs import needed
+
+HOSTILE = {
+    "AS_OF": "2013-07-01",
+    "MAX_TRIALS": "30",
+    "STRATEGY": "random",
+    "SETTINGS": "placement.inventory=\"$HOME ${PATH} $$ $(touch pwned) `touch pwned` 'x'; touch pwned\"\nseed=7",
+    "DEPLOY": True,
+}
+
+PLUGINS = {
+    "kubernetes": {
+        "agent": ["kubernetes"],
+        "kubernetes": ["yaml", "yamlFile", "defaultContainer", "retries", "slaveConnectTimeout"],
+    },
+    "pipeline-model-definition": {
+        "options": ["skipDefaultCheckout"],
+        "parameters": ["string", "choice", "text", "booleanParam"],
+        "when": ["beforeOptions", "beforeAgent", "expression", "not"],
+        "steps": ["script"],
+    },
+    "workflow-basic-steps": {"options": ["timeout"], "steps": ["readFile", "writeFile", "echo", "archiveArtifacts"]},
+    "workflow-durable-task-step": {"steps": ["sh"]},
+    "workflow-scm-step": {"steps": ["checkout"]},
+    "workflow-job": {"options": ["buildDiscarder", "logRotator"]},
+    "timestamper": {"options": ["timestamps"]},
+    "lockable-resources": {"options": ["lock"]},
+    "pipeline-milestone-step": {"steps": ["milestone"]},
+    "junit": {"steps": ["junit"]},
+}
+"""Which plugin brings what may be said in which block."""
+
+Call = dict[str, Any]
+
+
+def record(jenkinsfile: Path, parameters: dict[str, Any]) -> dict[str, Any]:
+    groovy = needed("groovy", "apt-get install groovy")
+    environment = dict(os.environ)
+    if "JAVA_HOME" not in environment and (java := shutil.which("java")):
+        environment["JAVA_HOME"] = str(Path(java).resolve().parent.parent)
+    script = REPOSITORY / "tests/jenkins/record.groovy"
+    ran = subprocess.run(
+        [groovy, script, jenkinsfile, json.dumps(parameters)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=environment,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+@pytest.fixture(scope="module")
+def recording() -> dict[str, Any]:
+    return record(REPOSITORY / "Jenkinsfile", HOSTILE)
+
+
+@pytest.fixture(scope="module")
+def pipeline(recording) -> Call:
+    [pipeline] = recording["calls"]
+    return pipeline
+
+
+def block(call: Call, name: str) -> list[Call]:
+    """Return what is in the block `name` of a call, or nothing if it has none."""
+    return next((inner["body"] for inner in call["body"] if inner["name"] == name), None) or []
+
+
+def everything(call: Call) -> Iterator[Call]:
+    yield call
+    for inner in call["body"] or []:
+        yield from everything(inner)
+
+
+def stages(call: Call) -> dict[str, Call]:
+    return {inner["args"][0]: inner for inner in block(call, "stages")}
+
+
+def shell(call: Call) -> list[str]:
+    return [inner["args"][0] for inner in everything(call) if inner["name"] == "sh"]
+
+
+def test_real_groovy_of_the_version_of_jenkins_compiles_and_runs_it(recording):
+    assert recording["groovy"].startswith("2.4.")
+    assert [call["name"] for call in recording["calls"]] == ["pipeline"]
+
+
+def test_groovy_that_does_not_compile_is_noticed(tmp_path):
+    text = (REPOSITORY / "Jenkinsfile").read_text(encoding="utf-8")
+    broken = tmp_path / "Jenkinsfile"
+    broken.write_text(text.replace("agent none", "agent none }", 1), encoding="utf-8")
+    with pytest.raises(AssertionError, match=r"Jenkinsfile|unexpected token"):
+        record(broken, HOSTILE)
+
+
+def test_two_directives_on_one_line_are_noticed_because_declarative_refuses_them(tmp_path, recording):
+    assert recording["crowded"] == []
+    crowded = tmp_path / "Jenkinsfile"
+    crowded.write_text("pipeline {\n  agent none\n  stages { agent { label 'x' }; steps { sh 'y' } }\n}\n")
+    assert record(crowded, {})["crowded"] == [3]
+
+
+def test_stages_have_the_articles_names_and_tuning_comes_before_the_final_training(pipeline):
+    order = {name: list(stages(stage)) for name, stage in stages(pipeline).items()}
+    assert order == {
+        "Plan": [],
+        "Model": ["Prepare", "Tune", "Train", "Test", "Package"],
+        "Release": ["Place", "Deploy", "Monitor"],
+    }
+
+
+def test_no_pod_is_held_by_the_pipeline_itself(pipeline):
+    assert pipeline["body"][0] == {"name": "agent", "args": ["none"], "interpolated": False, "body": None}
+    assert any(option["name"] == "skipDefaultCheckout" for option in block(pipeline, "options"))
+
+
+def test_blocks_hold_only_what_declarative_allows_there(pipeline):
+    assert {call["name"] for call in pipeline["body"]} <= {"agent", "options", "parameters", "stages", "post"}
+    for stage in (call for call in everything(pipeline) if call["name"] == "stage"):
+        directives = [call["name"] for call in stage["body"]]
+        assert len(directives) == len(set(directives)), stage["args"]
+        assert set(directives) <= {"agent", "options", "environment", "when", "steps", "stages", "post"}
+        assert ("steps" in directives) != ("stages" in directives), stage["args"]
+
+
+def test_every_word_comes_from_a_plugin_that_the_guide_names(pipeline):
+    guide = (REPOSITORY / "docs/jenkins.md").read_text(encoding="utf-8")
+    known: dict[str, set[str]] = {}
+    for plugin, words in PLUGINS.items():
+        assert f"`{plugin}`" in guide
+        for place, names in words.items():
+            known.setdefault(place, set()).update(names)
+    known["always"] = known["steps"]
+    for call in everything(pipeline):
+        if call["name"] in known and call["name"] != "not" and call["body"] is not None:
+            assert {inner["name"] for inner in call["body"]} <= known[call["name"]], call["name"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "file", "container"),
+    [("Plan", "tools", "tools"), ("Model", "training", "tensorflow"), ("Release", "tools", "tools")],
+)
+def test_each_pod_has_the_container_that_its_steps_run_in(pipeline, stage, file, container):
+    [kubernetes] = block(stages(pipeline)[stage], "agent")
+    said = {call["name"]: call["args"][0] for call in kubernetes["body"]}
+    if stage == "Model":
+        assert said["yaml"] == "<build/agent.json>"  # what Plan read, made of ci/agents/training.yaml
+    else:
+        assert said["yamlFile"] == f"ci/agents/{file}.yaml"
+    pod = yaml.safe_load((REPOSITORY / f"ci/agents/{file}.yaml").read_text(encoding="utf-8"))
+    assert said["defaultContainer"] == container
+    assert container in [each["name"] for each in pod["spec"]["containers"]]
+
+
+def test_pods_check_out_the_commit_that_plan_did_before_they_run_anything(pipeline):
+    for first in (stages(stages(pipeline)["Model"])["Prepare"], stages(stages(pipeline)["Release"])["Place"]):
+        steps = [(call["name"], call["args"][0]) for call in block(first, "steps") if call["name"] != "milestone"]
+        assert steps[:3] == [
+            ("checkout", "scm"),
+            ("writeFile", {"file": "build/commit", "text": "<build/commit>"}),
+            ("sh", 'git checkout --quiet --detach "$(cat build/commit)"'),
+        ]
+
+
+def test_texts_land_in_the_files_that_they_were_read_from(pipeline):
+    written = [call["args"][0] for call in everything(pipeline) if call["name"] == "writeFile"]
+    assert {entry["file"] for entry in written} == {
+        "build/commit",
+        "build/settings.yaml",
+        "build/source.json",
+        "build/champion.json",
+        "dvc.lock",
+    }
+    assert all(entry["text"] == f"<{entry['file']}>" for entry in written)
+
+
+def test_results_travel_by_the_dvc_remote_after_every_stage_and_never_by_stash(pipeline):
+    for stage in stages(stages(pipeline)["Model"]).values():
+        assert shell(stage)[-1] == "dvc push --run-cache"
+    prepare = shell(stages(stages(pipeline)["Model"])["Prepare"])
+    assert prepare.index("dvc pull --allow-missing") < prepare.index("python -m scripts.pipeline prepare")
+    place = shell(stages(stages(pipeline)["Release"])["Place"])
+    assert place.index("dvc pull") < place.index("python -m scripts.pipeline place")
+    assert not {call["name"] for call in everything(pipeline)} & {"stash", "unstash"}
+
+
+def test_the_stages_together_run_every_stage_of_the_pipeline_once(pipeline):
+    lines = [line for line in shell(pipeline) if line.startswith("python -m scripts.pipeline")]
+    named = [word for line in lines for word in line.split()[3:]]
+    assert [stage for stage in named if stage != "report"] == (
+        [
+            "configure",
+            "champion",
+            "prepare",
+            "tune",
+            "train",
+            "test",
+            "package",
+            "place",
+            "deploy",
+            "monitor",
+            "retrain",
+        ]
+    )
+    help_text = subprocess.run(
+        [sys.executable, "-m", "scripts.pipeline", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=REPOSITORY,
+        timeout=60,
+    ).stdout
+    assert set(named) <= set(re.findall(r"\w+", help_text))
+
+
+def test_every_command_of_ours_exists(pipeline):
+    modules = {module for line in shell(pipeline) for module in re.findall(r"python -m scripts\.(\w+)", line)}
+    assert modules
+    assert [module for module in modules if not (REPOSITORY / f"scripts/{module}.py").exists()] == []
+
+
+def test_shell_lines_are_single_commands_without_anything_of_groovy_in_them(pipeline):
+    assert not [call for call in everything(pipeline) if call["name"] == "sh" and call["interpolated"]]
+    for line in shell(pipeline):
+        assert re.match(r"(python -m scripts|dvc|git) ?\.?", line), line
+        assert "\n" not in line
+        assert not re.search(r"[;|]|&&", line), line
+
+
+def test_parameters_reach_the_settings_unaltered_and_unexecuted(pipeline, tmp_path, monkeypatch):
+    [variable] = block(stages(pipeline)["Plan"], "environment")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable["name"], variable["args"][0])
+    assert configure.main(["--file", str(REPOSITORY / "pipeline.yaml")]) == 0
+    settings = yaml.safe_load((tmp_path / "build/settings.yaml").read_text())
+    assert str(settings["as_of"]) == HOSTILE["AS_OF"]
+    assert (settings["tuning"]["max_trials"], settings["tuning"]["strategy"], settings["seed"]) == (30, "random", 7)
+    assert settings["placement"]["inventory"] == "$HOME ${PATH} $$ $(touch pwned) `touch pwned` 'x'; touch pwned"
+
+
+def test_parameters_left_alone_change_nothing(pipeline, tmp_path, monkeypatch):
+    defaults = {
+        call["args"][0]["name"]: call["args"][0].get("defaultValue", call["args"][0].get("choices", [None])[0])
+        for call in block(pipeline, "parameters")
+    }
+    [plan] = record(REPOSITORY / "Jenkinsfile", defaults)["calls"]
+    [variable] = block(stages(plan)["Plan"], "environment")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PIPELINE_SET", raising=False)
+    arguments = ["--file", str(REPOSITORY / "pipeline.yaml")]
+    assert configure.main(arguments) == 0
+    shipped = Path("build/settings.yaml").read_bytes()
+    monkeypatch.setenv(variable["name"], variable["args"][0])
+    assert configure.main(arguments) == 0
+    assert Path("build/settings.yaml").read_bytes() == shipped
+
+
+def test_the_guide_lists_every_parameter_and_strategies_are_those_of_the_settings(pipeline):
+    guide = (REPOSITORY / "docs/jenkins.md").read_text(encoding="utf-8")
+    parameters = {call["args"][0]["name"]: call["args"][0] for call in block(pipeline, "parameters")}
+    assert set(parameters) == set(HOSTILE)
+    assert all(f"| `{name}` |" in guide for name in parameters)
+    strategies = get_args(Tuning.model_fields["strategy"].annotation)
+    assert parameters["STRATEGY"]["choices"] == ["", *strategies]
+
+
+def test_one_release_at_a_time_and_never_an_older_one_after_a_newer(pipeline):
+    release = stages(pipeline)["Release"]
+    assert {"name": "lock", "args": [{"resource": "deploy-flights"}], "interpolated": True, "body": None} in block(
+        release, "options"
+    )
+    assert block(stages(release)["Place"], "steps")[0]["name"] == "milestone"
+    [kubernetes] = block(release, "agent")
+    assert "retries" not in [call["name"] for call in kubernetes["body"]], "a milestone cannot be passed twice"
+    assert [call["name"] for call in block(release, "when")][:2] == ["beforeOptions", "beforeAgent"]
+
+
+def test_results_are_published_whatever_happened_and_the_last_line_says_where(pipeline):
+    published = {
+        "Model": "build/evaluation/junit.xml",
+        "Release": "build/rollout/*.xml",
+    }
+    for name, results in published.items():
+        [always] = block(stages(pipeline)[name], "post")
+        calls = {call["name"]: call["args"][0] for call in always["body"]}
+        assert always["name"] == "always"
+        assert calls["junit"]["testResults"] == results
+        assert calls["archiveArtifacts"]["artifacts"] == "build/report/**"
+        assert shell(always) == ["python -m scripts.pipeline report"]
+    [always] = block(pipeline, "post")
+    [last] = always["body"]
+    assert last["args"] == [
+        "SUCCESS: the decision and why: https://jenkins.example.com/job/flights/7/artifact/build/report/index.html"
+    ]
