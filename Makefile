@@ -39,4 +39,4 @@ stop: $(READY)  ## end the server
 
 clean:          ## remove everything that was built, the served releases too
 	@if [ -x .venv/bin/python ] && [ -d build ]; then .venv/bin/python -m scripts.stop; fi
-	rm -rf build dvc.lock .dvc/cache .dvc/tmp
+	rm -rf build .dvc/cache .dvc/tmp

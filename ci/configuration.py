@@ -98,8 +98,9 @@ def _override(text: str) -> tuple[Key, Any]:
         raise InputError(f"--set {text}: expected key=value, such as --set tuning.max_trials=30")
     try:
         return tuple(name.strip().split(".")), yaml.load(value, _Loader)  # noqa: S506 - a safe loader
-    except (yaml.YAMLError, ValueError):
-        raise InputError(f"--set {text}: the value is not valid YAML") from None
+    except (yaml.YAMLError, ValueError) as error:
+        problem = getattr(error, "problem", None) or error
+        raise InputError(f"--set {text}: the value is not valid YAML: {problem}") from None
 
 
 def _assign(values: dict[Any, Any], key: Key, value: Any, override: str) -> None:

@@ -49,7 +49,7 @@ def source(path: Path | None) -> dict[str, str | None]:
     """
     if path is None:
         return {"source": None, "digest": None}
-    tracked = path.with_name(f"{path.name}.dvc")
+    tracked = Path(f"{path}.dvc")
     if tracked.is_file():
         digest = file_digest(tracked)
     elif path.exists():
@@ -90,11 +90,16 @@ def _files(path: Path) -> Iterator[Path]:
     if path.parts[:1] == (workspace.BUILD.name,) and path != workspace.SOURCE:
         return
     if path.is_dir():
-        yield from (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+        yield from (file for file in path.rglob("*") if file.is_file() and not _ignored(file))
     elif path.is_file():
         yield path
     else:
         raise InputError(f"{path} is missing, and {GRAPH} names it as a dependency")
+
+
+def _ignored(file: Path) -> bool:
+    """Return whether a file in a folder is no input, as `.dvcignore` says to DVC."""
+    return "__pycache__" in file.parts or file.suffix in (".md", ".pyc")
 
 
 def _value(values: Any, key: str) -> Any:

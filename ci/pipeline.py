@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from ci.errors import StageError
+from ci.errors import InputError, StageError
 
 CACHED = ("prepare", "tune", "train", "test", "package")
 STAGES = ("configure", "champion", *CACHED, "place", "deploy", "monitor", "retrain", "report")
@@ -24,7 +24,8 @@ def run(stages: Sequence[str], overrides: Sequence[str]) -> dict[str, float]:
     """Run stages in order and return the seconds that each took.
 
     Raises:
-        StageError: a stage failed; its own message has been printed, the report has been written.
+        InputError: a stage was given bad input; its own message has been printed, the report has been written.
+        StageError: a stage failed; likewise.
     """
     seconds: dict[str, float] = {}
     # A build that went through every stage is one for the history.
@@ -40,7 +41,7 @@ def run(stages: Sequence[str], overrides: Sequence[str]) -> dict[str, float]:
                 started = time.monotonic()
                 _command(group[0], arguments.get(group[0], []))
                 seconds[group[0]] = time.monotonic() - started
-        except StageError:
+        except (InputError, StageError):
             if "report" in stages and group[0] not in ("configure", "report"):
                 _command("report", arguments["report"])
             raise
@@ -61,9 +62,12 @@ def _command(stage: str, arguments: list[str]) -> None:
     """Run a stage that is not cached.
 
     Raises:
+        InputError: it was given bad input.
         StageError: it failed.
     """
     code = subprocess.run([sys.executable, "-m", f"scripts.{stage}", *arguments], check=False).returncode
+    if code == 2:
+        raise InputError(f"{stage}: its message is above")
     if code:
         raise StageError(f"{stage} ended with exit code {code}")
 
@@ -75,7 +79,8 @@ def _cached(stages: list[str]) -> dict[str, float]:
         StageError: a stage failed, or DVC did.
     """
     started = time.monotonic()
-    clear_stale_lock(RWLOCK)
+    release(RWLOCK)
+    clear_stale(LOCK)
     reasons = _reasons(stages)
     if not reasons:
         print(f"dvc: nothing to do: no input of {', '.join(stages)} has changed")
@@ -130,12 +135,49 @@ def _changes(found: list[Any]) -> Iterator[str]:
                 yield f"{path} is {inner}" if isinstance(change, str) else f"{path}: {inner} changed"
 
 
-def clear_stale_lock(path: Path) -> None:
-    """Remove DVC's lock file if a killed run left it empty or cut short: every later DVC command would fail on it."""
+def clear_stale(path: Path) -> None:
+    """Remove a file of DVC's that a killed run left empty or cut short: every later DVC command would fail on it."""
     try:
-        json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict):
+            return
     except FileNotFoundError:
         return
-    except ValueError:
-        path.unlink()
-        print(f"dvc: removed {path}, which a killed run had left unreadable")
+    except (UnicodeDecodeError, yaml.YAMLError):
+        pass
+    path.unlink()
+    print(f"dvc: removed {path}, which a killed run had left unreadable")
+
+
+def release(path: Path) -> None:
+    """Wait for DVC commands that outlive the run that started them, then remove the locks that killed ones left.
+
+    DVC itself takes a killed command that is not yet reaped, or another program under its number, for a holder.
+    """
+    said: set[int] = set()
+    while pids := _holders(path):
+        if pids - said:
+            print(f"dvc: waiting for process {', '.join(map(str, sorted(pids)))} of another run to end", flush=True)
+            said |= pids
+        time.sleep(0.5)
+    path.unlink(missing_ok=True)
+
+
+def _holders(path: Path) -> set[int]:
+    """Return the DVC processes that live and hold something in DVC's lock file."""
+    try:
+        locks = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return set()
+    held = [entry for lock in locks.values() for kind in ("read", "write") for entry in _entries(lock.get(kind))]
+    return {entry["pid"] for entry in held if _is_dvc(entry["pid"])}
+
+
+def _is_dvc(pid: int) -> bool:
+    try:
+        return b"dvc" in Path(f"/proc/{pid}/cmdline").read_bytes()  # empty for a process that only waits to be reaped
+    except OSError:
+        return False
+
+
+def _entries(value: Any) -> list[dict[str, Any]]:
+    return value if isinstance(value, list) else [value] if value else []

@@ -1,7 +1,7 @@
 """Where stages leave their results, and how: complete or not at all.
 
 Every stage owns one folder under `build/`. A result is written under a temporary name beside its final one and
-then renamed, so that whoever looks sees the old result or the new one, and a killed stage can simply be run again.
+then renamed, so that whoever looks never sees half of one, and a killed stage can simply be run again.
 """
 
 import json

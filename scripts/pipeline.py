@@ -6,6 +6,7 @@ The last line says what was decided and where the report is.
 """
 
 import sys
+import time
 
 from ci.command import parser, run
 
@@ -32,15 +33,16 @@ def pipeline(stages: list[str], overrides: list[str]) -> int:
     if unknown := [stage for stage in stages if stage not in STAGES]:
         raise InputError(f"there is no stage {', '.join(unknown)}; the stages are {' '.join(STAGES)}")
     wanted = stages or STAGES
-    failure: StageError | None = None
+    failure: InputError | StageError | None = None
+    started = time.time()
     try:
         seconds = run_stages(wanted, overrides)
         print("seconds: " + ", ".join(f"{stage} {taken:.1f}" for stage, taken in seconds.items()), end="")
         print(f"; {sum(seconds.values()):.1f} in all")
-    except StageError as error:
+    except (InputError, StageError) as error:
         failure = error
     summary = workspace.REPORT / "summary.json"
-    if "report" in wanted and summary.exists():
+    if summary.exists() and summary.stat().st_mtime >= started:
         print(f"{workspace.read_json(summary)['headline']} | report: {workspace.REPORT / 'index.html'}")
     if failure:
         raise failure

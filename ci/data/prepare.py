@@ -1,6 +1,7 @@
 """The prepare stage: read, check, split by day, describe, fingerprint."""
 
 import hashlib
+import zipfile
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ def prepare(settings: Settings) -> dict[str, Any]:
     wanted = task.load()
     table = _read(settings.source, wanted)
     days = table[wanted.time].dt.date
+    _require_columns(table, wanted)
     source = {"rows": len(table), "unlabelled": int(table[wanted.target].isna().sum())}
     placed = windows(sorted(set(days)), settings.as_of, settings.data)
     table = table[(days >= placed.training) & (days < placed.end)]
@@ -56,14 +58,29 @@ def _read(source: Path | None, wanted: task.Task) -> pd.DataFrame:
     """Read the raw table and check that it has days; what else it must have is the schema's matter."""
     try:
         table: pd.DataFrame = task.part("model.data", "load")(source)
-    except (FileNotFoundError, KeyError, ValueError, pd.errors.ParserError) as error:
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         name = "the task's own data" if source is None else f"data.source: {source}"
-        raise InputError(f"{name}: {str(error).strip(chr(39))}") from error
-    if wanted.time not in table:
-        raise InputError(f"model.data.load gave no column {wanted.time!r} (TIME in model/__init__.py)")
+        problem = f"there is no column {error}" if isinstance(error, KeyError) else error
+        raise InputError(f"{name}: {problem}") from error
     if table.empty:
         raise InputError("model.data.load gave no rows")
+    if wanted.time not in table or not pd.api.types.is_datetime64_any_dtype(table[wanted.time]):
+        raise InputError(f"model/__init__.py: TIME is {wanted.time!r}: model.data.load gave no such column of dates")
+    if table[wanted.time].isna().any():
+        raise InputError(f"model.data.load gave rows without a day in column {wanted.time!r}")
     return table
+
+
+def _require_columns(table: pd.DataFrame, wanted: task.Task) -> None:
+    """Check that the table has what the task declares.
+
+    Raises:
+        InputError: a column is missing; the message names the declaration.
+    """
+    declared = [("TARGET", [wanted.target]), ("FEATURES", [*wanted.features]), ("SLICES", [*wanted.slices])]
+    for name, columns in declared:
+        if missing := [column for column in columns if column not in table]:
+            raise InputError(f"model/__init__.py: {name} names {', '.join(missing)}: no such column in the data")
 
 
 def _summary(

@@ -5,7 +5,6 @@ sums by day; a resample is then a vector of day counts and costs a few multiplic
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -121,8 +120,3 @@ def interval(values: Array, level: float = 0.95) -> tuple[float, float]:
 def gain(metric: str, challenger: Array, champion: Array) -> Array:
     """Return by how much the challenger is better, positive for better whatever the metric's direction."""
     return challenger - champion if metric in MORE_IS_BETTER else champion - challenger
-
-
-def direction(metric: str) -> Literal["more", "less"]:
-    """Return whether more or less of a metric is better."""
-    return "more" if metric in MORE_IS_BETTER else "less"

@@ -100,7 +100,7 @@ def decide(
     if champion is None:
         return Verdict("promote", "all gates passed, and there is no champion yet")
     if as_of <= champion.as_of:
-        return Verdict("keep", f"the champion, trained as of {champion.as_of}, has already seen this holdout")
+        return Verdict("keep", f"the champion is as of {champion.as_of}, not before: it was chosen on this holdout")
     if comparison is None:
         return Verdict("keep", f"the champion cannot be compared with: {champion.problem}")
     side = "better" if comparison.gain > 0 else "worse"

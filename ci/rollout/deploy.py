@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from ci import lineage, workspace
-from ci.errors import StageError
+from ci.errors import InputError, StageError
 from ci.packaging import package, registry
 from ci.rollout import local, releases
 from ci.rollout.decision import Decision, Phase, admit
@@ -35,6 +35,7 @@ def deploy(settings: Settings, clock: Clock) -> str:
             "version": manifest["version"],
             "before": before and {key: before[key] for key in ("digest", "version", "release")},
         }
+        again = ""
         try:
             if decision.action == "refuse":
                 raise StageError(f"not deployed: {decision.reason}")
@@ -43,13 +44,14 @@ def deploy(settings: Settings, clock: Clock) -> str:
                 _rollout(settings, where, manifest["image"]["digest"], clock, manifest).run()
             elif before and where.phases() != {before["digest"]: Phase.SERVING}:
                 _rollout(settings, where, before["digest"], clock).run()
-        except StageError as error:
+                again = f"; release {before['release']} was not serving and was started again"
+        except (InputError, StageError) as error:
             workspace.write_json(SUMMARY, {**summary, "failed": str(error)})
             raise
         last = releases.last()
         workspace.write_json(SUMMARY, {**summary, "release": last and last["release"]})
     if decision.action == "nothing" or last is None:
-        return f"nothing to do: {decision.reason}"
+        return f"nothing to do: {decision.reason}{again}"
     return f"version {last['version']} serves on port {settings.serving.port} as release {last['release']}"
 
 

@@ -178,11 +178,14 @@ async def _load(api: Api, base_path: Path, wait: float) -> None:
 
 def _control(server: Server, path: Path, loop: asyncio.AbstractEventLoop) -> None:
     """Answer commands in a thread of their own, and end when the socket's file is gone: nobody could end us then."""
-    path.unlink(missing_ok=True)
+    # Under its own name only once it listens: before that, whoever connects would take this server for dead.
+    unready = path.with_suffix(".new")
+    unready.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listening.bind(str(path))
-    path.chmod(0o600)
+    listening.bind(str(unready))
+    unready.chmod(0o600)
     listening.listen(16)
+    unready.rename(path)
     listening.settimeout(1.0)
     inode = path.stat().st_ino
 

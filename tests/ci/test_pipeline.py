@@ -1,5 +1,10 @@
 """The order of stages, and what a killed DVC leaves."""
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 
 from ci import pipeline
@@ -18,21 +23,38 @@ def test_stages_run_in_the_pipelines_order_and_the_cached_ones_as_one_graph(stag
     assert list(pipeline._groups(stages)) == groups
 
 
-@pytest.mark.parametrize("left", ["", '{"a": '])
-def test_a_lock_that_a_kill_left_unreadable_is_removed(tmp_path, left, capsys):
-    path = tmp_path / "rwlock"
+@pytest.mark.parametrize("left", ["", "stages:\n  prepare: {cmd: [", "\x00"])
+def test_a_lock_file_that_a_kill_left_unreadable_is_removed(tmp_path, left, capsys):
+    path = tmp_path / "dvc.lock"
     path.write_text(left)
-    pipeline.clear_stale_lock(path)
+    pipeline.clear_stale(path)
     assert not path.exists()
     assert "removed" in capsys.readouterr().out
 
 
-def test_a_lock_in_use_is_left_alone(tmp_path):
-    path = tmp_path / "rwlock"
-    path.write_text('{"build/data": {"write": {"pid": 1}}}')
-    pipeline.clear_stale_lock(path)
+def test_a_readable_lock_file_is_left_alone(tmp_path):
+    path = tmp_path / "dvc.lock"
+    path.write_text("schema: '2.0'\nstages: {}\n")
+    pipeline.clear_stale(path)
+    pipeline.clear_stale(tmp_path / "absent")
     assert path.exists()
-    pipeline.clear_stale_lock(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("holder", [2**22 + 1, os.getpid()])
+def test_locks_of_the_dead_and_of_other_programs_are_removed(tmp_path, holder):
+    path = tmp_path / "rwlock"
+    path.write_text(json.dumps({"build/data": {"write": {"pid": holder, "cmd": "dvc"}, "read": []}}))
+    pipeline.release(path)
+    assert not path.exists()
+
+
+def test_a_command_that_outlives_its_run_is_waited_for(tmp_path, capsys):
+    path = tmp_path / "rwlock"
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(2)", "dvc"]) as orphan:
+        path.write_text(json.dumps({"build/data": {"read": [{"pid": orphan.pid, "cmd": "dvc"}]}}))
+        pipeline.release(path)
+        assert f"waiting for process {orphan.pid}" in capsys.readouterr().out
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(

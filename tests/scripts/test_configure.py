@@ -84,6 +84,7 @@ def test_the_schema_describes_every_field(folder, capsys):
         (GOOD, ["--set", "seed"], "--set seed: expected key=value"),
         (GOOD, ["--set", "as_of.day=1"], "--set as_of.day=1: as_of is a value, not a section"),
         (GOOD, ["--set", "seed=[1"], "--set seed=[1: the value is not valid YAML"),
+        (GOOD, ["--set", "as_of=2013-13-01"], "--set as_of=2013-13-01: the value is not valid YAML: month must be in"),
         (GOOD, ["--file", "nowhere.yaml"], "nowhere.yaml is missing"),
     ],
 )
