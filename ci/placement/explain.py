@@ -70,7 +70,7 @@ def _one_less(problem: Problem, solution: Solution) -> list[str]:
 
 
 def _verdict(problem: Problem, solution: Solution) -> str:
-    total, placed = len(problem.tasks), len(problem.tasks) - len(solution.unplaced)
+    total, placed = len(problem.requests), len(problem.tasks) - len(solution.unplaced)
     if placed < total:
         return f"{total - placed} of {total} tasks cannot be placed; {placed} fit on {solution.objective} nodes"
     proof = (
