@@ -118,7 +118,7 @@ def _by_patterns(
             for cells in (_MIDDLE, _EXACT):
                 duals, pricer, proof = generate(master, cells, until)
     bound = max(bound, lower_bound(problem, _proof(kinds, proof, units), unplaced=not cost.any()))
-    tries = [(whole, threshold) for threshold in _THRESHOLDS for whole in (True, False)]
+    tries = [(whole, threshold) for threshold in _THRESHOLDS for whole in (False, True)]
     for whole, threshold in tries:
         goal = float(cost.min()) * bound if cost.any() else float(bound)
         value = _value(kinds, best, cost, left_over)
