@@ -1,15 +1,23 @@
 """Choose nodes for the pipeline's pods: as few as possible, proven, checked and explained.
 
 Reads build/settings.yaml and an inventory of nodes and running pods; writes build/placement/: plan.json (plan,
-objective, bound, gap), handover.json (what each group's pods get), explanation.txt, plan.svg, timing.json. Exit code 1
+objective, bound, gap), handover.json (what each group's pods get), explanation.json and .txt, plan.svg, timing.json.
+A cluster is read again when the plan is ready, and planned again if it no longer fits. With --compare nothing is
+planned: it says which pods are not on the nodes that plan.json has for their group, and writes actual.json. Exit code 1
 if a task fits nowhere, unless placement.full is `default`.
 """
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ci.command import parser, run
 from ci.placement.tasks import GROUPS
+
+if TYPE_CHECKING:
+    from ci.placement.inventory import Inventory
+    from ci.placement.model import Problem, Solution
+    from ci.settings import Settings
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,8 +28,11 @@ def main(argv: list[str] | None = None) -> int:
     source.add_argument("--context", help="read the cluster of this kubeconfig context (`-`: the current one)")
     arguments.add_argument("--group", choices=GROUPS, help="plan only these tasks (all)")
     arguments.add_argument("--explain", action="store_true", help="print the explanation too")
+    arguments.add_argument("--compare", action="store_true", help="compare the last plan with where pods are now")
     arguments.add_argument("--dry-run", action="store_true", help="print what would be planned, write nothing")
     options = arguments.parse_args(argv)
+    if options.compare:
+        return run(lambda: compare(options.inventory, options.context))
     return run(
         lambda: place(
             options.inventory, options.context, options.group, explain=options.explain, dry_run=options.dry_run
@@ -29,27 +40,44 @@ def main(argv: list[str] | None = None) -> int:
     )
 
 
+def read(file: Path | None, context: str | None, settings: "Settings") -> "Inventory":
+    """Return the inventory of a cluster, of a file, of the settings' file, or else the example."""
+    from ci.placement import cluster, inventory
+
+    if context is not None:
+        return cluster.read(None if context == "-" else context)
+    if file is None and settings.placement.inventory is None:
+        return inventory.load(inventory.EXAMPLE, "example")
+    return inventory.load(file or Path(str(settings.placement.inventory)))
+
+
 def place(file: Path | None, context: str | None, group: str | None, *, explain: bool, dry_run: bool) -> None:
     """Plan, check, write the results and print what was decided."""
     from ci import configuration, workspace
     from ci.errors import StageError
-    from ci.placement import cluster, inventory, report, tasks
+    from ci.placement import report, tasks
+    from ci.placement.check import faults
     from ci.placement.model import build
     from ci.placement.solver import solve
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
-    if file is None and context is None and settings.placement.inventory is not None:
-        file = Path(settings.placement.inventory)
-    if context is not None:
-        offer = cluster.read(None if context == "-" else context)
-    elif file is not None:
-        offer = inventory.load(file)
-    else:
-        print("place: no cluster and no inventory given: using the recorded one with 20 nodes")
-        offer = inventory.load(inventory.RECORDED, "recorded")
     wanted, limits = tasks.planned(settings, group), tasks.spreads(settings)
-    problem = build(wanted, offer.nodes, limits)
-    solution = solve(problem, settings.placement.time_limit)
+    offer = read(file, context, settings)
+
+    def plan(offer: "Inventory") -> tuple["Problem", "Solution"]:
+        problem = build(wanted, offer.nodes, limits)
+        return problem, solve(problem, settings.placement.time_limit)
+
+    if offer.source == "example":
+        print("place: no cluster and no inventory given: using the example of 20 nodes")
+    problem, solution = plan(offer)
+    if context is not None:
+        # The cluster has gone on while this was solving: a plan that no longer holds is made anew, once.
+        now, hosts = read(file, context, settings), solution.plan(wanted, offer.nodes)
+        if wrong := faults([task for task in wanted if task.name in hosts], now.nodes, hosts, limits):
+            print(f"place: planned again: {wrong[0]}")
+            offer = now
+            problem, solution = plan(offer)
     folder = None if dry_run else workspace.PLACEMENT
     required = settings.placement.affinity == "required"
     lines = report.write(folder, offer, wanted, limits, problem, solution, required=required)
@@ -61,6 +89,19 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
     if solution.unplaced:
         print("place: warning: the cluster is full, so all pods are left to the scheduler's default")
     print(f"place: {lines[0]} ({solution.seconds:.2f} s) -> {where}")
+
+
+def compare(file: Path | None, context: str | None) -> None:
+    """Say which pods are not where the last plan has their group."""
+    from ci import configuration, workspace
+    from ci.placement.handover import strays
+
+    settings = configuration.read(workspace.require(workspace.SETTINGS))
+    planned = workspace.read_json(workspace.require(workspace.PLACEMENT / "plan.json"))
+    actual = read(file, context, settings)
+    lines = strays({group: frozenset(names) for group, names in planned["sets"].items()}, actual)
+    workspace.write_json(workspace.PLACEMENT / "actual.json", {"inventory": actual.source, "found": lines})
+    print("\n".join(f"place: {line}" for line in lines))
 
 
 if __name__ == "__main__":

@@ -2,143 +2,148 @@
 
 A set of nodes carries no counts, and the default scheduler spreads, so pods of other sizes can fill a node that the
 plan meant for large ones. What the scheduler would do is therefore simulated, and sets are widened until nothing is
-left over. Scores: NodeResourcesFit (least allocated) and NodeResourcesBalancedAllocation with weight 1 each,
-PodTopologySpread with weight 2, as in the scheduler's default profile, over CPU and memory.
+left over. Within a set its default profile scores by NodeResourcesFit (least allocated) and
+NodeResourcesBalancedAllocation, over CPU and memory.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ci.errors import InputError
-from ci.placement.inventory import Node, Pod
-from ci.placement.model import build
+from ci.placement.inventory import COMPONENT, Inventory, Node, Pod
+from ci.placement.model import Spread, build
 
 Sets = dict[str, frozenset[str]]
 """Names of the nodes of each group of tasks."""
 
 
-def sets(tasks: Sequence[Pod], plan: Mapping[str, str]) -> Sets:
-    """Return the nodes that a plan has for each group."""
-    groups: dict[str, set[str]] = {}
-    for task in tasks:
-        groups.setdefault(task.group, set()).update([plan[task.name]] if task.name in plan else [])
-    return {group: frozenset(names) for group, names in groups.items()}
+class Scheduler:
+    """The default scheduler, simulated: it puts tasks in their order on nodes of their group's set.
 
-
-def simulate(tasks: Sequence[Pod], nodes: Sequence[Node], within: Sets) -> dict[str, str]:
-    """Return where the default scheduler puts tasks in their order, each within its group's nodes.
-
-    A task that is missing in the result stays Pending.
+    `host` is the node of each task that is not Pending, by its name.
     """
-    problem = build(tasks, nodes)
-    scored = [r for r, name in enumerate(problem.resources) if name in ("cpu", "memory")]
-    whole = np.array([[max(1, node.allocatable.get(problem.resources[r], 0)) for r in scored] for node in nodes])
-    left, bound = problem.free.copy(), {}
-    inside = {group: np.array([node.name in names for node in nodes]) for group, names in within.items()}
-    beside = {group: np.zeros(len(nodes)) for group in within}
-    for i, task in enumerate(tasks):
-        asked = problem.requests[i]
-        fits = inside[task.group] & problem.allowed[problem.rule[i]] & np.all(left >= asked, axis=1)
-        if not (possible := np.flatnonzero(fits)).size:
-            continue
-        free = ((left[possible] - asked)[:, scored] / whole[possible]).clip(0, 1)
-        same = beside[task.group][possible]
-        spread = 100 * (same.max() + same.min() - same) / max(1.0, same.max())
-        score = 100 * free.mean(axis=1) + 100 * (1 - free.std(axis=1)) + 2 * spread
-        j = int(possible[np.argmax(score)])
-        left[j] -= asked
-        beside[task.group][j] += 1
-        bound[task.name] = nodes[j].name
-    return bound
+
+    def __init__(self, tasks: Sequence[Pod], nodes: Sequence[Node], spreads: Sequence[Spread] = ()) -> None:
+        self.tasks, self.nodes = tasks, nodes
+        self.problem = build(tasks, nodes, [spread for spread in spreads if spread.by == "node"])
+        self.left, self.host = self.problem.free.copy(), dict[str, str]()
+        self._scored = [r for r, name in enumerate(self.problem.resources) if name in ("cpu", "memory")]
+        names = [self.problem.resources[r] for r in self._scored]
+        self._whole = np.array([[max(1, node.allocatable.get(name, 0)) for name in names] for node in nodes])
+
+    def run(self, within: Sets, which: Iterable[int] | None = None, lost: int = -1) -> list[int]:
+        """Schedule tasks (all) and return those that stay Pending; nothing goes to a `lost` node."""
+        problem, pending = self.problem, []
+        inside = {group: np.array([node.name in names for node in self.nodes]) for group, names in within.items()}
+        for i in range(len(self.tasks)) if which is None else which:
+            asked, task = problem.requests[i], self.tasks[i]
+            fits = inside[task.group] & problem.allowed[problem.rule[i]] & np.all(self.left >= asked, axis=1)
+            fits[lost] &= lost < 0
+            if not (possible := np.flatnonzero(fits)).size:
+                pending.append(i)
+                continue
+            free = ((self.left[possible] - asked)[:, self._scored] / self._whole[possible]).clip(0, 1)
+            j = int(possible[np.argmax(free.mean(axis=1) + 1 - free.std(axis=1))])
+            self.left[j] -= asked
+            self.host[task.name] = self.nodes[j].name
+        return pending
+
+    def after_a_loss(self, within: Sets) -> list[int]:
+        """Return the tasks that would find no other place if any one node were lost after `run`."""
+        before, pending = self.left.copy(), []
+        for j, node in enumerate(self.nodes):
+            here = [i for i, task in enumerate(self.tasks) if self.host.get(task.name) == node.name]
+            if here:
+                host = dict(self.host)
+                pending += self.run(within, here, lost=j)
+                self.left, self.host = before.copy(), host
+        return pending
 
 
-def widen(tasks: Sequence[Pod], nodes: Sequence[Node], planned: Sets) -> tuple[Sets, int]:
-    """Return sets with which nothing that the plan places stays Pending, and how many nodes that takes beyond the plan.
+def widen(
+    tasks: Sequence[Pod], nodes: Sequence[Node], planned: Sets, spreads: Sequence[Spread] = (), *, loss: bool = False
+) -> tuple[Sets, list[int]]:
+    """Return sets with which nothing that the plan places stays Pending, and the tasks for which there are none.
 
     Groups with tasks left over first get nodes of the other groups, then further ones, those with most room first.
+    With `loss` nothing may stay Pending when any one node is lost either.
     """
     problem = build(tasks, nodes)
-    room = (problem.free / np.maximum(1, problem.requests.sum(axis=0))).min(axis=1)
-    names = [node.name for node in nodes]
+    room, names = (problem.free / problem.requests.sum(axis=0).clip(1)).min(axis=1), [node.name for node in nodes]
     used = frozenset().union(*planned.values())
     order = sorted(range(len(nodes)), key=lambda j: (names[j] not in used, -room[j], names[j]))
     within, step = dict(planned), 1
     while True:
-        bound = simulate(tasks, nodes, within)
-        waiting = {task.group for task in tasks if task.name not in bound}
+        scheduler = Scheduler(tasks, nodes, spreads)
+        pending = scheduler.run(within) or (scheduler.after_a_loss(within) if loss else [])
         wider = dict(within)
-        for group in waiting:
-            rule = next(i for i, task in enumerate(tasks) if task.group == group)
-            further = [names[j] for j in order if names[j] not in within[group] and problem.may(rule)[j]]
+        for group, i in {tasks[i].group: i for i in pending}.items():
+            further = [names[j] for j in order if names[j] not in within[group] and problem.may(i)[j]]
             wider[group] = within[group] | frozenset(further[:step])
         if wider == within:
-            return within, len(frozenset().union(*within.values()) - used)
+            return within, pending
         within, step = wider, step + 1
 
 
-def survives(tasks: Sequence[Pod], nodes: Sequence[Node], within: Sets) -> bool:
-    """Return whether the scheduler finds places within the sets for all tasks when any one of the nodes is lost."""
-    lost = frozenset().union(*within.values())
-    return all(
-        len(simulate(tasks, nodes, {group: names - {one} for group, names in within.items()})) == len(tasks)
-        for one in sorted(lost)
-    )
-
-
-def affinity(group: str, names: frozenset[str], nodes: Sequence[Node], *, required: bool = False) -> dict[str, Any]:
-    """Return the fields of a pod's specification that lead it to a set of nodes.
+def advice(
+    tasks: Sequence[Pod], nodes: Sequence[Node], plan: Mapping[str, str], spreads: Sequence[Spread], *, required: bool
+) -> tuple[dict[str, Any], Sets]:
+    """Return the pod fields of each group of planned tasks, and the sets that they lead to.
 
     Args:
-        group: value of the pods' label `app.kubernetes.io/component`, by which they are spread.
-        names: the set.
-        nodes: all nodes, for their hostname labels.
-        required: demand the set instead of preferring it; only for sets that survive the loss of a node.
-    """
-    hosts = sorted(node.labels.get("kubernetes.io/hostname", node.name) for node in nodes if node.name in names)
-    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": hosts}]}
-    node_affinity = (
-        {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
-        if required
-        else {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}]}
-    )
-    spread = {
-        "maxSkew": 1,
-        "topologyKey": "kubernetes.io/hostname",
-        "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": {"app.kubernetes.io/component": group}},
-    }
-    return {"affinity": {"nodeAffinity": node_affinity}, "topologySpreadConstraints": [spread]}
-
-
-def advice(
-    tasks: Sequence[Pod], nodes: Sequence[Node], plan: Mapping[str, str], *, required: bool
-) -> tuple[dict[str, Any], int]:
-    """Return the pod fields of each group, and how many nodes beyond the plan the scheduler needs.
+        tasks: the pods; those that the plan leaves out get no advice.
+        nodes: all nodes.
+        plan: node name by task name.
+        spreads: become the scheduler's own constraint.
+        required: demand the set instead of preferring it; it is then wide enough for the loss of any one node.
 
     Raises:
-        InputError: `required`, but the set would leave tasks Pending when a node is lost.
+        InputError: `required`, but the cluster is too small for such a set.
     """
     placed = [task for task in tasks if task.name in plan]
-    within, cost = widen(placed, nodes, sets(placed, plan)) if placed else ({}, 0)
-    if required and placed and not survives(placed, nodes, within):
+    planned = {task.group: frozenset(plan[t.name] for t in placed if t.group == task.group) for task in placed}
+    within, pending = widen(placed, nodes, planned, spreads, loss=required) if placed else ({}, [])
+    if required and pending:
         raise InputError(
-            "placement.affinity: `required` needs a set that survives the loss of any one of its nodes, "
-            "and this plan's does not: use `preferred`"
+            f"placement.affinity: `required` needs a set that survives the loss of any one of its nodes, and "
+            f"{placed[pending[0]].name} would find no other: use `preferred`"
         )
-    return {group: affinity(group, names, nodes, required=required) for group, names in within.items()}, cost
+    size = Counter(task.group for task in placed) | Counter()
+    limit = {**size, **{spread.group: spread.limit for spread in spreads if spread.by == "node"}}
+    host = {node.name: node.labels.get("kubernetes.io/hostname", node.name) for node in nodes}
+    fields = {}
+    for group, names in within.items():
+        values = sorted(host[name] for name in names)
+        term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": values}]}
+        affinity: dict[str, Any] = {
+            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}]
+        }
+        if required:
+            affinity = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+        # Where the plan has no limit this one never binds: it takes the place of the scheduler's default constraints,
+        # whose scores outweigh a preference and pull pods off the plan.
+        spread = {
+            "maxSkew": limit[group],
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {COMPONENT: group}},
+            "matchLabelKeys": ["pod-template-hash"],
+        }
+        fields[group] = {"affinity": {"nodeAffinity": affinity}, "topologySpreadConstraints": [spread]}
+    return fields, within
 
 
-def strays(within: Sets, bound: Mapping[str, tuple[str, str]]) -> list[str]:
-    """Return in sentences which pods are not on their group's planned nodes.
-
-    Args:
-        within: the planned nodes of each group.
-        bound: group and actual node of each pod by its name; an empty node means Pending.
-    """
-    return [
-        f"{name}: {f'on {node}, planned were {len(within.get(group, ()))} others' if node else 'Pending'}"
-        for name, (group, node) in sorted(bound.items())
-        if node not in within.get(group, frozenset())
+def strays(within: Sets, actual: Inventory) -> list[str]:
+    """Return in sentences which pods of the groups are not on one of their group's nodes, and how many are."""
+    groups = [(pod, node.name) for node in actual.nodes for pod in node.running if pod.group in within]
+    away = [
+        f"{pod.name} is on {name}, which is not planned for {pod.group}"
+        for pod, name in groups
+        if name not in within[pod.group]
     ]
+    waiting = [f"{pod.name} is Pending" for pod in actual.pending if pod.group in within]
+    total = len(groups) + len(waiting)
+    return [f"{len(groups) - len(away)} of {total} pods are on their group's planned nodes", *away, *waiting]

@@ -92,6 +92,10 @@ class Solution:
         """Whether no plan places more tasks or, if all are placed, uses fewer nodes."""
         return len(self.unplaced) == self.least_unplaced if self.unplaced else self.bound == self.objective
 
+    def plan(self, tasks: Sequence[Pod], nodes: Sequence[Node]) -> dict[str, str]:
+        """Return the name of its node for each task that has one, by the task's name."""
+        return {task.name: nodes[j].name for task, j in zip(tasks, self.node_of, strict=True) if j >= 0}
+
     @property
     def unplaced(self) -> tuple[int, ...]:
         """Tasks without a node; empty if the plan is complete."""

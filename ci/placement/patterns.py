@@ -202,11 +202,11 @@ class Pricer:
         cell, pattern = self.room[node].copy(), np.zeros((len(node), len(value)), dtype=np.int64)
         pattern[np.arange(len(here), len(node)), forced] = 1
         cell[len(here) :] -= self.size[forced]
-        for i, copies, start, shape, taken in reversed(steps):
+        for task, copies, start, shape, taken in reversed(steps):
             inside = np.flatnonzero(np.all(cell >= start, axis=1))
             flat = np.ravel_multi_index(tuple((cell[inside] - start).T), shape)
             rows = inside[(taken[flat >> 3] >> (7 - (flat & 7)) & 1).astype(bool)]
-            pattern[rows, i] += copies
+            pattern[rows, task] += copies
             cell[rows] -= start
         fits = np.all(cell >= 0, axis=1)
         return node[fits], np.minimum(pattern[fits], self.most[:, node[fits]].T)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ci.placement.check import faults
-from ci.placement.inventory import RECORDED, load
+from ci.placement.inventory import EXAMPLE, load
 from ci.placement.tasks import planned
 from scripts import configure, place
 
@@ -26,7 +26,7 @@ def test_the_embedded_inventory_is_planned_checked_and_explained(workspace, caps
     from ci import configuration
 
     tasks = planned(configuration.read(Path("build/settings.yaml")))
-    assert not faults(tasks, load(RECORDED).nodes, plan["plan"])
+    assert not faults(tasks, load(EXAMPLE).nodes, plan["plan"])
     assert plan["proven"]
     assert plan["objective"] == plan["bound"] == len(set(plan["plan"].values()))
     assert "no plan uses fewer" in capsys.readouterr().out.splitlines()[-1]

@@ -1,6 +1,6 @@
 """The explanation names what is scarce, what is missing, and what one node less would lack."""
 
-from ci.placement.explain import amount, sentences
+from ci.placement.explain import amounts, explain, sentences
 from ci.placement.inventory import Node, Pod
 from ci.placement.model import build
 from ci.placement.solver import solve
@@ -8,7 +8,7 @@ from ci.placement.solver import solve
 
 def explained(tasks, nodes):
     problem = build(tasks, nodes)
-    return sentences(tasks, nodes, problem, solve(problem, 10))
+    return sentences(explain(tasks, nodes, (), problem, solve(problem, 10)))
 
 
 def node(name, cpu, **other):
@@ -16,11 +16,8 @@ def node(name, cpu, **other):
 
 
 def test_amounts_are_in_units_that_people_read():
-    assert [amount("cpu", 1500), amount("memory", 3 * 2**29), amount("nvidia.com/gpu", 2)] == [
-        "1.5 CPU",
-        "1.5 GiB memory",
-        "2 nvidia.com/gpu",
-    ]
+    given = {"cpu": 1500, "memory": 3 * 2**29, "nvidia.com/gpu": 2}
+    assert amounts(given) == "1.5 CPU, 1.5 GiB memory, 2 nvidia.com/gpu"
 
 
 def test_a_plan_says_why_nodes_are_not_used_and_what_one_less_would_lack():
@@ -35,6 +32,7 @@ def test_a_plan_says_why_nodes_are_not_used_and_what_one_less_would_lack():
 def test_what_fits_nowhere_is_told_from_what_does_not_fit_beside_the_others():
     tasks = [Pod("huge", "g", {"cpu": 9000}), Pod("a", "g", {"cpu": 3000}), Pod("b", "g", {"cpu": 3000})]
     lines = explained(tasks, [node("x", 4000)])
-    assert lines[0] == "2 of 3 tasks cannot be placed; 1 fit on 1 nodes"
+    assert lines[0] == "2 of 3 tasks cannot be placed, no plan places more; 1 fit on 1 nodes"
     assert "huge (9 CPU) fits on no node; x comes nearest and lacks 5 CPU" in lines
+    assert "one more node that accepts them with 12 CPU free would be enough" in lines
     assert any("fits on x alone, but not beside the other tasks" in line for line in lines)

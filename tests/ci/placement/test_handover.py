@@ -4,8 +4,8 @@ import pytest
 
 from ci.errors import InputError
 from ci.placement import handover
-from ci.placement.inventory import Node, Pod
-from ci.placement.model import build
+from ci.placement.inventory import Inventory, Node, Pod
+from ci.placement.model import Spread, build
 from ci.placement.solver import solve
 
 
@@ -19,10 +19,10 @@ def pods(group: str, count: int, cpu: int) -> list[Pod]:
 
 
 def planned(tasks, available):
-    problem = build(tasks, available)
+    problem = build(tasks, available, [Spread("serving", 2)])
     solution = solve(problem, 10)
     assert solution.proven
-    return {problem.tasks[i]: problem.nodes[j] for i, j in enumerate(solution.node_of)}
+    return solution.plan(tasks, available)
 
 
 def test_spreading_leaves_pods_pending_on_a_set_that_the_plan_fills_and_widening_ends_that():
@@ -31,36 +31,43 @@ def test_spreading_leaves_pods_pending_on_a_set_that_the_plan_fills_and_widening
     assert len(set(plan.values())) == 95
     everywhere = frozenset(plan.values())
     within = {"small": everywhere, "large": everywhere}
-    assert len(handover.simulate(tasks, available, within)) < 400
-    wider, cost = handover.widen(tasks, available, within)
-    assert len(handover.simulate(tasks, available, wider)) == 400
-    assert 0 < cost <= 20
+    assert handover.Scheduler(tasks, available).run(within)
+    wider, pending = handover.widen(tasks, available, within)
+    assert not pending
+    assert not handover.Scheduler(tasks, available).run(wider)
+    assert 0 < len(frozenset().union(*wider.values())) - 95 <= 20
 
 
 def test_a_pod_stays_within_its_groups_nodes():
-    tasks, available = pods("a", 4, 2), nodes(4)
-    bound = handover.simulate(tasks, available, {"a": frozenset({"n001", "n002"})})
-    assert sorted(bound.values()) == ["n001", "n001", "n002", "n002"]
+    scheduler = handover.Scheduler(pods("a", 4, 2), nodes(4))
+    assert not scheduler.run({"a": frozenset({"n001", "n002"})})
+    assert sorted(scheduler.host.values()) == ["n001", "n001", "n002", "n002"]
 
 
 def test_the_advice_prefers_nodes_with_weight_100_and_never_names_one():
     tasks, available = pods("serving", 3, 2), nodes(3)
-    patch, cost = handover.advice(tasks, available, planned(tasks, available), required=False)
+    spread = Spread("serving", 2)
+    patch, within = handover.advice(tasks, available, planned(tasks, available), [spread], required=False)
     (term,) = patch["serving"]["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
     assert term["weight"] == 100
-    assert patch["serving"]["topologySpreadConstraints"][0]["whenUnsatisfiable"] == "ScheduleAnyway"
+    (constraint,) = patch["serving"]["topologySpreadConstraints"]
+    assert (constraint["maxSkew"], constraint["whenUnsatisfiable"]) == (2, "DoNotSchedule")
     assert "nodeName" not in str(patch)
-    assert cost == 0
+    assert len(within["serving"]) == 2
 
 
-def test_required_is_only_accepted_for_a_set_that_survives_the_loss_of_a_node():
-    tasks, available = pods("serving", 2, 2), nodes(3)
-    with pytest.raises(InputError, match="survives the loss"):
-        handover.advice(tasks, available, {"serving-0": "n000", "serving-1": "n000"}, required=True)
-    patch, _ = handover.advice(tasks, available, {"serving-0": "n000", "serving-1": "n001"}, required=True)
+def test_a_required_set_is_wide_enough_for_the_loss_of_any_one_node():
+    tasks, plan = pods("serving", 2, 2), {"serving-0": "n000", "serving-1": "n000"}
+    patch, within = handover.advice(tasks, nodes(3), plan, [], required=True)
+    assert len(within["serving"]) == 2
     assert "requiredDuringSchedulingIgnoredDuringExecution" in patch["serving"]["affinity"]["nodeAffinity"]
+    with pytest.raises(InputError, match="survives the loss"):
+        handover.advice(tasks, nodes(1), plan, [], required=True)
 
 
 def test_pods_beside_the_plan_are_reported():
-    found = handover.strays({"g": frozenset({"a"})}, {"p": ("g", "a"), "q": ("g", "b"), "r": ("g", "")})
-    assert found == ["q: on b, planned were 1 others", "r: Pending"]
+    on = {name: Node(name, {}, {}, running=(Pod(f"on-{name}", "g", {}), Pod("other", "h", {}))) for name in "ab"}
+    actual = Inventory("test", tuple(on.values()), pending=(Pod("r", "g", {}),))
+    found = handover.strays({"g": frozenset({"a"})}, actual)
+    assert found[0] == "1 of 3 pods are on their group's planned nodes"
+    assert found[1:] == ["on-b is on b, which is not planned for g", "r is Pending"]

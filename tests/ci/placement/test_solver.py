@@ -1,5 +1,6 @@
 """The solver for size agrees with the plain formulation, proves what it says, and keeps its time."""
 
+import os
 from dataclasses import replace
 from time import process_time
 
@@ -12,6 +13,9 @@ from ci.placement.check import faults
 from ci.placement.inventory import Node, Pod
 from ci.placement.model import Problem, Spread, build, plain
 from ci.placement.solver import solve
+
+EXAMPLES = int(os.environ.get("PLACEMENT_EXAMPLES", "200"))
+"""How many random clusters the two formulations are compared on; thousands take minutes."""
 
 TAINT = ({"key": "special", "value": "", "effect": "NoSchedule"},)
 TOLERATES = '{"tolerations": [{"key": "special", "operator": "Exists"}]}'
@@ -41,7 +45,7 @@ def clusters(draw):
 def check_equal(tasks, nodes, spreads):
     problem = build(tasks, nodes, spreads)
     reference, solution = plain(problem, 30), solve(problem, 30)
-    plan = {problem.tasks[i]: problem.nodes[j] for i, j in enumerate(solution.node_of) if j >= 0}
+    plan = solution.plan(tasks, nodes)
     assert not faults([task for task in tasks if task.name in plan], nodes, plan, spreads)
     assert len(solution.unplaced) == len(reference.unplaced)
     assert solution.least_unplaced <= len(reference.unplaced)
@@ -50,16 +54,9 @@ def check_equal(tasks, nodes, spreads):
         assert solution.bound <= reference.objective
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(clusters())
 def test_small_clusters_get_the_plain_formulations_optimum(cluster):
-    check_equal(*cluster)
-
-
-@pytest.mark.slow
-@settings(max_examples=2000, deadline=None)
-@given(clusters())
-def test_thousands_of_small_clusters_get_the_plain_formulations_optimum(cluster):
     check_equal(*cluster)
 
 
@@ -108,7 +105,7 @@ def test_nodes_in_use_are_preferred_among_equally_many():
     busy = Pod("running", "running", {"cpu": 1000})
     nodes = [Node("a", amounts, amounts), Node("b", amounts, {"cpu": 3000}, running=(busy,))]
     problem = build([Pod("t", "t", {"cpu": 2000})], nodes)
-    assert problem.nodes[solve(problem, 5).node_of[0]] == "b"
+    assert solve(problem, 5).node_of[0] == 1
 
 
 def test_no_task_is_an_empty_plan():
