@@ -37,12 +37,13 @@ class Scheduler:
     def run(self, within: Sets, which: Iterable[int] | None = None, lost: int = -1) -> list[int]:
         """Schedule tasks (all) and return those that stay Pending; nothing goes to a `lost` node."""
         problem, pending = self.problem, []
-        inside = {group: np.array([node.name in names for node in self.nodes]) for group, names in within.items()}
+        name = [node.name for node in self.nodes]
+        inside = {group: np.array([j for j in range(len(name)) if name[j] in set_]) for group, set_ in within.items()}
         for i in range(len(self.tasks)) if which is None else which:
             asked, task = problem.requests[i], self.tasks[i]
-            fits = inside[task.group] & problem.allowed[problem.rule[i]] & np.all(self.left >= asked, axis=1)
-            fits[lost] &= lost < 0
-            if not (possible := np.flatnonzero(fits)).size:
+            possible = inside[task.group]
+            fits = problem.allowed[problem.rule[i], possible] & np.all(self.left[possible] >= asked, axis=1)
+            if not (possible := possible[fits & (possible != lost)]).size:
                 pending.append(i)
                 continue
             free = ((self.left[possible] - asked)[:, self._scored] / self._whole[possible]).clip(0, 1)
