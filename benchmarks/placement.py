@@ -1,18 +1,24 @@
 """Placement side by side: this repository's solver and its peers on the same instances, in one run.
 
-    python -m benchmarks.placement [--quick] [--trace FOLDER] [--ortools PYTHON]
+    python -m benchmarks.placement [--quick] [--json FILE] [--trace FOLDER] [--ortools PYTHON]
 
-`--trace` is `data/csv` of hkust-adsl/kubernetes-scheduler-simulator (Apache-2.0); `--ortools` is a Python that has
-OR-tools (benchmarks/requirements.txt). `--quick` leaves the exact peers out. Writes docs/placement-benchmark.md.
+Prints what every method finds on every instance, then a line for each requirement: name, value, bound, holds. Exit code
+1 if one does not hold. `--quick` leaves the exact peers out. `--trace` is `data/csv` of the repository
+hkust-adsl/kubernetes-scheduler-simulator (Apache-2.0). `--ortools` is a Python that has benchmarks/requirements.txt
+installed, if this one has not: OR-tools and HiGHS do not share a process. A full run writes
+docs/placement-benchmark.md and .svg.
 """
 
 import argparse
 import csv
+import importlib.util
 import json
+import multiprocessing
 import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
 
@@ -21,7 +27,8 @@ import numpy as np
 from ci.placement.model import Problem, plain
 from ci.placement.solver import solve
 
-LIMIT = 20.0
+PEER_LIMIT = 20.0
+"""Seconds that an exact peer gets on an instance."""
 NODES = np.array([(4, 16), (8, 32), (16, 64), (16, 32), (32, 128), (8, 64), (64, 256), (32, 64)])
 PODS = np.array(
     [(250, 512), (500, 1024), (1000, 2048), (1000, 4096), (2000, 4096), (2000, 8192), (4000, 8192), (3000, 6144)]
@@ -49,6 +56,23 @@ print(json.dumps([s.objective_value, s.best_objective_bound] if status in (2, 4)
 """
 
 
+@dataclass(frozen=True)
+class Result:
+    """What a method found: nodes (None: no complete plan), lower bound (None: it has none), wall time in seconds."""
+
+    instance: str
+    method: str
+    nodes: int | None
+    bound: int | None
+    seconds: float
+    left_over: int = 0
+
+    @property
+    def gap(self) -> float:
+        """Share of the nodes that may be too many; 1 without a complete plan and a bound."""
+        return 1.0 if self.nodes is None or self.bound is None else (self.nodes - self.bound) / self.nodes
+
+
 def fleet(seed: int, pods: int, nodes: int) -> Problem:
     """Eight pod shapes on four node shapes, as clouds sell them; milliCPU and MiB."""
     random = np.random.default_rng(seed)
@@ -74,15 +98,23 @@ def distinct(seed: int) -> Problem:
     return Problem.of(np.column_stack([cpu, memory]).astype(int), shapes[random.integers(0, 3, 1000)])
 
 
+def triplets(count: int, seed: int) -> Problem:
+    """Three pods fill a node exactly, in one way that is hidden; the optimum is `count` nodes."""
+    random = np.random.default_rng(seed)
+    large = random.integers(380, 491, count)
+    middle = np.array([random.integers(250, (1000 - a) // 2 + 1) for a in large])
+    sizes = np.concatenate([large, middle, 1000 - large - middle]).reshape(-1, 1)
+    return Problem.of(sizes, np.full((2 * count, 1), 1000))
+
+
 def trace(folder: Path, *, gpus: bool) -> Problem:
-    """Alibaba's GPU cluster; GPUs in thousandths, a share of one not kept on one card."""
+    """Alibaba's GPU cluster; GPUs in thousandths of a node's, a relaxation: a share is not kept on one card."""
 
     def rows(name: str) -> list[dict[str, str]]:
         with (folder / name).open(newline="") as file:
             return list(csv.DictReader(file))
 
-    pods = rows("openb_pod_list_default.csv")
-    nodes = rows("openb_node_list_all_node.csv")
+    pods, nodes = rows("openb_pod_list_default.csv"), rows("openb_node_list_all_node.csv")
     asked = [(p["cpu_milli"], p["memory_mib"], int(p["num_gpu"]) * int(p["gpu_milli"])) for p in pods]
     free = [(n["cpu_milli"], n["memory_mib"], 1000 * int(n["gpu"])) for n in nodes]
     columns = 3 if gpus else 2
@@ -126,74 +158,173 @@ HEURISTICS = {
 }
 
 
-def cp_sat(problem: Problem, python: str) -> tuple[float, float] | None:
-    """Solve in a process of its own."""
-    given = json.dumps([problem.requests.tolist(), problem.free.tolist(), LIMIT])
-    done = subprocess.run([python, "-c", CP_SAT], input=given, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
-    return None if found is None else (found[0], found[1])
-
-
-def measure(name: str, problem: Problem, limit: float, options: argparse.Namespace) -> list[str]:
-    """Return table rows: instance, method, nodes, bound, gap, seconds."""
+def ours(name: str, problem: Problem, limit: float) -> Result:
+    """Solve, and check the plan once more."""
     solution = solve(problem, limit)
-    used = np.zeros_like(problem.free)
-    placed = [i for i, j in enumerate(solution.node_of) if j >= 0]
+    used, placed = np.zeros_like(problem.free), [i for i, j in enumerate(solution.node_of) if j >= 0]
     np.add.at(used, [solution.node_of[i] for i in placed], problem.requests[placed])
     assert np.all(used <= problem.free)
-    left = f" ({len(solution.unplaced)} pods left over)" if solution.unplaced else ""
-    proof = "proven" if solution.proven else "none" if solution.unplaced else f"{solution.gap:.2%}"
-    nodes_used = f"{solution.objective}{left} | {solution.bound} | {proof}"
-    rows = [f"| {name} | **this solver** | {nodes_used} | {solution.seconds:.2f} |"]
-    for method, heuristic in HEURISTICS.items():
+    left = len(solution.unplaced)
+    return Result(name, "this solver", None if left else solution.objective, solution.bound, solution.seconds, left)
+
+
+def exact(name: str, problem: Problem, python: str | None) -> list[Result]:
+    """Solve with the peers that prove optima."""
+    results = []
+    for solver in ("HiGHS", "CBC"):
         started = monotonic()
-        nodes = heuristic(problem)
-        rows.append(
-            f"| | {method} | {nodes if nodes is not None else 'pods left over'} | | | {monotonic() - started:.2f} |"
-        )
-    # The exact peers only get what they can load: larger instances die in building the model.
-    if (
-        not options.quick
-        and len(problem.tasks) * len(problem.nodes) <= 120_000
-        and name.endswith(("40", "seed 0", "seed 1"))
+        found = plain(problem, PEER_LIMIT, solver=solver, complete=True)
+        nodes = None if found.unplaced else found.objective
+        results.append(Result(name, f"plain, {solver}", nodes, found.bound, monotonic() - started))
+    if python:
+        started = monotonic()
+        given = json.dumps([problem.requests.tolist(), problem.free.tolist(), PEER_LIMIT])
+        done = subprocess.run([python, "-c", CP_SAT], input=given, capture_output=True, text=True, check=True)
+        nodes, bound = map(round, json.loads(done.stdout) or (0, 0))
+        results.append(Result(name, "OR-tools CP-SAT", nodes or None, bound, monotonic() - started))
+    return results
+
+
+def memory(problem: Problem, limit: float) -> float:
+    """Return the peak memory of a process that solves this and nothing else; MB."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak, (problem, limit))
+
+
+def _peak(problem: Problem, limit: float) -> float:
+    solve(problem, limit)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def requirements(results: list[Result], peak: float) -> list[tuple[str, float, str, bool]]:
+    """Return name, value, bound and whether it holds."""
+    lines: list[tuple[str, float, str, bool]] = []
+
+    def at_most(name: str, value: float, most: float, unit: str = "") -> None:
+        lines.append((name, value, f"<= {most:g}{unit}", value <= most))
+
+    mine = {result.instance: result for result in results if result.method == "this solver"}
+    peers = [result for result in results if result.method != "this solver"]
+    for family, gap, seconds in (
+        ("500 x 200", 0, 0.5),
+        ("2000 x 1000", 0, 0.5),
+        ("350 node states", 0.003, 5),
+        ("all pods distinct", 0.009, 15),
+        ("triplets", 0, 10),
+        ("trace, CPU and memory", 0.009, 5),
     ):
-        started = monotonic()
-        reference = plain(problem, LIMIT)
-        found = "none in time" if reference.unplaced else reference.objective
-        rows.append(f"| | plain formulation, HiGHS | {found} | {reference.bound} | | {monotonic() - started:.2f} |")
-        if options.ortools:
-            started = monotonic()
-            found_by = cp_sat(problem, options.ortools)
-            nodes_, bound = (round(found_by[0]), round(found_by[1])) if found_by else ("none in time", "")
-            rows.append(f"| | OR-tools CP-SAT | {nodes_} | {bound} | | {monotonic() - started:.2f} |")
-    print("\n".join(rows), flush=True)
-    return rows
+        if found := [result for name, result in mine.items() if name.startswith(family)]:
+            at_most(f"{family}: largest gap of {len(found)}", max(each.gap for each in found), gap)
+            at_most(f"{family}: slowest of {len(found)}", max(each.seconds for each in found), seconds, " s")
+    worse = [each for each in peers if each.nodes and each.nodes < (mine[each.instance].nodes or 10**9)]
+    at_most("plans of peers with fewer nodes", len(worse), 0)
+    proofs = [each for each in peers if each.seconds >= 1 and each.nodes and each.nodes == each.bound]
+    if proofs:
+        least = min(each.seconds / mine[each.instance].seconds for each in proofs)
+        lines.append((f"times faster than a peer's proof, least of {len(proofs)}", least, ">= 10", least >= 10))
+    at_most("memory at 8152 x 1523", peak, 500, " MB")
+    small, large = mine["growth: 250 pods"].seconds, mine["growth: 8000 pods"].seconds
+    at_most("growth: time of 8000 pods over that of 250 (32 is linear)", large / small, 32)
+    return lines
 
 
-def main() -> None:
-    """Measure all instances and write the table."""
+def table(results: list[Result], lines: list[tuple[str, float, str, bool]]) -> str:
+    """Return the page with both tables."""
+    rows = ["# Placement: measured", "", "Written by `python -m benchmarks.placement`; two cores, wall time.", ""]
+    rows += ["| requirement | value | bound | holds |", "|---|---|---|---|"]
+    rows += [
+        f"| {name} | {value:.4g} | {bound} | {'yes' if holds else '**no**'} |" for name, value, bound, holds in lines
+    ]
+    rows += ["", "![Nodes beyond the best lower bound, and time](placement-benchmark.svg)", ""]
+    rows += [
+        "A fraction of a GPU counts in thousandths of its node's GPUs, a relaxation: a share may lie on two cards.",
+        "",
+    ]
+    rows += ["| instance (pods x nodes) | method | nodes | lower bound | seconds |", "|---|---|---|---|---|"]
+    for each in results:
+        nodes = each.nodes if each.nodes is not None else f"{each.left_over or 'some'} pods left over"
+        bound = "" if each.bound is None else each.bound
+        rows.append(f"| {each.instance} | {each.method} | {nodes} | {bound} | {each.seconds:.2f} |")
+    return "\n".join([*rows, ""])
+
+
+def plot(results: list[Result], file: Path) -> None:
+    """Draw what every method needs beyond the best bound, and its time."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "placement"
+    from matplotlib import pyplot
+
+    best = {each.instance: each.bound for each in results if each.method == "this solver" and each.bound}
+    methods = list(dict.fromkeys(each.method for each in results))
+    figure, axes = pyplot.subplots(figsize=(8, 4.2), layout="constrained")
+    for method, marker in zip(methods, "o^vsDP*X", strict=False):
+        shown = [each for each in results if each.method == method and each.nodes and each.instance in best]
+        x, y = [each.seconds for each in shown], [100 * (each.nodes / best[each.instance] - 1) for each in shown]
+        axes.plot(x, y, marker, label=method, alpha=0.75, markersize=9 if method == methods[0] else 5, linestyle="")
+    axes.set(xscale="log", xlabel="seconds", ylabel="nodes beyond the lower bound (%)")
+    axes.set_title("Every point is a method on an instance: low and left is better", fontsize=10)
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    figure.savefig(file, metadata={"Date": None})
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure all instances; return 1 if a requirement does not hold."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--quick", action="store_true", help="without the exact peers")
-    arguments.add_argument("--trace", type=Path, help="folder with the trace's CSV files")
-    arguments.add_argument("--ortools", help="a Python with OR-tools")
-    options = arguments.parse_args()
-    instances = [("100 × 40", fleet(0, 100, 40), 10.0)] if not options.quick else []
-    instances += [(f"500 × 200, seed {seed}", fleet(seed, 500, 200), 10.0) for seed in range(10)]
-    instances += [(f"2,000 × 1,000, seed {seed}", fleet(seed, 2000, 1000), 10.0) for seed in range(10)]
-    instances += [(f"350 node states, seed {seed}", states(seed), 5.0) for seed in range(3)]
-    instances += [(f"all pods distinct, seed {seed}", distinct(seed), 15.0) for seed in range(3)]
-    instances += [(f"growth: {pods} pods", fleet(1, pods, pods // 2), 10.0) for pods in (250, 1000, 4000, 8000)]
-    if options.trace:
-        instances.append(("Alibaba, CPU and memory", trace(options.trace, gpus=False), 5.0))
-        instances.append(("Alibaba, with GPUs", trace(options.trace, gpus=True), 15.0))
-    rows = ["| instance (pods × nodes) | method | nodes | lower bound | gap | seconds |", "|---|---|---|---|---|---|"]
-    for name, problem, limit in instances:
-        rows += measure(name, problem, limit, options)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    rows += ["", f"Peak memory of the whole run: {peak:.0f} MB."]
-    Path("docs/placement-benchmark.md").write_text(
-        "# Placement: measured\n\n" + "\n".join(rows) + "\n", encoding="utf-8"
+    arguments.add_argument(
+        "--quick", action="store_true", help="without the exact peers, fewer seeds; no page is written"
     )
+    arguments.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+    arguments.add_argument("--trace", type=Path, metavar="FOLDER", help="the trace's CSV files")
+    arguments.add_argument("--ortools", metavar="PYTHON", help="a Python with OR-tools")
+    options = arguments.parse_args(argv)
+    python = options.ortools or (sys.executable if importlib.util.find_spec("ortools") else None)
+    instances = [(f"500 x 200, seed {seed}", fleet(seed, 500, 200), 10.0) for seed in range(10)]
+    instances += [(f"2000 x 1000, seed {seed}", fleet(seed, 2000, 1000), 10.0) for seed in range(10)]
+    instances += [(f"350 node states, seed {seed}", states(seed), 4.5) for seed in range(2 if options.quick else 6)]
+    instances += [
+        (f"all pods distinct, seed {seed}", distinct(seed), 13.0) for seed in range(1 if options.quick else 3)
+    ]
+    instances += [(f"triplets, {count} nodes", triplets(count, 0), 10.0) for count in (20, 40, 83)]
+    instances += [
+        (f"growth: {pods} pods", fleet(1, pods, pods // 2), 10.0) for pods in (250, 500, 1000, 2000, 4000, 8000)
+    ]
+    small = [(f"{pods} x {nodes}", fleet(0, pods, nodes), 10.0) for pods, nodes in ((50, 20), (100, 40), (200, 80))]
+    small += [("triplets, 10 nodes", triplets(10, 0), 10.0)]
+    large = fleet(1, 8152, 1523)
+    if options.trace:
+        large = trace(options.trace, gpus=False)
+        instances += [("trace, CPU and memory", large, 4.5)]
+        instances += [("trace with GPUs", trace(options.trace, gpus=True), 15.0)]
+    else:
+        print("the trace is not measured: no --trace given")
+    if not options.quick and not python:
+        print("OR-tools is not measured: it is not installed, and no --ortools given")
+    solve(fleet(0, 20, 10), 1.0)  # Imports and the like are not measured.
+    results = []
+    for name, problem, limit in instances + small * (not options.quick):
+        found = [ours(name, problem, limit)]
+        for method, heuristic in HEURISTICS.items():
+            started = monotonic()
+            found.append(Result(name, method, heuristic(problem), None, monotonic() - started))
+        if not options.quick and any(problem is each for _, each, _ in small):
+            found += exact(name, problem, python)
+        for each in found:
+            print(f"{each.instance:28} {each.method:30} {each.nodes} {each.bound} {each.seconds:.2f} s", flush=True)
+        results += found
+    lines = requirements(results, memory(large, 4.5))
+    for name, value, bound, holds in lines:
+        print(f"{name}: {value:.4g}, bound {bound}, {'holds' if holds else 'DOES NOT HOLD'}")
+    if options.json:
+        figures = [dict(zip(("name", "value", "bound", "holds"), line, strict=True)) for line in lines]
+        document = {"requirements": figures, "results": [asdict(result) for result in results]}
+        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if not options.quick:
+        Path("docs/placement-benchmark.md").write_text(table(results, lines), encoding="utf-8")
+        plot(results, Path("docs/placement-benchmark.svg"))
+    return 0 if all(holds for *_, holds in lines) else 1
 
 
 if __name__ == "__main__":

@@ -62,7 +62,8 @@ def fleet(tmp_path_factory):
         try:
             kwok = subprocess.Popen(
                 ["kwok", f"--config={HERE / 'kwok.yaml'}", f"--kubeconfig={folder / 'kubeconfig'}",
-                 "--manage-all-nodes=false", "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake"],
+                 "--manage-all-nodes=false", "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+                 "--node-lease-duration-seconds=120"],
                 stdout=(folder / "kwok.log").open("w"), stderr=subprocess.STDOUT,
             )  # fmt: skip
             try:
