@@ -42,12 +42,11 @@ def inventory(api: Any, name: str, pause: Callable[[float], None] = sleep) -> In
     items = []
     for kind, listing in (("Node", api.list_node), ("Pod", api.list_pod_for_all_namespaces)):
         token: str | None = None
-        while True:
+        while token != "":
             page = _page(listing, token, f"{name}: listing {kind.lower()}s", pause)
             # Items of a list do not say their kind.
             items += [{**item, "kind": kind} for item in page.get("items") or ()]
-            if not (token := page.get("metadata", {}).get("continue")):
-                break
+            token = page.get("metadata", {}).get("continue") or ""
     return parse({"items": items}, name)
 
 
@@ -56,25 +55,19 @@ def _page(listing: Callable[..., Any], token: str | None, what: str, pause: Call
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 
-    problem = ""
+    fixes = {401: ": log in again", 403: ": give this account `list` on nodes and pods", 410: ": run again"}
     for attempt in range(_TRIES):
+        wait = 0.5 * 2**attempt
         try:
             answer = listing(limit=PAGE, _continue=token, _preload_content=False, _request_timeout=(5, 30))
-            page = json.loads(answer.data)
-            if not isinstance(page, dict):
-                raise StageError(f"{what}: the answer is not a Kubernetes list")
-            return page
+            return dict(json.loads(answer.data))
         except ApiException as error:
             problem = f"the API server answers {error.status} {error.reason}"
-            if error.status in (401, 403):
-                raise StageError(f"{what}: {problem}: give this account `list` on nodes and pods") from None
-            if error.status == 410:
-                raise StageError(f"{what}: the list changed while it was read: run again") from None
-            if error.status is not None and error.status != 429 and error.status < 500:
-                raise StageError(f"{what}: {problem}") from None
-            wait = float((error.headers or {}).get("Retry-After") or 0.5 * 2**attempt)
+            if error.status and error.status != 429 and error.status < 500:
+                raise StageError(f"{what}: {problem}{fixes.get(error.status, '')}") from None
+            wait = float((error.headers or {}).get("Retry-After") or wait)
         except (HTTPError, ValueError) as error:
-            problem, wait = f"no answer that can be used: {error}", 0.5 * 2**attempt
+            problem = f"no answer that can be used: {error}"
         if attempt + 1 < _TRIES:
             pause(min(wait, 10.0))
     raise StageError(f"{what}: {problem}, {_TRIES} times")

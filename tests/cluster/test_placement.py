@@ -46,7 +46,7 @@ def fake(index: int) -> dict:
     labels = {"type": "fake", "kubernetes.io/hostname": name, "topology.kubernetes.io/zone": f"zone-{index % 3}"}
     return {
         "metadata": {"name": name, "labels": labels, "annotations": {"kwok.x-k8s.io/node": "fake"}},
-        "status": {"capacity": amounts, "allocatable": amounts},
+        "status": {"capacity": amounts, "allocatable": amounts, "conditions": [{"type": "Ready", "status": "True"}]},
     }
 
 
