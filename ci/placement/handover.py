@@ -14,53 +14,51 @@ import numpy as np
 
 from ci.errors import InputError
 from ci.placement.inventory import COMPONENT, Inventory, Node, Pod
-from ci.placement.model import Spread, build
+from ci.placement.model import Problem, Spread, build
 
 Sets = dict[str, frozenset[str]]
 """Names of the nodes of each group of tasks."""
 
 
 class Scheduler:
-    """The default scheduler, simulated: it puts tasks in their order on nodes of their group's set.
+    """The default scheduler, simulated: it puts tasks on nodes of their group's set.
 
-    `host` is the node of each task that is not Pending, by its name.
+    `hosts` is the index of each task's node, -1 while it has none.
     """
 
-    def __init__(self, tasks: Sequence[Pod], nodes: Sequence[Node], spreads: Sequence[Spread] = ()) -> None:
-        self.tasks, self.nodes = tasks, nodes
-        self.problem = build(tasks, nodes, [spread for spread in spreads if spread.by == "node"])
-        self.left, self.host = self.problem.free.copy(), dict[str, str]()
-        self._scored = [r for r, name in enumerate(self.problem.resources) if name in ("cpu", "memory")]
-        names = [self.problem.resources[r] for r in self._scored]
-        self._whole = np.array([[max(1, node.allocatable.get(name, 0)) for name in names] for node in nodes])
+    def __init__(self, problem: Problem, tasks: Sequence[Pod], nodes: Sequence[Node], within: Sets) -> None:
+        self.problem, self.left, self.hosts = problem, problem.free.copy(), np.full(len(tasks), -1)
+        inside = {
+            group: np.array([j for j, n in enumerate(nodes) if n.name in names]) for group, names in within.items()
+        }
+        self._inside = [inside[task.group] for task in tasks]
+        self._scored = [r for r, name in enumerate(problem.resources) if name in ("cpu", "memory")]
+        whole = [[node.allocatable.get(problem.resources[r], 0) for r in self._scored] for node in nodes]
+        self._whole = np.array(whole).clip(1)
 
-    def run(self, within: Sets, which: Iterable[int] | None = None, lost: int = -1) -> list[int]:
-        """Schedule tasks (all) and return those that stay Pending; nothing goes to a `lost` node."""
+    def run(self, which: Iterable[int], lost: int = -1) -> list[int]:
+        """Schedule tasks in this order and return those that stay Pending; nothing goes to a `lost` node."""
         problem, pending = self.problem, []
-        name = [node.name for node in self.nodes]
-        inside = {group: np.array([j for j in range(len(name)) if name[j] in set_]) for group, set_ in within.items()}
-        for i in range(len(self.tasks)) if which is None else which:
-            asked, task = problem.requests[i], self.tasks[i]
-            possible = inside[task.group]
+        for i in which:
+            asked, possible = problem.requests[i], self._inside[i]
             fits = problem.allowed[problem.rule[i], possible] & np.all(self.left[possible] >= asked, axis=1)
             if not (possible := possible[fits & (possible != lost)]).size:
                 pending.append(i)
                 continue
             free = ((self.left[possible] - asked)[:, self._scored] / self._whole[possible]).clip(0, 1)
-            j = int(possible[np.argmax(free.mean(axis=1) + 1 - free.std(axis=1))])
-            self.left[j] -= asked
-            self.host[task.name] = self.nodes[j].name
+            # Of two resources, half the difference is the standard deviation.
+            unbalanced = (free.max(axis=1) - free.min(axis=1)) / 2
+            self.hosts[i] = possible[np.argmax(free.mean(axis=1) - unbalanced)]
+            self.left[self.hosts[i]] -= asked
         return pending
 
-    def after_a_loss(self, within: Sets) -> list[int]:
+    def after_a_loss(self) -> list[int]:
         """Return the tasks that would find no other place if any one node were lost after `run`."""
-        before, pending = self.left.copy(), []
-        for j, node in enumerate(self.nodes):
-            here = [i for i, task in enumerate(self.tasks) if self.host.get(task.name) == node.name]
-            if here:
-                host = dict(self.host)
-                pending += self.run(within, here, lost=j)
-                self.left, self.host = before.copy(), host
+        left, hosts, pending = self.left, self.hosts, []
+        for j in np.unique(hosts[hosts >= 0]):
+            self.left, self.hosts = left.copy(), hosts.copy()
+            pending += self.run(np.flatnonzero(hosts == j), lost=j)
+        self.left, self.hosts = left, hosts
         return pending
 
 
@@ -72,17 +70,18 @@ def widen(
     Groups with tasks left over first get nodes of the other groups, then further ones, those with most room first.
     With `loss` nothing may stay Pending when any one node is lost either.
     """
-    problem = build(tasks, nodes)
+    problem = build(tasks, nodes, [spread for spread in spreads if spread.by == "node"])
     room, names = (problem.free / problem.requests.sum(axis=0).clip(1)).min(axis=1), [node.name for node in nodes]
     used = frozenset().union(*planned.values())
     order = sorted(range(len(nodes)), key=lambda j: (names[j] not in used, -room[j], names[j]))
     within, step = dict(planned), 1
     while True:
-        scheduler = Scheduler(tasks, nodes, spreads)
-        pending = scheduler.run(within) or (scheduler.after_a_loss(within) if loss else [])
+        scheduler = Scheduler(problem, tasks, nodes, within)
+        pending = scheduler.run(range(len(tasks))) or (scheduler.after_a_loss() if loss else [])
         wider = dict(within)
         for group, i in {tasks[i].group: i for i in pending}.items():
-            further = [names[j] for j in order if names[j] not in within[group] and problem.may(i)[j]]
+            may = problem.may(i)
+            further = [names[j] for j in order if may[j] and names[j] not in within[group]]
             wider[group] = within[group] | frozenset(further[:step])
         if wider == within:
             return within, pending
@@ -105,14 +104,17 @@ def advice(
         InputError: `required`, but the cluster is too small for such a set.
     """
     placed = [task for task in tasks if task.name in plan]
-    planned = {task.group: frozenset(plan[t.name] for t in placed if t.group == task.group) for task in placed}
-    within, pending = widen(placed, nodes, planned, spreads, loss=required) if placed else ({}, [])
+    planned: dict[str, set[str]] = {}
+    for task in placed:
+        planned.setdefault(task.group, set()).add(plan[task.name])
+    start = {group: frozenset(names) for group, names in planned.items()}
+    within, pending = widen(placed, nodes, start, spreads, loss=required) if placed else ({}, [])
     if required and pending:
         raise InputError(
             f"placement.affinity: `required` needs a set that survives the loss of any one of its nodes, and "
             f"{placed[pending[0]].name} would find no other: use `preferred`"
         )
-    size = Counter(task.group for task in placed) | Counter()
+    size = Counter(task.group for task in placed)
     limit = {**size, **{spread.group: spread.limit for spread in spreads if spread.by == "node"}}
     host = {node.name: node.labels.get("kubernetes.io/hostname", node.name) for node in nodes}
     fields = {}

@@ -25,23 +25,28 @@ def planned(tasks, available):
     return solution.plan(tasks, available)
 
 
+def pending_on(tasks, available, within):
+    return handover.Scheduler(build(tasks, available), tasks, available, within).run(range(len(tasks)))
+
+
 def test_spreading_leaves_pods_pending_on_a_set_that_the_plan_fills_and_widening_ends_that():
     tasks, available = pods("small", 250, 3) + pods("large", 150, 5), nodes(140)
     plan = planned(tasks, available)
     assert len(set(plan.values())) == 95
     everywhere = frozenset(plan.values())
     within = {"small": everywhere, "large": everywhere}
-    assert handover.Scheduler(tasks, available).run(within)
+    assert pending_on(tasks, available, within)
     wider, pending = handover.widen(tasks, available, within)
     assert not pending
-    assert not handover.Scheduler(tasks, available).run(wider)
+    assert not pending_on(tasks, available, wider)
     assert 0 < len(frozenset().union(*wider.values())) - 95 <= 20
 
 
 def test_a_pod_stays_within_its_groups_nodes():
-    scheduler = handover.Scheduler(pods("a", 4, 2), nodes(4))
-    assert not scheduler.run({"a": frozenset({"n001", "n002"})})
-    assert sorted(scheduler.host.values()) == ["n001", "n001", "n002", "n002"]
+    tasks, available = pods("a", 4, 2), nodes(4)
+    scheduler = handover.Scheduler(build(tasks, available), tasks, available, {"a": frozenset({"n001", "n002"})})
+    assert not scheduler.run(range(4))
+    assert sorted(scheduler.hosts) == [1, 1, 2, 2]
 
 
 def test_the_advice_prefers_nodes_with_weight_100_and_never_names_one():
