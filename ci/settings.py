@@ -164,7 +164,7 @@ class Placement(Section):
     """The choice of nodes."""
 
     inventory: Annotated[str, Field(min_length=1)] | None = None
-    """A recorded inventory (JSON); null means the embedded one with 20 nodes."""
+    """A recorded inventory (JSON); null means the embedded example of 20 nodes."""
     time_limit: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """Wall-clock limit of the solver; seconds."""
     tuning_workers: Annotated[int, Field(ge=1, le=1000)] = 3
