@@ -41,14 +41,13 @@ class Scheduler:
         problem, pending = self.problem, []
         for i in which:
             asked, possible = problem.requests[i], self._inside[i]
-            fits = problem.allowed[problem.rule[i], possible] & np.all(self.left[possible] >= asked, axis=1)
+            fits = problem.allowed[problem.rule[i], possible] & (self.left[possible] >= asked).all(axis=1)
             if not (possible := possible[fits & (possible != lost)]).size:
                 pending.append(i)
                 continue
-            free = ((self.left[possible] - asked)[:, self._scored] / self._whole[possible]).clip(0, 1)
-            # Of two resources, half the difference is the standard deviation.
-            unbalanced = (free.max(axis=1) - free.min(axis=1)) / 2
-            self.hosts[i] = possible[np.argmax(free.mean(axis=1) - unbalanced)]
+            # Of two shares, the mean less half the difference, which is their standard deviation, is the smaller one.
+            free = (self.left[possible] - asked)[:, self._scored] / self._whole[possible]
+            self.hosts[i] = possible[np.argmax(free.min(axis=1, initial=1.0))]
             self.left[self.hosts[i]] -= asked
         return pending
 
@@ -67,6 +66,7 @@ def widen(
 ) -> tuple[Sets, list[int]]:
     """Return sets with which nothing that the plan places stays Pending, and the tasks for which there are none.
 
+    Pods of several owners arrive in any order, so random ones are tried besides the given one and its reverse.
     Groups with tasks left over first get nodes of the other groups, then further ones, those with most room first.
     With `loss` nothing may stay Pending when any one node is lost either.
     """
@@ -74,10 +74,14 @@ def widen(
     room, names = (problem.free / problem.requests.sum(axis=0).clip(1)).min(axis=1), [node.name for node in nodes]
     used = frozenset().union(*planned.values())
     order = sorted(range(len(nodes)), key=lambda j: (names[j] not in used, -room[j], names[j]))
+    orders = [np.random.default_rng(seed).permutation(len(tasks)) for seed in range(4)]
+    orders += [np.arange(len(tasks)), np.arange(len(tasks))[::-1]]
     within, step = dict(planned), 1
     while True:
-        scheduler = Scheduler(problem, tasks, nodes, within)
-        pending = scheduler.run(range(len(tasks))) or (scheduler.after_a_loss() if loss else [])
+        for which in orders:
+            scheduler = Scheduler(problem, tasks, nodes, within)
+            if pending := scheduler.run(which) or (scheduler.after_a_loss() if loss else []):
+                break
         wider = dict(within)
         for group, i in {tasks[i].group: i for i in pending}.items():
             may = problem.may(i)
