@@ -39,7 +39,7 @@ def test_spreading_leaves_pods_pending_on_a_set_that_the_plan_fills_and_widening
     wider, pending = handover.widen(tasks, available, within)
     assert not pending
     assert not pending_on(tasks, available, wider)
-    assert 0 < len(frozenset().union(*wider.values())) - 95 <= 20
+    assert 0 < len(frozenset().union(*wider.values())) - 95 <= 25
 
 
 def test_a_pod_stays_within_its_groups_nodes():
