@@ -4,10 +4,10 @@ EXECUTOR ?= local
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
 
-.PHONY: help setup ci test test-cluster lint report serve stop clean
+.PHONY: help setup ci test test-cluster lint report serve stop pin-images prune clean
 
 help:           ## print this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(READY) ## create .venv with the pinned packages
 $(READY): requirements.txt requirements-dev.txt
@@ -19,7 +19,7 @@ $(READY): requirements.txt requirements-dev.txt
 	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	@touch $@
 
-ci: $(READY)    ## run the whole pipeline; SET="as_of=2013-07-01 tuning.max_trials=30" overrides settings
+ci: $(READY)    ## run the whole pipeline; SET="as_of=2013-07-01 seed=3" overrides settings (with spaces in a value: PIPELINE_SET)
 	@python -m scripts.pipeline --executor $(EXECUTOR) $(SET:%=--set %)
 
 test: $(READY)  ## run the tests
@@ -39,6 +39,12 @@ serve: $(READY) ## serve the last verified model and print a request that works
 
 stop: $(READY)  ## end the server
 	@python -m scripts.stop
+
+pin-images: $(READY) ## write the digests of the base images into ci/images/images.yaml
+	@python -m scripts.pin_images
+
+prune: $(READY) ## delete images of old releases and unused DVC cache
+	@python -m scripts.prune
 
 clean:          ## remove everything that was built, the served releases too
 	@if [ -x .venv/bin/python ] && [ -d build ]; then .venv/bin/python -m scripts.stop; fi

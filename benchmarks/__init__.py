@@ -1,1 +1,1 @@
-"""Speed beside the peers, in one run: `python -m benchmarks.X [--quick] [--json FILE]`."""
+"""Measurements against other people's tools; each prints its figures, the bounds, and whether they hold."""

@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
+from typing_extensions import TypedDict
 
+from ci import lineage, workspace
 from ci.errors import InputError, StageError
 
 CACHED = ("prepare", "tune", "train", "test", "package")
@@ -18,14 +21,29 @@ STAGES = ("configure", "champion", *CACHED, "place", "deploy", "monitor", "retra
 DVC = (sys.executable, "-m", "dvc")
 RWLOCK = Path(".dvc/tmp/rwlock")
 LOCK = Path("dvc.lock")
+_SEEN = workspace.STATE / "cached.json"
+"""Commit and settings of the last build whose cached stages ended well."""
+_NOISE = re.compile(
+    r"\s*$|Use `dvc push`|To track the changes|To enable auto staging|\s+(git add|dvc config) |Verifying data sources"
+    r"|(Updating|Generating) lock file|ERROR: failed to reproduce|Stage '\S+' didn't change"
+)
+"""What DVC says that is no matter of a reader of the log: builds commit no `dvc.lock`, and push by themselves."""
+_MESSAGE = ("bad input: ", "failed: ")
+
+
+class Evaluated(TypedDict):
+    """What decides whether the pipeline goes on after the test stage."""
+
+    verdict: Literal["promote", "keep", "block"]
+    reason: str
 
 
 def run(stages: Sequence[str], overrides: Sequence[str]) -> dict[str, float]:
     """Run stages in order and return the seconds that each took.
 
     Raises:
-        InputError: a stage was given bad input; its own message has been printed, the report has been written.
-        StageError: a stage failed; likewise.
+        InputError: a stage was given bad input; the report has been written.
+        StageError: a stage failed, or the model is blocked; likewise.
     """
     seconds: dict[str, float] = {}
     # A build that went through every stage is one for the history.
@@ -37,6 +55,8 @@ def run(stages: Sequence[str], overrides: Sequence[str]) -> dict[str, float]:
         try:
             if group[0] in CACHED:
                 seconds.update(_cached(group))
+                if group[-1] in ("test", "package"):
+                    go_on(workspace.read_json(workspace.EVALUATION / "evaluation.json", Evaluated))
             else:
                 started = time.monotonic()
                 _command(group[0], arguments.get(group[0], []))
@@ -58,6 +78,16 @@ def _groups(stages: Sequence[str]) -> Iterator[list[str]]:
             yield cached
 
 
+def go_on(evaluation: Evaluated) -> None:
+    """Let the pipeline go on after a verdict: `promote` and `keep` are results, a blocked model is a failure.
+
+    Raises:
+        StageError: the model is blocked.
+    """
+    if evaluation["verdict"] == "block":
+        raise StageError(f"the model is blocked: {evaluation['reason']}; nothing is deployed")
+
+
 def _command(stage: str, arguments: list[str]) -> None:
     """Run a stage that is not cached.
 
@@ -65,48 +95,128 @@ def _command(stage: str, arguments: list[str]) -> None:
         InputError: it was given bad input.
         StageError: it failed.
     """
-    code = subprocess.run([sys.executable, "-m", f"scripts.{stage}", *arguments], check=False).returncode
-    if code == 2:
-        raise InputError(f"{stage}: its message is above")
+    code, message = _run([sys.executable, "-m", f"scripts.{stage}", *arguments], print)
     if code:
-        raise StageError(f"{stage} ended with exit code {code}")
+        raise _error(stage, code, message)
+
+
+def _run(command: Sequence[str], hear: Callable[[str], None]) -> tuple[int, str]:
+    """Run a command and return its exit code and the message it ended with, which is to be the last word of the log.
+
+    Args:
+        command: what to run.
+        hear: called with each line that it says, but for the lines of that message.
+    """
+    # The stages in dvc.yaml call `python`: it must be this one, activated or not. Unbuffered, lines come in order.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    message: list[str] = []
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        bufsize=1,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        for line in map(str.rstrip, process.stdout):
+            if _NOISE.match(line):
+                continue
+            if message or line.startswith(_MESSAGE):
+                message.append(line)
+            else:
+                hear(line)
+                sys.stdout.flush()
+    return process.returncode, "\n".join(message)
+
+
+def _error(stage: str, code: int, message: str) -> InputError | StageError:
+    """Return the error of a stage that ended with this code and message."""
+    kind = InputError if message.startswith(_MESSAGE[0]) else StageError
+    text = message.partition(": ")[2] or f"ended with exit code {code}; what it said is above"
+    return kind(f"{stage}: {text}")
 
 
 def _cached(stages: list[str]) -> dict[str, float]:
     """Run stages through DVC, saying why each one runs or that none does.
 
     Raises:
+        InputError: a stage was given bad input.
         StageError: a stage failed, or DVC did.
     """
     started = time.monotonic()
     release(RWLOCK)
     clear_stale(LOCK)
     reasons = _reasons(stages)
+    upto = CACHED[: CACHED.index(stages[-1]) + 1]
+    outcome = dict.fromkeys(upto, "not run: nothing that it depends on has changed")
     if not reasons:
         print(f"dvc: nothing to do: no input of {', '.join(stages)} has changed")
+        _finish(outcome, computed=False)
         return {"/".join(stages): time.monotonic() - started}
     for stage, changes in reasons.items():
         print(f"dvc: {stage} runs because {'; '.join(changes)}")
     seconds = {"status": time.monotonic() - started}
     begun, running = time.monotonic(), ""
+    computed = False
+
+    def hear(line: str) -> None:
+        nonlocal begun, running, computed
+        print(line)
+        if line.startswith(("Running stage '", "Stage '")):
+            if running:
+                seconds[running] = time.monotonic() - begun
+            begun, running = time.monotonic(), line.split("'")[1]
+            why = "; ".join(reasons.get(running, ["a stage before it has other results"]))
+            computed = computed or line.startswith("Running")
+            how = "run" if line.startswith("Running") else "taken from the cache of runs"
+            outcome[running] = f"{how}: {why}"
+
     remote = subprocess.run([*DVC, "config", "core.remote"], capture_output=True, text=True, check=False).stdout.strip()
     # With a remote, what any build has computed from these inputs is fetched instead of computed.
-    command = [*DVC, "repro", *(["--pull"] if remote else []), stages[-1]]
-    # The stages in dvc.yaml call `python`: it must be this one, activated or not.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    environment = {**os.environ, "PATH": path}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment) as process:
-        assert process.stdout is not None  # noqa: S101 - asked for above
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            if line.startswith(("Running stage '", "Stage '")):
-                if running:
-                    seconds[running] = time.monotonic() - begun
-                begun, running = time.monotonic(), line.split("'")[1]
+    code, message = _run([*DVC, "repro", *(["--pull"] if remote else []), stages[-1]], hear)
     seconds[running or "dvc"] = time.monotonic() - begun
-    if process.returncode:
-        raise StageError(f"{running or 'dvc'} failed; its message is above")
+    if code:
+        raise _error(running or "dvc", code, message)
+    _finish(outcome, computed=computed)
     return seconds
+
+
+def _finish(outcome: dict[str, str], *, computed: bool) -> None:
+    """Write down why each cached stage was run or not, for the report; if none was, say what changed all the same."""
+    try:
+        before = workspace.read_json(workspace.RUNS, dict[str, str])
+    except InputError:
+        before = {}
+    workspace.write_json(workspace.RUNS, {**before, **outcome})
+    now = {"commit": lineage.commit(), "settings": yaml.safe_load(workspace.SETTINGS.read_text(encoding="utf-8"))}
+    if not computed and (changed := _unread_changes(now)):
+        print(f"dvc: no stage was run: none depends on {', '.join(changed)}, which changed")
+    workspace.write_json(_SEEN, json.loads(json.dumps(now, default=str)))
+
+
+def _unread_changes(now: Mapping[str, Any]) -> list[str]:
+    """Return files and settings that differ from the last build that ended well, or else from the commit before."""
+    seen: dict[str, Any] = {"commit": "HEAD^", "settings": {}}
+    seen |= json.loads(_SEEN.read_text(encoding="utf-8")) if _SEEN.exists() else {}
+    listed = subprocess.run(
+        ["git", "diff", "--name-only", seen["commit"] or "HEAD", "--"], capture_output=True, text=True, check=False
+    )
+    before, after = (
+        dict(_flat(each)) for each in (seen["settings"], json.loads(json.dumps(now["settings"], default=str)))
+    )
+    settings = [key for key in after if before and before.get(key) != after[key]]
+    return [*listed.stdout.split(), *settings]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _reasons(stages: list[str]) -> dict[str, list[str]]:
@@ -133,6 +243,31 @@ def _changes(found: list[Any]) -> Iterator[str]:
             for path, change in paths.items() if isinstance(paths, dict) else [(kind, paths)]:
                 inner = ", ".join(change) if isinstance(change, dict) else change
                 yield f"{path} is {inner}" if isinstance(change, str) else f"{path}: {inner} changed"
+
+
+def collect(*, dry_run: bool) -> int | None:
+    """Delete from DVC's cache what neither a commit nor the workspace names, and return the bytes that this freed.
+
+    Data that any commit tracks stay; results of builds other than the last go, and are computed again if asked for.
+    The remote is left alone, as others share it. None: the cache is outside the repository, where others may share it.
+
+    Raises:
+        StageError: DVC failed; its message has been printed.
+    """
+    release(RWLOCK)
+    where = subprocess.run([*DVC, "cache", "dir"], stdout=subprocess.PIPE, text=True, check=False)
+    cache = Path(where.stdout.strip())
+    if where.returncode:
+        raise StageError("dvc cache dir failed; its message is above")
+    if not cache.resolve().is_relative_to(Path.cwd()):
+        return None
+    before = workspace.size(cache)
+    # A folder that is no Git repository has no commits to keep data of.
+    scope = "--workspace" if lineage.commit() is None else "--all-commits"
+    command = [*DVC, "gc", scope, "--force", *(["--dry"] if dry_run else [])]
+    if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
+        raise StageError("dvc gc failed; its message is above")
+    return before - workspace.size(cache)
 
 
 def clear_stale(path: Path) -> None:

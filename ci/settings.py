@@ -84,6 +84,12 @@ class Tuning(Section):
     """Trials at most."""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 5
     """Epochs of a trial at most."""
+    stop_poor_trials: bool = True
+    """Whether trials that fall behind the others after 2, 4, 8, … epochs are stopped."""
+    retries: Annotated[int, Field(ge=0, le=10)] = 1
+    """How often a trial that failed is run again; three failed trials in a row end the search."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Worker processes on a machine without a cluster; 1 searches in the command's own process."""
 
 
 class Training(Section):
@@ -127,6 +133,8 @@ class Gates(Section):
     """How much worse than the champion a slice may be; the primary metric's unit."""
     slice_min_rows: Annotated[int, Field(ge=2)] = 500
     """Rows from which a slice is large enough to be judged; rows."""
+    unscorable_champion: Literal["keep", "promote"] = "keep"
+    """What to do if the champion cannot run on this holdout, as after a field was renamed: keep it, or replace it."""
     limits: dict[str, Limit] = {}
     """Absolute gates by metric; a model that misses one is blocked."""
 
@@ -136,6 +144,12 @@ class Packaging(Section):
 
     repository: Annotated[str, Field(pattern=r"^[a-z0-9]+([._/:-][a-z0-9]+)*$")] = "localhost/models"
     """Image repository; the image is `REPOSITORY/NAME:VERSION`."""
+    base: Name | None = None
+    """Image of ci/images/images.yaml that the model's layer is put on; null: none, for the stand-in server."""
+    signing_key: Annotated[str, Field(min_length=1)] | None = None
+    """File with the private elliptic key (PEM) that signs packages; `$NAME` is a variable's path; null: unsigned."""
+    verify_key: Annotated[str, Field(min_length=1)] | None = None
+    """File with the public key; packages that it does not verify are not deployed; null: all may be."""
 
 
 class Request(Section):
@@ -232,6 +246,13 @@ class History(Section):
     """Builds kept at most; builds."""
 
 
+class Retention(Section):
+    """What `scripts.prune` leaves of the past."""
+
+    releases: Annotated[int, Field(ge=1, le=1000)] = 5
+    """Last releases whose images are kept, beside the champion of the last one and whatever runs; releases."""
+
+
 class Settings(Section):
     """All settings of a fork."""
 
@@ -267,6 +288,8 @@ class Settings(Section):
     """What asks for a retraining."""
     history: History = History()
     """The record of finished builds."""
+    retention: Retention = Retention()
+    """What is left of the past."""
 
     @property
     def source(self) -> Path | None:

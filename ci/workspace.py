@@ -10,13 +10,21 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ci.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BUILD = Path("build")
 SETTINGS = BUILD / "settings.yaml"
 SOURCE = BUILD / "source.json"
+OVERRIDES = BUILD / "overrides.json"
+RUNS = BUILD / "runs.json"
+"""Why each cached stage was run in this build, or was not."""
+CARD = BUILD / "card.md"
+"""The task's words for the model card: a copy, as a change of `model/` itself would train again."""
 CHAMPION = BUILD / "champion.json"
 AGENT = BUILD / "agent.json"
 DATA = BUILD / "data"
@@ -35,6 +43,8 @@ STATE = BUILD / "state"
 _WRITTEN_BY = {
     SETTINGS: "configure",
     SOURCE: "configure",
+    OVERRIDES: "configure",
+    CARD: "configure",
     CHAMPION: "champion",
     AGENT: "agent",
     DATA: "prepare",
@@ -57,23 +67,64 @@ def require(path: Path) -> Path:
     """
     if path.exists():
         return path
-    for place in (path, *path.parents):
-        if place in _WRITTEN_BY:
-            raise InputError(f"{path} is missing: run `python -m scripts.{_WRITTEN_BY[place]}` first")
-    raise InputError(f"{path} is missing")
+    command = _written_by(path)
+    raise InputError(f"{path} is missing" + (f": run `{command}` first" if command else ""))
 
 
-def read_json(path: Path) -> Any:
+def damaged(path: Path, problem: str, line: int | None = None) -> InputError:
+    """Return the error that a result cannot be read; it names the file and the command that writes it again."""
+    command = _written_by(path)
+    place = path if line is None else f"{path}:{line}"
+    return InputError(f"{place}: {problem}: " + (f"run `{command}` to write it again" if command else "restore it"))
+
+
+def read_json(path: Path, kind: Any = None) -> Any:
     """Read a stage's JSON result.
 
+    Args:
+        path: the file.
+        kind: what it must be, as pydantic understands types; None stands for any JSON. A TypedDict names the keys
+            that the reader needs, so that what else a stage writes is not its matter.
+
     Raises:
-        InputError: it is missing (see `require`) or is not JSON.
+        InputError: it is missing (see `require`), is not JSON or not of that kind (see `damaged`).
     """
-    text = require(path).read_text(encoding="utf-8")
+    content = require(path).read_bytes()
     try:
-        return json.loads(text)
+        value = json.loads(content)
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg}): delete it and run its stage again") from None
+        raise damaged(path, f"not JSON ({error.msg})", error.lineno) from None
+    except UnicodeDecodeError as error:
+        raise damaged(path, f"not JSON ({error.reason})") from None
+    if kind is not None:
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            TypeAdapter(kind).validate_json(content, strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = ".".join(map(str, first["loc"]))
+            raise damaged(path, f"{key}: {first['msg']}" if key else first["msg"]) from None
+    return value
+
+
+def read_table(path: Path) -> "pd.DataFrame":
+    """Read a stage's Parquet result.
+
+    Raises:
+        InputError: it is missing or not whole.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(require(path))
+    except (OSError, ValueError) as error:  # what pyarrow raises is one of them
+        raise damaged(path, f"not a whole Parquet file ({str(error).splitlines()[0]})") from None
+
+
+def _written_by(path: Path) -> str | None:
+    stage = next((_WRITTEN_BY[place] for place in (path, *path.parents) if place in _WRITTEN_BY), None)
+    return stage and f"python -m scripts.{stage}"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -95,6 +146,20 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def size(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder; 0 if there is none."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.lstat().st_size for file in files if file.is_file() or file.is_symlink())
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 @contextmanager

@@ -25,13 +25,12 @@ def champion() -> None:
 
     settings = configuration.effective()
     last = releases.last()
-    phases = Local(settings.serving.port, settings.rollout.drain_timeout).phases()
+    phases = Local(settings.serving.port, settings.rollout.drain_timeout).require_answers()
     if last and phases.get(last["digest"]) is not Phase.SERVING:
         print(f"champion: nothing serves; taking release {last['release']}, the last that was verified")
     inputs = lineage.inputs_digest()
     found = releases.champion(last, inputs)
-    if not workspace.CHAMPION.exists() or workspace.read_json(workspace.CHAMPION) != found:
-        workspace.write_json(workspace.CHAMPION, found)  # untouched otherwise, so that nothing after it is out of date
+    workspace.write_json(workspace.CHAMPION, found)
     name = f"version {found['version']} of release {found['release']}" if found else "none"
     again = f" (release {last['release']} was built from these inputs)" if last and last["inputs"] == inputs else ""
     print(f"champion: {name}{again} -> {workspace.CHAMPION}")

@@ -1,6 +1,7 @@
 """Check pipeline.yaml, apply overrides, and write the effective settings to build/settings.yaml.
 
-Every later stage reads build/settings.yaml, so what a build ran with can always be looked up there.
+Every later stage reads build/settings.yaml, so what a build ran with can always be looked up there; the overrides
+alone are in build/overrides.json, for the retrain stage.
 Overrides are typed and checked like the file: --set tuning.max_trials=30 --set as_of=2013-07-01
 The environment variable PIPELINE_SET may hold more, one KEY=VALUE per line, applied before those of the command
 line; a line without a value, such as `as_of=`, overrides nothing. Jenkins passes a build's parameters in it.
@@ -58,7 +59,10 @@ def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
         print(json.dumps(Settings.model_json_schema(), indent=2))
         return
     settings = configuration.read(file, overrides)
+    words = Path("model/card.md")  # without it there is no package, which says what to write
+    workspace.write_bytes(workspace.CARD, words.read_bytes() if words.exists() else b"")
     workspace.write_json(workspace.SOURCE, lineage.source(settings.source))
+    workspace.write_json(workspace.OVERRIDES, overrides)
     workspace.write_text(workspace.SETTINGS, configuration.dump(settings))
     changed = f", {len(overrides)} overridden" if overrides else ""
     print(f"configure: {file}{changed} -> {workspace.SETTINGS} (model {settings.model.name}, as of {settings.as_of})")

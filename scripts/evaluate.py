@@ -4,7 +4,8 @@ Reads build/settings.yaml, build/data/, build/model/ and build/champion.json. Wr
 intervals over resampled days, slices, gates, behaviour checks, comparison, verdict), junit.xml, golden.json (requests
 with the answers every copy of the model must give) and predictions.parquet.
 
-Exit code 0 for every verdict: the verdict is a result; `scripts.deploy` acts on it, and fails on `block`.
+Exit code 0 for every verdict: a stage that fails would lose its results. `scripts.pipeline` ends with 1 after `block`,
+and so does `scripts.deploy`.
 """
 
 import sys

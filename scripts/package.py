@@ -1,13 +1,31 @@
 """Assemble the model into an image that can be deployed: build/package/.
 
-Writes image/ (an OCI image layout with the model below /models/NAME/VERSION), golden.json, manifest.json and
-SHA256SUMS (`sha256sum -c` checks it). The same model gives the same image digest: nothing is built, files are placed.
+Writes image/ (an OCI image layout: the base that packaging.base names, or none, and on it the model below
+/models/NAME/VERSION), golden.json, reference.json, sbom.cdx.json (CycloneDX), card.md (the model card), manifest.json
+with every digest, signature.json if packaging.signing_key is set, and SHA256SUMS (`sha256sum -c` checks it). The same
+model on the same base gives the same image digest: nothing is built, files are placed.
 """
 
 import sys
 from datetime import date
 
+from typing_extensions import TypedDict
+
 from ci.command import parser, run
+
+
+class Prepared(TypedDict):
+    """What the package reads of the prepared data's summary."""
+
+    as_of: date
+    fingerprint: str
+
+
+class Signature(TypedDict):
+    """A model's fields, name to type, and its output."""
+
+    inputs: dict[str, str]
+    output: str
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,20 +37,27 @@ def main(argv: list[str] | None = None) -> int:
 def package() -> None:
     """Write the package and say what is in it."""
     from ci import configuration, lineage, workspace
+    from ci.packaging import bases
     from ci.packaging.package import assemble
 
     settings = configuration.effective()
-    summary = workspace.read_json(workspace.DATA / "summary.json")
-    fields = workspace.read_json(workspace.MODEL / "signature.json")
+    summary = workspace.read_json(workspace.DATA / "summary.json", Prepared)
+    fields = workspace.read_json(workspace.MODEL / "signature.json", Signature)
     digests = {
         "data": summary["fingerprint"],
         "settings": lineage.settings_digest(),
         "code": lineage.code_digest(),
     }
     as_of = date.fromisoformat(summary["as_of"])
+    base = bases.get(settings.packaging.base)
     with workspace.replacing(workspace.PACKAGE) as folder:
-        manifest = assemble(folder, settings.model.name, settings.packaging.repository, as_of, digests, fields)
-    print("package: on an empty base: this image carries the model, the machine carries the server")
+        manifest = assemble(folder, settings.model.name, settings.packaging, as_of, digests, fields, base)
+    if base is None:
+        print("package: on an empty base: this image carries the model, the machine carries the server")
+    elif base.pinned:
+        print(f"package: on {base.reference}")
+    else:
+        print(f"package: on {base.reference}, which is not pinned: `make pin-images` writes the digest down")
     print(f"package: {manifest['image']['reference']} {manifest['image']['digest'][:19]} -> {workspace.PACKAGE}")
 
 

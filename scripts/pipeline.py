@@ -2,7 +2,9 @@
 
 Stages: configure champion prepare tune train test package place deploy monitor retrain report.
 Prepare to package go through DVC: what has not changed is not computed again, and the reason for each run is printed.
-The last line says what was decided and where the report is.
+The last lines say what was decided, where the report is, and what failed.
+
+Exit code 0 for the verdicts promote and keep, 1 if the model is blocked or a stage failed, 2 for bad input.
 """
 
 import sys

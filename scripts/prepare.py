@@ -24,6 +24,8 @@ def prepare() -> None:
     source = summary["source"]
     parts = ", ".join(f"{part} {count}" for part, count in summary["rows"].items())
     print(f"prepare: {source['rows']} rows, {source['unlabelled']} of them without a label and left out")
+    for note in summary["notes"]:
+        print(f"prepare: {note}")
     print(f"prepare: as of {summary['as_of']}: {parts} -> {workspace.DATA}")
 
 

@@ -1,9 +1,10 @@
 """Decide from the monitoring verdict whether to retrain, and with --start do it: build/retraining/.
 
 Reads build/settings.yaml, build/monitoring/ and the serving release. Writes decision.json. Without --start nothing is
-started; the command that would be run is printed.
+started; the command that would be run is printed. It has the overrides of this build, all but as_of.
 """
 
+import shlex
 import subprocess
 import sys
 
@@ -23,24 +24,25 @@ def retrain(*, start: bool) -> int:
     from datetime import date
 
     from ci import configuration, workspace
-    from ci.monitoring.retraining import decide
+    from ci.monitoring.retraining import Monitored, decide
     from ci.rollout import releases
 
     settings = configuration.effective()
-    monitoring = workspace.read_json(workspace.MONITORING / "monitoring.json")
+    monitoring = workspace.read_json(workspace.MONITORING / "monitoring.json", Monitored)
     release = releases.serving()
     decision = decide(monitoring, date.fromisoformat(release["as_of"]), settings.retraining)
     as_of = monitoring["window"]["end"]
-    command = ["python", "-m", "scripts.pipeline", "--set", f"as_of={as_of}"]
+    overrides = [text for text in workspace.read_json(workspace.OVERRIDES, list[str]) if not text.startswith("as_of=")]
+    command = ["python", "-m", "scripts.pipeline", *(f"--set={text}" for text in [*overrides, f"as_of={as_of}"])]
     workspace.write_json(
         workspace.RETRAINING / "decision.json",
-        {"retrain": decision.retrain, "reason": decision.reason, "as_of": as_of, "command": " ".join(command)},
+        {"retrain": decision.retrain, "reason": decision.reason, "as_of": as_of, "command": shlex.join(command)},
     )
     print(f"retrain: {decision} -> {workspace.RETRAINING}")
     if not decision.retrain:
         return 0
     if not start:
-        print(f"retrain: nothing started; to do it: {' '.join(command)}")
+        print(f"retrain: nothing started; to do it: {shlex.join(command)}")
         return 0
     return subprocess.run([sys.executable, *command[1:]], check=False).returncode
 

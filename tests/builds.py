@@ -11,6 +11,7 @@ from scripts import configure
 
 REPOSITORY = Path(__file__).parents[1]
 IMAGE, BEFORE = f"sha256:{'ab' * 32}", f"sha256:{'cd' * 32}"
+CARD = "## Intended use\n\nTests.\n\n## Limits\n\nNone.\n"
 METRIC = {"value": 0.7, "low": 0.65, "high": 0.75}
 
 
@@ -104,6 +105,7 @@ def _evaluation(slice_name: str) -> None:
             "primary": "auc",
             "rows": 140,
             "days": 14,
+            "interval_level": 0.95,
             "metrics": {"auc": METRIC, "log_loss": {"value": 0.48, "low": 0.4, "high": 0.56}},
             "gates": [gate],
             "behaviour": [check],

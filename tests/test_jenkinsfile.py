@@ -191,6 +191,7 @@ def test_texts_land_in_the_files_that_they_were_read_from(pipeline):
         "build/commit",
         "build/settings.yaml",
         "build/source.json",
+        "build/card.md",
         "build/champion.json",
         "dvc.lock",
     }

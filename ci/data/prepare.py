@@ -11,7 +11,7 @@ import pandas as pd
 from ci import task, workspace
 from ci.data import quality
 from ci.data.windows import PARTS, Windows, windows
-from ci.errors import InputError, StageError
+from ci.errors import InputError
 from ci.monitoring.reference import describe
 from ci.settings import Settings
 
@@ -20,11 +20,11 @@ def prepare(settings: Settings) -> dict[str, Any]:
     """Write `build/data/` and return its summary.
 
     Raises:
-        InputError: the source, `as_of` or a window does not fit.
-        StageError: the data violate the task's schema.
+        InputError: the source, `as_of` or a window does not fit, or the data violate the task's schema.
     """
     wanted = task.load()
-    table = _read(settings.source, wanted)
+    schema = task.part("model.schema", "SCHEMA")
+    table = _read(settings.source, wanted, schema)
     days = table[wanted.time].dt.date
     _require_columns(table, wanted)
     source = {"rows": len(table), "unlabelled": int(table[wanted.target].isna().sum())}
@@ -32,11 +32,13 @@ def prepare(settings: Settings) -> dict[str, Any]:
     table = table[(days >= placed.training) & (days < placed.end)]
     days = table[wanted.time].dt.date
     known = table[days < placed.as_of]
-    schema = task.part("model.schema", "SCHEMA")
     violations = quality.check(known, schema)
     if fatal := [violation for violation in violations if violation.fatal]:
         lines = "\n  ".join(map(str, fatal))
-        raise StageError(f"the data violate the schema in model/schema.py:\n  {lines}\nmend the data or the schema")
+        raise InputError(
+            f"{_name(settings.source)}: the data violate the schema in model/schema.py:\n  {lines}\n"
+            "mend the data, or the schema if it is wrong"
+        )
     part_of = {day: placed.part(day) for day in set(days)}
     parts = {part: table[days.map(part_of) == part] for part in PARTS}
     labelled = {part: rows[rows[wanted.target].notna()].reset_index(drop=True) for part, rows in parts.items()}
@@ -44,7 +46,8 @@ def prepare(settings: Settings) -> dict[str, Any]:
     for part in ("train", "validation", "holdout"):
         if labelled[part].empty:
             raise InputError(f"as_of: {placed.as_of} leaves no labelled rows for {part}; choose another as_of")
-    summary = {**_summary(placed, parts, labelled, wanted), "source": source}
+    tolerated = [f"tolerated: {violation}" for violation in violations]
+    summary = {**_summary(placed, parts, labelled, wanted), "source": source, "notes": tolerated}
     with workspace.replacing(workspace.DATA) as folder:
         for part, rows in labelled.items():
             rows.to_parquet(folder / f"{part}.parquet", index=False)
@@ -54,14 +57,18 @@ def prepare(settings: Settings) -> dict[str, Any]:
     return summary
 
 
-def _read(source: Path | None, wanted: task.Task) -> pd.DataFrame:
+def _name(source: Path | None) -> str:
+    return "the task's own data" if source is None else f"data.source: {source}"
+
+
+def _read(source: Path | None, wanted: task.Task, schema: Any) -> pd.DataFrame:
     """Read the raw table and check that it has days; what else it must have is the schema's matter."""
     try:
         table: pd.DataFrame = task.part("model.data", "load")(source)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        name = "the task's own data" if source is None else f"data.source: {source}"
         problem = f"there is no column {error}" if isinstance(error, KeyError) else error
-        raise InputError(f"{name}: {problem}") from error
+        raise InputError(f"{_name(source)}: {problem}") from error
+    table = quality.coerced(table, schema)
     if table.empty:
         raise InputError("model.data.load gave no rows")
     if wanted.time not in table or not pd.api.types.is_datetime64_any_dtype(table[wanted.time]):

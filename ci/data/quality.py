@@ -1,5 +1,6 @@
 """Does the table look as the task's schema says? Violations by column, with counts and examples."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -27,6 +28,16 @@ class Violation:
         count = "" if self.rows is None else f": {self.rows} rows ({self.share:.2%})"
         examples = f", such as {', '.join(self.examples)}" if self.examples else ""
         return f"{where}: {self.check}{count}{examples}"
+
+
+def coerced(table: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:
+    """Return the table with the types that the schema coerces to; `check` names a column that cannot be."""
+    changed = {}
+    for name, column in schema.columns.items():
+        if name in table and column.dtype is not None and (column.coerce or schema.coerce):
+            with suppress(TypeError, ValueError, OverflowError):
+                changed[name] = column.dtype.coerce(table[name])
+    return table.assign(**changed)
 
 
 def check(table: pd.DataFrame, schema: pa.DataFrameSchema) -> list[Violation]:

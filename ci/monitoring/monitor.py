@@ -1,13 +1,24 @@
 """The monitor stage: traffic against the reference of the model that serves it."""
 
+from datetime import date
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from typing_extensions import TypedDict
 
 from ci import task, workspace
 from ci.monitoring import drift, traffic
 from ci.settings import Settings
+
+
+class _Window(TypedDict):
+    first: date
+    end: date
+
+
+class _Summary(TypedDict):
+    windows: dict[str, _Window]
 
 
 def monitor(settings: Settings, url: str, reference: dict[str, Any]) -> dict[str, Any]:
@@ -19,8 +30,8 @@ def monitor(settings: Settings, url: str, reference: dict[str, Any]) -> dict[str
         reference: the served model's reference statistics, as the test stage wrote them.
     """
     wanted = task.load()
-    table = pd.read_parquet(workspace.require(workspace.DATA / "traffic.parquet"))
-    window = workspace.read_json(workspace.DATA / "summary.json")["windows"]["traffic"]
+    table = workspace.read_table(workspace.DATA / "traffic.parquet")
+    window = workspace.read_json(workspace.DATA / "summary.json", _Summary)["windows"]["traffic"]
     predictions = traffic.send(url, table, wanted.features) if len(table) else np.array([])
     columns = [
         drift.examine(name, table[name], reference["features"][name], settings.monitoring)

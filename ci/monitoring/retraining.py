@@ -5,7 +5,30 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from ci.settings import Retraining
+
+
+class _Verdict(TypedDict):
+    verdict: str
+
+
+class _Prediction(_Verdict):
+    psi: float
+
+
+class _Window(TypedDict):
+    end: date
+
+
+class Monitored(_Verdict):
+    """What the decision reads of the monitor stage's result."""
+
+    rows: int
+    window: _Window
+    prediction: _Prediction
+    features: list[_Verdict]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ The formats are https://github.com/opencontainers/image-spec: image-layout.md, m
 import json
 import shutil
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,22 @@ from ci.lineage import file_digest
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
+_DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 _EPOCH = "1970-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True)
+class Base:
+    """The image that a model's layer is put on."""
+
+    layout: Path
+    """The layout that has its blobs."""
+    digest: str
+    """Of its manifest for the platform."""
+    reference: str
+    """Its name for people and records: `REPOSITORY:TAG@DIGEST`."""
+    pinned: bool
+    """The digest was written down, not just looked up."""
 
 
 @dataclass(frozen=True)
@@ -29,32 +46,37 @@ class Image:
     """Manifest, configuration, then the layers from the lowest on."""
 
 
-def build(layout: Path, files: dict[str, Path], labels: dict[str, str]) -> str:
-    """Write an image with an empty base and one uncompressed layer, and return its digest.
+def build(layout: Path, files: dict[str, Path], labels: dict[str, str], base: Base | None = None) -> str:
+    """Write an image of a base, or of nothing, and one uncompressed layer on it, and return its digest.
 
-    The same files give the same digest: entries are sorted, times are 0, the owner is root and modes are fixed.
+    The same files on the same base give the same digest: entries are sorted, times are 0, the owner is root and modes
+    are fixed.
 
     Args:
         layout: folder to make.
         files: path in the image, without a leading slash, to the file that goes there.
         labels: labels of the image.
+        base: what is below; how it starts stays as it is.
+
+    Raises:
+        StageError: the base lacks a blob, or a blob does not have its digest.
     """
     blobs = layout / "blobs" / "sha256"
     blobs.mkdir(parents=True)
+    below, config = _copy(base, blobs) if base else ([], {"architecture": "amd64", "os": "linux"})
     layer = _store(blobs, _layer(blobs / ".layer", files))
-    config = {
-        "architecture": "amd64",
-        "os": "linux",
+    settings, rootfs = config.get("config") or {}, config.get("rootfs") or {}
+    config |= {
         "created": _EPOCH,
-        "config": {"Labels": labels},
-        "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
-        "history": [{"created": _EPOCH, "created_by": "ci.packaging"}],
+        "config": {**settings, "Labels": {**(settings.get("Labels") or {}), **labels}},
+        "rootfs": {"type": "layers", "diff_ids": [*rootfs.get("diff_ids", []), layer["digest"]]},
+        "history": [*(config.get("history") or []), {"created": _EPOCH, "created_by": "ci.packaging"}],
     }
     manifest = {
         "schemaVersion": 2,
         "mediaType": _MANIFEST,
         "config": {"mediaType": _CONFIG, **_store_json(blobs, config)},
-        "layers": [{"mediaType": _LAYER, **layer}],
+        "layers": [*below, {"mediaType": _LAYER, **layer}],
     }
     return str(_store_json(blobs, manifest)["digest"])
 
@@ -80,33 +102,65 @@ def index(layout: Path, images: dict[str, str]) -> None:
     workspace.write_json(layout / "index.json", content)
 
 
+def images(layout: Path) -> dict[str, str]:
+    """Return the digest of each image of a layout, and its reference, which is empty where none was given.
+
+    Raises:
+        StageError: the table of contents is missing or damaged; the message says how to mend it.
+    """
+    file = layout / "index.json"
+    try:
+        entries = json.loads(file.read_bytes())["manifests"]
+        annotations = {entry["digest"]: entry.get("annotations") or {} for entry in entries}
+        return {key: str(found.get("org.opencontainers.image.ref.name", "")) for key, found in annotations.items()}
+    except FileNotFoundError:
+        raise StageError(f"{file} is missing: {layout} is no OCI image layout") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise StageError(
+            f"{file} is no table of contents of an OCI image layout: restore it, or delete {layout}"
+        ) from None
+
+
 def verify(layout: Path, digest: str) -> Image:
     """Return an image after comparing each of its blobs with its digest.
 
     Raises:
-        StageError: a blob is missing or does not have its digest; the message names the file.
+        StageError: a blob is missing, does not have its digest, or is no manifest; the message names the file.
     """
-    manifest_file = _verified(layout, digest)
-    manifest = json.loads(manifest_file.read_text())
-    parts = [manifest["config"], *manifest["layers"]]
-    return Image(digest, (manifest_file, *(_verified(layout, part["digest"]) for part in parts)))
+    manifest = verified(layout, digest)
+    config, layers = parts(manifest.read_bytes(), str(manifest))
+    return Image(digest, (manifest, *(verified(layout, part["digest"]) for part in (config, *layers))))
+
+
+def parts(manifest: bytes, where: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return what a manifest says of its configuration and of its layers: digest, size, media type.
+
+    Raises:
+        StageError: it is no manifest of an image; the message begins with `where`.
+    """
+    try:
+        content = json.loads(manifest)
+        found = [content["config"], *content["layers"]]
+        if not all(part["digest"].startswith("sha256:") and part["mediaType"] and part["size"] for part in found):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise StageError(f"{where} is no image manifest with sha256 digests: pull or package the image again") from None
+    return found[0], found[1:]
 
 
 def extract(image: Image, folder: Path) -> None:
-    """Extract every layer of an image into a folder."""
-    for layer in image.blobs[2:]:
-        with tarfile.open(layer) as archive:
-            archive.extractall(folder, filter="data")
+    """Extract the top layer of an image, which is the model's, into a folder."""
+    with _top(image) as archive:
+        archive.extractall(folder, filter="data")
 
 
 def holds(image: Image, folder: Path) -> bool:
     """Tell whether a folder is what `extract` would write, file by file and byte by byte."""
     expected: dict[str, bytes] = {}
-    for layer in image.blobs[2:]:
-        with tarfile.open(layer) as archive:
-            for entry in archive.getmembers():
-                if (content := archive.extractfile(entry)) is not None:
-                    expected[entry.name] = content.read()
+    with _top(image) as archive:
+        for entry in archive.getmembers():
+            if (content := archive.extractfile(entry)) is not None:
+                expected[entry.name] = content.read()
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     return found.keys() == expected.keys() and all(found[name].read_bytes() == expected[name] for name in expected)
 
@@ -116,13 +170,47 @@ def blob(layout: Path, digest: str) -> Path:
     return layout / "blobs" / digest.replace(":", "/")
 
 
-def _verified(layout: Path, digest: str) -> Path:
+def verified(layout: Path, digest: str) -> Path:
+    """Return a blob's file after comparing it with its digest.
+
+    Raises:
+        StageError: it is missing, or was changed.
+    """
     path = blob(layout, digest)
     if not path.is_file():
         raise StageError(f"{path} is missing from the image")
     if file_digest(path) != digest:
         raise StageError(f"{path} was changed: its content does not have the digest that it is named by")
     return path
+
+
+@contextmanager
+def _top(image: Image) -> Iterator[tarfile.TarFile]:
+    try:
+        with tarfile.open(image.blobs[-1]) as archive:
+            yield archive
+    except (tarfile.TarError, EOFError) as error:
+        raise StageError(f"{image.blobs[-1]} is no layer that can be extracted ({error}): package again") from None
+
+
+def _copy(base: Base, blobs: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Copy a base's layers, and return what the manifest says of them and the base's configuration."""
+    manifest, config, *layers = verify(base.layout, base.digest).blobs
+    for layer in layers:
+        shutil.copyfile(layer, blobs / layer.name)
+    described = parts(manifest.read_bytes(), str(manifest))[1]
+    below = [
+        {
+            "mediaType": layer["mediaType"].replace(_DOCKER_LAYER, _LAYER).replace("tar.gzip", "tar+gzip"),
+            "digest": layer["digest"],
+            "size": layer["size"],
+        }
+        for layer in described
+    ]
+    try:
+        return below, dict(json.loads(config.read_bytes()))
+    except (ValueError, TypeError):
+        raise StageError(f"{config} is no image configuration: {base.reference} cannot be a base") from None
 
 
 def _layer(path: Path, files: dict[str, Path]) -> Path:

@@ -1,6 +1,7 @@
-"""A package: an image with one model, golden predictions, reference statistics, and a manifest of digests."""
+"""A package: an image with one model, its bill of materials, what a rollout needs, and a manifest of digests."""
 
 import hashlib
+import re
 import shutil
 from datetime import date
 from pathlib import Path
@@ -8,12 +9,15 @@ from typing import Any
 
 from ci import lineage, workspace
 from ci.errors import StageError
-from ci.packaging import image
+from ci.packaging import card, image, sbom, signature
+from ci.settings import Packaging
 
 IMAGE = "image"
 MANIFEST = "manifest.json"
+CARD = "card.md"
 GOLDEN = "golden.json"
 REFERENCE = "reference.json"
+SBOM = "sbom.cdx.json"
 SUMS = "SHA256SUMS"
 _NOT_SHIPPED = {"fingerprint.pb"}
 """Files of a SavedModel that differ between equal models: it holds a random id, and is optional."""
@@ -38,50 +42,72 @@ def version(as_of: date, digest: str) -> str:
 
 
 def assemble(
-    folder: Path, model: str, repository: str, as_of: date, digests: dict[str, str], signature: dict[str, Any]
+    folder: Path,
+    model: str,
+    settings: Packaging,
+    as_of: date,
+    digests: dict[str, str],
+    fields: dict[str, Any],
+    base: image.Base | None = None,
 ) -> dict[str, Any]:
     """Write a package of `build/model/saved_model` and what the evaluation left for it, and return its manifest.
 
     Args:
         folder: an empty folder to fill.
         model: the model's name.
-        repository: the image's repository.
+        settings: the image's repository, and the key to sign with.
         as_of: the build's date.
         digests: of what went into the model: `data`, `settings` and `code`.
-        signature: `inputs`, name to type, and `output`, a name, of `serving_default`.
+        fields: `inputs`, name to type, and `output`, a name, of `serving_default`.
+        base: the image that the model's layer is put on; None for no base.
     """
     saved_model = workspace.MODEL / "saved_model"
     digest = model_digest(saved_model)
     number = version(as_of, digest)
-    reference = f"{repository}/{model}:{number}"
+    reference = f"{settings.repository}/{model}:{number}"
     files = {f"models/{model}/{number}/{name}": path for name, path in model_files(saved_model).items()}
     labels = {"org.opencontainers.image.title": model, "org.opencontainers.image.version": number}
-    image_digest = image.build(folder / IMAGE, files, labels)
+    image_digest = image.build(folder / IMAGE, files, labels, base)
     image.index(folder / IMAGE, {image_digest: reference})
     for name in (GOLDEN, REFERENCE):
         shutil.copyfile(workspace.require(workspace.EVALUATION / name), folder / name)
+    digests = {**digests, "model": digest, "image": image_digest}
+    workspace.write_json(folder / SBOM, sbom.bill(model, number, digests, fields, base))
     manifest = {
         "model": model,
         "version": number,
         "as_of": as_of.isoformat(),
-        "image": {"reference": reference, "digest": image_digest},
-        "signature": signature,
-        "digests": {**digests, "model": digest, "image": image_digest},
+        "image": {"reference": reference, "digest": image_digest, "base": base and base.reference},
+        "signature": fields,
+        "digests": {**digests, "sbom": lineage.file_digest(folder / SBOM)},
     }
     workspace.write_json(folder / MANIFEST, manifest)
+    words = workspace.require(workspace.CARD).read_text(encoding="utf-8")
+    named = {(workspace.PACKAGE / MANIFEST).as_posix(): folder / MANIFEST}
+    workspace.write_text(folder / CARD, card.render(words, "model/card.md", lambda file: named.get(file, Path(file))))
+    if settings.signing_key:
+        signature.sign(folder, settings.signing_key, unsigned=[SUMS])
     workspace.write_text(folder / SUMS, _sums(folder))
     return manifest
 
 
-def verify(folder: Path) -> dict[str, Any]:
-    """Return a package's manifest after comparing every file of the package with its digest.
+def verify(folder: Path, key: str | None = None) -> dict[str, Any]:
+    """Return a package's manifest after comparing every file of the package with its digest and its signature.
+
+    Args:
+        folder: the package.
+        key: the public key that it must be signed for; None: whether it is signed does not matter.
 
     Raises:
-        StageError: a file was changed, is missing, or does not belong there; the message names it.
+        StageError: a file was changed, is missing, or does not belong there, or the signature is not right; the message
+            names it.
+        InputError: there is no package, or no such key.
     """
     listed = workspace.require(folder / SUMS).read_text(encoding="utf-8", errors="replace")
     found = _sums(folder)
     if listed != found:
+        if any(not re.fullmatch(r"[0-9a-f]{64}  .+", line) for line in listed.splitlines()):
+            raise StageError(f"{folder / SUMS} was changed: not every line is a digest and a name; package again")
         before, now = _entries(listed), _entries(found)
         for name in sorted({*before, *now}):
             if name not in now:
@@ -91,8 +117,14 @@ def verify(folder: Path) -> dict[str, Any]:
             if before[name] != now[name]:
                 raise StageError(f"{folder / name} was changed: its digest is not the one in {SUMS}; package again")
         raise StageError(f"{folder / SUMS} was changed: package again")
+    if key:
+        signature.verify(folder, key, unsigned=[SUMS])
     manifest: dict[str, Any] = workspace.read_json(folder / MANIFEST)
-    image.verify(folder / IMAGE, manifest["image"]["digest"])
+    try:
+        digest = manifest["image"]["digest"]
+    except (KeyError, TypeError):
+        raise StageError(f"{folder / MANIFEST} names no image: package again") from None
+    image.verify(folder / IMAGE, digest)
     return manifest
 
 

@@ -1,7 +1,7 @@
 """The registry of a machine without one: an image layout that deployed images are copied into, and unpacked from."""
 
-import json
 import shutil
+from collections.abc import Set
 from pathlib import Path
 
 from ci import workspace
@@ -50,10 +50,26 @@ def unpack(digest: str) -> Path:
     return models[0]
 
 
+def unused(keep: Set[str]) -> list[Path]:
+    """Return the blobs and the unpacked models of every image but those to keep, and what cut-short copies left.
+
+    Raises:
+        StageError: an image to keep was changed.
+    """
+    kept = [image.verify(LAYOUT, digest) for digest in _images() if digest in keep]
+    names = {blob.name for found in kept for blob in found.blobs}
+    folders = {digest.removeprefix("sha256:") for digest in keep}
+    blobs = [path for path in LAYOUT.glob("blobs/sha256/*") if path.name not in names]
+    return sorted([*blobs, *(path for path in UNPACKED.glob("*") if path.name not in folders)])
+
+
+def forget(keep: Set[str]) -> None:
+    """Take every image but those to keep out of the table of contents."""
+    found = _images()
+    if not found.keys() <= keep:
+        image.index(LAYOUT, {digest: reference for digest, reference in found.items() if digest in keep})
+
+
 def _images() -> dict[str, str]:
     """Return digest and reference of each image in the registry."""
-    try:
-        entries = json.loads((LAYOUT / "index.json").read_text())["manifests"]
-    except FileNotFoundError:
-        return {}
-    return {entry["digest"]: entry["annotations"]["org.opencontainers.image.ref.name"] for entry in entries}
+    return image.images(LAYOUT) if (LAYOUT / "index.json").exists() else {}

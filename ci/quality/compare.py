@@ -31,8 +31,9 @@ class Scored:
 def measure(metric: str, scored: Scored, counts: Array) -> dict[str, float]:
     """Return a metric's value on the holdout with its 95 % interval over resampled days."""
     function = metrics.by_day(metric, scored.targets, scored.challenger, scored.days)
-    low, high = metrics.interval(function(counts))
-    return {"value": _rounded(function(metrics.once(scored.days))[0]), "low": _rounded(low), "high": _rounded(high)}
+    value = float(function(metrics.once(scored.days))[0])
+    low, high = metrics.interval(value, function(counts), counts.shape[1], metric)
+    return {"value": _rounded(value), "low": _rounded(low), "high": _rounded(high)}
 
 
 def slices(
@@ -55,10 +56,11 @@ def slices(
         counts = metrics.resamples(days.days, settings.resamples, seed)
         row = {**label, **measure(settings.primary, days, counts)}
         if days.champion is not None:
-            gains = paired_gains(settings.primary, days, counts)
+            gain, gains = paired_gain(settings.primary, days), paired_gains(settings.primary, days, counts)
             tolerated = (1 - settings.confidence) / len(found)
-            row["gain"] = _rounded(float(paired_gains(settings.primary, days, metrics.once(days.days))[0]))
-            row["worse"] = bool(np.mean(gains[np.isfinite(gains)] >= -settings.slice_margin) <= tolerated)
+            likely = metrics.spread(gain, gains, counts.shape[1], 1 - tolerated)
+            row["gain"] = _rounded(gain)
+            row["worse"] = bool(len(likely) and np.mean(likely >= -settings.slice_margin) <= tolerated)
         rows.append(row)
     return rows
 
@@ -73,12 +75,18 @@ def paired_gains(metric: str, scored: Scored, counts: Array) -> Array:
     return metrics.gain(metric, challenger, champion)
 
 
+def paired_gain(metric: str, scored: Scored) -> float:
+    """Return the challenger's gain over the champion on the days as they are."""
+    return float(paired_gains(metric, scored, metrics.once(scored.days))[0])
+
+
 def compare(scored: Scored, worse_slices: Sequence[str], settings: Gates, counts: Array) -> tuple[Comparison, Any]:
     """Return the comparison that the verdict needs, and the same in numbers for the report."""
     gains = paired_gains(settings.primary, scored, counts)
-    gain = float(paired_gains(settings.primary, scored, metrics.once(scored.days))[0])
-    share = float(np.mean(gains[np.isfinite(gains)] > 0))
-    low, high = metrics.interval(gains)
+    gain, days = paired_gain(settings.primary, scored), counts.shape[1]
+    likely = metrics.spread(gain, gains, days, settings.confidence)
+    share = float(np.mean(likely > 0)) if len(likely) else 0.0
+    low, high = metrics.interval(gain, gains, days)
     numbers = {"gain": gain, "low": low, "high": high, "share_better": share}
     return Comparison(share, gain, tuple(worse_slices)), {name: _rounded(value) for name, value in numbers.items()}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from typing_extensions import TypedDict
 
 from ci import task, workspace
 from ci.errors import InputError, StageError
@@ -19,6 +20,15 @@ from ci.training.export import predictor
 from ci.training.fit import make_deterministic, raw_inputs, read_part
 
 GOLDEN_ROWS = 32
+
+
+class _Summary(TypedDict):
+    as_of: date
+
+
+class _Champion(TypedDict):
+    digest: str
+    as_of: date
 
 
 def evaluate(settings: Settings) -> dict[str, Any]:
@@ -70,7 +80,7 @@ def judge(
     comparison, numbers = (None, None) if scored.champion is None else compare(scored, worse, gates, counts)
     absolute = verdict.absolute_gates({name: value["value"] for name, value in measured.items()}, gates)
     broken = [f"{c['name']}: {c['measured']}" for c in checks if c["severity"] == "block" and not c["holds"]]
-    as_of = date.fromisoformat(workspace.read_json(workspace.DATA / "summary.json")["as_of"])
+    as_of = date.fromisoformat(workspace.read_json(workspace.DATA / "summary.json", _Summary)["as_of"])
     decision = verdict.decide(absolute, broken, as_of, champion, comparison, gates)
     return {
         "as_of": str(as_of),
@@ -79,6 +89,7 @@ def judge(
         "primary": gates.primary,
         "rows": len(scored.targets),
         "days": int(scored.days.max()) + 1,
+        "interval_level": metrics.LEVEL,
         "metrics": measured,
         "gates": [{**asdict(gate), "margin": gate.margin, "passed": gate.passed} for gate in absolute],
         "behaviour": checks,
@@ -90,7 +101,7 @@ def judge(
 
 def _champion(holdout: pd.DataFrame) -> tuple[verdict.Champion | None, Any]:
     """Return what serves and its predictions for the holdout; None for either that cannot be had."""
-    record = workspace.read_json(workspace.CHAMPION)
+    record = workspace.read_json(workspace.CHAMPION, _Champion | None)
     if record is None:
         return None, None
     as_of = date.fromisoformat(record["as_of"])
@@ -125,7 +136,7 @@ def _golden(holdout: pd.DataFrame, wanted: task.Task, answer: Any) -> dict[str, 
 
 def _reference(scored: Scored) -> dict[str, Any]:
     """Return the training data's reference statistics together with those of the model's own predictions."""
-    features = workspace.read_json(workspace.DATA / "reference.json")
+    features = workspace.read_json(workspace.DATA / "reference.json", dict[str, dict[str, Any]])
     return {"features": features, "prediction": describe_column(pd.Series(scored.challenger), "float32")}
 
 

@@ -20,6 +20,8 @@ METRICS: dict[str, tuple[str, ...]] = {
 }
 MORE_IS_BETTER = ("auc",)
 CALIBRATION_BINS = 10
+LEVEL = 0.95
+"""Of every interval."""
 
 
 def by_day(metric: str, targets: Array, predictions: Array, days: Days) -> ByDay:
@@ -111,9 +113,36 @@ def resamples(days: Days, number: int, seed: int) -> Array:
     return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=number).astype(float)
 
 
-def interval(values: Array, level: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval of resampled values; undefined resamples are left out."""
-    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+def spread(value: float, resampled: Array, days: int, tail: float) -> Array:
+    """Return resampled values moved by their bias and spread for the small number of days.
+
+    A statistic of absolute values, as the calibration error is, grows when days are repeated: the bootstrap's estimate
+    of that bias is the resamples' mean minus the value (Efron and Tibshirani, An Introduction to the Bootstrap, 10.2).
+    And with few days resamples vary too little: by the root of (n - 1) / n, and as a normal where Student's t with
+    n - 1 degrees of freedom would be right (Hesterberg 2015, What Teachers Should Know about the Bootstrap, 5.3).
+
+    Args:
+        value: the statistic on the data as they are.
+        resampled: the statistic in each resample, shape (resamples,).
+        days: how many there are.
+        tail: the quantile at which the result is right, such as 0.975 for both ends of a 95 % interval.
+    """
+    from scipy import stats
+
+    wider = 1.0 if days < 2 else np.sqrt(days / (days - 1)) * stats.t.ppf(tail, days - 1) / stats.norm.ppf(tail)
+    defined = resampled[np.isfinite(resampled)]
+    result: Array = value + (defined - defined.mean()) * wider if len(defined) else defined
+    return result
+
+
+def interval(value: float, resampled: Array, days: int, metric: str | None = None) -> tuple[float, float]:
+    """Return the interval of `LEVEL` of a statistic (see `spread`), within the range of its metric if one is named."""
+    values = spread(value, resampled, days, (1 + LEVEL) / 2)
+    if not len(values):
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    if metric is not None:
+        low, high = np.clip((low, high), 0, 1 if metric in ("auc", "calibration_error") else np.inf)
     return float(low), float(high)
 
 

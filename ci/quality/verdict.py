@@ -100,9 +100,14 @@ def decide(
     if champion is None:
         return Verdict("promote", "all gates passed, and there is no champion yet")
     if as_of <= champion.as_of:
-        return Verdict("keep", f"the champion is as of {champion.as_of}, not before: it was chosen on this holdout")
+        return Verdict(
+            "keep", f"the champion is as of {champion.as_of}, not before: it was chosen on this holdout; move as_of on"
+        )
     if comparison is None:
-        return Verdict("keep", f"the champion cannot be compared with: {champion.problem}")
+        reason = f"the champion cannot be compared with: {champion.problem}"
+        if settings.unscorable_champion == "promote":
+            return Verdict("promote", f"all gates passed, and gates.unscorable_champion is promote: {reason}")
+        return Verdict("keep", f"{reason}; to replace it all the same, set gates.unscorable_champion to promote")
     side = "better" if comparison.gain > 0 else "worse"
     measured = (
         f"{settings.primary} {abs(comparison.gain):.4f} {side} than the champion's, "

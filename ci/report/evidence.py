@@ -11,7 +11,6 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ci import configuration, workspace
-from ci.errors import InputError
 from ci.settings import Settings
 
 T = TypeVar("T")
@@ -295,6 +294,8 @@ class Build:
     steps: list[Step]
     monitoring: Monitoring | None
     retraining: Retraining | None
+    runs: dict[str, str]
+    """By cached stage, why it was run or was not."""
 
 
 def read() -> Build:
@@ -318,26 +319,26 @@ def read() -> Build:
         package=_file(workspace.PACKAGE / "manifest.json", Package),
         plan=_file(workspace.PLACEMENT / "plan.json", Plan),
         rollout=_file(workspace.ROLLOUT / "rollout.json", Rollout),
-        steps=[parse(f"{steps}:{number}", line, Step) for number, line in enumerate(lines, 1)],
+        steps=[parse(steps, line, Step, number) for number, line in enumerate(lines, 1)],
         monitoring=_file(workspace.MONITORING / "monitoring.json", Monitoring),
         retraining=_file(workspace.RETRAINING / "decision.json", Retraining),
+        runs=_file(workspace.RUNS, dict[str, str]) or {},
     )
 
 
 def _file(path: Path, kind: type[T]) -> T | None:
-    return parse(str(path), path.read_bytes(), kind) if path.exists() else None
+    return parse(path, path.read_bytes(), kind) if path.exists() else None
 
 
-def parse(where: str, text: bytes, kind: type[T]) -> T:
-    """Return JSON text as what it should be.
+def parse(path: Path, text: bytes, kind: type[T], line: int | None = None) -> T:
+    """Return JSON text, a file's or that of one of its lines, as what it should be.
 
     Raises:
-        InputError: it is not; `where` begins the message.
+        InputError: it is not; the message names the place and the command that writes the file.
     """
     try:
         return TypeAdapter(kind).validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
-        message = f"{key}: {first['msg']}" if key else first["msg"]
-        raise InputError(f"{where}: {message}: delete it and run its stage again") from None
+        raise workspace.damaged(path, f"{key}: {first['msg']}" if key else first["msg"], line) from None

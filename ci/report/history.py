@@ -68,7 +68,7 @@ def read(settings: History) -> list[Record]:
     """
     path = Path(settings.folder) / FILE
     lines = path.read_bytes().splitlines() if path.exists() else []
-    return [parse(f"{path}:{number}", line, Record) for number, line in enumerate(lines, 1)]
+    return [parse(path, line, Record, number) for number, line in enumerate(lines, 1)]
 
 
 def is_new(latest: Record, records: list[Record]) -> bool:

@@ -42,7 +42,9 @@ def write(build: Build, records: list[Record], commit: str | None) -> dict[str, 
         "stages": {name: {"state": standing.state, "fact": standing.fact} for name, standing in found.items()},
     }
     explanation = workspace.PLACEMENT / "explanation.txt"
+    card = workspace.PACKAGE / "card.md"
     context = {
+        "card": card.exists(),
         "build": build,
         "stages": found,
         "headline": summary["headline"],
@@ -60,6 +62,8 @@ def write(build: Build, records: list[Record], commit: str | None) -> dict[str, 
         workspace.write_text(folder / "index.html", web.get_template("index.html").render(context, pictures=shown))
         workspace.write_text(folder / "summary.md", plain.get_template("summary.md").render(context))
         workspace.write_bytes(folder / "style.css", (TEMPLATES / "style.css").read_bytes())
+        if card.exists():
+            workspace.write_bytes(folder / "model-card.md", card.read_bytes())
         workspace.write_json(folder / "summary.json", summary)
     return summary
 

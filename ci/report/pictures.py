@@ -8,9 +8,12 @@ others.
 import io
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ci import workspace
 
 INK, SOFT, FAINT, ACCENT, WARM = "#1d2530", "#5b6675", "#d5dae1", "#1f4e8c", "#b4531a"
 WIDTH = 5.4
@@ -217,7 +220,10 @@ def _scored(data: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """Return name, outcomes and predictions of the models in a file of predictions, the challenger first."""
     import pyarrow.parquet
 
-    file = pyarrow.parquet.ParquetFile(data["file"])
+    try:
+        file = pyarrow.parquet.ParquetFile(data["file"])
+    except (OSError, pyarrow.ArrowException) as error:
+        raise workspace.damaged(Path(data["file"]), f"not a whole Parquet file ({error})") from None
     names = [name for name in (data["target"], "challenger", "champion") if name in file.schema_arrow.names]
     # By way of lists, because to_numpy imports pandas, which takes longer than the whole picture.
     columns = {

@@ -23,6 +23,8 @@ class Phase(StrEnum):
     """It takes new connections on the public port."""
     PAUSED = "paused"
     """It holds the public port's listener but leaves new connections to another server."""
+    UNREACHABLE = "unreachable"
+    """Its process lives but does not say what it does."""
 
 
 class Step(StrEnum):
@@ -65,7 +67,10 @@ class Observed:
 
 def next_step(seen: Observed) -> Step:
     """Return the step that leads from what is seen towards only the wanted version serving, verified and recorded."""
+    # What hangs may hold the port that the wanted version needs; once that one serves, it is retired like the others.
+    hangs = Phase.UNREACHABLE in seen.others and seen.wanted is not Phase.SERVING
     table = (
+        (seen.wanted is Phase.UNREACHABLE or hangs, Step.ABORT),
         (seen.stable is Phase.PAUSED and seen.wanted is not Phase.SERVING, Step.RESUME),
         (seen.wanted is Phase.ABSENT and not seen.started, Step.START),
         (seen.wanted in (Phase.ABSENT, Phase.FAILED), Step.ABORT),
@@ -124,13 +129,14 @@ class Decision:
     reason: str
 
 
-def admit(verdict: str, reason: str, *, same: bool) -> Decision:
+def admit(verdict: str, reason: str, *, same: bool, overtaken: str | None = None) -> Decision:
     """Decide about a package by its evaluation's verdict.
 
     Args:
         verdict: `promote`, `keep` or `block`.
         reason: the evaluation's reason for it.
         same: the package's image is the one that serves.
+        overtaken: why the verdict is about another champion than the one that serves, None if it is not.
     """
     if verdict == "block":
         return Decision("refuse", f"the evaluation blocked this model: {reason}")
@@ -138,6 +144,8 @@ def admit(verdict: str, reason: str, *, same: bool) -> Decision:
         return Decision("nothing", "this image is already serving")
     if verdict == "keep":
         return Decision("nothing", f"the champion is kept: {reason}")
+    if overtaken:
+        return Decision("refuse", overtaken)
     if verdict == "promote":
         return Decision("deploy", reason)
     return Decision("refuse", f"the evaluation's verdict {verdict!r} is none of promote, keep and block")

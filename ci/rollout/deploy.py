@@ -1,8 +1,10 @@
 """From a package to a release: admit it, roll it out, record it; and starting again what was released before."""
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
 from typing import Any
+
+from typing_extensions import TypedDict
 
 from ci import lineage, workspace
 from ci.errors import InputError, StageError
@@ -11,6 +13,19 @@ from ci.rollout import local, releases
 from ci.rollout.decision import Decision, Phase, admit
 from ci.rollout.rollout import STEPS, SUMMARY, Rollout
 from ci.settings import Settings
+
+
+class _Evaluation(TypedDict):
+    verdict: str
+    reason: str
+
+
+class _Champion(TypedDict):
+    digest: str
+    version: str
+    as_of: date
+    release: int
+
 
 Clock = Callable[[], datetime]
 
@@ -21,10 +36,11 @@ def deploy(settings: Settings, clock: Clock) -> str:
     Whatever is decided, the last verified release serves afterwards.
 
     Raises:
-        StageError: the package was changed, is blocked, or failed a check on its way; what served before serves.
-        InputError: the port cannot be had.
+        StageError: the package was changed, lacks the signature it must have, is blocked, or failed a check on its way;
+            what served before serves.
+        InputError: the port or the key cannot be had.
     """
-    manifest = package.verify(workspace.PACKAGE)
+    manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
     with local.alone():
         STEPS.unlink(missing_ok=True)
         where, before, decision = _decide(settings, manifest)
@@ -46,8 +62,10 @@ def deploy(settings: Settings, clock: Clock) -> str:
                 _rollout(settings, where, before["digest"], clock).run()
                 again = f"; release {before['release']} was not serving and was started again"
         except (InputError, StageError) as error:
-            workspace.write_json(SUMMARY, {**summary, "failed": str(error)})
-            raise
+            start = decision.action != "nothing" and not isinstance(error, InputError)
+            message = f"{error}; {_serving(settings, where, clock, start=start)}"
+            workspace.write_json(SUMMARY, {**summary, "failed": message})
+            raise type(error)(message) from None
         last = releases.last()
         workspace.write_json(SUMMARY, {**summary, "release": last and last["release"]})
     if decision.action == "nothing" or last is None:
@@ -57,7 +75,7 @@ def deploy(settings: Settings, clock: Clock) -> str:
 
 def preview(settings: Settings, clock: Clock) -> str:
     """Return what `deploy` would do, changing nothing."""
-    manifest = package.verify(workspace.PACKAGE)
+    manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
     where, _, decision = _decide(settings, manifest)
     steps = ""
     if decision.action == "deploy":
@@ -85,16 +103,47 @@ def serve(settings: Settings, clock: Clock) -> releases.Release:
 def _decide(settings: Settings, manifest: dict[str, Any]) -> tuple[local.Local, releases.Release | None, Decision]:
     where = local.Local(settings.serving.port, settings.rollout.drain_timeout)
     last = releases.last()
-    evaluation = workspace.read_json(workspace.EVALUATION / "evaluation.json")
+    recorded = workspace.read_json(workspace.CHAMPION, _Champion | None)
+    evaluation = workspace.read_json(workspace.EVALUATION / "evaluation.json", _Evaluation)
     same = last is not None and last["digest"] == manifest["image"]["digest"]
-    return where, last, admit(evaluation["verdict"], evaluation["reason"], same=same)
+    overtaken = _overtaken(recorded, releases.champion(last, lineage.inputs_digest()))
+    return where, last, admit(evaluation["verdict"], evaluation["reason"], same=same, overtaken=overtaken)
+
+
+def _overtaken(recorded: Mapping[str, Any] | None, found: Mapping[str, Any] | None) -> str | None:
+    """Return why a verdict no longer counts: it is about another champion than there is now; None if it counts."""
+    was, now = (champion and (champion["release"], champion["digest"]) for champion in (recorded, found))
+    if was == now:
+        return None
+    told, there = (f"release {each[0]}" if each else "nothing" for each in (was, now))
+    return (
+        f"this model was compared with {told}, but {there} serves now: rebuild, or run "
+        "`python -m scripts.pipeline champion test package deploy`"
+    )
+
+
+def _serving(settings: Settings, where: local.Local, clock: Clock, *, start: bool) -> str:
+    """Return what serves after a failure, in a clause; `start` the last verified release first if it does not."""
+    last = releases.last()
+    if last is None:
+        return "nothing is serving"
+    name = f"version {last['version']} of release {last['release']}"
+    if where.phases().get(last["digest"]) is Phase.SERVING:
+        return f"{name} serves"
+    if not start:
+        return f"{name} does not serve: `make serve` starts it"
+    try:
+        _rollout(settings, where, last["digest"], clock).run()
+    except (InputError, StageError) as error:
+        return f"{name} had ended and could not be started again: {error}"
+    return f"{name} had ended, was started again and serves"
 
 
 def _keep(manifest: dict[str, Any]) -> None:
-    """Put the package where it outlives the build: its image, manifest, golden predictions and reference."""
+    """Put the package where it outlives the build: its image, and the files that describe it."""
     digest = manifest["image"]["digest"]
     registry.push(workspace.PACKAGE / package.IMAGE, digest, manifest["image"]["reference"])
-    for name in (package.MANIFEST, package.GOLDEN, package.REFERENCE):
+    for name in (package.MANIFEST, package.GOLDEN, package.REFERENCE, package.SBOM, package.CARD):
         workspace.write_bytes(releases.evidence(digest) / name, (workspace.PACKAGE / name).read_bytes())
 
 

@@ -50,21 +50,28 @@ class Local:
         self._reserved: socket.socket | None = None
 
     def phases(self) -> dict[str, Phase]:
-        """Return what each running version does.
-
-        Raises:
-            StageError: a server holds its control socket but does not answer.
-        """
+        """Return what each running version does."""
         found = {}
         for path in sorted(FOLDER.glob("*.sock")):
             try:
                 found[_named(path)] = self._phase(Remote(path).ask("status"))
             except Dead:
                 continue
-            except Unreachable as error:
-                raise StageError(
-                    f"a server is unreachable ({error}): look at {path.with_suffix('.log')}; `make stop` ends it"
-                ) from None
+            except Unreachable:
+                found[_named(path)] = Phase.UNREACHABLE
+        return found
+
+    def require_answers(self) -> dict[str, Phase]:
+        """Return what each running version does.
+
+        Raises:
+            StageError: a server holds its control socket but does not answer.
+        """
+        found = self.phases()
+        for digest, phase in found.items():
+            if phase is Phase.UNREACHABLE:
+                log = _control(digest).with_suffix(".log")
+                raise StageError(f"a server lives but does not answer: look at {log}; `make stop` ends it")
         return found
 
     def _phase(self, status: dict[str, Any]) -> Phase:
@@ -79,8 +86,9 @@ class Local:
 
         Raises:
             InputError: another program listens on it, or it may not be bound.
+            StageError: a server that may hold it does not answer.
         """
-        if any(phase in (Phase.SERVING, Phase.PAUSED) for phase in self.phases().values()):
+        if any(phase in (Phase.SERVING, Phase.PAUSED) for phase in self.require_answers().values()):
             return
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -90,7 +98,8 @@ class Local:
             listener.close()
             what = "is in use by another program" if error.errno == errno.EADDRINUSE else f"cannot be used ({error})"
             raise InputError(
-                f"serving.port: port {self.port} {what}: end it, or choose another with --set serving.port=PORT"
+                f"serving.port: port {self.port} {what}: end it, or choose another: set serving.port in pipeline.yaml "
+                "or run `python -m scripts.configure --set serving.port=PORT`, then this command again"
             ) from None
         self._reserved = listener
 
@@ -118,11 +127,11 @@ class Local:
 
     def failure(self, digest: str) -> str:
         """Return why a version could not load."""
-        return str(Remote(_control(digest)).ask("status")["error"])
+        return str(_ask(digest, "status")["error"])
 
     def address(self, digest: str, *, public: bool) -> str:
         """Return the URL of a version's own port, or of the public one."""
-        port = self.port if public else Remote(_control(digest)).ask("status")["private_port"]
+        port = self.port if public else _ask(digest, "status")["private_port"]
         return f"http://{_HOST}:{port}"
 
     def promote(self, digest: str) -> None:
@@ -131,18 +140,18 @@ class Local:
         if digest in holders:
             listener = None
         elif holders:
-            listener = Remote(_control(holders[0])).ask("give")["listener"]
+            listener = _ask(holders[0], "give")["listener"]
         else:
             if self._reserved is None:
                 self.reserve()
             listener = self._reserved
-        status = Remote(_control(digest)).ask("take", listener)
+        status = _ask(digest, "take", listener)
         self._reserved = None
         PID.write_text(f"{status['pid']}\n")
 
     def pause(self, digest: str) -> None:
         """Let a version accept no more; its connections go on."""
-        Remote(_control(digest)).ask("pause")
+        _ask(digest, "pause")
 
     def retire(self, digest: str) -> str:
         """End a version after its requests, by force when `drain_timeout` is over; return how it went."""
@@ -153,7 +162,7 @@ def stop(drain_timeout: float) -> list[str]:
     """End every server of this checkout and return a line for each; none is fine."""
     said = []
     for path in sorted(FOLDER.glob("*.sock")):
-        if (pid := Remote(path).pid()) is not None:
+        if (pid := _pid(Remote(path))) is not None:
             said.append(f"{path.stem} (process {pid}): {_end(Remote(path), drain_timeout)}")
         path.unlink(missing_ok=True)
     PID.unlink(missing_ok=True)
@@ -161,7 +170,7 @@ def stop(drain_timeout: float) -> list[str]:
 
 
 def _end(remote: Remote, drain_timeout: float) -> str:
-    pid = remote.pid()
+    pid = _pid(remote)
     try:
         remote.ask("drain", seconds=drain_timeout)
     except Dead:  # without connections it can be gone before it has answered
@@ -170,13 +179,40 @@ def _end(remote: Remote, drain_timeout: float) -> str:
         drain_timeout = 0.0
     deadline = time.monotonic() + drain_timeout + 2.0
     while time.monotonic() < deadline:
-        if remote.pid() is None:
+        if _pid(remote) is None:
             return "ended after its requests"
         time.sleep(0.02)
-    if pid and remote.pid() == pid:  # the kernel still names it as the socket's owner, so the number is not reused
+    if pid and _pid(remote) == pid:  # the kernel still names it as the socket's owner, so the number is not reused
         os.kill(pid, signal.SIGKILL)
     remote.path.unlink(missing_ok=True)
     return f"killed: it had not ended after {drain_timeout:g} s"
+
+
+def _ask(digest: str, command: str, listener: socket.socket | None = None) -> dict[str, Any]:
+    """Send a command to a version's server and return its answer.
+
+    Raises:
+        StageError: its process has ended, or does not answer.
+    """
+    log = _control(digest).with_suffix(".log")
+    try:
+        return Remote(_control(digest)).ask(command, listener)
+    except Dead:
+        raise StageError(f"the server's process has ended: {_tail(log)} (the last line of {log})") from None
+    except Unreachable as error:
+        raise StageError(f"the server hangs: {error}; its log is {log}") from None
+
+
+def _pid(remote: Remote) -> int | None:
+    """Return the process that listens on a control socket, None if none does.
+
+    Raises:
+        StageError: that cannot be told.
+    """
+    try:
+        return remote.pid()
+    except Unreachable as error:
+        raise StageError(f"a server cannot be asked for its process: {error}") from None
 
 
 def _control(digest: str) -> Path:
@@ -188,5 +224,5 @@ def _named(path: Path) -> str:
 
 
 def _tail(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     return lines[-1] if lines else "its log is empty"

@@ -1,7 +1,7 @@
 """Releases: one record for each version that was verified while it served, the last of which is the champion."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from ci.errors import InputError, StageError
 FOLDER = workspace.STATE / "serving"
 RECORDS = FOLDER / "releases.jsonl"
 
+_KEYS = {"release", "digest", "version", "as_of", "inputs", "champion"}
 Release = dict[str, Any]
 """Keys: `release` (counted from 1), `time`, `digest`, `version`, `as_of`, `model`, `inputs`, `commit`, `champion`."""
 
@@ -21,10 +22,17 @@ def read() -> list[Release]:
         lines = RECORDS.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
-    try:
-        return [json.loads(line) for line in lines]
-    except json.JSONDecodeError as error:
-        raise StageError(f"{RECORDS} is damaged ({error.msg}): restore it, or delete it to begin anew") from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            release = json.loads(line)
+            problem = f"no {', '.join(missing)}" if (missing := sorted(_KEYS - {*release})) else None
+        except (ValueError, TypeError) as error:
+            problem = str(error)
+        if problem:
+            raise StageError(f"{RECORDS}:{number} is damaged ({problem}): restore it, or delete it to begin anew")
+        found.append(release)
+    return found
 
 
 def last() -> Release | None:
@@ -70,6 +78,20 @@ def champion(serving: Release | None, inputs: str) -> dict[str, Any] | None:
         found: dict[str, Any] | None = serving["champion"]
         return found
     return {key: serving[key] for key in ("digest", "version", "as_of", "release")}
+
+
+def kept(releases: Sequence[Release], count: int) -> set[str]:
+    """Return the digests of the images that stay: of the last releases, and of what the last one was compared with.
+
+    The last verified release is always among them, as it is what a rollout goes back to.
+
+    Args:
+        releases: every release, the oldest first.
+        count: how many of the last images to keep, at least 1; an image released twice counts once.
+    """
+    newest_first = list(dict.fromkeys(release["digest"] for release in reversed(releases)))
+    champion = releases[-1]["champion"] if releases else None
+    return {*newest_first[:count], *([champion["digest"]] if champion else [])}
 
 
 def evidence(digest: str) -> Path:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from ci import workspace
-from ci.errors import StageError
+from ci.errors import InputError, StageError
 from ci.rollout import releases
 from ci.rollout.decision import Observed, Phase, Step, next_step, plan, smoke_problem
 from ci.settings import Rollout as Settings
@@ -95,19 +95,25 @@ class Rollout:
         """
         self._deadline = time.monotonic() + self.settings.startup_timeout
         self.where.reserve()
-        while (step := next_step(self.observe())) is not Step.DONE:
-            if step is Step.ABORT:
-                self._abort(self._why_not_loaded())
-            if step is Step.WAIT:
-                time.sleep(0.05)
-                continue
-            begin = time.perf_counter()
-            try:
-                measured = self._do(step)
-            except StageError as error:
-                self._journal(step, begin, {"failed": str(error)})
-                self._abort(str(error))
-            self._journal(step, begin, measured)
+        try:
+            while (step := next_step(self.observe())) is not Step.DONE:
+                self._take(step)
+        except (InputError, StageError) as error:
+            self._abort(error)
+
+    def _take(self, step: Step) -> None:
+        if step is Step.ABORT:
+            raise StageError(self._why_aborted())
+        if step is Step.WAIT:
+            time.sleep(0.05)
+            return
+        begin = time.perf_counter()
+        try:
+            measured = self._do(step)
+        except (InputError, StageError) as error:
+            self._journal(step, begin, {"failed": str(error)})
+            raise
+        self._journal(step, begin, measured)
 
     def _do(self, step: Step) -> dict[str, Any]:
         match step:
@@ -142,19 +148,31 @@ class Rollout:
         if last and self.where.phases().get(last["digest"]) is Phase.PAUSED:
             self.where.promote(last["digest"])
 
-    def _abort(self, reason: str) -> None:
-        """Put back what served before, and raise why."""
-        begin, last = time.perf_counter(), releases.last()
-        self._resume()
-        phase = self.where.phases().get(self.digest, Phase.ABSENT)
-        if (last is None or last["digest"] != self.digest or phase is not Phase.SERVING) and phase is not Phase.ABSENT:
-            self.where.retire(self.digest)
-        self._journal(Step.ABORT, begin, {"reason": reason})
-        serving = f"version {last['version']} is still the release" if last else "nothing is serving"
-        raise StageError(f"{reason}; {serving}")
+    def _abort(self, error: InputError | StageError) -> NoReturn:
+        """Put back what served before, as far as it can be, and raise why."""
+        begin, reasons = time.perf_counter(), [str(error)]
+        for undo in (self._resume, self._withdraw):
+            try:
+                undo()
+            except (InputError, StageError) as problem:
+                reasons.append(f"on the way back: {problem}")
+        self._journal(Step.ABORT, begin, {"reason": "; ".join(reasons)})
+        raise type(error)("; ".join(reasons)) from None
 
-    def _why_not_loaded(self) -> str:
-        phase = self.where.phases().get(self.digest, Phase.ABSENT)
+    def _withdraw(self) -> None:
+        """End the version, unless it is a verified release that serves."""
+        last, phase = releases.last(), self.where.phases().get(self.digest, Phase.ABSENT)
+        released = last is not None and last["digest"] == self.digest
+        if phase is not Phase.ABSENT and not (released and phase is Phase.SERVING):
+            self.where.retire(self.digest)
+
+    def _why_aborted(self) -> str:
+        phases = self.where.phases()
+        phase = phases.pop(self.digest, Phase.ABSENT)
+        if phase is Phase.UNREACHABLE:
+            return "the new version's process hangs"
+        if Phase.UNREACHABLE in phases.values():
+            return "another version's process hangs, and may hold the port: `make stop` ends it"
         if phase is Phase.FAILED:
             return f"the new version could not load its model: {self.where.failure(self.digest)}"
         if phase is Phase.LOADING:

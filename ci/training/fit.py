@@ -42,7 +42,7 @@ def make_deterministic(seed: int, threads: int) -> None:
 
 def read_part(part: str) -> pd.DataFrame:
     """Return one part of the prepared data: `train`, `validation`, `holdout` or `traffic`."""
-    return pd.read_parquet(workspace.require(workspace.DATA / f"{part}.parquet"))
+    return workspace.read_table(workspace.DATA / f"{part}.parquet")
 
 
 def raw_inputs(table: pd.DataFrame, features: Mapping[str, str]) -> dict[str, Any]:

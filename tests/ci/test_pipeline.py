@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +54,8 @@ def test_a_command_that_outlives_its_run_is_waited_for(tmp_path, capsys):
     path = tmp_path / "rwlock"
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(2)", "dvc"]) as orphan:
         path.write_text(json.dumps({"build/data": {"read": [{"pid": orphan.pid, "cmd": "dvc"}]}}))
+        while b"dvc" not in Path(f"/proc/{orphan.pid}/cmdline").read_bytes():
+            time.sleep(0.01)  # it is still a copy of this process
         pipeline.release(path)
         assert f"waiting for process {orphan.pid}" in capsys.readouterr().out
     assert not path.exists()

@@ -69,12 +69,17 @@ class Fork:
         assert code == 0, said
         return said
 
-    def run_until(self, reached: Callable[["Fork"], bool]) -> str:
-        """Start the pipeline, kill it and all that it started once something is reached, and return what it said."""
+    def run_until(self, reached: Callable[["Fork"], bool], *, may_end: bool = False) -> str | None:
+        """Start the pipeline, kill it and all that it started once something is reached, and return what it said.
+
+        Where it may end before, None says that it did.
+        """
         process = self.start()
         try:
             deadline = time.monotonic() + PATIENCE
             while not reached(self):
+                if may_end and process.poll() == 0:
+                    return None
                 assert process.poll() is None, self.said.read_text(encoding="utf-8")
                 assert time.monotonic() < deadline, self.said.read_text(encoding="utf-8")
                 time.sleep(0.002)
@@ -96,6 +101,11 @@ class Fork:
                 umask=self.umask,
                 start_new_session=True,
             )
+
+    def dvc(self, *arguments: str) -> None:
+        """Run a DVC command, which must end well."""
+        command = [sys.executable, "-m", "dvc", *arguments]
+        subprocess.run(command, cwd=self.folder, env=self._environment(), check=True, timeout=PATIENCE)
 
     def stop(self) -> None:
         command = [sys.executable, "-m", "scripts.stop"]

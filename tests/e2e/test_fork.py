@@ -8,6 +8,7 @@ import urllib.request
 import pytest
 
 from ci.pipeline import CACHED, STAGES
+from tests.e2e.forks import MAKE_MODEL, PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +74,47 @@ def test_a_second_run_computes_nothing_rolls_nothing_out_and_finds_the_same(undi
     assert rerun.releases == build.releases
     assert rerun.package == build.package
     assert rerun.monitoring == build.monitoring
+
+
+def test_a_change_that_no_stage_reads_runs_none_and_is_named(undisturbed, rerun):
+    fork, build = undisturbed
+    with (fork.folder / "README.md").open("a") as readme:
+        readme.write("A sentence more.\n")
+    said = fork.run("--set=rollout.drain_timeout=31", *MAKE_MODEL)
+    assert "Running stage" not in said
+    assert "dvc: no stage was run: none depends on README.md, rollout.drain_timeout, which changed" in said
+    assert fork.text("package/SHA256SUMS") == build.package
+    assert "nothing that it depends on has changed" in fork.text("runs.json")
+
+
+def test_a_fresh_clone_with_the_same_remote_runs_no_stage(undisturbed, rerun, checkout, tmp_path):
+    first, build = undisturbed
+    clone = checkout("clone")
+    for fork in (first, clone):
+        (fork.folder / ".dvc/config.local").write_text(
+            f"[core]\n    remote = here\n['remote \"here\"']\n    url = {tmp_path}\n"
+        )
+    first.dvc("push", "--run-cache")
+    (first.folder / ".dvc/config.local").unlink()
+    said = clone.run(*MAKE_MODEL)
+    assert "Running stage" not in said
+    for stage in CACHED:
+        assert f"Stage '{stage}' is cached" in said
+    assert clone.text("package/SHA256SUMS") == build.package
+    assert "taken from the cache of runs" in clone.text("runs.json")
+
+
+def test_a_blocked_model_ends_red_with_a_report_and_the_release_before_serves_on(undisturbed, rerun):
+    fork, build = undisturbed
+    process = fork.start("--set=gates.limits.rmse={max: 0.1}")
+    assert process.wait(PATIENCE) == 1
+    said = fork.said.read_text(encoding="utf-8").splitlines()
+    assert said[-1].startswith("failed: the model is blocked: rmse ")
+    assert said[-1].endswith("; nothing is deployed")
+    assert any(line.startswith("block: rmse ") and line.endswith("report: build/report/index.html") for line in said)
+    assert not any(line.startswith(("place:", "deploy:")) for line in said)
+    assert fork.text("state/serving/releases.jsonl").count("\n") == len(build.releases)
+    assert "block" in fork.text("report/summary.json")
 
 
 def test_two_months_later_it_retrains_and_decides_against_the_champion_for_a_stated_reason(undisturbed, later):

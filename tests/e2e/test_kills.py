@@ -1,12 +1,25 @@
-"""A build that is killed, even once in every long stage, ends as if nothing had happened when it is run again."""
+"""A build that is killed, even once in every long stage, ends as if nothing had happened when it is run again.
+
+The random kills are 3 by default: `KILLS=20 KILLS_SEED=1 pytest -s tests/e2e/test_kills.py -k random` makes 20 others.
+"""
+
+import json
+import os
+import random
+import re
+import time
 
 import pytest
 
-from tests.e2e.forks import Fork
+from tests.e2e.forks import Build, Fork
+
+KILLS = int(os.environ.get("KILLS", "3"))
+SEED = os.environ.get("KILLS_SEED", "0")
 
 
 def in_tuning(fork: Fork) -> bool:
-    return "trial  2/3" in fork.said.read_text(encoding="utf-8")
+    """One trial of three has ended."""
+    return "· 1 of 3 ·" in fork.said.read_text(encoding="utf-8")
 
 
 def in_training(fork: Fork) -> bool:
@@ -35,10 +48,57 @@ def test_a_build_killed_in_tune_train_package_and_deploy_ends_with_the_digests_o
         (in_deployment, "monitor:"),
     ):
         assert next_stage not in fork.run_until(reached)
-    _, expected = undisturbed
+    expected_fork, expected = undisturbed
     build = fork.build()
+    ends_as_undisturbed(fork, build, expected_fork, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(KILLS))
+def test_a_build_killed_at_a_random_moment_ends_as_an_undisturbed_one_and_repeats_no_finished_trial(
+    undisturbed, checkout, number
+):
+    expected_fork, expected = undisturbed
+    chance = random.Random(f"{SEED}/{number}")
+    lasts = float(re.findall(r"; ([\d.]+) in all", expected.said)[-1])
+    while True:
+        fork, moment = checkout(f"random-{number}"), chance.uniform(0, lasts)
+        until = time.monotonic() + moment
+        said = fork.run_until(lambda _, until=until: time.monotonic() >= until, may_end=True)
+        if said is not None:
+            break
+        lasts = moment  # it was faster than the undisturbed one: any moment before this one will do
+    finished = finished_trials(fork)
+    last = said.splitlines()[-1] if said else "nothing said"
+    print(
+        f"\nkill {number + 1}/{KILLS} (seed {SEED}) after {moment:.2f} s, {len(finished)} trials finished: {last[:100]}"
+    )
+    build = fork.build()
+    fork.stop()  # twenty servers would be too many
+    ends_as_undisturbed(fork, build, expected_fork, expected)
+    assert not [trial for trial in finished if re.search(rf"^ *trial {trial}:", build.said, re.MULTILINE)]
+    assert finished.items() <= finished_trials(fork).items()
+
+
+def ends_as_undisturbed(fork: Fork, build: Build, expected_fork: Fork, expected: Build) -> None:
     assert build.manifest["digests"] == expected.manifest["digests"]
     assert build.package == expected.package
+    assert build.evaluation == expected.evaluation
+    assert trials(fork) == trials(expected_fork)
     assert [release["digest"] for release in build.releases] == [expected.manifest["image"]["digest"]]
     assert build.monitoring == expected.monitoring
     assert not list((fork.folder / "build").rglob(".*.part")), "nothing half-written is left"
+
+
+def trials(fork: Fork) -> list[tuple[str, dict[str, object], float]]:
+    rows = json.loads(fork.text("tuning/trials.json"))
+    return [(row["trial"], row["hyperparameters"], row["objective"]) for row in rows]
+
+
+def finished_trials(fork: Fork) -> dict[str, float]:
+    """Return the objective of each trial that the search has written down as completed."""
+    found = {}
+    for path in (fork.folder / "build/state/tuning").glob("*/search.json"):
+        content = json.loads(json.loads(path.read_text(encoding="utf-8"))["content"])
+        found |= {trial["trial_id"]: trial["score"] for trial in content["trials"] if trial["status"] == "COMPLETED"}
+    return found

@@ -1,20 +1,26 @@
 """Packages and the registry: same model, same digest; any changed byte is refused by name."""
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import tarfile
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ci import saved_model, workspace
-from ci.errors import StageError
-from ci.packaging import image, package, registry
+from ci.errors import InputError, StageError
+from ci.packaging import card, image, package, registry
+from ci.settings import Packaging
 
+DIGESTS = {name: f"sha256:{hashlib.sha256(name.encode()).hexdigest()}" for name in ("data", "settings", "code")}
 SIGNATURE = {"inputs": {"x": "DT_FLOAT"}, "output": "late"}
 
 
@@ -27,14 +33,16 @@ def _somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (model / "saved_model.pb").write_bytes(b"graph")
     (model / "fingerprint.pb").write_bytes(os.urandom(16))
     (model / "variables" / "variables.index").write_bytes(b"index")
+    monkeypatch.setattr(card, "render", lambda *_: "a card")
+    workspace.write_text(workspace.CARD, "words")
     workspace.write_json(workspace.EVALUATION / "golden.json", {"instances": [{"x": 1.0}], "predictions": [0.5]})
     workspace.write_json(workspace.EVALUATION / "reference.json", {})
+    Path("requirements.txt").write_text("numpy==2.4.6\n    # via tensorflow\n")
 
 
-def assemble() -> dict[str, object]:
-    digests = {"data": "sha256:d", "settings": "sha256:s", "code": "sha256:c"}
+def assemble(**settings: str) -> dict[str, Any]:
     with workspace.replacing(workspace.PACKAGE) as folder:
-        return package.assemble(folder, "flights", "localhost/models", date(2013, 4, 1), digests, SIGNATURE)
+        return package.assemble(folder, "flights", Packaging(**settings), date(2013, 4, 1), DIGESTS, SIGNATURE)
 
 
 def packaged() -> dict[str, bytes]:
@@ -158,3 +166,76 @@ def test_a_changed_registry_is_refused_and_the_blob_named() -> None:
 def test_the_signature_is_read_from_the_model(flights_model: Path) -> None:
     inputs = {"carrier": "DT_STRING", "hour": "DT_INT64", "x": "DT_FLOAT"}
     assert saved_model.signature(flights_model) == {"inputs": inputs, "output": "late"}
+
+
+def test_the_manifest_names_every_digest_and_each_is_what_it_says() -> None:
+    digests = assemble()["digests"]
+    assert set(digests) == {"data", "settings", "code", "model", "image", "sbom"}
+    assert digests["sbom"] == f"sha256:{hashlib.sha256(packaged()['sbom.cdx.json']).hexdigest()}"
+    assert digests["image"] == image.verify(workspace.PACKAGE / "image", digests["image"]).digest
+
+
+def list_again() -> None:
+    """Make SHA256SUMS fit what is there, so that only the content can be objected to."""
+    files = sorted(name for name in packaged() if name != package.SUMS)
+    result = subprocess.run(["sha256sum", *files], cwd=workspace.PACKAGE, capture_output=True, check=True)
+    (workspace.PACKAGE / package.SUMS).write_bytes(result.stdout)
+
+
+def layer() -> Path:
+    digest = json.loads((workspace.PACKAGE / "manifest.json").read_text())["image"]["digest"]
+    return image.verify(workspace.PACKAGE / "image", digest).blobs[-1]
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (
+            lambda folder: shutil.rmtree(folder),
+            r"package/SHA256SUMS is missing: run `python -m scripts\.package` first",
+        ),
+        (lambda folder: (folder / "manifest.json").write_text("{}"), r"manifest\.json names no image"),
+        (lambda folder: (folder / "manifest.json").write_text("[1]"), r"manifest\.json names no image"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), r"manifest\.json:1: not JSON"),
+        (lambda folder: (folder / "manifest.json").unlink(), r"manifest\.json is missing: run `python -m scripts"),
+        (lambda _: layer().write_bytes(layer().read_bytes()[:100]), r"blobs/sha256/\w{64} was changed"),
+        (lambda _: layer().unlink(), r"blobs/sha256/\w{64} is missing from the image"),
+        (lambda folder: (folder / "SHA256SUMS").write_bytes(b"\xff\x00"), r"SHA256SUMS was changed: not every line"),
+    ],
+)
+def test_a_malformed_package_is_refused_with_its_file_and_the_fix(damage: Callable[[Path], object], named: str) -> None:
+    assemble()
+    damage(workspace.PACKAGE)
+    if "SHA256SUMS" not in named:
+        list_again()
+    with pytest.raises((StageError, InputError), match=named):
+        package.verify(workspace.PACKAGE)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"manifests": 3}', '{"manifests": [{}]}', "\0"])
+def test_a_malformed_table_of_contents_of_the_registry_is_named_with_the_fix(content: str) -> None:
+    manifest = assemble()
+    registry.push(workspace.PACKAGE / "image", manifest["image"]["digest"], manifest["image"]["reference"])
+    (registry.LAYOUT / "index.json").write_text(content)
+    for act in (registry.unpack, lambda digest: registry.push(workspace.PACKAGE / "image", digest, "x")):
+        with pytest.raises(StageError, match=r"registry/index\.json is no table of contents .*: restore it, or delete"):
+            act(manifest["image"]["digest"])
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"config": {}, "layers": []}', b'{"config": 1, "layers": 2}'])
+def test_what_is_no_manifest_of_an_image_is_named(content: bytes) -> None:
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    workspace.write_bytes(image.blob(registry.LAYOUT, digest), content)
+    image.index(registry.LAYOUT, {digest: "x"})
+    with pytest.raises(StageError, match=rf"{digest[7:]} is no image manifest"):
+        registry.unpack(digest)
+
+
+def test_a_layer_that_ends_too_early_is_named_even_if_its_digest_is_right() -> None:
+    (workspace.MODEL / "saved_model" / "saved_model.pb").write_bytes(os.urandom(10_000))
+    manifest = assemble()
+    whole = image.verify(workspace.PACKAGE / "image", manifest["image"]["digest"])
+    short = workspace.PACKAGE / "short"
+    short.write_bytes(whole.blobs[-1].read_bytes()[:5000])
+    with pytest.raises(StageError, match=r"short is no layer that can be extracted \(.*\): package again"):
+        image.extract(image.Image(whole.digest, (*whole.blobs[:2], short)), Path("out"))

@@ -59,7 +59,36 @@ def test_a_metric_that_is_not_defined_is_nan_and_left_out_of_intervals():
     auc = metrics.by_day("auc", targets, np.array([0.9, 0.1]), day)(np.array([[1.0, 1.0], [2.0, 0.0]]))
     assert auc[0] == 1
     assert np.isnan(auc[1])
-    assert metrics.interval(auc) == (1, 1)
+    assert metrics.interval(1.0, auc, 2, "auc") == (1, 1)
+    assert np.isnan(metrics.interval(float("nan"), np.array([np.nan, np.nan]), 2, "auc")).all()
+
+
+@pytest.mark.parametrize("metric", REFERENCES)
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_an_interval_holds_the_value_that_was_measured_and_keeps_to_the_metrics_range(metric, seed):
+    random = np.random.default_rng(seed)
+    predictions = random.uniform(0, 1, 2_000)
+    targets = (random.uniform(size=2_000) < predictions).astype(float)
+    days = np.arange(2_000) % 14
+    function = metrics.by_day(metric, targets, predictions, days)
+    value = function(metrics.once(days))[0]
+    low, high = metrics.interval(value, function(metrics.resamples(days, 500, seed)), 14, metric)
+    assert 0 <= low <= value <= high
+    assert high <= 1 or metric not in ("auc", "calibration_error")
+
+
+def test_intervals_of_few_days_hold_the_mean_as_often_as_they_say():
+    random = np.random.default_rng(11)
+    held = []
+    for seed in range(400):
+        errors = random.standard_normal(8)
+        mean = metrics.by_day("mae", np.zeros(8), np.abs(errors), np.arange(8))
+        low, high = metrics.interval(
+            mean(metrics.once(np.arange(8)))[0], mean(metrics.resamples(np.arange(8), 400, seed)), 8, "mae"
+        )
+        held.append(low <= np.sqrt(2 / np.pi) <= high)
+    assert 0.92 <= np.mean(held) <= 0.98
 
 
 def test_resamples_draw_as_many_days_and_depend_on_the_seed_alone():

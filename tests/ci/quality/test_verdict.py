@@ -45,6 +45,14 @@ def test_the_first_rule_that_applies_decides(gates, broken, as_of, champion, com
     assert reason in verdict.reason
 
 
+def test_a_champion_that_cannot_be_scored_is_replaced_only_if_the_settings_say_so():
+    replacing = GATES.model_copy(update={"unscorable_champion": "promote"})
+    assert "set gates.unscorable_champion" in decide([PASSED], [], JULY, GONE, None, GATES).reason
+    assert decide([PASSED], [], JULY, GONE, None, replacing).word == "promote"
+    assert decide([FAILED], [], JULY, GONE, None, replacing).word == "block"
+    assert decide([PASSED], [], APRIL, GONE, None, replacing).word == "keep"
+
+
 @pytest.mark.parametrize(
     ("value", "limit", "passed"),
     [

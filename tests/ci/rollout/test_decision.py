@@ -8,6 +8,7 @@ import pytest
 from ci.rollout.decision import Observed, Phase, Step, admit, next_step, plan, smoke_problem
 
 A, L, F, R, S, P = Phase.ABSENT, Phase.LOADING, Phase.FAILED, Phase.READY, Phase.SERVING, Phase.PAUSED
+U = Phase.UNREACHABLE
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,10 @@ A, L, F, R, S, P = Phase.ABSENT, Phase.LOADING, Phase.FAILED, Phase.READY, Phase
         (Observed(L, late=True), Step.ABORT),
         (Observed(R), Step.SMOKE),
         (Observed(R, smoked=True), Step.PROMOTE),
+        (Observed(U), Step.ABORT),
+        (Observed(R, U, frozenset({U}), smoked=True), Step.ABORT),
+        (Observed(S, P, frozenset({P, U}), smoked=True), Step.VERIFY),
+        (Observed(S, A, frozenset({U}), smoked=True, verified=True, recorded=True), Step.RETIRE),
         (Observed(S), Step.SMOKE),
         (Observed(P, smoked=True), Step.PROMOTE),
         (Observed(A, S, frozenset({S})), Step.START),
@@ -46,7 +51,7 @@ def test_a_first_and_a_later_rollout_take_these_steps() -> None:
 
 
 def test_from_every_state_a_rollout_ends_with_the_version_recorded_or_is_given_up() -> None:
-    others = [frozenset(group) for group in ((), (S,), (P,), (R,), (S, P), (S, R, L), (F,))]
+    others = [frozenset(group) for group in ((), (S,), (P,), (R,), (S, P), (S, R, L), (F,), (U,))]
     flags = list(product([False, True], repeat=5))
     for wanted, stable, group, (smoked, verified, recorded, started, late) in product(Phase, Phase, others, flags):
         if stable is not A and (stable not in group or recorded):
@@ -55,25 +60,35 @@ def test_from_every_state_a_rollout_ends_with_the_version_recorded_or_is_given_u
         steps = plan(seen)
         assert len(steps) < 15
         if steps[-1] is Step.ABORT:
-            assert wanted is F or (wanted is L and late) or (wanted is A and (started or late))
+            assert (
+                wanted in (F, U)
+                or (U in group and wanted is not S)
+                or (wanted is L and late)
+                or (wanted is A and (started or late))
+            )
         elif Step.PAUSE in steps:
             assert steps.index(Step.PAUSE) < (steps.index(Step.RECORD) if Step.RECORD in steps else len(steps))
 
 
 @pytest.mark.parametrize(
-    ("verdict", "same", "action", "reason"),
+    ("verdict", "same", "overtaken", "action", "reason"),
     [
-        ("promote", False, "deploy", "because"),
-        ("promote", True, "nothing", "already serving"),
-        ("keep", False, "nothing", "the champion is kept: because"),
-        ("keep", True, "nothing", "already serving"),
-        ("block", False, "refuse", "blocked this model: because"),
-        ("block", True, "refuse", "blocked this model: because"),
-        ("maybe", False, "refuse", "none of promote, keep and block"),
+        ("promote", False, "release 2 serves now", "refuse", "release 2 serves now"),
+        ("promote", True, "release 2 serves now", "nothing", "already serving"),
+        ("keep", False, "release 2 serves now", "nothing", "the champion is kept"),
+        ("promote", False, None, "deploy", "because"),
+        ("promote", True, None, "nothing", "already serving"),
+        ("keep", False, None, "nothing", "the champion is kept: because"),
+        ("keep", True, None, "nothing", "already serving"),
+        ("block", False, None, "refuse", "blocked this model: because"),
+        ("block", True, None, "refuse", "blocked this model: because"),
+        ("maybe", False, None, "refuse", "none of promote, keep and block"),
     ],
 )
-def test_a_package_is_admitted_by_its_verdict(verdict: str, same: bool, action: str, reason: str) -> None:
-    decision = admit(verdict, "because", same=same)
+def test_a_package_is_admitted_by_its_verdict(
+    verdict: str, same: bool, overtaken: str | None, action: str, reason: str
+) -> None:
+    decision = admit(verdict, "because", same=same, overtaken=overtaken)
     assert decision.action == action
     assert reason in decision.reason
 

@@ -20,6 +20,7 @@ import requests
 from ci import configuration, saved_model, workspace
 from ci.rollout import local, releases
 from ci.rollout.decision import Phase
+from ci.rollout.rollout import Rollout as Rollout_
 from ci.serving.control import Remote
 from ci.settings import Model, Rollout, Serving, Settings
 from scripts import champion, deploy, package, serve, stop
@@ -47,6 +48,7 @@ class Checkout:
         self.models = models
         self.port = free_port()
         Path("code.py").write_text("")
+        Path("requirements.txt").write_text("numpy\n")
         graph = {"cmd": "x", "deps": ["code.py"], "params": [{"build/settings.yaml": ["as_of"]}]}
         Path("dvc.yaml").write_text(json.dumps({"stages": {"train": graph}}))
 
@@ -246,3 +248,55 @@ def monkey_timeout(path: Path) -> None:
         assert champion.main([]) == 1
     finally:
         Remote.ask.__defaults__ = default
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_server_that_dies_or_hangs_between_two_steps_is_given_up_and_the_release_before_serves(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    checkout.build(0.5)
+    assert deploy.main([]) == 0
+    checkout.build(0.75, as_of="2013-05-01")
+    check, default = Rollout_._check, Remote.ask.__defaults__
+
+    def check_and_lose(self: Rollout_, address: str) -> dict[str, object]:
+        measured = check(self, address)
+        if not self.facts["smoked"]:
+            pid = Remote(local._control(self.digest)).pid()
+            assert pid is not None
+            os.kill(pid, number)
+        return measured
+
+    monkeypatch.setattr(Rollout_, "_check", check_and_lose)
+    monkeypatch.setattr(Remote.ask, "__defaults__", (None, 1.0))
+    capsys.readouterr()
+    assert deploy.main([]) == 1
+    said = capsys.readouterr().err
+    assert "process" in said
+    assert said.rstrip().endswith("of release 1 serves")
+    monkeypatch.setattr(Remote.ask, "__defaults__", default)
+    checkout.serves(0.5, release=1)
+    assert json.loads((workspace.ROLLOUT / "rollout.json").read_text())["failed"] in said
+
+
+@pytest.mark.slow
+def test_a_champion_that_dies_in_the_middle_of_a_failed_rollout_is_started_again(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkout.build(0.5)
+    assert deploy.main([]) == 0
+    (path,) = releases.FOLDER.glob("*.sock")
+    checkout.build(0.75, off=0.01, as_of="2013-05-01")
+    start = local.Local.start
+
+    def start_and_lose(self: local.Local, digest: str) -> None:
+        start(self, digest)
+        if path.stem not in digest and (pid := Remote(path).pid()) is not None:
+            os.kill(pid, signal.SIGKILL)
+
+    monkeypatch.setattr(local.Local, "start", start_and_lose)
+    capsys.readouterr()
+    assert deploy.main([]) == 1
+    assert "of release 1 had ended, was started again and serves" in capsys.readouterr().err
+    checkout.serves(0.5, release=1)

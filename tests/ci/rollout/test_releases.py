@@ -48,5 +48,5 @@ def test_the_champion_is_what_serves_unless_that_was_built_from_these_inputs(
 def test_a_damaged_record_is_an_error_that_names_the_file() -> None:
     releases.add(FIRST)
     releases.RECORDS.write_text('{"release": 1')
-    with pytest.raises(StageError, match=r"releases\.jsonl is damaged"):
+    with pytest.raises(StageError, match=r"releases\.jsonl:1 is damaged"):
         releases.last()

@@ -1,0 +1,137 @@
+"""How often the comparison of two models errs: false promotions of an equally good one, and power at +0.02 AUC.
+
+Models that differ in nothing but their seed are compared by the gate itself on holdouts of days drawn from the weeks
+after training. Equally good is made exact: on each drawn day a coin decides which of the two plays the challenger.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.lines import Line, arguments, finish
+from ci import configuration
+from ci.quality import metrics
+from ci.quality.compare import Scored, compare, paired_gain
+from ci.quality.verdict import Champion, decide
+from ci.settings import Gates
+
+FOLDER = Path("build/gates")
+RESAMPLES = 200
+GAIN = 0.02
+"""The gain of which the power is printed; AUC."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print the lines, and return the exit code."""
+    options = arguments("gates", __doc__).parse_args(argv)
+    number, draws = (3, 100) if options.quick else (5, RESAMPLES)
+    settings = configuration.read(Path("pipeline.yaml"))
+    targets, days, predictions = models(range(1, number + 1))
+    gates, length = settings.gates, settings.data.holdout_days
+    random = np.random.default_rng(settings.seed)
+    pairs = [Scored(targets, days, a, b) for a, b in combinations(predictions, 2)]
+    null = [promoted(drawn(pair, length, random, swap=True), gates) for pair in pairs for _ in range(draws)]
+    as_they_are = [
+        promoted(drawn(pair, length, random), gates) for one in pairs for pair in orders(one) for _ in range(draws // 2)
+    ]
+    better = [
+        promoted(drawn(pair, length, random), gates)
+        for pair in [ahead(pair, gates.primary, GAIN, random) for pair in pairs]
+        for _ in range(draws)
+    ]
+    seeds = [abs(paired_gain(gates.primary, pair)) for pair in pairs]
+    print(f"{number} seeds, {len(pairs)} pairs, {draws} holdouts of {length} days each, level {gates.confidence:g}")
+    return finish(
+        [
+            Line(
+                "false promotion of an equally good model", float(np.mean(null)), "<= 0.12", bool(np.mean(null) <= 0.12)
+            ),
+            Line("promotion between two seeds as they are", float(np.mean(as_they_are)), "printed", True),
+            Line("AUC by which two seeds differ on all days, median", float(np.median(seeds)), "printed", True),
+            Line(f"power at +{GAIN} AUC", float(np.mean(better)), "printed", True),
+        ],
+        options.json,
+    )
+
+
+def models(seeds: range) -> tuple[Any, Any, list[Any]]:
+    """Return targets, days and each seed's predictions for the holdout and the traffic; models are trained once."""
+    import pandas as pd
+
+    from ci import task
+    from ci.training.export import predictor
+    from ci.training.fit import raw_inputs
+
+    if not (FOLDER / ".git").exists():
+        subprocess.run(["git", "clone", "--quiet", ".", str(FOLDER)], check=True)
+    if not (FOLDER / "build/tuning/best.json").exists():
+        _run("pipeline", "configure", "prepare", "tune")
+    wanted = task.load()
+    parts = [pd.read_parquet(FOLDER / f"build/data/{part}.parquet") for part in ("holdout", "traffic")]
+    table = pd.concat(parts).dropna(subset=[wanted.target])
+    found = []
+    for seed in seeds:
+        kept = FOLDER / f"build/seed-{seed}"
+        if not kept.exists():
+            _run("configure", f"--set=seed={seed}")
+            _run("train")
+            (FOLDER / "build/model").rename(kept)
+        found.append(predictor(kept / "saved_model")(raw_inputs(table, wanted.features)).astype("float64"))
+    days = np.unique(table[wanted.time], return_inverse=True)[1]
+    return table[wanted.target].to_numpy(dtype="float64"), days, found
+
+
+def _run(command: str, *arguments: str) -> None:
+    print(f"gates: {command} {' '.join(arguments)}", flush=True)
+    subprocess.run([sys.executable, "-m", f"scripts.{command}", *arguments], cwd=FOLDER, check=True, stdout=sys.stderr)
+
+
+def drawn(pair: Scored, length: int, random: np.random.Generator, swap: bool = False) -> Scored:
+    """Return a holdout of `length` days drawn with replacement; with `swap`, a coin each day exchanges the models."""
+    chosen = random.integers(0, pair.days.max() + 1, length)
+    rows = [np.flatnonzero(pair.days == day) for day in chosen]
+    days = np.repeat(np.arange(length), [len(part) for part in rows])
+    part = replace(pair.only(np.concatenate(rows)), days=days)
+    if not swap:
+        return part
+    heads = random.integers(0, 2, length).astype(bool)[days]
+    a, b = part.challenger, part.champion
+    return replace(part, challenger=np.where(heads, a, b), champion=np.where(heads, b, a))
+
+
+def promoted(holdout: Scored, gates: Gates) -> bool:
+    """Tell whether the gate promotes the challenger on this holdout."""
+    counts = metrics.resamples(holdout.days, gates.resamples, seed=0)
+    comparison = compare(holdout, [], gates, counts)[0]
+    return decide([], [], date(2013, 4, 2), Champion(date(2013, 4, 1)), comparison, gates).word == "promote"
+
+
+def orders(pair: Scored) -> Iterator[Scored]:
+    """Yield a pair in both roles."""
+    assert pair.champion is not None
+    yield pair
+    yield replace(pair, challenger=pair.champion, champion=pair.challenger)
+
+
+def ahead(pair: Scored, metric: str, gain: float, random: np.random.Generator) -> Scored:
+    """Return the pair with its champion's scores blurred until the challenger's gain on all days is `gain`."""
+    assert pair.champion is not None
+    score = np.log(pair.champion) - np.log1p(-pair.champion)
+    noise = random.standard_normal(len(score))
+    low, high = 0.0, 10.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        blurred = replace(pair, champion=1 / (1 + np.exp(-(score + middle * noise))))
+        low, high = (middle, high) if paired_gain(metric, blurred) < gain else (low, middle)
+    return blurred
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""Reading from a registry: digests of tags, manifests and blobs, each compared with the digest that names it.
+
+The requests are those of https://github.com/opencontainers/distribution-spec/blob/main/spec.md; a registry that wants a
+token says where to get one, as in https://distribution.github.io/distribution/spec/auth/token/. Access is anonymous,
+or with what ~/.netrc has for the host. Only registries on this machine are spoken to without TLS.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ci.errors import StageError
+
+if TYPE_CHECKING:
+    import requests
+
+_KINDS = ", ".join(
+    [
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    ]
+)
+_TIMEOUT = (10, 60)
+"""Longest waits for a connection and between two parts of an answer; seconds."""
+
+
+class Repository:
+    """One repository of a registry, such as `docker.io/tensorflow/serving`."""
+
+    def __init__(self, name: str):
+        import requests
+
+        self.name = name
+        host, _, path = name.partition("/")
+        local = re.fullmatch(r"(localhost|127\.0\.0\.1)(:\d+)?", host)
+        host = "registry-1.docker.io" if host == "docker.io" else host
+        self._base = f"{'http' if local else 'https'}://{host}/v2/{path}"
+        self._session = requests.Session()
+        self._authorize: Callable[[requests.PreparedRequest], requests.PreparedRequest] | None = None
+
+    def digest(self, tag: str) -> str:
+        """Return the digest of what a tag names now: of an image, or of an index of images for several platforms.
+
+        Raises:
+            StageError: the registry cannot be reached, or does not have the tag.
+        """
+        return f"sha256:{hashlib.sha256(self._get(f'manifests/{tag}').content).hexdigest()}"
+
+    def save(self, kind: Literal["manifests", "blobs"], digest: str, path: Path) -> None:
+        """Write a manifest, an index or a blob to a file, which is there completely or not at all.
+
+        Raises:
+            StageError: the registry cannot be reached, does not have it, or sends something else.
+        """
+        import requests
+
+        partial, found = path.with_name(f".{path.name}.part"), hashlib.sha256()
+        try:
+            with self._get(f"{kind}/{digest}", stream=True) as answer, partial.open("wb") as file:
+                for chunk in answer.iter_content(1 << 20):
+                    found.update(chunk)
+                    file.write(chunk)
+        except requests.RequestException as error:
+            raise StageError(f"{self.name}: {digest} broke off ({error}): try again") from None
+        if found.hexdigest() != digest.removeprefix("sha256:"):
+            raise StageError(f"{self.name}: the registry sent other content than {digest}: try again")
+        partial.replace(path)
+
+    def _get(self, path: str, *, stream: bool = False) -> "requests.Response":
+        import requests
+
+        url = f"{self._base}/{path}"
+        headers = {"Accept": _KINDS, "Accept-Encoding": "identity"}
+        try:
+            answer = self._session.get(url, headers=headers, stream=stream, timeout=_TIMEOUT, auth=self._authorize)
+            if answer.status_code == 401 and self._authorize is None:
+                self._log_in(answer.headers.get("WWW-Authenticate", ""))
+                answer = self._session.get(url, headers=headers, stream=stream, timeout=_TIMEOUT, auth=self._authorize)
+        except requests.RequestException as error:
+            raise StageError(f"{self.name}: the registry cannot be reached: {error}") from None
+        if answer.status_code != 200:
+            why = {401: "wants a login", 403: "refuses access", 404: "does not have it", 429: "asks to wait"}
+            said = why.get(answer.status_code, "cannot answer")
+            raise StageError(f"{self.name}: {path}: the registry {said} (HTTP {answer.status_code})")
+        return answer
+
+    def _log_in(self, challenge: str) -> None:
+        """Get the token that a registry asks for."""
+        fields = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+        if "realm" not in fields or not challenge.lower().startswith("bearer"):
+            return
+        asked = {key: fields[key] for key in ("service", "scope") if key in fields}
+        answer = self._session.get(fields["realm"], params=asked, timeout=_TIMEOUT)
+        try:
+            content = answer.json()
+            token = content.get("token") or content["access_token"]
+        except (ValueError, KeyError, AttributeError):
+            raise StageError(f"{self.name}: {fields['realm']} gives no token (HTTP {answer.status_code})") from None
+
+        def authorize(request: "requests.PreparedRequest") -> "requests.PreparedRequest":
+            request.headers["Authorization"] = f"Bearer {token}"
+            return request
+
+        self._authorize = authorize  # a function, since requests lets ~/.netrc take the place of a plain header

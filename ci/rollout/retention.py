@@ -1,0 +1,31 @@
+"""What is deleted of past releases: their images, unpacked models, evidence and logs."""
+
+from pathlib import Path
+
+from ci import workspace
+from ci.packaging import bases, registry
+from ci.rollout import local, releases
+from ci.settings import Settings
+
+
+def prune(settings: Settings, *, dry_run: bool) -> tuple[list[Path], int]:
+    """Delete what no release that is kept needs, and return what that was and its size in bytes.
+
+    Whatever runs is kept, released or not. Fetched bases go too: packaging fetches what it needs again.
+
+    Raises:
+        StageError: a server does not say what it runs, another command holds the releases, or an image to keep was
+            changed; nothing was deleted.
+    """
+    with local.alone():
+        running = local.Local(settings.serving.port, settings.rollout.drain_timeout).phases()
+        keep = releases.kept(releases.read(), settings.retention.releases) | running.keys()
+        names = {digest.removeprefix("sha256:") for digest in keep}
+        records = [*releases.evidence("sha256:*").parent.glob("*"), *releases.FOLDER.glob("*.log")]
+        paths = [*registry.unused(keep), *(path for path in records if path.stem not in names), *bases.CACHE.glob("*")]
+        freed = sum(workspace.size(path) for path in paths)
+        if not dry_run:
+            registry.forget(keep)  # first: an image that is listed is complete, however this run ends
+            for path in paths:
+                workspace.remove(path)
+    return paths, freed

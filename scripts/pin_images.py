@@ -1,0 +1,40 @@
+"""Ask the registries what the tags in ci/images/images.yaml name now, and write the digests there.
+
+The pods and Dockerfiles that name these images follow; comments stay. Commit what has changed. An image whose registry
+does not answer keeps the digest it has, and the exit code is 1. Private registries: ~/.netrc has the login.
+"""
+
+import sys
+
+from ci.command import parser, run
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser(__doc__, "pin_images").parse_args(argv)
+    return run(pin_images)
+
+
+def pin_images() -> None:
+    """Pin every image whose registry answers, and say what could not be pinned."""
+    from ci.errors import StageError
+    from ci.packaging import bases
+
+    digests: dict[str, str] = {}
+    failures = []
+    for listed in bases.read():
+        try:
+            digests[listed.name] = bases.look_up(listed)
+        except StageError as error:
+            failures.append(f"{listed.name} is not pinned: {error}")
+            continue
+        now = "unchanged" if digests[listed.name] == listed.digest else digests[listed.name]
+        print(f"pin_images: {listed.name} {listed.repository}:{listed.tag}: {now}")
+    for path in bases.pin(digests):
+        print(f"pin_images: {path} was changed")
+    if failures:
+        raise StageError("\n".join(failures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""A registry on this machine that speaks the OCI distribution contract, as Docker Hub does: tokens and redirects."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+
+@dataclass
+class Registry:
+    """What a registry has and what it was asked for."""
+
+    name: str
+    """Host and repository."""
+    token: str
+    """What a client must show; empty if anybody may read."""
+    content: dict[str, bytes] = field(default_factory=dict)
+    """By `manifests/DIGEST`, `manifests/TAG` and `blobs/DIGEST`."""
+    asked: list[str] = field(default_factory=list)
+    """The paths that were answered with content."""
+
+    def put(self, kind: str, content: bytes, tag: str | None = None) -> str:
+        """Store a manifest or a blob and return its digest."""
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        for name in filter(None, (digest, tag)):
+            self.content[f"{kind}/{name}"] = content
+        return digest
+
+
+@contextmanager
+def serving(repository: str = "library/base", token: str = "let-me-in") -> Iterator[Registry]:  # noqa: S107
+    """Serve an empty registry."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            url = urlsplit(self.path)
+            if url.path == "/token":
+                scope = parse_qs(url.query)["scope"]
+                assert scope == [f"repository:{repository}:pull"]
+                return self.answer(200, json.dumps({"token": token}).encode())
+            if url.path.startswith("/elsewhere/"):  # the store behind the registry
+                return self.answer(200, registry.content[url.path.removeprefix("/elsewhere/")])
+            if token and self.headers.get("Authorization") != f"Bearer {token}":
+                host = self.headers["Host"]
+                challenge = f'Bearer realm="http://{host}/token",service="here",scope="repository:{repository}:pull"'
+                return self.answer(401, b"{}", ("WWW-Authenticate", challenge))
+            wanted = url.path.removeprefix(f"/v2/{repository}/")
+            if wanted not in registry.content:
+                return self.answer(404, b"{}")
+            registry.asked.append(wanted)
+            if wanted.startswith("blobs/"):
+                return self.answer(307, b"", ("Location", f"/elsewhere/{wanted}"))
+            return self.answer(200, registry.content[wanted])
+
+        def answer(self, status: int, content: bytes, *headers: tuple[str, str]) -> None:
+            self.send_response(status)
+            for name, value in (*headers, ("Content-Length", str(len(content)))):
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        registry = Registry(f"127.0.0.1:{server.server_address[1]}/{repository}", token)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield registry
+        finally:
+            server.shutdown()
+            thread.join()

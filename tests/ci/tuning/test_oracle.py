@@ -1,0 +1,348 @@
+import json
+import math
+
+import keras_tuner
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ci.errors import InputError
+from ci.tuning.halving import Halving
+from ci.tuning.oracle import BayesianOracle, GridOracle, RandomOracle
+from tests.ci.tuning.light import score
+from tests.ci.tuning.light import space as light_space
+
+ORACLES = [BayesianOracle, RandomOracle, GridOracle]
+
+
+def make(kind, max_trials, declare=None, folder=None, **options):
+    hp = keras_tuner.HyperParameters()
+    if declare:
+        declare(hp)
+    direction = options.pop("direction", "min")
+    oracle = kind(
+        objective=keras_tuner.Objective("score", direction),
+        max_trials=max_trials,
+        hyperparameters=hp if declare else light_space(),
+        **options,
+    )
+    oracle.verbose = 0
+    if folder:
+        oracle._set_project_dir(str(folder), "search")
+    return oracle
+
+
+def run(oracle, objective=score, tuner="tuner0"):
+    """Run the search to its end and return the values of its trials in order."""
+    while (trial := oracle.create_trial(tuner)).status == "RUNNING":
+        finish(oracle, trial, objective(trial.hyperparameters.values))
+    assert trial.status == "STOPPED"
+    return [oracle.trials[trial_id].hyperparameters.values for trial_id in oracle.start_order]
+
+
+def finish(oracle, trial, value, step=0):
+    oracle.update_trial(trial.trial_id, {"score": value}, step=step)
+    trial.status = "COMPLETED"
+    oracle.end_trial(trial)
+
+
+@st.composite
+def spaces(draw):
+    """A function that declares a random space: every type, step, sampling and condition."""
+    specifications = []
+    for number in range(draw(st.integers(1, 5))):
+        kind = draw(st.sampled_from(["float", "int", "choice", "boolean", "fixed"]))
+        parent = draw(st.sampled_from([None, *[s["name"] for s in specifications if s["kind"] == "boolean"]]))
+        entry = {"kind": kind, "name": f"h{number}", "parent": parent}
+        sampling = draw(st.sampled_from(["linear", "log", "reverse_log"]))
+        if kind == "float":
+            low = draw(st.sampled_from([0.001, 0.1, 1.0] if sampling != "linear" else [-3.0, 0.0, 0.1]))
+            step = draw(st.sampled_from([None, 0.1, 0.25] if sampling == "linear" else [None, 2.0, 10.0]))
+            entry |= {"low": low, "high": low + draw(st.sampled_from([0.5, 1.0, 7.0])), "step": step}
+        elif kind == "int":
+            low = draw(st.integers(1, 5))
+            step = draw(st.sampled_from([1, 3] if sampling == "linear" else [None, 2]))
+            entry |= {"low": low, "high": low + draw(st.integers(0, 40)), "step": step}
+        elif kind == "choice":
+            entry["values"] = draw(st.sampled_from([["a", "b", "c"], [8, 16, 64], [0.5, 0.1, 0.9], ["x"]]))
+        specifications.append(entry | {"sampling": sampling})
+    return specifications
+
+
+def declarer(specifications):
+    def declare(hp):
+        for s in specifications:
+            condition = {"parent_name": s["parent"], "parent_values": [True]} if s["parent"] else {}
+            if s["kind"] == "float":
+                hp.Float(s["name"], s["low"], s["high"], step=s["step"], sampling=s["sampling"], **condition)
+            elif s["kind"] == "int":
+                hp.Int(s["name"], s["low"], s["high"], step=s["step"], sampling=s["sampling"], **condition)
+            elif s["kind"] == "choice":
+                hp.Choice(s["name"], s["values"], **condition)
+            elif s["kind"] == "boolean":
+                hp.Boolean(s["name"], **condition)
+            else:
+                hp.Fixed(s["name"], 7, **condition)
+
+    return declare
+
+
+def assert_inside(specifications, values):
+    """The values are the active ones, in their bounds and on their grids."""
+    expected = {s["name"] for s in specifications if s["parent"] is None or values.get(s["parent"]) is True}
+    for s in specifications:
+        if s["parent"] and s["parent"] not in expected:
+            expected.discard(s["name"])
+    assert set(values) == expected
+    for s in specifications:
+        if s["name"] not in values:
+            continue
+        value = values[s["name"]]
+        if s["kind"] == "choice":
+            assert value in s["values"]
+        elif s["kind"] == "boolean":
+            assert isinstance(value, bool)
+        elif s["kind"] == "fixed":
+            assert value == 7
+        else:
+            assert isinstance(value, int if s["kind"] == "int" else float)
+            assert s["low"] <= value <= s["high"]
+            if s["step"] is None or s["low"] == s["high"]:
+                continue
+            if s["sampling"] == "linear":
+                steps = (value - s["low"]) / s["step"]
+            elif s["sampling"] == "log":
+                steps = math.log(value / s["low"], s["step"])
+            else:
+                steps = math.log((s["high"] + s["low"] - value) / s["low"], s["step"])
+            assert steps == pytest.approx(round(steps), abs=1e-6)
+
+
+def fake_score(values):
+    """Some number that depends on all values."""
+    return math.sin(hash(json.dumps(values, sort_keys=True)) % 1000)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(spaces(), st.sampled_from(ORACLES))
+def test_no_value_is_outside_the_space_and_no_trial_is_repeated(specifications, kind):
+    oracle = make(kind, 12, declarer(specifications))
+    oracle.initial_trials = 4
+    trials = run(oracle, fake_score)
+    for values in trials:
+        assert_inside(specifications, values)
+    keys = [json.dumps(values, sort_keys=True) for values in trials]
+    assert len(set(keys)) == len(keys)
+    if kind is not GridOracle:
+        assert len(trials) == min(12, oracle.space().size)
+
+
+@pytest.mark.parametrize("kind", ORACLES)
+def test_a_finite_space_is_used_up_completely_and_then_the_search_stops(kind):
+    def declare(hp):
+        hp.Int("n", 1, 3)
+        if hp.Boolean("deep"):
+            pass
+        hp.Int("depth", 2, 3, parent_name="deep", parent_values=[True])
+
+    trials = run(make(kind, 100, declare), lambda values: values["n"])
+    assert len({tuple(sorted(values.items())) for values in trials}) == len(trials) == 9
+
+
+@pytest.mark.parametrize("kind", [BayesianOracle, RandomOracle])
+def test_an_enormous_finite_space_is_no_harder_than_a_small_one(kind):
+    def declare(hp):
+        for axis in range(20):
+            hp.Int(f"n{axis}", 1, 10**9)
+
+    assert len(run(make(kind, 26, declare), lambda values: values["n0"])) == 26
+
+
+def test_an_int_on_a_logarithmic_scale_stays_below_its_maximum():
+    """keras-tuner 1.4.8 suggests max_value + 1 where the unit is 1."""
+
+    def declare(hp):
+        hp.Int("n", 1, 10, sampling="log")
+
+    trials = run(make(BayesianOracle, 10, declare), lambda values: -values["n"])
+    assert sorted(values["n"] for values in trials) == list(range(1, 11))
+
+
+def test_keras_tuner_s_own_oracle_still_has_the_fault_that_ours_avoids():
+    hp = keras_tuner.engine.hyperparameters.Int("n", 1, 10, sampling="log")
+    assert hp.prob_to_value(1.0) == 11
+
+
+def test_a_float_with_step_reaches_its_maximum():
+    """keras-tuner 1.4.8 loses the last value where the division is inexact."""
+
+    def declare(hp):
+        hp.Float("p", 0.0, 1.0, step=0.1)
+
+    assert max(values["p"] for values in run(make(GridOracle, 20, declare), lambda _: 1.0)) == 1.0
+
+
+def test_a_grid_continues_where_it_was_killed(tmp_path):
+    """keras-tuner 1.4.8 raises KeyError."""
+
+    def declare(hp):
+        hp.Int("a", 0, 3)
+        hp.Choice("b", ["x", "y"])
+
+    whole = run(make(GridOracle, 100, declare), fake_score)
+    first = make(GridOracle, 100, declare, tmp_path)
+    for _ in range(3):
+        trial = first.create_trial("tuner0")
+        finish(first, trial, 1.0)
+    first.create_trial("tuner0")  # it is killed while this one runs
+    first.close()
+    assert run(make(GridOracle, 100, declare, tmp_path), fake_score) == whole
+
+
+@pytest.mark.parametrize("kind", ORACLES)
+def test_a_search_that_is_killed_after_any_trial_ends_as_if_it_had_not_been(kind, tmp_path):
+    whole = run(make(kind, 9))
+    for _ in range(4):
+        oracle = make(kind, 9, folder=tmp_path)
+        for _ in range(2):
+            finish(oracle, trial := oracle.create_trial("tuner0"), score(trial.hyperparameters.values))
+        oracle.create_trial("tuner0")
+        oracle.close()
+    assert run(make(kind, 9, folder=tmp_path)) == whole
+
+
+def test_a_truncated_state_is_reported_and_the_last_good_one_used(tmp_path, capsys):
+    """keras-tuner 1.4.8 writes its JSON in place and cannot read half of it."""
+    oracle = make(RandomOracle, 6, folder=tmp_path)
+    for _ in range(3):
+        finish(oracle, oracle.create_trial("tuner0"), 1.0)
+    oracle.close()
+    path = tmp_path / "search" / "search.json"
+    path.write_bytes(path.read_bytes()[:100])
+    again = make(RandomOracle, 6, folder=tmp_path)
+    assert len(run(again)) == 6
+    assert "search.json is damaged" in capsys.readouterr().out
+    again.close()
+    for file in ("search.json", "search.previous.json"):
+        (tmp_path / "search" / file).write_text("{")
+    with pytest.raises(InputError, match="to start afresh"):
+        make(RandomOracle, 6, folder=tmp_path).create_trial("tuner0")
+
+
+def test_a_space_that_changed_under_a_search_is_an_error_that_says_what_changed(tmp_path):
+    def declare(high):
+        return lambda hp: (hp.Float("rate", 0.1, high), hp.Int("n", 1, 3) if high < 1 else hp.Int("m", 1, 3))
+
+    oracle = make(RandomOracle, 6, declare(0.5), tmp_path)
+    finish(oracle, oracle.create_trial("tuner0"), 1.0)
+    oracle.close()
+    with pytest.raises(InputError) as error:
+        make(RandomOracle, 6, declare(1.5), tmp_path).create_trial("tuner0")
+    for part in ("max_value was 0.5, is 1.5", "n (Int) is gone", "m (Int) is new", "to start afresh"):
+        assert part in str(error.value)
+
+
+def test_an_empty_space_is_an_error_and_a_space_of_fixed_values_is_one_trial():
+    with pytest.raises(InputError, match="declare a hyperparameter"):
+        make(BayesianOracle, 3, lambda _: None).create_trial("tuner0")
+    assert run(make(BayesianOracle, 3, lambda hp: hp.Fixed("n", 4)), lambda _: 1.0) == [{"n": 4}]
+
+
+@pytest.mark.parametrize(
+    "objective", [lambda _: 0.25, lambda v: 1e30 if v["n"] > 50 else v["x"], lambda v: -1e30 * v["x"]]
+)
+def test_constant_and_enormous_objectives_do_no_harm(objective):
+    assert len(run(make(BayesianOracle, 14), objective)) == 14
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_trial_without_a_finite_objective_is_retried_then_recorded_as_failed(bad):
+    oracle = make(BayesianOracle, 8, max_retries_per_trial=2)
+    run_of_first = []
+
+    def objective(values):
+        if not run_of_first or values == run_of_first[0]:
+            run_of_first.append(dict(values))
+            return bad
+        return score(values)
+
+    run(oracle, objective)
+    assert len(run_of_first) == 3
+    failed = [trial for trial in oracle.trials.values() if trial.status == "FAILED"]
+    assert [trial.message for trial in failed] == [f"its score was {bad}"]
+    assert oracle.get_best_trials(1)[0].status == "COMPLETED"
+
+
+def test_three_failures_in_a_row_end_the_search_with_their_reasons():
+    oracle = make(RandomOracle, 20, max_retries_per_trial=0)
+    for number in range(3):
+        trial = oracle.create_trial("tuner0")
+        trial.status, trial.message = "INVALID", f"Traceback\nMemoryError: {number}"
+        oracle.end_trial(trial)
+    assert oracle.create_trial("tuner0").status == "STOPPED"
+    assert "trial 0002: MemoryError: 2" in str(oracle.failure)
+
+
+def test_an_objective_that_is_not_logged_ends_the_search_and_names_what_is():
+    oracle = make(RandomOracle, 5)
+    trial = oracle.create_trial("tuner0")
+    assert oracle.update_trial(trial.trial_id, {"val_auc": 0.7, "loss": 1.0}).status == "STOPPED"
+    assert oracle.create_trial("tuner1").status == "STOPPED"
+    assert isinstance(oracle.failure, InputError)
+    assert "score is not among what the model logs: loss, val_auc" in str(oracle.failure)
+
+
+def test_a_trial_that_ends_twice_is_counted_once_and_a_late_result_is_kept():
+    now = [0.0]
+    oracle = make(RandomOracle, 3, heartbeat_timeout=10.0, clock=lambda: now[0])
+    late = oracle.create_trial("slow")
+    now[0] = 11.0
+    again = oracle.create_trial("quick")
+    assert again.trial_id == late.trial_id
+    finish(oracle, late, 1.0)
+    finish(oracle, again, 5.0)
+    assert (oracle.end_order, oracle.trials[late.trial_id].score) == ([late.trial_id], 1.0)
+
+
+def test_a_running_trial_keeps_the_others_from_its_place():
+    oracle = make(BayesianOracle, 40, lambda hp: hp.Float("x", 0, 1), max_retries_per_trial=0)
+    for _ in range(5):
+        trial = oracle.create_trial("tuner0")
+        finish(oracle, trial, (trial.hyperparameters.values["x"] - 0.3) ** 2)
+    together = [oracle.create_trial(f"worker-{n}").hyperparameters.values["x"] for n in range(4)]
+    assert len(set(together)) == 4
+
+
+def test_more_is_better_where_the_objective_says_so():
+    oracle = make(BayesianOracle, 20, lambda hp: hp.Float("x", 0, 1), direction="max")
+    run(oracle, lambda values: -((values["x"] - 0.7) ** 2))
+    assert oracle.get_best_trials(1)[0].hyperparameters.values["x"] == pytest.approx(0.7, abs=0.02)
+    reason = oracle.reasons[oracle.start_order[-1]]
+    assert reason["mean"] == pytest.approx(0.0, abs=0.01)
+
+
+def test_poor_trials_are_stopped_and_never_taken_for_the_best():
+    oracle = make(RandomOracle, 8, halving=Halving(first=1, factor=2, keep=0.5, crowd=2))
+    for level in (1.0, 2.0, 0.5):
+        trial = oracle.create_trial("tuner0")
+        for epoch in range(4):
+            value = level / (epoch + 1) if level < 2 else 0.0001 if epoch == 3 else level
+            if oracle.update_trial(trial.trial_id, {"score": value}, step=epoch).status == "STOPPED":
+                break
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+    assert oracle.stopped == {"0001": 1}
+    assert [trial.trial_id for trial in oracle.get_best_trials(3)] == ["0002", "0000", "0001"]
+
+
+@pytest.mark.slow
+def test_the_gaussian_process_beats_random_points_on_a_smooth_function():
+    def regret(kind, seed):
+        oracle = make(kind, 30, seed=seed)
+        return min(score(values) for values in run(oracle))
+
+    assert (
+        np.median([regret(BayesianOracle, s) for s in range(3)])
+        < np.median([regret(RandomOracle, s) for s in range(3)]) / 5
+    )

