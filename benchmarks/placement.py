@@ -9,7 +9,6 @@ installed, if this one has not: OR-tools and HiGHS do not share a process. A ful
 docs/placement-benchmark.md and .svg.
 """
 
-import argparse
 import csv
 import importlib.util
 import json
@@ -18,12 +17,14 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
 import numpy as np
 
+from benchmarks.lines import Line, finish
+from benchmarks.lines import arguments as parser
 from ci.placement.model import Problem, plain
 from ci.placement.solver import solve
 
@@ -196,12 +197,12 @@ def _peak(problem: Problem, limit: float) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def requirements(results: list[Result], peak: float) -> list[tuple[str, float, str, bool]]:
-    """Return name, value, bound and whether it holds."""
-    lines: list[tuple[str, float, str, bool]] = []
+def requirements(results: list[Result], peak: float) -> list[Line]:
+    """Return the figures beside what they must reach."""
+    lines: list[Line] = []
 
     def at_most(name: str, value: float, most: float, unit: str = "") -> None:
-        lines.append((name, value, f"<= {most:g}{unit}", value <= most))
+        lines.append(Line(name, value, f"<= {most:g}{unit}", value <= most))
 
     mine = {result.instance: result for result in results if result.method == "this solver"}
     peers = [result for result in results if result.method != "this solver"]
@@ -221,20 +222,19 @@ def requirements(results: list[Result], peak: float) -> list[tuple[str, float, s
     proofs = [each for each in peers if each.seconds >= 1 and each.nodes and each.nodes == each.bound]
     if proofs:
         least = min(each.seconds / mine[each.instance].seconds for each in proofs)
-        lines.append((f"times faster than a peer's proof, least of {len(proofs)}", least, ">= 10", least >= 10))
+        lines.append(Line(f"times faster than a peer's proof, least of {len(proofs)}", least, ">= 10", least >= 10))
     at_most("memory at 8152 x 1523", peak, 500, " MB")
     small, large = mine["growth: 250 pods"].seconds, mine["growth: 8000 pods"].seconds
     at_most("growth: time of 8000 pods over that of 250 (32 is linear)", large / small, 32)
     return lines
 
 
-def table(results: list[Result], lines: list[tuple[str, float, str, bool]]) -> str:
+def table(results: list[Result], lines: list[Line]) -> str:
     """Return the page with both tables."""
     rows = ["# Placement: measured", "", "Written by `python -m benchmarks.placement`; two cores, wall time.", ""]
     rows += ["| requirement | value | bound | holds |", "|---|---|---|---|"]
-    rows += [
-        f"| {name} | {value:.4g} | {bound} | {'yes' if holds else '**no**'} |" for name, value, bound, holds in lines
-    ]
+    for line in lines:
+        rows.append(f"| {line.name} | {line.value:.4g} | {line.bound} | {'yes' if line.holds else '**no**'} |")
     rows += ["", "![Nodes beyond the best lower bound, and time](placement-benchmark.svg)", ""]
     rows += [
         "A fraction of a GPU counts in thousandths of its node's GPUs, a relaxation: a share may lie on two cards.",
@@ -272,11 +272,7 @@ def plot(results: list[Result], file: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure all instances; return 1 if a requirement does not hold."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument(
-        "--quick", action="store_true", help="without the exact peers, fewer seeds; no page is written"
-    )
-    arguments.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+    arguments = parser("placement", __doc__)
     arguments.add_argument("--trace", type=Path, metavar="FOLDER", help="the trace's CSV files")
     arguments.add_argument("--ortools", metavar="PYTHON", help="a Python with OR-tools")
     options = arguments.parse_args(argv)
@@ -315,16 +311,10 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{each.instance:28} {each.method:30} {each.nodes} {each.bound} {each.seconds:.2f} s", flush=True)
         results += found
     lines = requirements(results, memory(large, 4.5))
-    for name, value, bound, holds in lines:
-        print(f"{name}: {value:.4g}, bound {bound}, {'holds' if holds else 'DOES NOT HOLD'}")
-    if options.json:
-        figures = [dict(zip(("name", "value", "bound", "holds"), line, strict=True)) for line in lines]
-        document = {"requirements": figures, "results": [asdict(result) for result in results]}
-        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     if not options.quick:
         Path("docs/placement-benchmark.md").write_text(table(results, lines), encoding="utf-8")
         plot(results, Path("docs/placement-benchmark.svg"))
-    return 0 if all(holds for *_, holds in lines) else 1
+    return finish(lines, options.json)
 
 
 if __name__ == "__main__":
