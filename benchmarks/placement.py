@@ -13,6 +13,7 @@ import csv
 import importlib.util
 import json
 import multiprocessing
+import os
 import resource
 import subprocess
 import sys
@@ -231,7 +232,12 @@ def requirements(results: list[Result], peak: float) -> list[Line]:
 
 def table(results: list[Result], lines: list[Line]) -> str:
     """Return the page with both tables."""
-    rows = ["# Placement: measured", "", "Written by `python -m benchmarks.placement`; two cores, wall time.", ""]
+    rows = [
+        "# Placement: measured",
+        "",
+        f"Written by `python -m benchmarks.placement`; wall time, load average {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores.",
+        "",
+    ]
     rows += ["| requirement | value | bound | holds |", "|---|---|---|---|"]
     for line in lines:
         rows.append(f"| {line.name} | {line.value:.4g} | {line.bound} | {'yes' if line.holds else '**no**'} |")
@@ -264,8 +270,11 @@ def plot(results: list[Result], file: Path) -> None:
         x, y = [each.seconds for each in shown], [100 * (each.nodes / best[each.instance] - 1) for each in shown]
         axes.plot(x, y, marker, label=method, alpha=0.75, markersize=9 if method == methods[0] else 5, linestyle="")
     axes.set(xscale="log", xlabel="seconds", ylabel="nodes beyond the lower bound (%)")
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set_yticks([0, 0.5, 1, 3, 10, 30, 100], ["0", "0.5", "1", "3", "10", "30", "100"])
+    axes.set_ylim(-0.3, 1000)
     axes.set_title("Every point is a method on an instance: low and left is better", fontsize=10)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper center", ncols=2)
     axes.grid(alpha=0.3)
     figure.savefig(file, metadata={"Date": None})
 
