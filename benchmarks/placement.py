@@ -235,7 +235,8 @@ def table(results: list[Result], lines: list[Line]) -> str:
     rows = [
         "# Placement: measured",
         "",
-        f"Written by `python -m benchmarks.placement`; wall time, load average {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores.",
+        "Written by `python -m benchmarks.placement`; wall time, "
+        f"load average {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores.",
         "",
     ]
     rows += ["| requirement | value | bound | holds |", "|---|---|---|---|"]
