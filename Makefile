@@ -4,10 +4,10 @@ EXECUTOR ?= local
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
 
-.PHONY: help setup ci test lint report serve stop pin-images prune clean
+.PHONY: help setup ci test test-cluster lint report serve stop pin-images prune clean
 
 help:           ## print this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(READY) ## create .venv with the pinned packages
 $(READY): requirements.txt requirements-dev.txt
@@ -24,6 +24,9 @@ ci: $(READY)    ## run the whole pipeline; SET="as_of=2013-07-01 seed=3" overrid
 
 test: $(READY)  ## run the tests
 	@python -m pytest
+
+test-cluster: $(READY)  ## run the tests that make a Kubernetes cluster: kind, kubectl and kwok must be on the PATH
+	@python -m pytest -m cluster tests/cluster
 
 lint: $(READY)  ## check format, lint and types
 	@ruff format --check . && ruff check . && mypy

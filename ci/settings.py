@@ -178,11 +178,17 @@ class Placement(Section):
     """The choice of nodes."""
 
     inventory: Annotated[str, Field(min_length=1)] | None = None
-    """A recorded inventory (JSON); null means the embedded one with 20 nodes."""
+    """A recorded inventory (JSON); null means the embedded example of 20 nodes."""
     time_limit: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """Wall-clock limit of the solver; seconds."""
     tuning_workers: Annotated[int, Field(ge=1, le=1000)] = 3
     """Tuning workers to find room for, beside their chief."""
+    replicas_per_node: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Serving replicas on one node at most; null means all but one, so that the loss of a node leaves one."""
+    affinity: Literal["preferred", "required"] = "preferred"
+    """How pods are led to the planned nodes; `required` only for sets that survive the loss of any one node."""
+    full: Literal["fail", "default"] = "fail"
+    """When tasks fit nowhere: fail, or warn and leave everything to the scheduler's default."""
 
 
 class Serving(Section):

@@ -49,11 +49,12 @@ def planned_node(settings: "Settings", inventory: Path) -> str | None:
     """
     from ci.placement import tasks
     from ci.placement.inventory import load
-    from ci.placement.model import build, plain
+    from ci.placement.model import build
+    from ci.placement.solver import solve
 
     nodes = load(inventory).nodes
     wanted = tasks.planned(settings, "training")
-    solution = plain(build(wanted, nodes), settings.placement.time_limit)
+    solution = solve(build(wanted, nodes), settings.placement.time_limit)
     chosen = solution.node_of[[task.name for task in wanted].index("training")]
     return nodes[chosen].name if chosen >= 0 else None
 

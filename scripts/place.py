@@ -1,48 +1,107 @@
 """Choose nodes for the pipeline's pods: as few as possible, proven, checked and explained.
 
 Reads build/settings.yaml and an inventory of nodes and running pods; writes build/placement/: plan.json (plan,
-objective, bound, gap), explanation.txt, plan.svg, timing.json. Exit code 1 if a task fits nowhere.
+objective, bound, gap), handover.json (what each group's pods get), explanation.json and .txt, plan.svg, timing.json.
+A cluster is read again when the plan is ready, and planned again if it no longer fits. With --compare nothing is
+planned: it says which pods are not on the nodes that plan.json has for their group, and writes actual.json. Exit code 1
+if a task fits nowhere, unless placement.full is `default`.
 """
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ci.command import parser, run
 from ci.placement.tasks import GROUPS
+
+if TYPE_CHECKING:
+    from ci.placement.inventory import Inventory
+    from ci.placement.model import Problem, Solution
+    from ci.settings import Settings
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     arguments = parser(__doc__, "place")
-    arguments.add_argument("--inventory", type=Path, help="what `kubectl get nodes,pods -A -o json` printed")
+    source = arguments.add_mutually_exclusive_group()
+    source.add_argument("--inventory", type=Path, help="what `kubectl get nodes,pods -A -o json` printed")
+    source.add_argument("--context", help="read the cluster of this kubeconfig context (`-`: the current one)")
     arguments.add_argument("--group", choices=GROUPS, help="plan only these tasks (all)")
     arguments.add_argument("--explain", action="store_true", help="print the explanation too")
+    arguments.add_argument("--compare", action="store_true", help="compare the last plan with where pods are now")
+    arguments.add_argument("--dry-run", action="store_true", help="print what would be planned, write nothing")
     options = arguments.parse_args(argv)
-    return run(lambda: place(options.inventory, options.group, explain=options.explain))
+    if options.compare:
+        return run(lambda: compare(options.inventory, options.context))
+    return run(
+        lambda: place(
+            options.inventory, options.context, options.group, explain=options.explain, dry_run=options.dry_run
+        )
+    )
 
 
-def place(file: Path | None, group: str | None, *, explain: bool) -> None:
+def read(file: Path | None, context: str | None, settings: "Settings") -> "Inventory":
+    """Return the inventory of a cluster, of a file, of the settings' file, or else the example."""
+    from ci.placement import cluster, inventory
+
+    if context is not None:
+        return cluster.read(None if context == "-" else context)
+    if file is None and settings.placement.inventory is None:
+        return inventory.load(inventory.EXAMPLE, "example")
+    return inventory.load(file or Path(str(settings.placement.inventory)))
+
+
+def place(file: Path | None, context: str | None, group: str | None, *, explain: bool, dry_run: bool) -> None:
     """Plan, check, write the results and print what was decided."""
     from ci import configuration, workspace
     from ci.errors import StageError
-    from ci.placement import inventory, report, tasks
-    from ci.placement.model import build, plain
+    from ci.placement import report, tasks
+    from ci.placement.check import faults
+    from ci.placement.model import build
+    from ci.placement.solver import solve
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
-    if file is None and settings.placement.inventory is not None:
-        file = Path(settings.placement.inventory)
-    if file is None:
-        print("place: no cluster and no inventory given: using the recorded one with 20 nodes")
-    offer = inventory.load(file) if file else inventory.load(inventory.RECORDED, "recorded")
-    wanted = tasks.planned(settings, group)
-    problem = build(wanted, offer.nodes)
-    solution = plain(problem, settings.placement.time_limit)
-    lines = report.write(workspace.PLACEMENT, offer, wanted, problem, solution)
-    if explain or solution.unplaced:
+    wanted, limits = tasks.planned(settings, group), tasks.spreads(settings)
+    offer = read(file, context, settings)
+
+    def plan(offer: "Inventory") -> tuple["Problem", "Solution"]:
+        problem = build(wanted, offer.nodes, limits)
+        return problem, solve(problem, settings.placement.time_limit)
+
+    if offer.source == "example":
+        print("place: no cluster and no inventory given: using the example of 20 nodes")
+    problem, solution = plan(offer)
+    if context is not None:
+        # The cluster has gone on while this was solving: a plan that no longer holds is made anew, once.
+        now, hosts = read(file, context, settings), solution.plan(wanted, offer.nodes)
+        if wrong := faults([task for task in wanted if task.name in hosts], now.nodes, hosts, limits):
+            print(f"place: planned again: {wrong[0]}")
+            offer = now
+            problem, solution = plan(offer)
+    folder = None if dry_run else workspace.PLACEMENT
+    required = settings.placement.affinity == "required"
+    lines = report.write(folder, offer, wanted, limits, problem, solution, required=required)
+    if explain or dry_run or solution.unplaced:
         print("\n".join(lines))
+    where = "nothing written" if dry_run else f"{folder}/explanation.txt, plan.svg"
+    if solution.unplaced and settings.placement.full == "fail":
+        raise StageError(f"{len(solution.unplaced)} tasks fit nowhere: {where}")
     if solution.unplaced:
-        raise StageError(f"{len(solution.unplaced)} tasks fit nowhere: see {workspace.PLACEMENT}/explanation.txt")
-    print(f"place: {lines[0]} ({solution.seconds:.2f} s) -> {workspace.PLACEMENT}/explanation.txt, plan.svg")
+        print("place: warning: the cluster is full, so all pods are left to the scheduler's default")
+    print(f"place: {lines[0]} ({solution.seconds:.2f} s) -> {where}")
+
+
+def compare(file: Path | None, context: str | None) -> None:
+    """Say which pods are not where the last plan has their group."""
+    from ci import configuration, workspace
+    from ci.placement.handover import strays
+
+    settings = configuration.read(workspace.require(workspace.SETTINGS))
+    planned = workspace.read_json(workspace.require(workspace.PLACEMENT / "plan.json"))
+    actual = read(file, context, settings)
+    lines = strays({group: frozenset(names) for group, names in planned["sets"].items()}, actual)
+    workspace.write_json(workspace.PLACEMENT / "actual.json", {"inventory": actual.source, "found": lines})
+    print("\n".join(f"place: {line}" for line in lines))
 
 
 if __name__ == "__main__":

@@ -3,15 +3,19 @@
 from collections.abc import Mapping, Sequence
 
 from ci.placement.inventory import Node, Pod, exclusion
+from ci.placement.model import Spread
 
 
-def faults(tasks: Sequence[Pod], nodes: Sequence[Node], plan: Mapping[str, str]) -> list[str]:
+def faults(
+    tasks: Sequence[Pod], nodes: Sequence[Node], plan: Mapping[str, str], spreads: Sequence[Spread] = ()
+) -> list[str]:
     """Return what is wrong with a plan, in sentences; an empty list if nothing is.
 
     Args:
         tasks: the pods to place.
         nodes: the nodes as they are now.
         plan: node name by task name; a task that is missing in it is a fault.
+        spreads: how many tasks of a group may share a node or a zone.
     """
     by_name = {node.name: node for node in nodes}
     wanted: dict[str, list[Pod]] = {}
@@ -33,4 +37,14 @@ def faults(tasks: Sequence[Pod], nodes: Sequence[Node], plan: Mapping[str, str])
             free = by_name[host].free.get(resource, 0)
             if asked > free:
                 found.append(f"{host}: {resource} {asked} asked, {free} free")
+    for spread in spreads:
+        together: dict[str, int] = {}
+        for host, here in wanted.items():
+            place = host if spread.by == "node" else by_name[host].zone
+            together[place] = together.get(place, 0) + sum(task.group == spread.group for task in here)
+        found += [
+            f"{spread.by} {place}: {count} tasks of {spread.group}, {spread.limit} allowed"
+            for place, count in sorted(together.items())
+            if count > spread.limit
+        ]
     return found

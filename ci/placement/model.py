@@ -6,19 +6,22 @@
                 x_ij, y_j ∈ {0, 1}
 
 with q the requests and f what is free; y_j = 1 if this plan puts a task on j, whatever already runs there. A task's
-rules fix x_ij = 0 where it may not run. `plain` hands this to a general solver: it is the definition, good for a few
-hundred tasks.
+rules fix x_ij = 0 where it may not run. A spread (at most k tasks of a group on a node, or in a zone) is one more
+resource, of which a member asks 1 and a node, or all nodes of a zone together, have k. Among plans with equally many
+nodes, those on nodes in use are better. `plain` hands this to a general solver: it is the definition, good for a few
+hundred tasks; `ci.placement.solver` solves it for thousands.
 """
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import ceil, gcd
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,16 +37,26 @@ class Problem:
     """The program's data, in exact integers.
 
     Shapes: `requests` (tasks, resources), `free` (nodes, resources), `rule` (tasks,) the row of `allowed` (rules,
-    nodes) that holds for a task.
+    nodes) that holds for a task, `zone` (nodes,) numbers of zones, `preferred` (nodes,) nodes in use. Resources whose
+    index is in `zoned` are shared by the nodes of a zone: `free` holds the zone's amount on each of them.
     """
 
-    tasks: tuple[str, ...]
-    nodes: tuple[str, ...]
-    resources: tuple[str, ...]
     requests: Ints
     free: Ints
+    resources: tuple[str, ...]
     rule: Ints
     allowed: NDArray[np.bool_]
+    zone: Ints
+    zoned: tuple[int, ...]
+    preferred: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, requests: Ints, free: Ints) -> "Problem":
+        """Return the problem of bare amounts: vector bin packing with bins of several sizes."""
+        names = tuple(f"resource-{r}" for r in range(requests.shape[1]))
+        rule, none = np.zeros(len(requests), dtype=np.int64), np.zeros(len(free), dtype=np.int64)
+        allowed = np.ones((1, len(free)), dtype=bool)
+        return cls(requests.astype(np.int64), free.astype(np.int64), names, rule, allowed, none, (), none.astype(bool))
 
     def may(self, task: int) -> NDArray[np.bool_]:
         """Return on which nodes a task may run when they are empty of other tasks; shape (nodes,)."""
@@ -53,22 +66,21 @@ class Problem:
 
 @dataclass(frozen=True)
 class Solution:
-    """What a solver found: `node_of[i]` is the node of task i, or -1 where the task could not be placed.
+    """What a solver found: `node_of[i]` is the node of task i, or -1 where it has none.
 
-    Attributes:
-        node_of: one node for each task; indices into the problem's nodes.
-        bound: no plan that places as many tasks uses fewer nodes.
-        seconds: wall time, from the problem to this solution.
+    No plan with all tasks uses fewer than `bound` nodes, and every plan leaves at least `least_unplaced` tasks without
+    a node. `seconds` is the wall time from the problem to this solution.
     """
 
     node_of: tuple[int, ...]
     bound: int
+    least_unplaced: int
     seconds: float
 
     @property
     def objective(self) -> int:
         """The number of nodes that the plan uses."""
-        return len({node for node in self.node_of if node >= 0})
+        return len(set(self.node_of) - {-1})
 
     @property
     def gap(self) -> float:
@@ -77,8 +89,12 @@ class Solution:
 
     @property
     def proven(self) -> bool:
-        """Whether no better plan exists."""
-        return self.bound == self.objective
+        """Whether no plan places more tasks or, if all are placed, uses fewer nodes."""
+        return len(self.unplaced) == self.least_unplaced if self.unplaced else self.bound == self.objective
+
+    def plan(self, tasks: Sequence[Pod], nodes: Sequence[Node]) -> dict[str, str]:
+        """Return the name of its node for each task that has one, by the task's name."""
+        return {task.name: nodes[j].name for task, j in zip(tasks, self.node_of, strict=True) if j >= 0}
 
     @property
     def unplaced(self) -> tuple[int, ...]:
@@ -86,33 +102,44 @@ class Solution:
         return tuple(task for task, node in enumerate(self.node_of) if node < 0)
 
 
-def build(tasks: Sequence[Pod], nodes: Sequence[Node]) -> Problem:
+@dataclass(frozen=True)
+class Spread:
+    """At most `limit` tasks of a group on one node, or in one zone."""
+
+    group: str
+    limit: int
+    by: Literal["node", "zone"] = "node"
+
+
+def build(tasks: Sequence[Pod], nodes: Sequence[Node], spreads: Sequence[Spread] = ()) -> Problem:
     """Return the program of placing tasks on nodes.
 
     Raises:
         InputError: two tasks have one name, or no node is ready.
     """
-    names = [task.name for task in tasks]
-    if twice := sorted({name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()):
+    if twice := [name for name, times in Counter(task.name for task in tasks).items() if times > 1]:
         raise InputError(f"two tasks are named {twice[0]}: give every task a name of its own")
     if not any(node.ready for node in nodes):
         raise InputError(f"none of the {len(nodes)} nodes is ready: look at `kubectl get nodes`")
-    resources = tuple(sorted({name for task in tasks for name in task.requests}))
+    real = sorted({name for task in tasks for name in task.requests})
+    zones = sorted({node.zone for node in nodes})
     rules = sorted({task.rules for task in tasks})
+    asked = [[t.requests.get(r, 0) for r in real] + [int(t.group == s.group) for s in spreads] for t in tasks]
+    free = [[node.free.get(r, 0) for r in real] + [s.limit for s in spreads] for node in nodes]
+    allowed = [[exclusion(rule, node) is None for node in nodes] for rule in rules]
     return Problem(
-        tasks=tuple(names),
-        nodes=tuple(node.name for node in nodes),
-        resources=resources,
-        requests=_matrix([[task.requests.get(name, 0) for name in resources] for task in tasks], len(resources)),
-        free=_matrix([[node.free.get(name, 0) for name in resources] for node in nodes], len(resources)),
+        requests=np.array(asked, dtype=np.int64).reshape(len(tasks), -1),
+        free=np.array(free, dtype=np.int64).reshape(len(nodes), -1),
+        resources=(*real, *(f"places for {spread.group} per {spread.by}" for spread in spreads)),
         rule=np.array([rules.index(task.rules) for task in tasks], dtype=np.int64),
-        allowed=np.array([[exclusion(rule, node) is None for node in nodes] for rule in rules], dtype=bool).reshape(
-            len(rules), len(nodes)
-        ),
+        allowed=np.array(allowed, dtype=bool).reshape(len(rules), len(nodes)),
+        zone=np.array([zones.index(node.zone) for node in nodes], dtype=np.int64),
+        zoned=tuple(len(real) + index for index, spread in enumerate(spreads) if spread.by == "zone"),
+        preferred=np.array([bool(node.running) for node in nodes], dtype=bool),
     )
 
 
-def plain(problem: Problem, time_limit: float) -> Solution:
+def plain(problem: Problem, time_limit: float, *, solver: str = "HiGHS", complete: bool = False) -> Solution:
     """Solve the program as it is written above, by branch and bound.
 
     If not all tasks can be placed, as few as possible stay without a node.
@@ -120,64 +147,61 @@ def plain(problem: Problem, time_limit: float) -> Solution:
     Args:
         problem: the program's data.
         time_limit: wall-clock limit of the whole call; seconds.
+        solver: HiGHS or CBC; CBC tells no bound before it has proven the optimum.
+        complete: all tasks can be placed, which spares the program their variables for staying without a node.
     """
-    started = monotonic()
-    solution = _branch_and_bound(problem, started, time_limit, complete=True)
-    if solution is None:
-        solution = _branch_and_bound(problem, started, time_limit, complete=False)
-    if solution is None:
-        solution = (-1,) * len(problem.tasks), 0
-    return Solution(*solution, seconds=monotonic() - started)
-
-
-def _branch_and_bound(
-    problem: Problem, started: float, time_limit: float, *, complete: bool
-) -> tuple[tuple[int, ...], int] | None:
-    """Return nodes of tasks and the bound, or None if there is no plan (that was found in time)."""
     import pulp
 
+    started = monotonic()
+    tasks, nodes = range(len(problem.requests)), range(len(problem.free))
     program = pulp.LpProblem("placement", pulp.LpMinimize)
-    used = [program.add_variable(f"y_{j}", cat=pulp.LpBinary) for j in range(len(problem.nodes))]
-    on: list[dict[int, Any]] = [
+    used = [program.add_variable(f"y_{j}", cat=pulp.LpBinary) for j in nodes]
+    on = [
         {int(j): program.add_variable(f"x_{i}_{j}", cat=pulp.LpBinary) for j in np.flatnonzero(problem.may(i))}
-        for i in range(len(problem.tasks))
+        for i in tasks
     ]
-    left = [] if complete else [program.add_variable(f"u_{i}", cat=pulp.LpBinary) for i in range(len(on))]
-    # A task left over costs more than all nodes together.
-    program += pulp.lpSum(used) + (len(used) + 1) * pulp.lpSum(left)
-    for i, nodes in enumerate(on):
-        if complete and not nodes:
-            return None
-        program += pulp.lpSum(nodes.values()) + (left[i] if left else 0) == 1
-    unit = _units(problem.requests)
-    for j, y in enumerate(used):
-        here = [(i, nodes[j]) for i, nodes in enumerate(on) if j in nodes]
-        for r in range(len(problem.resources)):
-            amount = [(int(problem.requests[i, r] // unit[r]), x) for i, x in here]
-            program += pulp.lpSum(q * x for q, x in amount if q) <= int(problem.free[j, r] // unit[r]) * y
-        for i, x in here:
+    left = [] if complete else [program.add_variable(f"u_{i}", cat=pulp.LpBinary) for i in tasks]
+    # Whole numbers: a node weighs more than all nodes' preferences together, a task left over more than all nodes.
+    node = len(nodes) + 1 if problem.preferred.any() else 1
+    cost = [node + (node > 1 and not preferred) for preferred in problem.preferred]
+    program += pulp.lpDot(cost, used) + (sum(cost) + 1) * pulp.lpSum(left)
+    for i in tasks:
+        program += pulp.lpSum(on[i].values()) + pulp.lpSum(left[i : i + 1]) == 1
+    # The largest unit in which all requests are whole keeps coefficients small.
+    unit = [gcd(*map(int, column)) or 1 for column in problem.requests.T]
+    for j in nodes:
+        here = [i for i in tasks if j in on[i]]
+        for r, size in enumerate(unit):
+            asked = pulp.lpSum(int(problem.requests[i, r] // size) * on[i][j] for i in here if problem.requests[i, r])
+            program += asked <= int(problem.free[j, r] // size) * used[j]
+        for i in here:
             if not problem.requests[i].any():
-                program += x <= y
-    remaining = time_limit - (monotonic() - started)
-    if remaining <= 0:
-        return None
+                program += on[i][j] <= used[j]
+    for r in problem.zoned:
+        for z in np.unique(problem.zone):
+            inside = [int(j) for j in np.flatnonzero(problem.zone == z)]
+            members = [on[i][j] for i in np.flatnonzero(problem.requests[:, r]) for j in inside if j in on[i]]
+            program += pulp.lpSum(members) <= int(problem.free[inside[0], r])
     silence()
-    # The objective is whole: less than one node between plan and bound is a proof.
-    program.solve(pulp.HiGHS(msg=False, output_flag=False, timeLimit=remaining, threads=1, gapRel=0, gapAbs=0.99))
-    if program.sol_status not in (pulp.LpSolutionOptimal, pulp.LpSolutionIntegerFeasible):
-        return None
-    node_of = tuple(next((j for j, x in nodes.items() if x.varValue > 0.5), -1) for nodes in on)
-    penalty = (len(used) + 1) * node_of.count(-1)
-    bound = ceil(program.solverModel.getInfo().mip_dual_bound - 1e-6)
-    return node_of, max(0, bound - penalty)
+    # The objective is whole: less than one between plan and bound is a proof.
+    options = {"msg": False, "timeLimit": max(0.01, time_limit - (monotonic() - started)), "threads": 1, "gapRel": 0}
+    if solver == "CBC":
+        program.solve(pulp.PULP_CBC_CMD(gapAbs=0.99, **options))
+        bound = program.objective.value() if program.sol_status == pulp.LpSolutionOptimal else 0
+    else:
+        program.solve(pulp.HiGHS(output_flag=False, gapAbs=0.99, **options))
+        bound = program.solverModel.getInfo().mip_dual_bound
+    found = program.sol_status in (pulp.LpSolutionOptimal, pulp.LpSolutionIntegerFeasible)
+    node_of = tuple(next((j for j, x in row.items() if found and x.varValue > 0.5), -1) for row in on)
+    least, rest = divmod(max(0, ceil(bound - 1e-6)) if abs(bound) < 1e15 else 0, sum(cost) + 1)
+    return Solution(
+        node_of, 0 if least else ceil(rest / (node + 1) if node > 1 else rest), least, monotonic() - started
+    )
 
 
 @cache
 def silence() -> None:
-    """Have HiGHS print its greeting, which it does once per process, where nobody reads it.
-
-    It goes to the process' standard output, past every option and past Python, and that belongs to the commands.
-    """
+    """Have HiGHS print its greeting, which it does once per process and past all options, where nobody reads it."""
     import highspy
 
     sys.stdout.flush()
@@ -189,12 +213,3 @@ def silence() -> None:
     finally:
         os.dup2(kept, 1)
         os.close(kept)
-
-
-def _units(requests: Ints) -> list[int]:
-    """Return the largest unit in which all requests of a resource are whole, which keeps coefficients small."""
-    return [gcd(*map(int, column)) or 1 for column in requests.T]
-
-
-def _matrix(rows: list[list[int]], columns: int) -> Ints:
-    return np.array(rows, dtype=np.int64).reshape(len(rows), columns)

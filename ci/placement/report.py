@@ -6,43 +6,60 @@ from typing import Any
 
 from ci import workspace
 from ci.errors import StageError
-from ci.placement import check, explain, picture
+from ci.placement import check, explain, handover, picture
 from ci.placement.inventory import Inventory, Pod
-from ci.placement.model import Problem, Solution
+from ci.placement.model import Problem, Solution, Spread
 
 
-def write(folder: Path, inventory: Inventory, tasks: Sequence[Pod], problem: Problem, solution: Solution) -> list[str]:
+def write(
+    folder: Path | None,
+    inventory: Inventory,
+    tasks: Sequence[Pod],
+    spreads: Sequence[Spread],
+    problem: Problem,
+    solution: Solution,
+    *,
+    required: bool,
+) -> list[str]:
     """Check a solution, write plan, explanation, picture and wall time, and return the explanation's sentences.
 
-    All files but `timing.json` are the same bytes for the same solution.
+    `handover.json` has for each group the fields that its pods get. All files but `timing.json` are the same bytes for
+    the same solution; without a folder nothing is written.
 
     Raises:
         StageError: the plan breaks a constraint, so nothing is written.
     """
-    nodes = inventory.nodes
-    plan = {task.name: nodes[j].name for task, j in zip(tasks, solution.node_of, strict=True) if j >= 0}
-    placed = [task for task in tasks if task.name in plan]
-    if wrong := check.faults(placed, nodes, plan):
+    nodes, plan = inventory.nodes, solution.plan(tasks, inventory.nodes)
+    if wrong := check.faults([task for task in tasks if task.name in plan], nodes, plan, spreads):
         raise StageError(f"the solver's plan does not hold in integers: {'; '.join(wrong[:3])}")
-    lines = explain.sentences(tasks, nodes, problem, solution)
-    with workspace.replacing(folder) as out:
-        workspace.write_json(out / "plan.json", document(inventory, tasks, solution, plan))
-        workspace.write_text(out / "explanation.txt", "\n".join([*lines, *inventory.notes]) + "\n")
-        workspace.write_text(out / "plan.svg", picture.draw(tasks, nodes, problem, solution))
-        workspace.write_json(out / "timing.json", {"seconds": round(solution.seconds, 3)})
-    return lines
-
-
-def document(inventory: Inventory, tasks: Sequence[Pod], solution: Solution, plan: dict[str, str]) -> dict[str, Any]:
-    """Return the plan as JSON values; amounts are milliCPU, bytes and counts."""
-    return {
+    explanation = explain.explain(tasks, nodes, spreads, problem, solution)
+    # A full cluster is left to the scheduler's own way.
+    within: handover.Sets = {}
+    fields: dict[str, Any] = {}
+    if not solution.unplaced:
+        fields, within = handover.advice(tasks, nodes, plan, spreads, required=required)
+    extra = len(frozenset().union(*within.values()) - set(plan.values()))
+    wider = f"the scheduler spreads pods: its sets are wider than the plan by {extra} nodes, or some would wait"
+    lines = [*explain.sentences(explanation), *[wider] * bool(extra), *inventory.notes]
+    if folder is None:
+        return lines
+    document = {
         "inventory": inventory.source,
-        "nodes": len(inventory.nodes),
+        "nodes": len(nodes),
         "objective": solution.objective,
         "bound": solution.bound,
         "gap": round(solution.gap, 6),
         "proven": solution.proven,
         "plan": plan,
+        "sets": {group: sorted(names) for group, names in within.items()},
         "unplaced": [tasks[i].name for i in solution.unplaced],
         "tasks": [{"name": task.name, "group": task.group, "requests": task.requests} for task in tasks],
     }
+    with workspace.replacing(folder) as out:
+        workspace.write_json(out / "plan.json", document)
+        workspace.write_json(out / "handover.json", fields)
+        workspace.write_json(out / "explanation.json", explanation | {"notes": [*inventory.notes], "wider": extra})
+        workspace.write_text(out / "explanation.txt", "\n".join(lines) + "\n")
+        workspace.write_text(out / "plan.svg", picture.draw(tasks, nodes, problem, solution))
+        workspace.write_json(out / "timing.json", {"seconds": round(solution.seconds, 3)})
+    return lines

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ci.placement.inventory import Pod, amounts
 
 if TYPE_CHECKING:
+    from ci.placement.model import Spread
     from ci.settings import Request, Settings
 
 GROUPS = ("serving", "training")
@@ -34,6 +35,14 @@ def planned(settings: Settings, group: str | None = None) -> tuple[Pod, ...]:
         ],
     }
     return tuple(task for name in GROUPS if group in (None, name) for task in tasks[name])
+
+
+def spreads(settings: Settings) -> tuple[Spread, ...]:
+    """Return the hard limits per node: by default the replicas survive the loss of any one node."""
+    from ci.placement.model import Spread
+
+    limit = settings.placement.replicas_per_node or max(1, settings.serving.replicas - 1)
+    return (Spread("serving", limit),)
 
 
 def _task(name: str, group: str, request: Request) -> Pod:

@@ -1,12 +1,14 @@
 """The place command, from settings and inventory to files and exit codes."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from ci.placement.check import faults
-from ci.placement.inventory import RECORDED, load
+from ci.placement.inventory import EXAMPLE, load
 from ci.placement.tasks import planned
 from scripts import configure, place
 
@@ -26,7 +28,7 @@ def test_the_embedded_inventory_is_planned_checked_and_explained(workspace, caps
     from ci import configuration
 
     tasks = planned(configuration.read(Path("build/settings.yaml")))
-    assert not faults(tasks, load(RECORDED).nodes, plan["plan"])
+    assert not faults(tasks, load(EXAMPLE).nodes, plan["plan"])
     assert plan["proven"]
     assert plan["objective"] == plan["bound"] == len(set(plan["plan"].values()))
     assert "no plan uses fewer" in capsys.readouterr().out.splitlines()[-1]
@@ -70,3 +72,133 @@ def test_a_bad_inventory_leaves_the_old_plan(workspace, capsys):
     assert place.main(["--inventory", "bad.json"]) == 2
     assert "bad.json: there is no node in it" in capsys.readouterr().err
     assert (workspace / "plan.json").read_bytes() == before
+
+
+def test_a_full_cluster_can_be_left_to_the_scheduler(workspace, capsys):
+    overrides = ["--set", "resources.training={cpu: 64, memory: 4Gi}", "--set", "placement.full=default"]
+    configure.main(["--file", str(REPOSITORY / "pipeline.yaml"), *overrides])
+    assert place.main([]) == 0
+    assert "warning: the cluster is full" in capsys.readouterr().out
+    assert json.loads((workspace / "handover.json").read_text()) == {}
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(workspace, capsys):
+    assert place.main(["--dry-run"]) == 0
+    assert "9 tasks on" in capsys.readouterr().out
+    assert not workspace.exists()
+
+
+def test_serving_survives_the_loss_of_any_node(workspace):
+    assert place.main(["--group", "serving"]) == 0
+    plan = json.loads((workspace / "plan.json").read_text())["plan"]
+    assert len({node for task, node in plan.items() if task.startswith("serving-")}) > 1
+
+
+def test_each_group_gets_preferred_affinity_and_no_node_name(workspace):
+    assert place.main([]) == 0
+    text = (workspace / "handover.json").read_text()
+    assert set(json.loads(text)) == {"canary", "serving", "training", "tuning", "tuning-chief"}
+    assert '"weight": 100' in text
+    assert "nodeName" not in text
+
+
+def a_node(name: str, **changes) -> dict:
+    amounts = {"cpu": "16", "memory": "64Gi", "pods": "110"} | changes.pop("amounts", {})
+    status = {"allocatable": amounts, "conditions": [{"type": "Ready", "status": changes.pop("ready", "True")}]}
+    return {"kind": "Node", "metadata": {"name": name}, "spec": changes, "status": status}
+
+
+def a_pod(name: str, node: str) -> dict:
+    container = {"name": "c", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}
+    metadata = {"name": name, "namespace": "default"}
+    return {"kind": "Pod", "metadata": metadata, "spec": {"nodeName": node, "containers": [container]}, "status": {}}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "bad.json: not a JSON file"),
+        ("[1, 2]", "bad.json: not a Kubernetes list: give what `kubectl get nodes,pods -A -o json` prints"),
+        ({"items": []}, "bad.json: there is no node in it: record it with `kubectl"),
+        ({"items": [a_node("n", ready="Unknown")]}, "none of the 1 nodes is ready: look at `kubectl get nodes`"),
+        ({"items": [a_node("n"), a_node("n")]}, "bad.json: items[1]: Node n appears twice"),
+        ({"items": [a_node("n", amounts={"cpu": "-4"})]}, "items[0] (Node n).status.allocatable.cpu: '-4' is negative"),
+        ({"items": [a_node("n", amounts={"memory": "4 GB"})]}, "allocatable.memory: '4 GB' is not a quantity: write"),
+        ({"items": [a_node("n", taints=[{"key": "k", "effect": "Never"}])]}, "taints[0].effect: 'Never' is none of"),
+    ],
+)
+def test_each_bad_inventory_ends_with_two_and_names_file_entry_and_fix(workspace, capsys, content, message):
+    Path("bad.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    assert place.main(["--inventory", "bad.json"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not workspace.exists()
+
+
+def test_requests_that_are_absent_are_said(capsys):
+    silent = a_pod("silent", "n")
+    silent["spec"]["containers"] = [{"name": "c"}]
+    Path("cluster.json").write_text(json.dumps({"items": [a_node("n"), a_node("m"), silent, a_pod("limited", "n")]}))
+    assert place.main(["--inventory", "cluster.json", "--explain"]) == 0
+    assert "1 running pods request no CPU or no memory and count as zero there" in capsys.readouterr().out
+
+
+@pytest.fixture
+def api(tmp_path, monkeypatch):
+    """An API server with the items that its `readings` give, the last of them again and again."""
+
+    class Handler(BaseHTTPRequestHandler):
+        readings: list[list[dict]] = []  # noqa: RUF012 - shared with the test on purpose
+
+        def do_GET(self):
+            kind = "Node" if "/nodes" in self.path else "Pod"
+            body = json.dumps({"items": [item for item in self.readings[0] if item["kind"] == kind]}).encode()
+            if kind == "Pod" and len(self.readings) > 1:
+                self.readings.pop(0)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        config = {
+            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{http.server_port}"}}],
+            "contexts": [{"name": "test", "context": {"cluster": "c", "user": "u"}}],
+            "users": [{"name": "u", "user": {}}],
+        }
+        (tmp_path / "kubeconfig").write_text(json.dumps({"apiVersion": "v1", "kind": "Config"} | config))
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+        yield Handler
+        http.shutdown()
+        thread.join()
+
+
+def test_a_node_that_disappears_while_the_plan_is_made_leads_to_another_plan(workspace, api, capsys):
+    before = [a_node("a"), a_node("b"), a_node("c"), a_pod("running", "a"), a_pod("beside", "b")]
+    api.readings = [before, [item for item in before if item["metadata"]["name"] != "a"]]
+    assert place.main(["--context", "test"]) == 0
+    assert "planned again: " in (out := capsys.readouterr().out)
+    assert "is on a, which is not there" in out
+    assert set(json.loads((workspace / "plan.json").read_text())["plan"].values()) == {"b", "c"}
+
+
+def test_planned_and_actual_nodes_are_compared(workspace, api, capsys):
+    nodes = [a_node("a"), a_node("b"), a_node("c")]
+    api.readings = [nodes]
+    assert place.main(["--context", "test", "--group", "training"]) == 0
+    planned = json.loads((workspace / "plan.json").read_text())["sets"]["training"]
+    away = next(name for name in "abc" if name not in planned)
+    pods = [a_pod("training-1", planned[0]), a_pod("training-2", away)]
+    for pod in pods:
+        pod["metadata"]["labels"] = {"app.kubernetes.io/component": "training"}
+    api.readings = [nodes + pods]
+    assert place.main(["--compare", "--context", "test"]) == 0
+    found = json.loads((workspace / "actual.json").read_text())["found"]
+    assert found[0] == "1 of 2 pods are on their group's planned nodes"
+    assert found[1].startswith(f"default/training-2 is on {away}")

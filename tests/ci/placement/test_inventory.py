@@ -172,8 +172,8 @@ def test_bad_files_are_refused(tmp_path, content, message):
         inventory.load(file)
 
 
-def test_the_recorded_inventory_has_twenty_nodes_and_says_what_it_is():
-    recorded = inventory.load(inventory.RECORDED)
+def test_the_example_has_twenty_nodes_and_says_what_it_is():
+    recorded = inventory.load(inventory.EXAMPLE)
     assert len(recorded.nodes) == 20
-    assert "used where there is no cluster" in json.loads(inventory.RECORDED.read_text())["metadata"]["note"]
+    assert "used where there is no cluster" in json.loads(inventory.EXAMPLE.read_text())["metadata"]["note"]
     assert sum(len(node.running) for node in recorded.nodes) > 50

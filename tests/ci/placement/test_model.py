@@ -28,15 +28,11 @@ ARTICLE_OPTIMA = (
 )
 
 
-def named(problem, solution) -> dict[str, str]:
-    return {problem.tasks[i]: problem.nodes[j] for i, j in enumerate(solution.node_of) if j >= 0}
-
-
 def test_article_example_needs_two_nodes_and_gets_one_of_its_three_optimal_plans():
     problem = build(ARTICLE_TASKS, ARTICLE_NODES)
     solution = plain(problem, time_limit=10)
     assert (solution.objective, solution.bound, solution.proven, solution.gap) == (2, 2, True, 0)
-    assert named(problem, solution) in ARTICLE_OPTIMA
+    assert solution.plan(ARTICLE_TASKS, ARTICLE_NODES) in ARTICLE_OPTIMA
 
 
 def test_article_has_exactly_these_three_optimal_plans():
@@ -54,9 +50,9 @@ def test_article_printed_answer_is_rejected_because_it_asks_six_cpu_of_five():
 
 
 def test_one_large_node_is_better_than_two_small_ones():
-    problem = build(ARTICLE_TASKS, (*ARTICLE_NODES, node("S3", 9, 9)))
-    solution = plain(problem, time_limit=10)
-    assert set(named(problem, solution).values()) == {"S3"}
+    nodes = (*ARTICLE_NODES, node("S3", 9, 9))
+    solution = plain(build(ARTICLE_TASKS, nodes), time_limit=10)
+    assert set(solution.plan(ARTICLE_TASKS, nodes).values()) == {"S3"}
 
 
 def test_a_task_without_requests_still_uses_a_node():
@@ -68,7 +64,7 @@ def test_as_few_tasks_as_possible_stay_without_a_node():
     tasks = [task("large", 5, 1), task("a", 2, 1), task("b", 2, 1), task("c", 2, 1), task("huge", 99, 1)]
     problem = build(tasks, [node("n", 6, 7)])
     solution = plain(problem, time_limit=10)
-    assert [problem.tasks[i] for i in solution.unplaced] == ["large", "huge"]
+    assert [tasks[i].name for i in solution.unplaced] == ["large", "huge"]
     assert not solution.objective < solution.bound
 
 

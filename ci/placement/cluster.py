@@ -1,0 +1,73 @@
+"""Reading nodes and pods from the API server, page by page."""
+
+import json
+from collections.abc import Callable
+from time import sleep
+from typing import Any
+
+from ci.errors import InputError, StageError
+from ci.placement.inventory import Inventory, parse
+
+PAGE = 500
+_TRIES = 4
+
+
+def read(context: str | None, pause: Callable[[float], None] = sleep) -> Inventory:
+    """Return the inventory of a cluster.
+
+    Args:
+        context: name in the kubeconfig; None means the current one, or the service account of the pod this runs in.
+        pause: waits so many seconds before a request is repeated.
+
+    Raises:
+        InputError: there is no such context, or no kubeconfig.
+        StageError: the API server refuses, does not answer, or stays too busy.
+    """
+    from kubernetes import client, config
+
+    try:
+        try:
+            config.load_kube_config(context=context)
+        except config.ConfigException:
+            if context:
+                raise
+            config.load_incluster_config()
+    except config.ConfigException as error:
+        raise InputError(f"no cluster {context or ''}: {error}; look at `kubectl config get-contexts`") from None
+    return inventory(client.CoreV1Api(), context or "the current cluster", pause)
+
+
+def inventory(api: Any, name: str, pause: Callable[[float], None] = sleep) -> Inventory:
+    """Return the inventory that a `CoreV1Api` gives; `name` names it in messages."""
+    items = []
+    for kind, listing in (("Node", api.list_node), ("Pod", api.list_pod_for_all_namespaces)):
+        token: str | None = None
+        while token != "":
+            page = _page(listing, token, f"{name}: listing {kind.lower()}s", pause)
+            # Items of a list do not say their kind.
+            items += [{**item, "kind": kind} for item in page.get("items") or ()]
+            token = page.get("metadata", {}).get("continue") or ""
+    return parse({"items": items}, name)
+
+
+def _page(listing: Callable[..., Any], token: str | None, what: str, pause: Callable[[float], None]) -> dict[str, Any]:
+    """Return one page, asking again where the server is busy or cannot be reached for a moment."""
+    from kubernetes.client import ApiException
+    from urllib3.exceptions import HTTPError
+
+    fixes = {401: ": log in again", 403: ": give this account `list` on nodes and pods", 410: ": run again"}
+    for attempt in range(_TRIES):
+        wait = 0.5 * 2**attempt
+        try:
+            answer = listing(limit=PAGE, _continue=token, _preload_content=False, _request_timeout=(5, 30))
+            return dict(json.loads(answer.data))
+        except ApiException as error:
+            problem = f"the API server answers {error.status} {error.reason}"
+            if error.status and error.status != 429 and error.status < 500:
+                raise StageError(f"{what}: {problem}{fixes.get(error.status, '')}") from None
+            wait = float((error.headers or {}).get("Retry-After") or wait)
+        except (HTTPError, ValueError) as error:
+            problem = f"no answer that can be used: {error}"
+        if attempt + 1 < _TRIES:
+            pause(min(wait, 10.0))
+    raise StageError(f"{what}: {problem}, {_TRIES} times")

@@ -1,0 +1,165 @@
+"""The solver for size: greedy start, bound, patterns, integer master and dives, local search.
+
+It stops as soon as plan and bound meet. Bounds come from `ci.placement.certificate`, which knows nothing of how the
+prices were found; the plan is for the caller to check with `ci.placement.check`.
+"""
+
+from fractions import Fraction
+from math import inf
+from time import monotonic
+
+import numpy as np
+
+from ci.placement.certificate import Certificate, lower_bound
+from ci.placement.model import Ints, Problem, Solution
+from ci.placement.patterns import Chosen, Duals, Floats, Kinds, Master, generate, grid, highs
+from ci.placement.search import greedy, seat, squeeze
+
+_SCALE = 2**24
+_COARSE, _MIDDLE, _EXACT, _PROOF = 20_000, 160_000, 1_500_000, 100_000
+_THRESHOLDS, _WHOLE = (0.8, 0.6, 0.95, 0.5), 2.0
+_FEW = 400
+"""Kinds of tasks up to which patterns are generated; beyond, the master would be too slow to solve again and again."""
+
+
+def solve(problem: Problem, time_limit: float) -> Solution:
+    """Return the best plan found, a proven bound, and how long it took.
+
+    If not all tasks can be placed, as few as possible stay without a node.
+
+    Args:
+        problem: the program's data.
+        time_limit: wall-clock limit of the whole call; seconds.
+    """
+    started = monotonic()
+    if not len(problem.requests):
+        return Solution((), 0, 0, monotonic() - started)
+    until, kinds, least = started + time_limit, Kinds.of(problem), 0
+    weights = _cover(problem)
+    bound = lower_bound(problem, _linear(problem, weights))
+    starts = [kinds.unpack(greedy(kinds, weights, near=near)) for near in (False, True)]
+    best = min(starts, key=lambda plan: _score(problem, plan))
+    few = len(kinds.demand) <= _FEW
+    if (best < 0).any():
+        half = (started + until) / 2
+        best, least = _by_patterns(problem, kinds, best, 0, half, np.zeros(len(kinds.count)), 1.0) if few else (best, 0)
+        if (best < 0).sum() > least:
+            even = 1 / problem.free.sum(axis=0).clip(1)
+            best = seat(problem, best, np.ones(len(problem.free), dtype=bool), even, (half + until) / 2)
+    if not (best < 0).any():
+        if few and _score(problem, best)[1] > bound:
+            best, bound = _by_patterns(problem, kinds, best, bound, until, np.ones(len(kinds.count)))
+        best = squeeze(problem, best, weights, bound, until)
+        if few and problem.preferred.any() and _score(problem, best)[2]:
+            cost = 1 + ~kinds.preferred / (len(problem.free) + 1)
+            best, _ = _by_patterns(problem, kinds, best, bound, until, cost)
+    return Solution(tuple(best.tolist()), 0 if (best < 0).any() else bound, least, monotonic() - started)
+
+
+def _score(problem: Problem, node_of: Ints) -> tuple[int, int, int]:
+    """Return what a plan costs, the most important first: tasks left over, nodes, nodes that were not in use."""
+    used = np.unique(node_of[node_of >= 0])
+    return int((node_of < 0).sum()), len(used), int((~problem.preferred[used]).sum())
+
+
+def _cover(problem: Problem) -> Floats:
+    """Return what one unit of each resource is worth, in nodes: the prices of covering all requests by whole nodes."""
+    own = [r for r in range(len(problem.resources)) if r not in problem.zoned and problem.requests[:, r].any()]
+    total = problem.requests.sum(axis=0)
+    free, count = np.unique(np.minimum(problem.free, total)[:, own], axis=0, return_counts=True)
+    solver = highs()
+    for _ in own:
+        solver.addRow(1.0, inf, 0, [], [])
+    for amounts, most in zip(free / total[own], count, strict=True):
+        solver.addCol(1.0, 0, float(most), len(own), np.arange(len(own), dtype=np.int32), amounts)
+    # Where all nodes together do not suffice, the price is still a direction to sort by.
+    for r in range(len(own)):
+        solver.addCol(float(len(problem.free) + 1), 0, inf, 1, [r], [1.0])
+    solver.run()
+    weights = np.zeros(len(problem.resources))
+    weights[own] = np.maximum(0, solver.getSolution().row_dual) / total[own]
+    return weights
+
+
+def _linear(problem: Problem, weights: Floats) -> Certificate:
+    """Return the proof that covering gives: each task is worth what its requests are worth."""
+    exact = tuple(Fraction(float(weight)) * _SCALE for weight in weights)
+    rows = list(map(tuple, problem.requests.tolist()))
+    worth = {row: int(sum(w * q for w, q in zip(exact, row, strict=True))) for row in set(rows)}
+    return Certificate(_SCALE, tuple(worth[row] for row in rows), exact)
+
+
+def _proof(kinds: Kinds, duals: Duals, units: dict[int, int]) -> Certificate:
+    """Return the proof that the master's duals give."""
+    fees = {
+        (int(zone), r): int(fee * _SCALE) + 1
+        for zone, row in enumerate(duals.zones)
+        for r, fee in zip(kinds.zoned, row, strict=True)
+        if fee > 1e-9
+    }
+    prices = np.floor(duals.tasks * _SCALE).astype(int)[kinds.of_task]
+    return Certificate(_SCALE, tuple(prices.tolist()), units=units, fees=fees)
+
+
+def _by_patterns(
+    problem: Problem, kinds: Kinds, best: Ints, bound: int, until: float, cost: Floats, left_over: float = 1000.0
+) -> tuple[Ints, int]:
+    """Return a plan at least as good, and a bound at least as good on nodes or, where nodes are free, on tasks left."""
+    master = Master(kinds, cost, left_over)
+    master.add(*kinds.pack(best))
+    duals, pricer, proof = generate(master, _COARSE, until)
+    units = pricer.units
+    if not pricer.exact:
+        # Finer and finer grids up to an exact one; where none of a size that can be worked with is, the first will do.
+        units = grid(kinds, _EXACT)
+        if np.any(kinds.requests[:, list(units)] % list(units.values())):
+            units = grid(kinds, _PROOF)
+        else:
+            for cells in (_MIDDLE, _EXACT):
+                duals, pricer, proof = generate(master, cells, until)
+    bound = max(bound, lower_bound(problem, _proof(kinds, proof, units), unplaced=not cost.any()))
+    tries = [(whole, threshold) for threshold in _THRESHOLDS for whole in (False, True)]
+    for whole, threshold in tries:
+        goal = float(cost.min()) * bound if cost.any() else float(bound)
+        value = _value(kinds, best, cost, left_over)
+        if value < goal + 1e-6 or monotonic() > until:
+            break
+        if whole:
+            chosen = master.integer(min(_WHOLE, until - monotonic()), goal)
+        else:
+            chosen = _dive(master, duals, value, threshold, until)
+        best = min(best, kinds.unpack(chosen), key=lambda plan: _score(problem, plan))
+    return best, bound
+
+
+def _value(kinds: Kinds, node_of: Ints, cost: Floats, left_over: float) -> float:
+    used = np.unique(node_of[node_of >= 0])
+    return float(cost[kinds.of_node[used]].sum() + left_over * (node_of < 0).sum())
+
+
+def _dive(master: Master, duals: Duals, best: float, threshold: float, until: float) -> Chosen:
+    """Fix patterns that the relaxation uses most, then generate patterns for what remains, until nothing does.
+
+    The patterns that are found on the way go to the master.
+    """
+    chosen: Chosen = []
+    rest, spent, node, patterns = master.kinds, 0.0, master.node, master.patterns
+    while monotonic() < until:
+        fixed = np.floor(duals.use + 1e-6)
+        if not fixed.any():
+            fixed = (duals.use >= min(threshold, duals.use.max(initial=0) - 1e-9)).astype(float)
+        for p in np.argsort(-duals.use, kind="stable")[: np.count_nonzero(fixed)]:
+            t, pattern = int(node[p]), np.minimum(patterns[p], rest.demand)
+            if pattern.any() and (times := min(int(fixed[p]), rest.times(t, pattern))):
+                chosen.append((t, pattern, times))
+                rest, spent = rest.without(t, pattern, times), spent + times * float(master.cost[t])
+        if not rest.demand.any():
+            break
+        smaller, still = Master(rest, master.cost, master.left_over), rest.count[node] > 0
+        smaller.add(node[still], np.minimum(patterns[still], rest.demand))
+        duals, _, _ = generate(smaller, _COARSE, until)
+        node, patterns = smaller.node, smaller.patterns
+        master.add(node, patterns)
+        if not duals.use.any() or spent + duals.value > best - 1e-6:
+            break
+    return chosen

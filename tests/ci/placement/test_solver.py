@@ -1,0 +1,118 @@
+"""The solver for size agrees with the plain formulation, proves what it says, and keeps its time."""
+
+import os
+from dataclasses import replace
+from time import process_time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ci.placement.check import faults
+from ci.placement.inventory import Node, Pod
+from ci.placement.model import Problem, Spread, build, plain
+from ci.placement.solver import solve
+
+EXAMPLES = int(os.environ.get("PLACEMENT_EXAMPLES", "200"))
+"""How many random clusters the two formulations are compared on; thousands take minutes."""
+
+TAINT = ({"key": "special", "value": "", "effect": "NoSchedule"},)
+TOLERATES = '{"tolerations": [{"key": "special", "operator": "Exists"}]}'
+
+
+@st.composite
+def clusters(draw):
+    """A few tasks of a few shapes, a few nodes, sometimes tainted ones, zones and spreads."""
+    shapes = draw(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=3))
+    tasks = [
+        Pod(f"t{i}", draw(st.sampled_from("ab")), {"cpu": shape[0], "memory": shape[1]}, rules)
+        for i, (shape, rules) in enumerate(
+            draw(
+                st.lists(st.tuples(st.sampled_from(shapes), st.sampled_from(["{}", TOLERATES])), min_size=1, max_size=6)
+            )
+        )
+    ]
+    nodes = []
+    for j in range(draw(st.integers(1, 5))):
+        amounts = {"cpu": draw(st.integers(0, 12)), "memory": draw(st.integers(0, 12))}
+        labels = {"topology.kubernetes.io/zone": draw(st.sampled_from("xy"))}
+        nodes.append(Node(f"n{j}", amounts, amounts, labels=labels, taints=draw(st.sampled_from([(), (), TAINT]))))
+    spread = st.builds(Spread, st.sampled_from("ab"), st.integers(1, 3), st.sampled_from(["node", "zone"]))
+    return tasks, nodes, draw(st.lists(spread, max_size=2, unique_by=lambda each: (each.group, each.by)))
+
+
+def check_equal(tasks, nodes, spreads):
+    problem = build(tasks, nodes, spreads)
+    reference, solution = plain(problem, 30), solve(problem, 30)
+    plan = solution.plan(tasks, nodes)
+    assert not faults([task for task in tasks if task.name in plan], nodes, plan, spreads)
+    assert len(solution.unplaced) == len(reference.unplaced)
+    assert solution.least_unplaced <= len(reference.unplaced)
+    if not reference.unplaced:
+        assert solution.objective == reference.objective
+        assert solution.bound <= reference.objective
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(clusters())
+def test_small_clusters_get_the_plain_formulations_optimum(cluster):
+    check_equal(*cluster)
+
+
+def fleet(seed: int, pods: int, nodes: int) -> Problem:
+    """Eight pod shapes on four node shapes, as clouds sell them: milliCPU and MiB."""
+    random = np.random.default_rng(seed)
+    shapes = np.array([(4, 16), (8, 32), (16, 64), (32, 128)]) * (1000, 1024) - (110, 600)
+    asked = random.integers(1, 17, (8, 2)) * (250, 512)
+    return Problem.of(asked[random.integers(0, 8, pods)], shapes[random.integers(0, 4, nodes)])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_thousand_pods_on_a_thousand_nodes_are_proven_optimal(seed):
+    problem = fleet(seed, 2000, 1000)
+    solution = solve(problem, 10)
+    assert not solution.unplaced
+    assert solution.proven
+    used = np.zeros_like(problem.free)
+    np.add.at(used, list(solution.node_of), problem.requests)
+    assert np.all(used <= problem.free)
+
+
+def test_the_time_limit_holds_and_the_plan_is_complete():
+    # Processor time, so that a busy machine does not fail what only the solver can get wrong.
+    random = np.random.default_rng(5)
+    problem = Problem.of(random.integers(100, 401, (300, 2)), np.full((300, 2), 1000))
+    started = process_time()
+    solution = solve(problem, 1.0)
+    assert process_time() - started < 4
+    assert not solution.unplaced
+    assert solution.bound <= solution.objective
+
+
+def test_perfect_triplets_are_at_most_one_node_from_a_third_as_many():
+    random = np.random.default_rng(2)
+    large = random.integers(380, 491, 20)
+    middle = np.array([random.integers(250, (1000 - a) // 2 + 1) for a in large])
+    sizes = np.concatenate([large, middle, 1000 - large - middle]).reshape(-1, 1)
+    solution = solve(Problem.of(sizes, np.full((60, 1), 1000)), 5)
+    assert solution.bound == 20
+    assert solution.objective <= 21
+
+
+def test_nodes_in_use_are_preferred_among_equally_many():
+    amounts = {"cpu": 4000}
+    busy = Pod("running", "running", {"cpu": 1000})
+    nodes = [Node("a", amounts, amounts), Node("b", amounts, {"cpu": 3000}, running=(busy,))]
+    problem = build([Pod("t", "t", {"cpu": 2000})], nodes)
+    assert solve(problem, 5).node_of[0] == 1
+
+
+def test_no_task_is_an_empty_plan():
+    problem = Problem.of(np.zeros((0, 2), dtype=int), np.ones((3, 2), dtype=int))
+    assert solve(problem, 1).objective == 0
+
+
+def test_a_smaller_time_limit_never_makes_a_wrong_bound():
+    problem = replace(fleet(1, 500, 200), preferred=np.zeros(200, dtype=bool))
+    assert solve(problem, 0.01).bound <= solve(problem, 10).objective

@@ -1,0 +1,163 @@
+"""The plan on a real control plane: a thousand fake nodes, two thousand pods, the real scheduler."""
+
+import json
+import shutil
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ci.placement import cluster, handover, inventory
+from ci.placement.check import faults
+from ci.placement.inventory import COMPONENT, Inventory, Pod
+from ci.placement.model import build
+from ci.placement.solver import solve
+
+HERE = Path(__file__).parent
+NAME = "placement"
+SHAPES = [("4", "16Gi"), ("8", "32Gi"), ("16", "64Gi"), ("16", "32Gi")]
+"""CPU and memory of the fake nodes; they take turns."""
+
+pytestmark = pytest.mark.cluster
+
+
+def kubectl(*arguments: str, given: str | None = None) -> str:
+    done = subprocess.run(["kubectl", *arguments], input=given, capture_output=True, text=True)
+    assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
+    return done.stdout
+
+
+def until(what, holds, seconds: float):
+    """Wait until `holds()` gives something true, and return it."""
+    end = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < end, f"after {seconds} s still not: {what()}"
+        time.sleep(1)
+    return found
+
+
+def fake(index: int) -> dict:
+    cpu, memory = SHAPES[index % len(SHAPES)]
+    amounts = {"cpu": cpu, "memory": memory, "pods": "110"}
+    name = f"fake-{index:04}"
+    labels = {"type": "fake", "kubernetes.io/hostname": name, "topology.kubernetes.io/zone": f"zone-{index % 3}"}
+    return {
+        "metadata": {"name": name, "labels": labels, "annotations": {"kwok.x-k8s.io/node": "fake"}},
+        "status": {"capacity": amounts, "allocatable": amounts, "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    """A cluster of a thousand fake nodes, all ready."""
+    assert shutil.which("kind"), "kind is not on the PATH: the tests in tests/cluster need it, kubectl and kwok"
+    folder = tmp_path_factory.mktemp("cluster")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("KUBECONFIG", str(folder / "kubeconfig"))
+        subprocess.run(["kind", "create", "cluster", "--name", NAME, "--config", HERE / "kind.yaml"], check=True)
+        try:
+            kwok = subprocess.Popen(
+                ["kwok", f"--config={HERE / 'kwok.yaml'}", f"--kubeconfig={folder / 'kubeconfig'}",
+                 "--manage-all-nodes=false", "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+                 "--node-lease-duration-seconds=120"],
+                stdout=(folder / "kwok.log").open("w"), stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            try:
+                from kubernetes import client, config
+
+                config.load_kube_config()
+                api = client.CoreV1Api()
+                with ThreadPoolExecutor(8) as pool:
+                    list(pool.map(lambda index: api.create_node(fake(index)), range(1000)))
+
+                def all_open():
+                    nodes = [node for node in cluster.read(None).nodes if node.labels.get("type") == "fake"]
+                    return len(nodes) == 1000 and all(node.ready and not node.taints for node in nodes)
+
+                until(lambda: "a thousand nodes are ready", all_open, 180)
+                yield api
+            finally:
+                kwok.terminate()
+                kwok.wait()
+        finally:
+            subprocess.run(["kind", "delete", "cluster", "--name", NAME], check=True)
+
+
+def workload() -> list[dict]:
+    return list(yaml.safe_load_all((HERE / "workload.yaml").read_text()))
+
+
+def tasks() -> list[Pod]:
+    """The workload's pods, in the order in which a plan numbers them."""
+    found = []
+    for item in workload():
+        name, template = item["metadata"]["name"], item["spec"]["template"]
+        count = item["spec"].get("replicas") or item["spec"]["parallelism"]
+        group = template["metadata"]["labels"][COMPONENT]
+        example = inventory.pod(name, group, template["spec"], name)
+        found += [Pod(f"{name}-{index}", group, example.requests, example.rules) for index in range(count)]
+    return found
+
+
+def run(api, namespace: str, fields: dict) -> Inventory:
+    """Run the workload with these pod fields by group; return what runs and waits once all 2,000 pods have nodes."""
+    items = workload()
+    for item in items:
+        item["spec"]["template"]["spec"] |= fields.get(item["spec"]["template"]["metadata"]["labels"][COMPONENT], {})
+    kubectl("create", "namespace", namespace)
+    kubectl("apply", "-n", namespace, "-f", "-", given="\n---\n".join(map(json.dumps, items)))
+    waiting: dict[str, str] = {}
+
+    def bound() -> bool:
+        pods = api.list_namespaced_pod(namespace, limit=5000).items
+        conditions = {p.metadata.name: each for p in pods if not p.spec.node_name for each in p.status.conditions or ()}
+        waiting.clear()
+        waiting.update({name: str(each.message) for name, each in conditions.items()})
+        return sum(bool(pod.spec.node_name) for pod in pods) == 2000
+
+    started = time.monotonic()
+    until(lambda: f"all 2,000 pods have nodes; {len(waiting)} wait: {list(waiting.items())[:3]}", bound, 600)
+    print(f"{namespace}: bound after {time.monotonic() - started:.0f} s")
+    now = cluster.read(None)
+    groups = {item["metadata"]["name"] for item in items}
+    kept = tuple(node for node in now.nodes if any(pod.group in groups for pod in node.running))
+    kubectl("delete", "deployments,replicasets,jobs", "--all", "-n", namespace, "--cascade=orphan")
+    kubectl("delete", "pods", "--all", "-n", namespace, "--wait=false")
+    until(lambda: "the pods are gone", lambda: not api.list_namespaced_pod(namespace, limit=1).items, 300)
+    return replace(now, nodes=kept, pending=tuple(pod for pod in now.pending if pod.group in groups))
+
+
+def test_the_scheduler_follows_the_plan_and_needs_fewer_nodes_with_it(fleet):
+    started = time.monotonic()
+    before = cluster.read(None)
+    reading = time.monotonic() - started
+    assert reading <= 5
+
+    wanted = tasks()
+    assert len(wanted) == 2000
+    assert len({tuple(sorted(task.requests.items())) for task in wanted}) >= 5
+    solution = solve(build(wanted, before.nodes), 10)
+    plan = solution.plan(wanted, before.nodes)
+    assert solution.proven
+    assert not faults(wanted, before.nodes, plan)
+    fields, within = handover.advice(wanted, before.nodes, plan, (), required=True)
+    now = cluster.read(None)
+    assert not faults(wanted, now.nodes, plan), "the plan no longer holds just before it is applied"
+
+    with_plan = run(fleet, "planned", fields)
+    planned, *away = handover.strays(within, with_plan)
+    print(planned, *away[:5], sep="\n")
+    assert len(away) <= 100
+    without = run(fleet, "unplanned", {})
+    assert not with_plan.pending
+    assert not without.pending
+    print(
+        f"inventory read in {reading:.2f} s; plan {solution.objective} nodes in {solution.seconds:.2f} s, proven; sets "
+        f"{len(frozenset().union(*within.values()))}; {planned}; nodes used: {len(with_plan.nodes)} with the plan, "
+        f"{len(without.nodes)} without"
+    )
+    assert len(with_plan.nodes) < len(without.nodes)
