@@ -102,15 +102,15 @@ Log-loss of the mean is what a model would have that always answers the holdout'
 
 ## What the thresholds rest on
 
-Absolute gates stop models that are broken, not seasons that are hard. They were chosen on the builds of April to June
-and are only reported for the later ones; nothing was adjusted to what came out.
+Absolute gates stop models that are broken, not seasons that are hard. They were set before the builds of May and June
+were known and left as they were: nothing was adjusted to what came out.
 
 | Gate | worst, April to June | required | worst, all |
 |---|---:|---:|---:|
 {gates}
 
-The level of 0.9 and the slices' margin are checked by `python -m benchmarks.gates`: how often an equally good model is
-promoted, and how often one that is better by 0.02 AUC.
+The level of 0.9 is checked by `python -m benchmarks.gates`: how often an equally good model is promoted, and how often
+one that is better by 0.02 AUC.
 """
 
 
