@@ -42,8 +42,8 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     for key, name in [("primary", settings.gates.primary), *(("limits", name) for name in settings.gates.limits)]:
         if name not in known:
             raise InputError(f"gates.{key}: a {wanted.kind} task has no metric {name}, only {', '.join(known)}")
-    make_deterministic(settings.seed, settings.training.threads)
     holdout = read_part("holdout")
+    make_deterministic(settings.seed, settings.training.threads)
     predict = predictor(workspace.require(workspace.MODEL / "saved_model"))
 
     def answer(table: pd.DataFrame) -> Any:

@@ -24,8 +24,8 @@ def train(settings: Settings) -> dict[str, Any]:
 
     wanted = task.load()
     chosen = _chosen(workspace.TUNING / "best.json")
-    make_deterministic(settings.seed, settings.training.threads)
     table = read_part("train")
+    make_deterministic(settings.seed, settings.training.threads)
     encoder = task.part("model.features", "encoder")(table)
     hyperparameters = keras_tuner.HyperParameters()
     hyperparameters.values = dict(chosen)

@@ -57,8 +57,8 @@ def _search(settings: Settings) -> Any:
     from ci.tuning.distributed import Tuner
     from ci.tuning.halving import Halving
 
-    make_deterministic(settings.seed, settings.training.threads)
     table = read_part("train")
+    make_deterministic(settings.seed, settings.training.threads)
     encoder = task.part("model.features", "encoder")(table)
     build = task.part("model.network", "build")
     encoded: dict[str, Any] = {}

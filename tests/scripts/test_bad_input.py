@@ -207,7 +207,7 @@ def test_a_damaged_result_names_its_file_and_the_command_that_writes_it(
 ):
     builds.write("champion.json", None)
     builds.write("evaluation/evaluation.json", {"verdict": "promote", "reason": "good"})
-    monkeypatch.setattr("ci.packaging.package.verify", lambda _: {"image": {"digest": DIGEST}, "version": "1"})
+    monkeypatch.setattr("ci.packaging.package.verify", lambda *_: {"image": {"digest": DIGEST}, "version": "1"})
     Path("build", path).parent.mkdir(parents=True, exist_ok=True)
     Path("build", path).write_bytes(content)
     capsys.readouterr()
@@ -290,7 +290,7 @@ def test_deploy_refuses_when_another_release_serves_than_the_model_was_compared_
     shutil.copy(REPOSITORY / "dvc.yaml", "dvc.yaml")
     monkeypatch.setattr("ci.lineage.inputs_digest", lambda: "now")
     image = {"digest": f"sha256:{'ef' * 32}"}
-    monkeypatch.setattr("ci.packaging.package.verify", lambda _: {"image": image, "version": "2"})
+    monkeypatch.setattr("ci.packaging.package.verify", lambda *_: {"image": image, "version": "2"})
     monkeypatch.setattr("ci.rollout.deploy._serving", lambda *_, **__: "release 1 serves")
     builds.write("evaluation/evaluation.json", {"verdict": "promote", "reason": "good"})
     builds.write("champion.json", None)
