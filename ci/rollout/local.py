@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -170,22 +171,41 @@ def stop(drain_timeout: float) -> list[str]:
 
 
 def _end(remote: Remote, drain_timeout: float) -> str:
-    pid = _pid(remote)
-    try:
-        remote.ask("drain", seconds=drain_timeout)
-    except Dead:  # without connections it can be gone before it has answered
-        return "ended after its requests" if pid else "had ended"
-    except Unreachable:
-        drain_timeout = 0.0
-    deadline = time.monotonic() + drain_timeout + 2.0
-    while time.monotonic() < deadline:
-        if _pid(remote) is None:
+    with _process(remote) as process:
+        try:
+            remote.ask("drain", seconds=drain_timeout)
+        except Dead:  # without connections it can be gone before it has answered
+            return "ended after its requests" if process else "had ended"
+        except Unreachable:
+            drain_timeout = 0.0
+        if process is None or _ended(process, drain_timeout + 2.0):
             return "ended after its requests"
-        time.sleep(0.02)
-    if pid and _pid(remote) == pid:  # the kernel still names it as the socket's owner, so the number is not reused
-        os.kill(pid, signal.SIGKILL)
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        _ended(process, 10.0)
     remote.path.unlink(missing_ok=True)
     return f"killed: it had not ended after {drain_timeout:g} s"
+
+
+@contextmanager
+def _process(remote: Remote) -> Iterator[int | None]:
+    """Hold the process that listens on a control socket by a descriptor, which a reused number cannot mislead."""
+    number = _pid(remote)
+    try:
+        process = os.pidfd_open(number) if number else None
+    except ProcessLookupError:
+        process = None
+    try:
+        yield process if _pid(remote) == number else None  # unless it ended in between, the number was its own
+    finally:
+        if process is not None:
+            os.close(process)
+
+
+def _ended(process: int, seconds: float) -> bool:
+    """Wait for the end of a process; asking its control socket again and again would fill a hung one's queue."""
+    waiting = select.poll()
+    waiting.register(process, select.POLLIN)
+    return bool(waiting.poll(seconds * 1000))
 
 
 def _ask(digest: str, command: str, listener: socket.socket | None = None) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def _control(server: Server, path: Path, loop: asyncio.AbstractEventLoop) -> Non
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listening.bind(str(unready))
     unready.chmod(0o600)
-    listening.listen(16)
+    listening.listen(_BACKLOG)  # a full queue would hide the process that hangs
     unready.rename(path)
     listening.settimeout(1.0)
     inode = path.stat().st_ino

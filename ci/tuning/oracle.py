@@ -88,7 +88,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
                 self.save()
                 self._display.on_trial_begin(trial)
                 return trial
-            waiting = not self.failure and (self.ongoing_trials or self._retry_queue)
+            waiting = not self.failure and bool(self.ongoing_trials or self._retry_queue)
             if waiting:
                 self.changed.wait(IDLE)  # a worker asks again at once
             else:

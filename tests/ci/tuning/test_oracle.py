@@ -307,6 +307,19 @@ def test_a_trial_that_ends_twice_is_counted_once_and_a_late_result_is_kept():
     assert (oracle.end_order, oracle.trials[late.trial_id].score) == ([late.trial_id], 1.0)
 
 
+def test_a_worker_that_waits_while_the_last_trial_is_lost_is_told_to_ask_again():
+    """Told that the search is over, it would leave the lost trial to nobody, and the chief waiting for ever."""
+    oracle = make(RandomOracle, 1)
+    lost = oracle.create_trial("doomed")
+
+    def lose(_: float) -> None:
+        oracle._requeue("doomed")
+
+    oracle.changed.wait = lose
+    assert oracle.create_trial("other").status == "IDLE"
+    assert oracle.create_trial("other").trial_id == lost.trial_id
+
+
 def test_running_trials_keep_the_others_from_their_places():
     oracle = make(BayesianOracle, 40, lambda hp: hp.Float("x", 0, 1))
     for _ in range(5):
