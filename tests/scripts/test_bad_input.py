@@ -369,7 +369,7 @@ def test_a_loss_that_is_no_number_fails_search_and_training_and_keeps_the_model_
     task('loss="mse"', "loss=lambda wanted, found: (wanted - found) * float('nan')")
     done = command("tune")
     assert done.returncode == 1
-    assert "\nfailed: 3 trials failed in a row:" in done.stderr
+    assert "\nfailed: the search ended early: 3 trials failed in a row:" in done.stderr
     assert done.stderr.splitlines()[-1].endswith("its val_rmse was nan")
     assert "Traceback" not in done.stderr
     assert not workspace.TUNING.exists()
