@@ -36,7 +36,7 @@ def test_a_killed_worker_s_trial_is_run_again_and_counted_once(tmp_path):
             time.sleep(0.01)
         search.living["worker-0"].kill()
 
-    threading.Thread(target=kill).start()
+    threading.Thread(target=kill, daemon=True).start()
     search.run(workers=1)
     assert_complete(search)
     assert len(search.runs()) == 9
@@ -62,7 +62,7 @@ def test_a_restarted_chief_runs_no_trial_twice(tmp_path):
             time.sleep(0.01)
         search.living["chief"].kill()
 
-    threading.Thread(target=kill).start()
+    threading.Thread(target=kill, daemon=True).start()
     search.run(workers=2)
     assert_complete(search)
     assert sorted(search.runs()) == sorted(search.result().trials)
@@ -70,23 +70,26 @@ def test_a_restarted_chief_runs_no_trial_twice(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
-def test_ten_kills_at_random_moments_lose_and_repeat_nothing(tmp_path, seed):
-    search = light.Search(tmp_path, 40, kind=RandomOracle, seed=seed)
-    draw, kills = random.Random(seed), []
+def test_up_to_ten_kills_at_random_moments_lose_and_repeat_nothing(tmp_path, seed):
+    search = light.Search(tmp_path, 60, kind=RandomOracle, seed=seed)
+    draw, kills, done = random.Random(seed), [], threading.Event()
 
     def kill() -> None:
-        while len(kills) < 10:
-            time.sleep(draw.uniform(0.05, 0.3))
+        while len(kills) < 10 and not done.wait(draw.uniform(0.05, 0.3)):
             victim = draw.choice(sorted(search.living))
             if search.living[victim].poll() is None:
                 search.living[victim].kill()
                 kills.append(victim)
 
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    search.run(workers=2)
+    try:
+        search.run(workers=2)
+    finally:
+        done.set()
+        killer.join()
     assert_complete(search)
-    assert kills
+    assert len(kills) > 3
 
 
 class Failing(light.Light):
