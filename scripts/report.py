@@ -7,6 +7,7 @@ it has a verdict and a package and is not the one recorded last; where MLFLOW_TR
 
 import os
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ci.command import parser, run
@@ -26,9 +27,12 @@ def report(record_at: datetime | None) -> None:
     from ci import lineage, workspace
     from ci.errors import StageError
     from ci.report import evidence, history, mlflow, page
+    from ci.rollout import deploy
     from ci.settings import History
 
     build, commit = evidence.read(), lineage.commit()
+    if build.settings and (found := deploy.served(build.settings)):
+        build = replace(build, served=evidence.Served(release=found[0], serves=found[1]))
     settings = build.settings.history if build.settings else History()
     records = history.read(settings)
     problem: StageError | None = None

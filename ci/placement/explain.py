@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ci.placement.inventory import Amounts, Node, Pod, exclusion
+from ci.placement.inventory import Amounts, Node, Pod, counted, exclusion
 from ci.placement.model import Problem, Solution, Spread
 
 
@@ -61,12 +61,12 @@ def _verdict(problem: Problem, solution: Solution) -> str:
     total, missing = len(solution.node_of), len(solution.unplaced)
     if missing:
         fewest = "no plan places more" if solution.proven else f"every plan leaves at least {solution.least_unplaced}"
-        fit = f"{total - missing} fit on {solution.objective} nodes"
+        fit = f"{total - missing} fit on {counted(solution.objective, 'node')}"
         return f"{missing} of {total} tasks cannot be placed, {fewest}; {fit}"
     proof = "no plan uses fewer"
     if not solution.proven:
         proof = f"at least {solution.bound} are needed (gap {solution.gap:.1%})"
-    return f"{total} tasks on {solution.objective} of {len(problem.free)} nodes; {proof}"
+    return f"{counted(total, 'task')} on {solution.objective} of {counted(len(problem.free), 'node')}; {proof}"
 
 
 def _missing(task: Pod, nodes: Sequence[Node]) -> str:
@@ -126,6 +126,7 @@ def _one_less(problem: Problem, solution: Solution) -> str | None:
     own = [r for r in range(len(problem.resources)) if r not in problem.zoned and lack[r] > 0]
     if own:
         short = amounts({problem.resources[r]: int(lack[r]) for r in own})
-        return f"even the {fewer} nodes with most free are short of {short}"
+        largest = "the node" if fewer == 1 else f"the {fewer} nodes"
+        return f"even {largest} with most free would lack {short}"
     enough = "the amounts would be enough in sum, but the tasks cannot be divided that way"
     return enough if solution.proven else None

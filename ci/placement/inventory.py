@@ -19,6 +19,12 @@ from ci.errors import InputError
 
 Amounts = Mapping[str, int]
 
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 node`, `2 nodes`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 EXAMPLE = Path(__file__).with_name("example.json")
 """A small cluster for machines that have none."""
 
@@ -180,8 +186,9 @@ def parse(document: object, source: str) -> Inventory:
     pending = tuple(pods.pop("", ()))
     without = sum(not (p.requests["cpu"] and p.requests["memory"]) for each in pods.values() for p in each)
     gone = sum(len(each) for host, each in pods.items() if host not in nodes)
-    notes = [f"{without} running pods request no CPU or no memory and count as zero there"] if without else []
-    notes += [f"{gone} pods are bound to nodes that are not in the list"] if gone else []
+    silent, lost = counted(without, "running pod"), counted(gone, "pod")
+    notes = [f"{silent} asking for no CPU or no memory, which counts as zero"] if without else []
+    notes += [f"{lost} bound to nodes that are not in the list"] if gone else []
     found_nodes = tuple(_node(*nodes[name], pods.get(name, [])) for name in sorted(nodes))
     return Inventory(source, found_nodes, tuple(notes), pending)
 

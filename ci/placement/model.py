@@ -130,7 +130,7 @@ def build(tasks: Sequence[Pod], nodes: Sequence[Node], spreads: Sequence[Spread]
     return Problem(
         requests=np.array(asked, dtype=np.int64).reshape(len(tasks), -1),
         free=np.array(free, dtype=np.int64).reshape(len(nodes), -1),
-        resources=(*real, *(f"places for {spread.group} per {spread.by}" for spread in spreads)),
+        resources=(*real, *(f"{spread.group} per {spread.by}" for spread in spreads)),
         rule=np.array([rules.index(task.rules) for task in tasks], dtype=np.int64),
         allowed=np.array(allowed, dtype=bool).reshape(len(rules), len(nodes)),
         zone=np.array([zones.index(node.zone) for node in nodes], dtype=np.int64),

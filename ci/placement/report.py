@@ -7,7 +7,7 @@ from typing import Any
 from ci import workspace
 from ci.errors import StageError
 from ci.placement import check, explain, handover, picture
-from ci.placement.inventory import Inventory, Pod
+from ci.placement.inventory import Inventory, Pod, counted
 from ci.placement.model import Problem, Solution, Spread
 
 
@@ -39,7 +39,8 @@ def write(
     if not solution.unplaced:
         fields, within = handover.advice(tasks, nodes, plan, spreads, required=required)
     extra = len(frozenset().union(*within.values()) - set(plan.values()))
-    wider = f"the scheduler spreads pods: its sets are wider than the plan by {extra} nodes, or some would wait"
+    more = counted(extra, "node")
+    wider = f"the scheduler spreads pods: its sets have {more} more than the plan, or some would wait"
     lines = [*explain.sentences(explanation), *[wider] * bool(extra), *inventory.notes]
     if folder is None:
         return lines

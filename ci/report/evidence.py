@@ -242,6 +242,13 @@ class Release(Fact):
     release: int
 
 
+class Served(Fact):
+    """The last release of this machine, and whether its server was found to serve when the report was written."""
+
+    release: int
+    serves: bool
+
+
 class Rollout(Fact):
     """From `rollout/rollout.json`."""
 
@@ -315,6 +322,8 @@ class Build:
     retraining: Retraining | None
     runs: dict[str, str]
     """By cached stage, why it was run or was not."""
+    served: Served | None = None
+    """None where nothing was released on this machine."""
 
 
 def read() -> Build:

@@ -115,7 +115,7 @@ def _own(build: Build, records: list[Record]) -> Iterator[Picture]:
         alt = f"Fitted {values['name']} along {len(build.fit)} hyperparameters; {most.name} matters most"
         caption = (
             "What matters: the fitted mean through the best trial, a deviation around it, and the trials; "
-            "beside each name its share in the variance of the mean."
+            "beside each name its share in the variance of the mean, with interactions (the sum can exceed 100 %)."
         )
         yield Picture("hyperparameters", alt, caption, values)
     if build.training:

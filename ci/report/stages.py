@@ -135,8 +135,13 @@ def _rollout(build: Build) -> tuple[State, str]:
 
 
 def serving(build: Build) -> str:
-    """Return what serves after this build, in a clause."""
-    rollout = build.rollout
+    """Return what serves after this build, in a clause: what was found to serve comes before what stages wrote."""
+    rollout, served = build.rollout, build.served
+    if served and not served.serves:
+        failed = f"the rollout failed: {rollout.failed}; " if rollout and rollout.failed else ""
+        return f"{failed}release {served.release} is to serve and does not: `make serve` starts it"
+    if served and not (rollout and (rollout.failed or rollout.release == served.release)):
+        return f"release {served.release} is serving"
     if rollout is None:
         return f"release {build.champion.release} is serving" if build.champion else "nothing is deployed yet"
     if rollout.failed:

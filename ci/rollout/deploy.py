@@ -100,6 +100,15 @@ def serve(settings: Settings, clock: Clock) -> releases.Release:
     return last
 
 
+def served(settings: Settings) -> tuple[int, bool] | None:
+    """Return the number of the last release of this machine and whether it serves now; None if there is no release."""
+    last = releases.last()
+    if last is None:
+        return None
+    phases = local.Local(settings.serving.port, settings.rollout.drain_timeout).phases()
+    return last["release"], phases.get(last["digest"]) is Phase.SERVING
+
+
 def _decide(settings: Settings, manifest: dict[str, Any]) -> tuple[local.Local, releases.Release | None, Decision]:
     where = local.Local(settings.serving.port, settings.rollout.drain_timeout)
     last = releases.last()

@@ -141,7 +141,7 @@ def test_requests_that_are_absent_are_said(capsys):
     silent["spec"]["containers"] = [{"name": "c"}]
     Path("cluster.json").write_text(json.dumps({"items": [a_node("n"), a_node("m"), silent, a_pod("limited", "n")]}))
     assert place.main(["--inventory", "cluster.json", "--explain"]) == 0
-    assert "1 running pods request no CPU or no memory and count as zero there" in capsys.readouterr().out
+    assert "1 running pod asking for no CPU or no memory, which counts as zero" in capsys.readouterr().out
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def test_a_plan_says_why_nodes_are_not_used_and_what_one_less_would_lack():
 def test_what_fits_nowhere_is_told_from_what_does_not_fit_beside_the_others():
     tasks = [Pod("huge", "g", {"cpu": 9000}), Pod("a", "g", {"cpu": 3000}), Pod("b", "g", {"cpu": 3000})]
     lines = explained(tasks, [node("x", 4000)])
-    assert lines[0] == "2 of 3 tasks cannot be placed, no plan places more; 1 fit on 1 nodes"
+    assert lines[0] == "2 of 3 tasks cannot be placed, no plan places more; 1 fit on 1 node"
     assert "huge (9 CPU) fits on no node; x comes nearest and lacks 5 CPU" in lines
     assert "one more node that accepts them with 12 CPU free would be enough" in lines
     assert any("fits on x alone, but not beside the other tasks" in line for line in lines)

@@ -1,5 +1,7 @@
 """Which stages belong to this build, and the one line that says what was decided."""
 
+from dataclasses import replace
+
 import pytest
 
 from ci.report import evidence, stages
@@ -78,6 +80,26 @@ def test_a_result_that_contradicts_what_it_was_made_from_is_stale(path, values, 
 def test_the_headline_says_what_serves_now(values, clause):
     builds.change("rollout/rollout.json", **values)
     assert look()[1].endswith(f"; {clause}")
+
+
+@pytest.mark.parametrize(
+    ("served", "rollout", "clause"),
+    [
+        ((1, True), {"action": "deploy", "release": 1}, "release 1 is serving"),
+        ((1, True), {"action": "nothing", "release": 1}, "release 1 keeps serving"),
+        ((2, True), {"action": "nothing", "release": 1}, "release 2 is serving"),
+        ((1, False), {"action": "nothing", "release": 1}, "release 1 is to serve and does not: `make serve` starts it"),
+        (
+            (1, False),
+            {"action": "deploy", "failed": "it hangs"},
+            "the rollout failed: it hangs; release 1 is to serve and does not: `make serve` starts it",
+        ),
+    ],
+)
+def test_what_was_found_to_serve_comes_before_what_the_rollout_wrote(served, rollout, clause):
+    builds.change("rollout/rollout.json", **rollout)
+    build = replace(evidence.read(), served=evidence.Served(release=served[0], serves=served[1]))
+    assert stages.serving(build) == clause
 
 
 def test_a_blocked_model_and_a_task_without_a_node_count_as_failed():

@@ -20,6 +20,7 @@ import requests
 from ci import configuration, saved_model, workspace
 from ci.rollout import local, releases
 from ci.rollout.decision import Phase
+from ci.rollout.deploy import served
 from ci.rollout.rollout import Rollout as Rollout_
 from ci.serving.control import Remote
 from ci.settings import Model, Rollout, Serving, Settings
@@ -225,7 +226,9 @@ def test_a_release_outlives_its_process_and_is_never_mistaken_for_none(
     assert champion.main([]) == 0
     assert json.loads(workspace.CHAMPION.read_text())["release"] == 1
 
+    assert served(configuration.effective()) == (1, True)
     os.kill(pid, signal.SIGKILL)
+    assert served(configuration.effective()) == (1, False)
     local.PID.write_text(f"{os.getpid()}\n")  # a stale number, by now somebody else's
     assert champion.main([]) == 0
     assert "nothing serves; taking release 1" in capsys.readouterr().out
