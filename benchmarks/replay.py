@@ -109,8 +109,7 @@ were known and left as they were: nothing was adjusted to what came out.
 |---|---:|---:|---:|
 {gates}
 
-The level of 0.9 is checked by `python -m benchmarks.gates`: how often an equally good model is promoted, and how often
-one that is better by 0.02 AUC.
+How often the level of 0.9 lets an equally good model pass, or one that is better by 0.02 AUC: [gates.md](gates.md).
 """
 
 

@@ -11,7 +11,6 @@ from scripts import configure
 
 REPOSITORY = Path(__file__).parents[1]
 IMAGE, BEFORE = f"sha256:{'ab' * 32}", f"sha256:{'cd' * 32}"
-CARD = "## Intended use\n\nTests.\n\n## Limits\n\nNone.\n"
 METRIC = {"value": 0.7, "low": 0.65, "high": 0.75}
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from ci import pipeline
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.mark.parametrize(
     ("stages", "groups"),
@@ -75,6 +77,11 @@ def test_a_command_that_outlives_its_run_is_waited_for(tmp_path, capsys):
 )
 def test_what_dvc_reports_is_said_in_words(found, words):
     assert list(pipeline._changes(found)) == words
+
+
+def test_dvc_tells_nobody_that_it_is_used():
+    command = [sys.executable, "-m", "dvc", "config", "core.analytics"]
+    assert subprocess.run(command, capture_output=True, check=True, cwd=ROOT).stdout.strip() == b"false"
 
 
 def test_an_unknown_stage_is_named(capsys):

@@ -1,0 +1,42 @@
+"""Every package that the code imports is declared, and every declared one has its reason in docs/dependencies.md."""
+
+import ast
+import re
+import sys
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+OWN = {"ci", "model", "scripts"}
+
+
+def name(text: str) -> str:
+    return re.split(r"[^\w.-]", text, maxsplit=1)[0].lower().replace("_", "-")
+
+
+def declared() -> set[str]:
+    lines = (ROOT / "requirements.in").read_text().splitlines()
+    return {name(line) for line in lines if line and not line.startswith("#")}
+
+
+def imported() -> set[str]:
+    found = set()
+    for path in (path for room in OWN for path in (ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.split(".")[0])
+    return found - OWN - set(sys.stdlib_module_names)
+
+
+def test_what_is_imported_is_declared_or_comes_with_what_is():
+    owners, present = packages_distributions(), declared()
+    present |= {name(each) for package in declared() for each in requires(package) or [] if "extra ==" not in each}
+    assert not {module for module in imported() if not {name(each) for each in owners[module]} & present}
+
+
+def test_what_is_declared_has_its_reason():
+    cells = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs/dependencies.md").read_text(), re.MULTILINE)
+    explained = {name(each.strip()) for cell in cells for each in cell.split(",")}
+    assert not declared() - explained
