@@ -200,8 +200,32 @@ class Serving(Section):
     """Serving pods on a cluster."""
 
 
+class Analysis(Section):
+    """When a canary's traffic counts as no worse than the stable version's, on a cluster."""
+
+    window: Annotated[float, Field(gt=0, le=86400)] = 60.0
+    """How long the canary is watched at least; seconds."""
+    timeout: Annotated[float, Field(gt=0, le=86400)] = 600.0
+    """Longest wait for enough traffic, after which the rollout fails; seconds."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.99
+    """Confidence of each bound: at 0.99 and a margin of 0.01, 459 requests without an error are needed to pass."""
+    error_margin: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """How much larger than the stable version's the canary's share of failed requests may be."""
+    latency_ratio: Annotated[float, Field(ge=1, le=100)] = 1.5
+    """How many times the stable version's the canary's median and 99th percentile of latency may be."""
+    latency_margin: Annotated[float, Field(ge=0, le=60)] = 0.01
+    """What is allowed on top, so that noise on fast models is no reason; seconds."""
+    max_psi: Annotated[float, Field(gt=0, le=10)] = 0.25
+    """Largest population stability index of its predictions against the stable version's; nats."""
+    min_predictions: Annotated[int, Field(ge=10)] = 500
+    """Predictions of each below which they are not compared; rows."""
+
+
 class Rollout(Section):
     """How a new version takes over."""
+
+    analysis: Analysis = Analysis()
+    """The watch over a canary, on a cluster."""
 
     startup_timeout: Annotated[float, Field(gt=0, le=3600)] = 120.0
     """Longest wait for the new version to load its model; seconds."""

@@ -4,30 +4,13 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from ci.monitoring.reference import shares
+from ci.psi import psi
 from ci.settings import Monitoring
 
 Word = Literal["stable", "shifted", "drifted", "too few rows"]
-
-
-def psi(reference: npt.NDArray[np.float64], window: npt.NDArray[np.float64], rows: tuple[int, int]) -> float:
-    """Return the population stability index Σ (w − r) ln(w / r) over bins, in nats.
-
-    Half a row is added to every bin of both (Jeffreys' prior), so that an empty bin weighs as much as its rarity in
-    so many rows allows, and not more.
-
-    Args:
-        reference: share in each bin, shape (bins,).
-        window: share in each bin, shape (bins,).
-        rows: number of rows behind each.
-    """
-    r, w = (
-        (part * count + 0.5) / (count + 0.5 * len(part)) for part, count in zip((reference, window), rows, strict=True)
-    )
-    return float(np.sum((w - r) * np.log(w / r)))
 
 
 def word(index: float, rows: int, settings: Monitoring) -> Word:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ci.monitoring import drift
 from ci.monitoring.reference import describe_column, shares
+from ci.psi import psi
 from ci.settings import Monitoring
 
 SETTINGS = Monitoring()
@@ -67,9 +68,9 @@ def test_verdicts_by_threshold(index, rows, word):
 def test_the_index_is_never_negative_and_zero_for_equal_shares(counts, seed):
     counts = np.array(counts) + 1
     other = np.random.default_rng(seed).permutation(counts)
-    same = drift.psi(counts / counts.sum(), counts / counts.sum(), (counts.sum(), counts.sum()))
+    same = psi(counts / counts.sum(), counts / counts.sum(), (counts.sum(), counts.sum()))
     assert same == pytest.approx(0)
-    assert drift.psi(counts / counts.sum(), other / other.sum(), (counts.sum(), other.sum())) >= 0
+    assert psi(counts / counts.sum(), other / other.sum(), (counts.sum(), other.sum())) >= 0
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=1, max_size=200))

@@ -1,0 +1,150 @@
+"""Judging a canary by its traffic, beside the stable version's in the same window: pass, fail, or wait for more.
+
+Each measure passes when even the bad end of its confidence interval is within the limit, fails when even the good end
+is beyond it, and waits in between. So little traffic never passes; that a wait is too long is for the caller to say.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ci.psi import psi
+from ci.settings import Analysis as Settings
+
+Array = npt.NDArray[np.float64]
+Word = Literal["pass", "wait", "fail"]
+BINS = 10
+"""Of the stable version's predictions, equally many in each."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What one group of pods answered in the window.
+
+    Attributes:
+        requests: predictions that were asked for, answered or not.
+        errors: answers of 500 and above, and requests without an answer.
+        seconds: time to the answer, of a sample of requests, shape (sample,).
+        predictions: of a sample of requests, shape (rows,).
+    """
+
+    requests: int
+    errors: int
+    seconds: Array
+    predictions: Array
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One comparison: its verdict, and the numbers it rests on; the limit and the interval are in the value's unit."""
+
+    name: str
+    verdict: Word
+    value: float
+    low: float
+    high: float
+    limit: float
+    reason: str
+
+
+def analyse(canary: Traffic, stable: Traffic | None, settings: Settings) -> list[Measure]:
+    """Return every measure of the canary; without a stable version only those that need none."""
+    measures = [_errors(canary, stable, settings), _finite(canary)]
+    if stable is not None:
+        measures += [_latency(canary, stable, quantile, settings) for quantile in (0.5, 0.99)]
+        measures.append(_predictions(canary, stable, settings))
+    return measures
+
+
+def verdict(measures: Sequence[Measure]) -> tuple[Word, str]:
+    """Return the verdict on all measures, and the reasons of those that decided it."""
+    for word in ("fail", "wait"):
+        if reasons := [measure.reason for measure in measures if measure.verdict == word]:
+            return word, "; ".join(reasons)
+    return "pass", "; ".join(measure.reason for measure in measures)
+
+
+def _errors(canary: Traffic, stable: Traffic | None, settings: Settings) -> Measure:
+    usual = stable.errors / stable.requests if stable and stable.requests else 0.0
+    limit = usual + settings.error_margin
+    low, high = share(canary.errors, canary.requests, settings.confidence)
+    value = canary.errors / canary.requests if canary.requests else math.nan
+    reason = f"{canary.errors} of {canary.requests} requests failed (limit {limit:.2%})"
+    return Measure("error rate", _word(low, high, limit), value, low, high, limit, reason)
+
+
+def _finite(canary: Traffic) -> Measure:
+    wrong = int(np.sum(~np.isfinite(canary.predictions)))
+    reason = f"{wrong} of {len(canary.predictions)} predictions are no finite numbers"
+    word: Word = "fail" if wrong else "pass" if len(canary.predictions) else "wait"
+    return Measure("not finite", word, wrong, wrong, wrong, 0, reason)
+
+
+def _latency(canary: Traffic, stable: Traffic, quantile: float, settings: Settings) -> Measure:
+    name = f"latency p{quantile * 100:g}"
+    if not (len(canary.seconds) and len(stable.seconds)):
+        return Measure(name, "wait", math.nan, 0.0, math.inf, math.nan, f"{name}: no requests yet")
+    usual = float(np.quantile(stable.seconds, quantile))
+    limit = usual * settings.latency_ratio + settings.latency_margin
+    value = float(np.quantile(canary.seconds, quantile))
+    low, high = quantile_interval(canary.seconds, quantile, settings.confidence)
+    reason = f"{name} is {value * 1000:.1f} ms against {usual * 1000:.1f} ms (limit {limit * 1000:.1f} ms)"
+    return Measure(name, _word(low, high, limit), value, low, high, limit, reason)
+
+
+def _predictions(canary: Traffic, stable: Traffic, settings: Settings) -> Measure:
+    ours, theirs = (traffic.predictions[np.isfinite(traffic.predictions)] for traffic in (canary, stable))
+    limit, rows = settings.max_psi, min(len(ours), len(theirs))
+    if rows < settings.min_predictions:
+        reason = f"{rows} predictions are too few to compare (at least {settings.min_predictions})"
+        return Measure("predictions", "wait", math.nan, 0.0, math.inf, limit, reason)
+    edges = np.unique(np.quantile(theirs, np.linspace(0, 1, BINS + 1)[1:-1]))
+    before, now = (
+        np.bincount(np.searchsorted(edges, part, side="right"), minlength=len(edges) + 1) / len(part)
+        for part in (theirs, ours)
+    )
+    value = psi(before, now, (len(theirs), len(ours)))
+    reason = f"the predictions differ from the stable version's by a PSI of {value:.3f} (limit {limit:g})"
+    return Measure("predictions", "fail" if value > limit else "pass", value, value, value, limit, reason)
+
+
+def _word(low: float, high: float, limit: float) -> Word:
+    return "pass" if high <= limit else "fail" if low > limit else "wait"
+
+
+def share(events: int, of: int, confidence: float) -> tuple[float, float]:
+    """Return the bounds of a probability, each right with this confidence (Clopper and Pearson 1934)."""
+    from scipy.stats import beta
+
+    low = float(beta.ppf(1 - confidence, events, of - events + 1)) if events else 0.0
+    high = float(beta.ppf(confidence, events + 1, of - events)) if events < of else 1.0
+    return low, high
+
+
+def quantile_interval(values: Array, quantile: float, confidence: float) -> tuple[float, float]:
+    """Return the bounds of a quantile, each right with this confidence, whatever the distribution.
+
+    They are order statistics: the number of values below the quantile is binomial (Conover 1999, "Practical
+    Nonparametric Statistics", section 3.2). Too few values leave a side open: 0 or infinity.
+    """
+    from scipy.stats import binom
+
+    ordered, count = np.sort(values), len(values)
+    below = int(binom.ppf(1 - confidence, count, quantile)) - 1
+    above = int(binom.ppf(confidence, count, quantile))
+    return (float(ordered[below]) if below >= 0 else 0.0, float(ordered[above]) if above < count else math.inf)
+
+
+def as_json(measures: Sequence[Measure]) -> list[dict[str, Any]]:
+    """Return the measures as JSON has them: what is not finite is null."""
+    return [
+        {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in vars(m).items()
+        }
+        for m in measures
+    ]

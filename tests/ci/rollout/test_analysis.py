@@ -1,0 +1,87 @@
+"""When a canary passes, fails, or has to wait for more traffic."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ci.rollout.analysis import Traffic, analyse, as_json, quantile_interval, share, verdict
+from ci.settings import Analysis
+
+SETTINGS = Analysis()
+
+
+def traffic(requests=2000, errors=0, seconds=0.01, shift=0.0, rows=None, seed=0):
+    """Traffic of pods whose latency is exponential around `seconds` and whose predictions are normal around `shift`."""
+    draw = np.random.default_rng(seed)
+    rows = requests if rows is None else rows
+    return Traffic(requests, errors, draw.exponential(seconds, requests), draw.normal(shift, 1, rows))
+
+
+@pytest.mark.parametrize(
+    ("canary", "stable", "word", "said"),
+    [
+        (traffic(seed=1), traffic(), "pass", "0 of 2000 requests failed (limit 1.00%)"),
+        (traffic(10, seed=1), traffic(), "wait", "0 of 10 requests failed"),
+        (traffic(0), traffic(), "wait", "no requests yet"),
+        (traffic(458, seed=1), traffic(), "wait", "0 of 458 requests failed"),
+        (traffic(errors=60, seed=1), traffic(), "fail", "60 of 2000 requests failed (limit 1.00%)"),
+        (traffic(errors=40, seed=1), traffic(errors=60), "pass", "(limit 4.00%)"),
+        (traffic(errors=22, seed=1), traffic(), "wait", "22 of 2000"),
+        (traffic(seconds=0.1, seed=1), traffic(), "fail", "latency p50 is"),
+        (traffic(seconds=0.1, seed=1), traffic(seconds=0.1), "pass", "latency p99 is"),
+        (traffic(shift=1, seed=1), traffic(), "fail", "differ from the stable version's by a PSI of"),
+        (traffic(rows=499, seed=1), traffic(), "wait", "499 predictions are too few to compare (at least 500)"),
+        (traffic(seed=1), None, "pass", "0 of 2000 requests failed"),
+        (traffic(errors=60, seed=1), None, "fail", "60 of 2000"),
+    ],
+)
+def test_the_verdict_on_a_canary(canary, stable, word, said):
+    found, reason = verdict(analyse(canary, stable, SETTINGS))
+    assert (found, said in reason) == (word, True), reason
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_one_prediction_that_is_no_number_fails_at_once(value):
+    canary = Traffic(1, 0, np.array([0.01]), np.array([value]))
+    assert verdict(analyse(canary, traffic(), SETTINGS)) == ("fail", "1 of 1 predictions are no finite numbers")
+
+
+def test_errors_on_two_percent_of_requests_are_found_and_a_good_canary_is_not_blamed():
+    """Over 300 canaries of 4,000 requests: at 2 % and a limit of 1 % nearly all fail; without errors none does."""
+    draw = np.random.default_rng(0)
+    words = [
+        [verdict(analyse(traffic(4000, draw.binomial(4000, rate)), None, SETTINGS))[0] for _ in range(300)]
+        for rate in (0.02, 0.001)
+    ]
+    assert words[0].count("fail") >= 295
+    assert words[0].count("pass") == 0
+    assert words[1].count("fail") == 0
+    assert words[1].count("pass") >= 295
+
+
+@given(st.integers(0, 200), st.integers(0, 200), st.floats(0.6, 0.999))
+def test_the_bounds_of_a_share_enclose_it(events, others, confidence):
+    low, high = share(events, events + others, confidence)
+    assert 0 <= low <= high <= 1
+    if events + others:
+        assert low <= events / (events + others) <= high
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=300), st.sampled_from([0.5, 0.99]))
+def test_the_bounds_of_a_quantile_enclose_it(values, quantile):
+    low, high = quantile_interval(np.array(values), quantile, 0.99)
+    assert low <= np.quantile(values, quantile, method="inverted_cdf") <= high
+
+
+def test_the_bounds_of_a_quantile_are_right_as_often_as_they_say():
+    draw = np.random.default_rng(0)
+    found = [quantile_interval(draw.exponential(1, 1000), 0.99, 0.99) for _ in range(2000)]
+    true = -np.log(0.01)
+    assert np.mean([low <= true for low, _ in found]) >= 0.985
+    assert np.mean([true <= high for _, high in found]) >= 0.985
+
+
+def test_an_open_bound_is_null_in_json():
+    (measure,) = [m for m in as_json(analyse(traffic(10), traffic(), SETTINGS)) if m["name"] == "latency p99"]
+    assert measure["high"] is None
