@@ -1,0 +1,165 @@
+"""One deployer at a time: a Kubernetes Lease that is renewed while it is held, and given up when it is not.
+
+A Lease has expired when it has not changed for as long as it says, on the observer's own clock, so clocks need not
+agree. Holding it is not enough to write: between the check and the write another may take it. So every write also
+carries the resourceVersion that it was decided on, and whoever takes the Lease first changes each object it will write.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from ci.apiserver import ApiServer, Conflict, Missing
+from ci.errors import StageError
+
+Json = dict[str, Any]
+
+
+class Held(StageError):  # noqa: N818 - a state, not a fault
+    """Another deployer holds the Lease."""
+
+
+class Lost(StageError):  # noqa: N818 - a state, not a fault
+    """The Lease was taken by another, or could not be renewed in time."""
+
+
+class Lease:
+    """A Lease, used as `with Lease(...) as lease:`; `lease.check()` before each write.
+
+    Args:
+        api: the API server.
+        namespace: where the Lease is.
+        name: its name.
+        holder: who we are; unique to this process.
+        seconds: after how long without renewal another may take it.
+        wait: how long to wait for another holder; seconds.
+        pause: waits so many seconds between two looks.
+        clock: returns seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        api: ApiServer,
+        namespace: str,
+        name: str,
+        holder: str,
+        *,
+        seconds: int = 15,
+        wait: float = 0.0,
+        pause: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._api, self._namespace, self._name, self._holder = api, namespace, name, holder
+        self._seconds, self._wait, self._pause, self._clock = seconds, wait, pause, clock
+        self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        self._ended = threading.Event()
+        self._lost: str | None = None
+        self._renewed = 0.0
+        self.term = 0
+        """How often the Lease has changed hands, this time included."""
+
+    def __enter__(self) -> Self:
+        """Take the Lease and begin to renew it.
+
+        Raises:
+            Held: another deployer holds it, and still does after the wait.
+        """
+        self._take()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the Lease back, if it is still ours."""
+        self._ended.set()
+        self._thread.join()
+        if self._lost is None:
+            with suppress(Conflict, Missing):  # whoever has changed it has it now
+                self._put(self._read(), "", self.term)
+
+    def check(self) -> None:
+        """Make sure that the Lease is ours.
+
+        Raises:
+            Lost: it is not, or was not renewed in time.
+        """
+        if self._lost is None and self._clock() - self._renewed > self._seconds:
+            self._lost = f"it could not be renewed for {self._seconds} s"
+        if self._lost:
+            raise Lost(f"the lease {self._name} was lost: {self._lost}; another deployment may be under way")
+
+    def _take(self) -> None:
+        begin = self._clock()
+        seen: tuple[str, float] | None = None
+        while True:
+            now = self._clock()
+            lease = self._read()
+            holder, version = _holder(lease), lease.get("metadata", {}).get("resourceVersion", "")
+            if seen is None or seen[0] != version:
+                seen = version, now
+            limit = float(lease.get("spec", {}).get("leaseDurationSeconds") or self._seconds)
+            if holder in ("", self._holder) or now - seen[1] > limit:  # ours: an answer was lost on its way
+                try:
+                    self.term = int(lease.get("spec", {}).get("leaseTransitions") or 0) + 1
+                    self._put(lease, self._holder, self.term)
+                    return
+                except Conflict:
+                    continue  # another was quicker: look again at who
+            if now - begin >= max(self._wait, limit + 2.0 if _silent(lease, limit / 2) else 0.0):
+                raise Held(f"{holder} is deploying to namespace {self._namespace}: wait for it, then try again")
+            self._pause(min(1.0, limit / 10))
+
+    def _renew(self) -> None:
+        while not self._ended.wait(self._seconds / 3):
+            try:
+                lease = self._read()
+                if _holder(lease) != self._holder:
+                    self._lost = f"{_holder(lease) or 'nobody'} holds it now"
+                    return
+                self._put(lease, self._holder, self.term)
+            except StageError:
+                continue  # tried again in a moment; `check` notices when it has been too long
+
+    def _read(self) -> Json:
+        try:
+            return self._api.get(f"{self._path}/{self._name}")
+        except Missing:
+            return {}
+
+    def _put(self, seen: Json, holder: str, term: int) -> None:
+        """Write the Lease if it is still as it was seen.
+
+        Raises:
+            Conflict: it is not.
+        """
+        sent = self._clock()
+        stamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        spec: Json = {
+            "holderIdentity": holder,
+            "leaseDurationSeconds": self._seconds,
+            "leaseTransitions": term,
+            "renewTime": stamp,
+        }
+        body: Json = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": self._name}}
+        if seen:
+            body["metadata"]["resourceVersion"] = seen["metadata"]["resourceVersion"]
+            self._api.ask("PUT", f"{self._path}/{self._name}", {**body, "spec": spec})
+        else:
+            self._api.ask("POST", self._path, {**body, "spec": spec})
+        self._renewed = sent
+
+
+def _holder(lease: Json) -> str:
+    return str(lease.get("spec", {}).get("holderIdentity") or "")
+
+
+def _silent(lease: Json, seconds: float) -> bool:
+    """Tell whether the holder's own time stamp says that it is dead, so that a wait for the Lease's end is worth it."""
+    stamp = lease.get("spec", {}).get("renewTime")
+    return not stamp or (datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds() > seconds
