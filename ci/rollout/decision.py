@@ -18,9 +18,13 @@ class Phase(StrEnum):
     LOADING = "loading"
     FAILED = "failed"
     READY = "ready"
-    """The model is available, on the private port only."""
+    """The model is available, and takes no traffic of clients."""
+    SHARING = "sharing"
+    """A canary: it takes its part of the traffic, beside the stable version."""
+    ROLLING = "rolling"
+    """Its pods take the places of the stable version's, one after another."""
     SERVING = "serving"
-    """It takes new connections on the public port."""
+    """It takes new connections on the public address; on a cluster, all of its pods are up to date and ready."""
     PAUSED = "paused"
     """It holds the public port's listener but leaves new connections to another server."""
     UNREACHABLE = "unreachable"
@@ -28,12 +32,14 @@ class Phase(StrEnum):
 
 
 class Step(StrEnum):
-    """What a rollout does next; `wait` is for the model to load."""
+    """What a rollout does next; `wait` is for the model to load, or for pods to take over."""
 
     RESUME = "resume"
     START = "start"
     WAIT = "wait"
     SMOKE = "smoke"
+    JOIN = "join"
+    ANALYSE = "analyse"
     PROMOTE = "promote"
     PAUSE = "pause"
     VERIFY = "verify"
@@ -62,25 +68,34 @@ class Observed:
     started: bool = False
     """It was started in this run."""
     late: bool = False
-    """It has been loading for longer than is allowed."""
+    """It has been loading, or taking over, for longer than is allowed."""
+    shares: bool = False
+    """Where it runs a canary can take part of the traffic."""
+    analysed: bool = False
+    """Its part of the traffic was analysed and is no worse than the stable version's."""
+    leftover: bool = False
+    """It serves as the stable version, and its canary still runs."""
 
 
 def next_step(seen: Observed) -> Step:
     """Return the step that leads from what is seen towards only the wanted version serving, verified and recorded."""
     # What hangs may hold the port that the wanted version needs; once that one serves, it is retired like the others.
     hangs = Phase.UNREACHABLE in seen.others and seen.wanted is not Phase.SERVING
+    judged = seen.analysed or not seen.shares or seen.stable is Phase.ABSENT
     table = (
         (seen.wanted is Phase.UNREACHABLE or hangs, Step.ABORT),
         (seen.stable is Phase.PAUSED and seen.wanted is not Phase.SERVING, Step.RESUME),
         (seen.wanted is Phase.ABSENT and not seen.started, Step.START),
         (seen.wanted in (Phase.ABSENT, Phase.FAILED), Step.ABORT),
-        (seen.wanted is Phase.LOADING, Step.ABORT if seen.late else Step.WAIT),
+        (seen.wanted in (Phase.LOADING, Phase.ROLLING), Step.ABORT if seen.late else Step.WAIT),
         (not seen.smoked, Step.SMOKE),
-        (seen.wanted in (Phase.READY, Phase.PAUSED), Step.PROMOTE),
+        (seen.wanted is Phase.READY and not judged, Step.JOIN),
+        (seen.wanted is Phase.SHARING and not judged, Step.ANALYSE),
+        (seen.wanted in (Phase.READY, Phase.SHARING, Phase.PAUSED), Step.PROMOTE),
         (Phase.SERVING in seen.others, Step.PAUSE),
         (not seen.verified, Step.VERIFY),
         (not seen.recorded, Step.RECORD),
-        (bool(seen.others), Step.RETIRE),
+        (bool(seen.others) or seen.leftover, Step.RETIRE),
     )
     return next((step for holds, step in table if holds), Step.DONE)
 
@@ -93,10 +108,19 @@ def expected(seen: Observed, step: Step) -> Observed:
             return replace(seen, stable=Phase.SERVING, others=others - {Phase.PAUSED} | {Phase.SERVING})
         case Step.START:
             return replace(seen, wanted=Phase.LOADING, started=True)
+        case Step.WAIT if seen.wanted is Phase.ROLLING:
+            return replace(seen, wanted=Phase.SERVING)
         case Step.WAIT:
             return replace(seen, wanted=Phase.READY)
         case Step.SMOKE:
             return replace(seen, smoked=True)
+        case Step.JOIN:
+            return replace(seen, wanted=Phase.SHARING)
+        case Step.ANALYSE:
+            return replace(seen, analysed=True)
+        case Step.PROMOTE if seen.shares:
+            rest = others - {seen.stable}  # the old pods are part of the same Deployment
+            return replace(seen, wanted=Phase.ROLLING, stable=Phase.ABSENT, others=rest, leftover=True, late=False)
         case Step.PROMOTE:
             return replace(seen, wanted=Phase.SERVING)
         case Step.PAUSE:
@@ -107,7 +131,7 @@ def expected(seen: Observed, step: Step) -> Observed:
         case Step.RECORD:
             return replace(seen, recorded=True, stable=Phase.ABSENT)
         case Step.RETIRE:
-            return replace(seen, stable=Phase.ABSENT, others=frozenset())
+            return replace(seen, stable=Phase.ABSENT, others=frozenset(), leftover=False)
         case Step.ABORT | Step.DONE:
             return seen
 

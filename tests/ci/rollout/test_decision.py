@@ -8,7 +8,7 @@ import pytest
 from ci.rollout.decision import Observed, Phase, Step, admit, next_step, plan, smoke_problem
 
 A, L, F, R, S, P = Phase.ABSENT, Phase.LOADING, Phase.FAILED, Phase.READY, Phase.SERVING, Phase.PAUSED
-U = Phase.UNREACHABLE
+U, C, G = Phase.UNREACHABLE, Phase.SHARING, Phase.ROLLING
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,14 @@ U = Phase.UNREACHABLE
         (Observed(S, A, frozenset({P}), smoked=True, verified=True, recorded=True), Step.RETIRE),
         (Observed(S, A, smoked=True, verified=True, recorded=True), Step.DONE),
         (Observed(S, A, frozenset({R}), smoked=True, verified=True, recorded=True), Step.RETIRE),
+        (Observed(R, S, frozenset({S}), smoked=True, shares=True), Step.JOIN),
+        (Observed(C, S, frozenset({S}), shares=True), Step.SMOKE),
+        (Observed(C, S, frozenset({S}), smoked=True, shares=True), Step.ANALYSE),
+        (Observed(C, S, frozenset({S}), smoked=True, shares=True, analysed=True), Step.PROMOTE),
+        (Observed(R, A, smoked=True, shares=True), Step.PROMOTE),
+        (Observed(G, shares=True, leftover=True, smoked=True), Step.WAIT),
+        (Observed(G, shares=True, leftover=True, smoked=True, late=True), Step.ABORT),
+        (Observed(S, smoked=True, verified=True, recorded=True, leftover=True), Step.RETIRE),
     ],
 )
 def test_the_next_step_follows_from_what_is_seen(seen: Observed, step: Step) -> None:
@@ -50,20 +58,30 @@ def test_a_first_and_a_later_rollout_take_these_steps() -> None:
     assert plan(Observed(A, S, frozenset({S}))) == later.split()
 
 
+def test_on_a_cluster_a_canary_shares_the_traffic_unless_there_is_nothing_to_compare_it_with() -> None:
+    first = "start wait smoke promote wait verify record retire done"
+    later = "start wait smoke join analyse promote wait verify record retire done"
+    assert plan(Observed(A, shares=True)) == first.split()
+    assert plan(Observed(A, S, frozenset({S}), shares=True)) == later.split()
+
+
 def test_from_every_state_a_rollout_ends_with_the_version_recorded_or_is_given_up() -> None:
     others = [frozenset(group) for group in ((), (S,), (P,), (R,), (S, P), (S, R, L), (F,), (U,))]
-    flags = list(product([False, True], repeat=5))
-    for wanted, stable, group, (smoked, verified, recorded, started, late) in product(Phase, Phase, others, flags):
+    flags = list(product([False, True], repeat=7))
+    for wanted, stable, group, (smoked, verified, recorded, started, late, shares, analysed) in product(
+        Phase, Phase, others, flags
+    ):
         if stable is not A and (stable not in group or recorded):
             continue
-        seen = Observed(wanted, stable, group, smoked, verified, recorded, started, late)
+        seen = Observed(wanted, stable, group, smoked, verified, recorded, started, late, shares, analysed)
         steps = plan(seen)
         assert len(steps) < 15
+        assert (Step.ANALYSE in steps) <= (shares and not analysed)
         if steps[-1] is Step.ABORT:
             assert (
                 wanted in (F, U)
                 or (U in group and wanted is not S)
-                or (wanted is L and late)
+                or (wanted in (L, G) and late)
                 or (wanted is A and (started or late))
             )
         elif Step.PAUSE in steps:
