@@ -33,6 +33,10 @@ class Conflict(StageError):  # noqa: N818 - a state, not a fault
     """409: the object has changed since it was read, exists already, or another manager owns a field."""
 
 
+class Foreign(StageError):  # noqa: N818 - a state, not a fault
+    """409 of a server-side apply: another manager owns a field and gave it another value."""
+
+
 class ApiServer:
     """One cluster's API server.
 
@@ -47,6 +51,11 @@ class ApiServer:
 
     def __init__(self, context: str | None = None, client: Any = None, pause: Callable[[float], None] = sleep) -> None:
         self._client, self._pause = client or _client(context), pause
+
+    @property
+    def client(self) -> Any:
+        """The official client, for what is no plain request."""
+        return self._client
 
     def get(self, path: str, **query: str | int) -> Json:
         """Return an object or a list.
@@ -70,7 +79,7 @@ class ApiServer:
         """Send a request and return the answer; `kind` is the body's content type.
 
         Raises:
-            Missing, Denied, Conflict: 404, 401 or 403, 409.
+            Missing, Denied, Conflict, Foreign: 404, 401 or 403, 409, 409 of an apply.
             StageError: the server refuses, does not answer, or stays too busy.
         """
         return dict(json.loads(self.raw(method, path, body, query=query, kind=kind) or b"{}"))
@@ -100,7 +109,7 @@ class ApiServer:
                     return answer
                 problem = f"{method} {path}: the API server answers {status}: {_said(answer)}"
                 if status != 429 and status < 500:
-                    raise _KINDS.get(status, StageError)(problem)
+                    raise (Foreign if _owned(answer) else _KINDS.get(status, StageError))(problem)
                 wait = float(headers.get("Retry-After") or wait)
             if attempt + 1 < tries:
                 self._pause(min(wait, 10.0))
@@ -134,6 +143,14 @@ def _said(answer: bytes) -> str:
         return str(json.loads(answer)["message"])
     except (ValueError, KeyError, TypeError):
         return answer[:200].decode(errors="replace").strip()
+
+
+def _owned(answer: bytes) -> bool:
+    try:
+        causes = json.loads(answer)["details"]["causes"]
+        return any(cause.get("reason") == "FieldManagerConflict" for cause in causes)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _client(context: str | None) -> Any:

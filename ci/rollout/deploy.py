@@ -174,4 +174,4 @@ def _rollout(
             }
         )
 
-    return Rollout(where, digest, record, settings.rollout, clock)
+    return Rollout(where, digest, releases, record, settings.rollout, clock)

@@ -43,12 +43,16 @@ def alone() -> Iterator[None]:
 
 
 class Local:
-    """The servers of this checkout, each named by its image's digest."""
+    """The servers of this checkout, each named by its image's digest; there is one port, so no canary shares it."""
+
+    shares = False
+    interval = 0.05
 
     def __init__(self, port: int, drain_timeout: float):
         self.port = port
         self.drain_timeout = drain_timeout
         self._reserved: socket.socket | None = None
+        self._passed: dict[str, set[str]] = {}
 
     def phases(self) -> dict[str, Phase]:
         """Return what each running version does."""
@@ -106,6 +110,7 @@ class Local:
 
     def start(self, digest: str) -> None:
         """Start a version beside the others, on a private port that the system picks."""
+        self._passed.pop(digest, None)
         folder = registry.unpack(digest)
         path = _control(digest)
         path.unlink(missing_ok=True)
@@ -130,10 +135,35 @@ class Local:
         """Return why a version could not load."""
         return str(_ask(digest, "status")["error"])
 
-    def address(self, digest: str, *, public: bool) -> str:
-        """Return the URL of a version's own port, or of the public one."""
+    def waiting(self, digest: str) -> str:
+        """Return the last line of a version's log."""
+        return _tail(_control(digest).with_suffix(".log"))
+
+    @contextmanager
+    def addresses(self, digest: str, *, public: bool) -> Iterator[list[str]]:
+        """Give the URL of a version's own port, or of the public one."""
         port = self.port if public else _ask(digest, "status")["private_port"]
-        return f"http://{_HOST}:{port}"
+        yield [f"http://{_HOST}:{port}"]
+
+    def passed(self, digest: str) -> set[str]:
+        """Return what a version has passed in this run: a server that was started again has passed nothing."""
+        return self._passed.get(digest, set())
+
+    def note(self, digest: str, fact: str) -> None:
+        """Remember what a version has passed."""
+        self._passed.setdefault(digest, set()).add(fact)
+
+    def leftover(self, digest: str) -> bool:  # noqa: ARG002 - a version is one process here
+        """Tell that no version has a canary of its own."""
+        return False
+
+    def join(self, digest: str) -> None:
+        """Never asked for, as nothing is shared."""
+        raise StageError(f"the port {self.port} cannot be shared with {digest}")
+
+    def analyse(self, digest: str) -> dict[str, Any]:
+        """Never asked for, as nothing is shared."""
+        raise StageError(f"the port {self.port} is not shared with {digest}")
 
     def promote(self, digest: str) -> None:
         """Let a version accept on the public port: with the listener of whoever holds it, or a new one."""

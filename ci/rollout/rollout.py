@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any, NoReturn, Protocol
 
 from ci import workspace
 from ci.errors import InputError, StageError
-from ci.rollout import releases
 from ci.rollout.decision import Observed, Phase, Step, next_step, plan, smoke_problem
+from ci.rollout.releases import Release
 from ci.settings import Rollout as Settings
 
 STEPS = workspace.ROLLOUT / "steps.jsonl"
@@ -20,8 +21,23 @@ _TIMEOUT = 30.0
 """Longest wait for one answer of a version under test; seconds."""
 
 
+class Ledger(Protocol):
+    """The releases of a place: the module `ci.rollout.releases` for this machine."""
+
+    def last(self) -> Release | None:
+        """Return the last verified release."""
+
+    def evidence(self, digest: str) -> Path:
+        """Return the folder with a released package's manifest and golden predictions."""
+
+
 class Where(Protocol):
     """Where versions run: this machine, or a cluster."""
+
+    shares: bool
+    """A canary can take part of the traffic."""
+    interval: float
+    """Between two looks at a version that loads; seconds."""
 
     def phases(self) -> dict[str, Phase]:
         """Return what each running version does, by its image's digest."""
@@ -35,17 +51,39 @@ class Where(Protocol):
     def failure(self, digest: str) -> str:
         """Return why a version could not load."""
 
-    def address(self, digest: str, *, public: bool) -> str:
-        """Return the URL of a version alone, or of what clients use."""
+    def waiting(self, digest: str) -> str:
+        """Return what a version that loads, or takes over, waits for."""
+
+    def addresses(self, digest: str, *, public: bool) -> AbstractContextManager[list[str]]:
+        """Give the URLs of a version alone, or of all that clients' requests reach."""
+
+    def join(self, digest: str) -> None:
+        """Let a version take part of the traffic."""
+
+    def analyse(self, digest: str) -> dict[str, Any]:
+        """Watch a version's part of the traffic and return what was measured.
+
+        Raises:
+            StageError: it is worse than the stable version's, or too little to judge.
+        """
 
     def promote(self, digest: str) -> None:
-        """Let a version take new connections; one that was paused, again."""
+        """Let a version take all new connections; one that was paused, again."""
 
     def pause(self, digest: str) -> None:
         """Let a version take no new connections."""
 
     def retire(self, digest: str) -> str:
-        """End a version after its requests, and return how that went."""
+        """End a version after its requests, its canary where it serves as stable; return how that went."""
+
+    def passed(self, digest: str) -> set[str]:
+        """Return what a version is known to have passed: `smoked`, `analysed`."""
+
+    def note(self, digest: str, fact: str) -> None:
+        """Write down what a version has passed, for as long as it runs."""
+
+    def leftover(self, digest: str) -> bool:
+        """Tell whether a version serves as stable while its canary still runs."""
 
 
 @dataclass
@@ -55,6 +93,7 @@ class Rollout:
     Attributes:
         where: where it runs.
         digest: its image; manifest and golden predictions are read from `releases.evidence`.
+        ledger: the releases of that place.
         record: called once when it has been verified on the public address and is not yet the last release.
         settings: timeouts and tolerances.
         clock: the time for the journal.
@@ -62,22 +101,27 @@ class Rollout:
 
     where: Where
     digest: str
+    ledger: Ledger
     record: Callable[[], None]
     settings: Settings
     clock: Callable[[], datetime]
-    facts: dict[str, bool] = field(default_factory=lambda: {"started": False, "smoked": False, "verified": False})
+    facts: dict[str, bool] = field(default_factory=lambda: {"started": False, "verified": False})
 
     def observe(self) -> Observed:
         """Return the state of the rollout."""
         phases = self.where.phases()
         wanted = phases.pop(self.digest, Phase.ABSENT)
-        last = releases.last()
+        last, passed = self.ledger.last(), self.where.passed(self.digest)
         return Observed(
             wanted=wanted,
             stable=phases.get(last["digest"], Phase.ABSENT) if last else Phase.ABSENT,
             others=frozenset(phases.values()),
             recorded=last is not None and last["digest"] == self.digest,
             late=time.monotonic() > self._deadline,
+            shares=self.where.shares,
+            smoked="smoked" in passed,
+            analysed="analysed" in passed,
+            leftover=self.where.leftover(self.digest),
             **self.facts,
         )
 
@@ -93,7 +137,7 @@ class Rollout:
             StageError: a check failed; what served before serves.
             InputError: the public address cannot be had; nothing was started.
         """
-        self._deadline = time.monotonic() + self.settings.startup_timeout
+        self._wait_anew()
         self.where.reserve()
         try:
             while (step := next_step(self.observe())) is not Step.DONE:
@@ -105,7 +149,7 @@ class Rollout:
         if step is Step.ABORT:
             raise StageError(self._why_aborted())
         if step is Step.WAIT:
-            time.sleep(0.05)
+            time.sleep(self.where.interval)
             return
         begin = time.perf_counter()
         try:
@@ -120,13 +164,24 @@ class Rollout:
             case Step.START:
                 self.where.start(self.digest)
                 self.facts["started"] = True
-            case Step.SMOKE | Step.VERIFY:
-                public = step is Step.VERIFY
-                measured = self._check(self.where.address(self.digest, public=public))
-                self.facts["verified" if public else "smoked"] = True
+                self._wait_anew()
+            case Step.SMOKE:
+                measured = self._check_all(public=False)
+                self.where.note(self.digest, "smoked")
+                return measured
+            case Step.VERIFY:
+                measured = self._check_all(public=True)
+                self.facts["verified"] = True
+                return measured
+            case Step.JOIN:
+                self.where.join(self.digest)
+            case Step.ANALYSE:
+                measured = self.where.analyse(self.digest)
+                self.where.note(self.digest, "analysed")
                 return measured
             case Step.PROMOTE:
                 self.where.promote(self.digest)
+                self._wait_anew()
             case Step.RESUME:
                 self._resume()
             case Step.PAUSE:
@@ -136,17 +191,30 @@ class Rollout:
             case Step.RECORD:
                 self.record()
             case Step.RETIRE:
-                return {digest: self.where.retire(digest) for digest, _ in self._others()}
+                gone = [digest for digest, _ in self._others()]
+                gone += [self.digest] * self.where.leftover(self.digest)
+                return {digest: self.where.retire(digest) for digest in gone}
         return {}
+
+    def _wait_anew(self) -> None:
+        self._deadline = time.monotonic() + self.settings.startup_timeout
 
     def _others(self) -> list[tuple[str, Phase]]:
         return [(digest, phase) for digest, phase in self.where.phases().items() if digest != self.digest]
 
     def _resume(self) -> None:
-        """Let the last verified release take connections again, if it was paused."""
-        last = releases.last()
-        if last and self.where.phases().get(last["digest"]) is Phase.PAUSED:
+        """Let the last verified release take connections again, if it was paused or its pods gave way to others."""
+        last = self.ledger.last()
+        if last is None:
+            return
+        phase = self.where.phases().get(last["digest"], Phase.ABSENT)
+        if phase is Phase.PAUSED or (self.where.shares and phase in (Phase.ABSENT, Phase.ROLLING)):
             self.where.promote(last["digest"])
+            self._wait_anew()
+            while self.where.shares and self.where.phases().get(last["digest"]) is not Phase.SERVING:
+                if time.monotonic() > self._deadline:
+                    raise StageError(f"release {last['release']} is not back: {self.where.waiting(last['digest'])}")
+                time.sleep(self.where.interval)
 
     def _abort(self, error: InputError | StageError) -> NoReturn:
         """Put back what served before, as far as it can be, and raise why."""
@@ -161,7 +229,7 @@ class Rollout:
 
     def _withdraw(self) -> None:
         """End the version, unless it is a verified release that serves."""
-        last, phase = releases.last(), self.where.phases().get(self.digest, Phase.ABSENT)
+        last, phase = self.ledger.last(), self.where.phases().get(self.digest, Phase.ABSENT)
         released = last is not None and last["digest"] == self.digest
         if phase is not Phase.ABSENT and not (released and phase is Phase.SERVING):
             self.where.retire(self.digest)
@@ -176,8 +244,16 @@ class Rollout:
         if phase is Phase.FAILED:
             return f"the new version could not load its model: {self.where.failure(self.digest)}"
         if phase is Phase.LOADING:
-            return f"the new version had not loaded its model after {self.settings.startup_timeout:g} s"
+            limit, why = self.settings.startup_timeout, self.where.waiting(self.digest)
+            return f"the new version had not loaded its model after {limit:g} s: {why}"
+        if phase is Phase.ROLLING:
+            return f"the new version's pods have not taken over: {self.where.waiting(self.digest)}"
         return "the new version's process ended unexpectedly"
+
+    def _check_all(self, *, public: bool) -> dict[str, Any]:
+        with self.where.addresses(self.digest, public=public) as addresses:
+            measured = [self._check(address) for address in addresses]
+        return {**measured[0], "servers": len(measured)}
 
     def _check(self, address: str) -> dict[str, Any]:
         """Ask a version for its status, its metadata and the golden predictions.
@@ -187,7 +263,8 @@ class Rollout:
         """
         import requests
 
-        manifest, golden = evidence(self.digest)
+        folder = self.ledger.evidence(self.digest)
+        manifest, golden = workspace.read_json(folder / "manifest.json"), workspace.read_json(folder / "golden.json")
         url = f"{address}/v1/models/{manifest['model']}/versions/{manifest['version']}"
         try:
             status = requests.get(url, timeout=_TIMEOUT).json()
@@ -218,9 +295,3 @@ class Rollout:
         STEPS.parent.mkdir(parents=True, exist_ok=True)
         with STEPS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-
-
-def evidence(digest: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a released package's manifest and golden predictions."""
-    folder: Path = releases.evidence(digest)
-    return workspace.read_json(folder / "manifest.json"), workspace.read_json(folder / "golden.json")

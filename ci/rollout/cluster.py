@@ -1,0 +1,263 @@
+"""Serving on a cluster: a stable Deployment, a canary beside it, and one Service that includes the canary or not.
+
+Everything that a rollout knows is in the cluster: the digest that a Deployment serves in its template's annotation, so
+that `kubectl rollout undo` brings it back too; what a canary has passed in the canary's own annotations; releases in
+ConfigMaps. Each write is a server-side apply with the resourceVersion that it was decided on.
+"""
+
+import copy
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from ci import workspace
+from ci.apiserver import APPLY, MERGE, ApiServer, Missing
+from ci.errors import StageError
+from ci.rollout import manifests, pods
+from ci.rollout.decision import Phase
+from ci.rollout.forward import forward
+from ci.rollout.history import History
+from ci.rollout.lease import Lease
+from ci.settings import Settings
+
+MANAGER = "deployer"
+DIGEST = "model-serving/digest"
+"""Annotation of a pod template: the digest of the image that it serves."""
+PASSED = "model-serving/passed"
+"""Annotation of the canary: which digest has passed what, as JSON."""
+TERM = "model-serving/term"
+"""Annotation of all that a deployer writes: the term of the Lease that wrote last."""
+PORT = 8501
+Json = dict[str, Any]
+
+
+class Cluster:
+    """The serving namespace of one cluster, as `ci.rollout.rollout.Where`.
+
+    Args:
+        api: the API server.
+        settings: the fork's.
+        history: the namespace's releases.
+        lease: ours; checked before each write. None only looks.
+        advice: pod fields of the placement's plan.
+    """
+
+    shares = True
+    interval = 1.0
+
+    def __init__(
+        self,
+        api: ApiServer,
+        settings: Settings,
+        history: History,
+        lease: Lease | None = None,
+        advice: Json | None = None,
+    ) -> None:
+        self._api, self._settings, self._history, self._lease = api, settings, history, lease
+        self._advice = advice
+        self._rendered = manifests.render(settings)
+        self.namespace: str = self._rendered[0]["metadata"]["namespace"]
+        self._seen: dict[str, Json] = {}
+
+    # What is there.
+
+    def phases(self) -> dict[str, Phase]:
+        """Return what the canary and the stable Deployment do, by digest; what serves as stable counts as that."""
+        self._observe()
+        found = {}
+        if canary := self._seen.get(manifests.CANARY):
+            found[_digest(canary)] = self._canary(canary)
+        if stable := self._seen.get(manifests.STABLE):
+            found[_digest(stable)] = _rolled(stable)
+        return found
+
+    def leftover(self, digest: str) -> bool:
+        """Tell whether a version serves as stable while its canary still runs, by what was seen last."""
+        names = [name for name in (manifests.STABLE, manifests.CANARY) if name in self._seen]
+        return len(names) == 2 and all(_digest(self._seen[name]) == digest for name in names)
+
+    def passed(self, digest: str) -> set[str]:
+        """Return what a canary of this digest has passed, by what was seen last."""
+        canary = self._seen.get(manifests.CANARY)
+        written = canary["metadata"].get("annotations", {}).get(PASSED) if canary else None
+        found = json.loads(written) if written else {}
+        return set(found["facts"]) if found.get("digest") == digest else set()
+
+    def failure(self, digest: str) -> str:
+        """Return why a version's pods are not ready, in words."""
+        reasons = [pods.failure(pod) for pod in self._pods(digest)]
+        return "; ".join(filter(None, reasons)) or self.waiting(digest)
+
+    def waiting(self, digest: str) -> str:
+        """Return what the pods of a version that are not ready wait for."""
+        events = self._api.get(f"/api/v1/namespaces/{self.namespace}/events").get("items", [])
+        events.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+        late = [pod for pod in self._pods(digest) if not pods.ready(pod)]
+        said = [
+            pods.progress(pod, [e for e in events if e["involvedObject"].get("name") == pod["metadata"]["name"]])
+            for pod in late
+        ]
+        return "; ".join(said) or "it has no pods yet"
+
+    @contextmanager
+    def addresses(self, digest: str, *, public: bool) -> Iterator[list[str]]:
+        """Give the URLs of a version's ready pods: of its canary, or (public) of all that clients' requests reach.
+
+        Raises:
+            StageError: there is none.
+        """
+        track = "stable" if public else "canary"
+        names = [p["metadata"]["name"] for p in self._pods(digest, None if not public else track) if pods.ready(p)]
+        if not names:
+            raise StageError(f"no pod of {track} is ready: {self.waiting(digest)}")
+        with ExitStack() as stack:
+            yield [stack.enter_context(forward(self._api, self.namespace, name, PORT)) for name in names]
+
+    # What is done.
+
+    def reserve(self) -> None:
+        """Take hold of all that will be written, so that whoever held the Lease before can write nothing any more."""
+        self._observe()
+        term = {"metadata": {"annotations": {TERM: str(self._lease.term if self._lease else 0)}}}
+        for name in list(self._seen):
+            self._checked()
+            self._seen[name] = self._api.ask("PATCH", self._path(name), term, kind=MERGE)
+
+    def start(self, digest: str) -> None:
+        """Apply the canary, which takes no traffic, and the configuration that its pods mount."""
+        objects = self._objects(digest)
+        for each in objects:
+            if each["kind"] == "ConfigMap":
+                self._apply(each)
+        if manifests.SERVICE not in self._seen:
+            self._apply(_named(objects, manifests.SERVICE))
+        self._exclude()
+        self._apply(_named(objects, manifests.CANARY))
+
+    def join(self, digest: str) -> None:  # noqa: ARG002 - there is one canary
+        """Let the canary take its part of the traffic, one pod of all."""
+        service = _named(self._rendered, manifests.SERVICE)
+        del service["spec"]["selector"]["track"]
+        self._apply(service)
+
+    def promote(self, digest: str) -> None:
+        """Let the stable Deployment roll to a version, none of its pods unavailable at any time."""
+        self._apply(_named(self._objects(digest), manifests.STABLE))
+
+    def note(self, digest: str, fact: str) -> None:
+        """Write down what a canary has passed, so that a deployer that is killed need not repeat it."""
+        if self._seen.get(manifests.CANARY) and _digest(self._seen[manifests.CANARY]) == digest:
+            self._checked()
+            canary = self._seen[manifests.CANARY]["metadata"]
+            facts = json.dumps({"digest": digest, "facts": sorted(self.passed(digest) | {fact})})
+            body = {"metadata": {"annotations": {PASSED: facts}, "resourceVersion": canary["resourceVersion"]}}
+            self._api.ask("PATCH", self._path(manifests.CANARY), body, kind=MERGE)
+
+    def pause(self, digest: str) -> None:
+        """Never asked for: the stable Deployment has one version."""
+        raise StageError(f"{digest} serves as stable and cannot be paused")
+
+    def retire(self, digest: str) -> str:  # noqa: ARG002 - only a canary is ever deleted
+        """Take the canary out of the traffic and delete it."""
+        self._exclude()
+        self._checked()
+        try:
+            self._api.ask("DELETE", self._path(manifests.CANARY), {"propagationPolicy": "Foreground"})
+        except Missing:
+            return "had ended"
+        return "ended after its requests"
+
+    def _exclude(self) -> None:
+        service = self._seen.get(manifests.SERVICE)
+        if service and "track" not in service["spec"]["selector"]:
+            self._apply(_named(self._rendered, manifests.SERVICE))
+
+    def _apply(self, wanted: Json) -> None:
+        """Apply an object, if it is still as it was seen.
+
+        Raises:
+            Conflict: it is not.
+            Foreign: another manager has given a field of ours another value.
+            Lost: the Lease is no longer ours.
+        """
+        self._checked()
+        name = wanted["metadata"]["name"]
+        if name in self._seen:
+            wanted["metadata"]["resourceVersion"] = self._seen[name]["metadata"]["resourceVersion"]
+        query = {"fieldManager": MANAGER}
+        answer = self._api.ask("PATCH", self._path(name, wanted["kind"]), wanted, query=query, kind=APPLY)
+        if wanted["kind"] != "ConfigMap":
+            self._seen[name] = answer
+
+    def _checked(self) -> None:
+        assert self._lease is not None  # noqa: S101 - without one nothing is written
+        self._lease.check()
+
+    def _observe(self) -> None:
+        self._seen = {}
+        for name in (manifests.STABLE, manifests.CANARY, manifests.SERVICE):
+            try:
+                self._seen[name] = self._api.get(self._path(name))
+            except Missing:
+                continue
+
+    def _path(self, name: str, kind: str = "") -> str:
+        kind = kind or ("Service" if name == manifests.SERVICE else "Deployment")
+        group = "/apis/apps/v1" if kind == "Deployment" else "/api/v1"
+        return f"{group}/namespaces/{self.namespace}/{kind.lower()}s/{name}"
+
+    def _objects(self, digest: str) -> list[Json]:
+        """Return what `k8s/` says, with a version's fields."""
+        manifest = workspace.read_json(self._history.evidence(digest) / "manifest.json")
+        objects = copy.deepcopy(self._rendered)
+        manifests.put(objects, self._settings, manifest["version"], manifest["image"]["reference"], self._advice)
+        for each in objects:
+            if each["kind"] == "Deployment":
+                each["spec"]["template"]["metadata"].setdefault("annotations", {})[DIGEST] = digest
+        return objects
+
+    def _canary(self, canary: Json) -> Phase:
+        if canary["metadata"].get("deletionTimestamp"):
+            return Phase.LOADING
+        if _rolled(canary) is Phase.SERVING:
+            selector = self._seen.get(manifests.SERVICE, {}).get("spec", {}).get("selector", {})
+            return Phase.READY if "track" in selector or not selector else Phase.SHARING
+        hopeless = any(pods.failure(pod) for pod in self._pods(_digest(canary), "canary"))
+        return Phase.FAILED if hopeless else Phase.LOADING
+
+    def _pods(self, digest: str, track: str | None = None) -> list[Json]:
+        labels = "app.kubernetes.io/name=model" + (f",track={track}" if track else "")
+        found = self._api.get(f"/api/v1/namespaces/{self.namespace}/pods", labelSelector=labels).get("items", [])
+        return [pod for pod in found if pod["metadata"].get("annotations", {}).get(DIGEST) == digest]
+
+
+def holder() -> str:
+    """Return a name of this process for the Lease: who it is, for people, and unlike any other."""
+    return f"{os.environ.get('USER') or 'deployer'}@{os.uname().nodename}-{os.getpid()}-{os.urandom(3).hex()}"
+
+
+def _digest(deployment: Json) -> str:
+    return str(deployment["spec"]["template"]["metadata"].get("annotations", {}).get(DIGEST, "unknown"))
+
+
+def _current(deployment: Json) -> bool:
+    return bool(deployment.get("status", {}).get("observedGeneration", 0) >= deployment["metadata"]["generation"])
+
+
+def _rolled(stable: Json) -> Phase:
+    """Return how far the stable Deployment is, by the same rule as `kubectl rollout status`."""
+    status, wanted = stable.get("status", {}), stable["spec"].get("replicas", 1)
+    conditions = {each["type"]: each for each in status.get("conditions", ())}
+    if not _current(stable):
+        return Phase.ROLLING
+    if conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded":
+        return Phase.FAILED
+    counts = [status.get(key, 0) for key in ("updatedReplicas", "replicas", "availableReplicas")]
+    return Phase.SERVING if counts == [wanted] * 3 else Phase.ROLLING
+
+
+def _named(objects: list[Json], name: str) -> Json:
+    [found] = [each for each in objects if each["metadata"]["name"] == name]
+    return copy.deepcopy(found)
