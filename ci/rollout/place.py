@@ -1,0 +1,98 @@
+"""Where a deployment goes: this machine or a cluster, each with its lock, its releases and its servers."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ci import workspace
+from ci.packaging import package, registry
+from ci.rollout import local, releases
+from ci.rollout.rollout import Ledger, Where
+from ci.settings import Settings
+
+_EVIDENCE = (package.MANIFEST, package.GOLDEN, package.REFERENCE)
+"""What a rollout and the monitor need of a release; it outlives the build."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place where versions serve.
+
+    Attributes:
+        name: for people, such as `port 8501`.
+        where: its servers.
+        ledger: its releases.
+        keep: puts a package's evidence, and on this machine its image, where the rollout finds them.
+        add: records a release and returns it with its number.
+    """
+
+    name: str
+    where: Where
+    ledger: Ledger
+    keep: Callable[[Mapping[str, Any]], None]
+    add: Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def here(settings: Settings) -> Place:
+    """Return this machine."""
+
+    def keep(manifest: Mapping[str, Any]) -> None:
+        digest = manifest["image"]["digest"]
+        registry.push(workspace.PACKAGE / package.IMAGE, digest, manifest["image"]["reference"])
+        for name in (*_EVIDENCE, package.SBOM, package.CARD):
+            workspace.write_bytes(releases.evidence(digest) / name, (workspace.PACKAGE / name).read_bytes())
+
+    where = local.Local(settings.serving.port, settings.rollout.drain_timeout)
+    return Place(f"port {settings.serving.port}", where, releases, keep, releases.add)
+
+
+@contextmanager
+def locked(settings: Settings, context: str | None, wait: float = 0.0) -> Iterator[Place]:
+    """Hold a place, so that nobody else deploys there meanwhile.
+
+    Args:
+        settings: the fork's.
+        context: of a kubeconfig (`-`: the current one); None means this machine.
+        wait: for whoever deploys there now; seconds.
+
+    Raises:
+        StageError: another deployment is under way there.
+        InputError: there is no such context.
+    """
+    if context is None:
+        with local.alone():
+            yield here(settings)
+        return
+    from ci.apiserver import ApiServer
+    from ci.rollout.cluster import LEASE, holder, namespace
+    from ci.rollout.lease import Lease
+
+    api = ApiServer(None if context == "-" else context)
+    with Lease(api, namespace(settings), LEASE, holder(), wait=wait) as lease:
+        yield _cluster(api, settings, lease)
+
+
+def look(settings: Settings, context: str | None) -> Place:
+    """Return a place to look at; nothing can be written there on a cluster."""
+    if context is None:
+        return here(settings)
+    from ci.apiserver import ApiServer
+
+    return _cluster(ApiServer(None if context == "-" else context), settings, None)
+
+
+def _cluster(api: Any, settings: Settings, lease: Any) -> Place:
+    from ci.rollout.cluster import Cluster, namespace
+    from ci.rollout.history import History
+
+    history = History(api, namespace(settings))
+
+    def keep(manifest: Mapping[str, Any]) -> None:
+        files = {name: (workspace.PACKAGE / name).read_text(encoding="utf-8") for name in _EVIDENCE}
+        history.keep(manifest["image"]["digest"], files)
+
+    advice = workspace.PLACEMENT / "handover.json"
+    fields = workspace.read_json(advice).get("serving", {}) if advice.exists() else {}
+    where = Cluster(api, settings, history, lease, fields)
+    return Place(f"namespace {where.namespace}", where, history, keep, history.add)
