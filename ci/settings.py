@@ -199,7 +199,7 @@ class Serving(Section):
     replicas: Annotated[int, Field(ge=1, le=1000)] = 3
     """Serving pods on a cluster; its autoscaler may add more."""
     server: Literal["tensorflow-serving", "stand-in"] = "tensorflow-serving"
-    """Server on a cluster; the stand-in is for those that cannot pull TensorFlow Serving. Elsewhere it always serves."""
+    """Server on a cluster; the stand-in is for those that cannot pull TensorFlow Serving. A bare machine has it."""
     overlay: Name = "kind"
     """Folder of k8s/overlays with what is particular to the cluster."""
 
