@@ -1,0 +1,54 @@
+"""The manifests command: what a rollout of the packaged model would apply, on standard output."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scripts import configure, manifests
+from tests import pods
+from tests.programs import needed
+
+PACKAGED = {"version": "2013040112345", "image": {"reference": "localhost/models/flights:2013040112345"}}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    needed("kubectl", "https://kubernetes.io/docs/tasks/tools/ (1.30 or newer)")
+    monkeypatch.chdir(tmp_path)
+    Path("k8s").symlink_to(pods.REPOSITORY / "k8s")
+
+
+def configured(*settings):
+    assert (
+        configure.main(["--file", str(pods.REPOSITORY / "pipeline.yaml"), *(f"--set={each}" for each in settings)]) == 0
+    )
+
+
+def test_the_packaged_version_is_printed_with_the_server_of_the_settings(monkeypatch, capsys):
+    configured("serving.server=stand-in", "resources.serving.memory=3Gi")
+    monkeypatch.setattr("ci.packaging.package.verify", lambda *_: PACKAGED)
+    capsys.readouterr()
+    assert manifests.main([]) == 0
+    printed = {each["metadata"]["name"]: each for each in yaml.safe_load_all(capsys.readouterr().out)}
+    for name in ("model-stable", "model-canary"):
+        [container] = printed[name]["spec"]["template"]["spec"]["containers"]
+        assert container["image"] == PACKAGED["image"]["reference"]
+        assert container["command"] == ["python", "-m", "ci.serving.standin"]
+        assert container["resources"]["limits"]["memory"] == "3Gi"
+
+
+def test_without_a_package_nothing_is_printed(capsys):
+    configured()
+    capsys.readouterr()
+    assert manifests.main([]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("bad input: build/package/SHA256SUMS is missing: run `python -m scripts.package`")
+
+
+def test_a_wrong_server_is_refused_with_those_that_there_are(capsys):
+    assert configure.main(["--file", str(pods.REPOSITORY / "pipeline.yaml"), "--set=serving.server=nginx"]) == 2
+    assert (
+        "serving.server: input should be 'tensorflow-serving' or 'stand-in', found 'nginx'" in capsys.readouterr().err
+    )
