@@ -8,7 +8,8 @@ ConfigMaps. Each write is a server-side apply with the resourceVersion that it w
 import copy
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -16,10 +17,12 @@ from ci import workspace
 from ci.apiserver import APPLY, MERGE, ApiServer, Missing
 from ci.errors import StageError
 from ci.rollout import manifests, pods
+from ci.rollout.analysis import analyse, as_json, verdict
 from ci.rollout.decision import Phase
 from ci.rollout.forward import forward
 from ci.rollout.history import History
 from ci.rollout.lease import Lease
+from ci.rollout.traffic import GATEWAY, Meter, ask
 from ci.settings import Settings
 
 MANAGER = "deployer"
@@ -29,6 +32,7 @@ PASSED = "model-serving/passed"
 """Annotation of the canary: which digest has passed what, as JSON."""
 TERM = "model-serving/term"
 """Annotation of all that a deployer writes: the term of the Lease that wrote last."""
+LEASE = "rollout"
 PORT = 8501
 Json = dict[str, Any]
 
@@ -42,6 +46,8 @@ class Cluster:
         history: the namespace's releases.
         lease: ours; checked before each write. None only looks.
         advice: pod fields of the placement's plan.
+        clock: returns seconds that never go back.
+        pause: waits so many seconds between two looks at the traffic.
     """
 
     shares = True
@@ -54,11 +60,14 @@ class Cluster:
         history: History,
         lease: Lease | None = None,
         advice: Json | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._api, self._settings, self._history, self._lease = api, settings, history, lease
-        self._advice = advice
+        self._advice, self._clock, self._pause = advice, clock, pause
         self._rendered = manifests.render(settings)
-        self.namespace: str = self._rendered[0]["metadata"]["namespace"]
+        self.namespace: str = _space(self._rendered)
         self._seen: dict[str, Json] = {}
 
     # What is there.
@@ -141,6 +150,39 @@ class Cluster:
         service = _named(self._rendered, manifests.SERVICE)
         del service["spec"]["selector"]["track"]
         self._apply(service)
+
+    def analyse(self, digest: str) -> Json:
+        """Watch the canary's traffic beside the stable version's until it can be judged.
+
+        Raises:
+            StageError: it is worse, too little to judge in `rollout.analysis.timeout`, or its pod ended.
+        """
+        settings, meters = self._settings.rollout.analysis, {"canary": Meter(), "stable": Meter()}
+        begin = self._clock()
+        while True:
+            for track, meter in meters.items():
+                meter.read(self._told(track))
+            canary, stable = (meters[track].traffic() for track in ("canary", "stable"))
+            measures = analyse(canary, stable, settings)
+            word, reason = verdict(measures)
+            spent = self._clock() - begin
+            if word == "fail":
+                raise StageError(f"the canary's traffic is worse than the stable version's: {reason}")
+            if word == "pass" and spent >= settings.window:
+                return {"measures": as_json(measures)}
+            if spent > settings.timeout:
+                raise StageError(f"the canary had too little traffic to be judged in {settings.timeout:g} s: {reason}")
+            self._pause(min(2.0, settings.window / 10))
+            if self.phases().get(digest) is not Phase.SHARING:
+                raise StageError(f"the canary does not serve any more: {self.failure(digest)}")
+
+    def _told(self, track: str) -> dict[str, Json]:
+        """Return what the gateways of a track's ready pods tell."""
+        told = {}
+        for name in [pod["metadata"]["name"] for pod in self._pods(None, track) if pods.ready(pod)]:
+            with forward(self._api, self.namespace, name, GATEWAY) as url:
+                told[name] = ask(url)
+        return told
 
     def promote(self, digest: str) -> None:
         """Let the stable Deployment roll to a version, none of its pods unavailable at any time."""
@@ -227,10 +269,19 @@ class Cluster:
         hopeless = any(pods.failure(pod) for pod in self._pods(_digest(canary), "canary"))
         return Phase.FAILED if hopeless else Phase.LOADING
 
-    def _pods(self, digest: str, track: str | None = None) -> list[Json]:
+    def _pods(self, digest: str | None, track: str | None = None) -> list[Json]:
         labels = "app.kubernetes.io/name=model" + (f",track={track}" if track else "")
         found = self._api.get(f"/api/v1/namespaces/{self.namespace}/pods", labelSelector=labels).get("items", [])
-        return [pod for pod in found if pod["metadata"].get("annotations", {}).get(DIGEST) == digest]
+        return [pod for pod in found if digest in (None, pod["metadata"].get("annotations", {}).get(DIGEST))]
+
+
+def namespace(settings: Settings) -> str:
+    """Return the namespace that the manifests name."""
+    return _space(manifests.render(settings))
+
+
+def _space(objects: list[Json]) -> str:
+    return str(objects[0]["metadata"]["namespace"])
 
 
 def holder() -> str:

@@ -1,0 +1,85 @@
+"""What pods answered since a moment, as their gateways tell it.
+
+A gateway counts every prediction and keeps the last ones (`/traffic`), and holds sampled requests and responses
+(`/captured`); both are JSON on a port of its own that no client reaches. Numbers in it only grow while the pod lives.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ci.errors import StageError
+from ci.rollout.analysis import Traffic
+
+GATEWAY = 8081
+Json = dict[str, Any]
+
+
+@dataclass
+class Meter:
+    """The traffic of a group of pods since each was seen first.
+
+    Attributes:
+        begun: for each pod, its counters when it was seen first in this meter.
+        latest: for each pod, its counters as they were seen last.
+    """
+
+    begun: dict[str, Json] = field(default_factory=dict)
+    latest: dict[str, Json] = field(default_factory=dict)
+
+    def read(self, told: Mapping[str, Json]) -> None:
+        """Take what the gateways tell now, by pod.
+
+        Raises:
+            StageError: a pod's counters went back: its gateway was started again in the meantime.
+        """
+        for pod, now in told.items():
+            if now["requests"] < self.latest.get(pod, now)["requests"]:
+                raise StageError(f"pod {pod} was started again while its traffic was watched")
+            self.begun.setdefault(pod, now)
+            self.latest[pod] = now
+
+    def traffic(self) -> Traffic:
+        """Return what the pods answered since they were seen first; a pod that is gone counts as far as it was seen."""
+        first, last = self.begun, self.latest
+        seconds = [entry["seconds"] for pod in last for entry in last[pod]["recent"] if _new(entry, first[pod])]
+        captured = [entry for pod in last for entry in last[pod]["captured"] if _new(entry, first[pod])]
+        return Traffic(
+            requests=sum(last[pod]["requests"] - first[pod]["requests"] for pod in last),
+            errors=sum(last[pod]["errors"] - first[pod]["errors"] for pod in last),
+            seconds=np.array(seconds, dtype=np.float64),
+            predictions=np.array([value for entry in captured for value in predictions(entry)], dtype=np.float64),
+        )
+
+
+def ask(url: str) -> Json:
+    """Return a gateway's counters with what it captured.
+
+    Raises:
+        StageError: it does not answer as it should.
+    """
+    import requests
+
+    try:
+        told: Json = requests.get(f"{url}/traffic", timeout=10).json()
+        told["captured"] = requests.get(f"{url}/captured", timeout=10).json()
+    except (requests.RequestException, ValueError) as error:
+        raise StageError(f"the gateway at {url} does not answer: {error}") from None
+    return told
+
+
+def predictions(entry: Mapping[str, Any]) -> list[float]:
+    """Return the numbers of one captured response, in either format; what is no answer has none."""
+    try:
+        answer = json.loads(entry["response"])
+        values = answer.get("predictions", answer.get("outputs", []))
+        return [float(value) for value in np.asarray(values, dtype=np.float64).ravel()]
+    except (ValueError, TypeError, AttributeError):
+        return []
+
+
+def _new(entry: Mapping[str, Any], first: Json) -> bool:
+    return bool(entry["number"] > first["requests"])
