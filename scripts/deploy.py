@@ -18,18 +18,24 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     arguments = parser(__doc__, "deploy")
     arguments.add_argument("--dry-run", action="store_true", help="print what would be done and stop")
+    arguments.add_argument("--context", help="deploy to the cluster of this kubeconfig context (`-`: the current one)")
+    arguments.add_argument("--wait", type=float, default=0.0, help="seconds to wait for another deployment there (0)")
     options = arguments.parse_args(argv)
-    return run(lambda: deploy(dry_run=options.dry_run))
+    return run(lambda: deploy(options.context, options.wait, dry_run=options.dry_run))
 
 
-def deploy(*, dry_run: bool) -> None:
+def deploy(context: str | None, wait: float, *, dry_run: bool) -> None:
     """Deploy, or say what would be done."""
     from ci import configuration
     from ci.rollout import deploy as rollout
 
     settings = configuration.effective()
-    act = rollout.preview if dry_run else rollout.deploy
-    print(f"deploy: {act(settings, lambda: datetime.now(UTC))}")
+
+    def clock() -> datetime:
+        return datetime.now(UTC)
+
+    did = rollout.preview(settings, clock, context) if dry_run else rollout.deploy(settings, clock, context, wait)
+    print(f"deploy: {did}")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ from typing_extensions import TypedDict
 
 from ci import lineage, workspace
 from ci.errors import InputError, StageError
-from ci.packaging import package, registry
-from ci.rollout import local, releases
+from ci.packaging import package
+from ci.rollout import place as places
+from ci.rollout import releases
 from ci.rollout.decision import Decision, Phase, admit
+from ci.rollout.place import Place
 from ci.rollout.rollout import STEPS, SUMMARY, Rollout
 from ci.settings import Settings
 
@@ -30,10 +32,16 @@ class _Champion(TypedDict):
 Clock = Callable[[], datetime]
 
 
-def deploy(settings: Settings, clock: Clock) -> str:
+def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: float = 0.0) -> str:
     """Roll out `build/package` if its evaluation says so, and return what was done in one line.
 
     Whatever is decided, the last verified release serves afterwards.
+
+    Args:
+        settings: the fork's.
+        clock: the time for the records.
+        context: of a kubeconfig (`-`: the current one); None means this machine.
+        wait: for another deployment there to end; seconds.
 
     Raises:
         StageError: the package was changed, lacks the signature it must have, is blocked, or failed a check on its way;
@@ -41,9 +49,9 @@ def deploy(settings: Settings, clock: Clock) -> str:
         InputError: the port or the key cannot be had.
     """
     manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
-    with local.alone():
+    with places.locked(settings, context, wait) as place:
         STEPS.unlink(missing_ok=True)
-        where, before, decision = _decide(settings, manifest)
+        before, decision = _decide(place, manifest)
         summary: dict[str, Any] = {
             "action": decision.action,
             "reason": decision.reason,
@@ -56,30 +64,31 @@ def deploy(settings: Settings, clock: Clock) -> str:
             if decision.action == "refuse":
                 raise StageError(f"not deployed: {decision.reason}")
             if decision.action == "deploy":
-                _keep(manifest)
-                _rollout(settings, where, manifest["image"]["digest"], clock, manifest).run()
-            elif before and where.phases() != {before["digest"]: Phase.SERVING}:
-                _rollout(settings, where, before["digest"], clock).run()
+                place.keep(manifest)
+                _rollout(settings, place, manifest["image"]["digest"], clock, manifest).run()
+            elif before and place.where.phases() != {before["digest"]: Phase.SERVING}:
+                _rollout(settings, place, before["digest"], clock).run()
                 again = f"; release {before['release']} was not serving and was started again"
         except (InputError, StageError) as error:
             start = decision.action != "nothing" and not isinstance(error, InputError)
-            message = f"{error}; {_serving(settings, where, clock, start=start)}"
+            message = f"{error}; {_serving(settings, place, clock, start=start)}"
             workspace.write_json(SUMMARY, {**summary, "failed": message})
             raise type(error)(message) from None
-        last = releases.last()
+        last = place.ledger.last()
         workspace.write_json(SUMMARY, {**summary, "release": last and last["release"]})
     if decision.action == "nothing" or last is None:
         return f"nothing to do: {decision.reason}{again}"
-    return f"version {last['version']} serves on port {settings.serving.port} as release {last['release']}"
+    return f"version {last['version']} serves on {place.name} as release {last['release']}"
 
 
-def preview(settings: Settings, clock: Clock) -> str:
+def preview(settings: Settings, clock: Clock, context: str | None = None) -> str:
     """Return what `deploy` would do, changing nothing."""
     manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
-    where, _, decision = _decide(settings, manifest)
+    place = places.look(settings, context)
+    _, decision = _decide(place, manifest)
     steps = ""
     if decision.action == "deploy":
-        plan = _rollout(settings, where, manifest["image"]["digest"], clock, manifest).plan()
+        plan = _rollout(settings, place, manifest["image"]["digest"], clock, manifest).plan()
         steps = f"\nsteps: {' -> '.join(plan)}"
     return f"would {decision.action} version {manifest['version']}: {decision.reason}{steps}"
 
@@ -90,13 +99,12 @@ def serve(settings: Settings, clock: Clock) -> releases.Release:
     Raises:
         StageError: there is none, or it fails its smoke test.
     """
-    with local.alone():
-        last = releases.last()
+    with places.locked(settings, None) as place:
+        last = place.ledger.last()
         if last is None:
             raise StageError("nothing was released yet: run `make ci`, or `python -m scripts.deploy` after packaging")
-        where = local.Local(settings.serving.port, settings.rollout.drain_timeout)
-        if where.phases() != {last["digest"]: Phase.SERVING}:
-            _rollout(settings, where, last["digest"], clock).run()
+        if place.where.phases() != {last["digest"]: Phase.SERVING}:
+            _rollout(settings, place, last["digest"], clock).run()
     return last
 
 
@@ -105,18 +113,17 @@ def served(settings: Settings) -> tuple[int, bool] | None:
     last = releases.last()
     if last is None:
         return None
-    phases = local.Local(settings.serving.port, settings.rollout.drain_timeout).phases()
+    phases = places.here(settings).where.phases()
     return last["release"], phases.get(last["digest"]) is Phase.SERVING
 
 
-def _decide(settings: Settings, manifest: dict[str, Any]) -> tuple[local.Local, releases.Release | None, Decision]:
-    where = local.Local(settings.serving.port, settings.rollout.drain_timeout)
-    last = releases.last()
+def _decide(place: Place, manifest: dict[str, Any]) -> tuple[releases.Release | None, Decision]:
+    last = place.ledger.last()
     recorded = workspace.read_json(workspace.CHAMPION, _Champion | None)
     evaluation = workspace.read_json(workspace.EVALUATION / "evaluation.json", _Evaluation)
     same = last is not None and last["digest"] == manifest["image"]["digest"]
     overtaken = _overtaken(recorded, releases.champion(last, lineage.inputs_digest()))
-    return where, last, admit(evaluation["verdict"], evaluation["reason"], same=same, overtaken=overtaken)
+    return last, admit(evaluation["verdict"], evaluation["reason"], same=same, overtaken=overtaken)
 
 
 def _overtaken(recorded: Mapping[str, Any] | None, found: Mapping[str, Any] | None) -> str | None:
@@ -131,39 +138,31 @@ def _overtaken(recorded: Mapping[str, Any] | None, found: Mapping[str, Any] | No
     )
 
 
-def _serving(settings: Settings, where: local.Local, clock: Clock, *, start: bool) -> str:
+def _serving(settings: Settings, place: Place, clock: Clock, *, start: bool) -> str:
     """Return what serves after a failure, in a clause; `start` the last verified release first if it does not."""
-    last = releases.last()
+    last = place.ledger.last()
     if last is None:
         return "nothing is serving"
     name = f"version {last['version']} of release {last['release']}"
-    if where.phases().get(last["digest"]) is Phase.SERVING:
+    if place.where.phases().get(last["digest"]) is Phase.SERVING:
         return f"{name} serves"
     if not start:
         return f"{name} does not serve: `make serve` starts it"
     try:
-        _rollout(settings, where, last["digest"], clock).run()
+        _rollout(settings, place, last["digest"], clock).run()
     except (InputError, StageError) as error:
         return f"{name} had ended and could not be started again: {error}"
     return f"{name} had ended, was started again and serves"
 
 
-def _keep(manifest: dict[str, Any]) -> None:
-    """Put the package where it outlives the build: its image, and the files that describe it."""
-    digest = manifest["image"]["digest"]
-    registry.push(workspace.PACKAGE / package.IMAGE, digest, manifest["image"]["reference"])
-    for name in (package.MANIFEST, package.GOLDEN, package.REFERENCE, package.SBOM, package.CARD):
-        workspace.write_bytes(releases.evidence(digest) / name, (workspace.PACKAGE / name).read_bytes())
-
-
 def _rollout(
-    settings: Settings, where: local.Local, digest: str, clock: Clock, manifest: dict[str, Any] | None = None
+    settings: Settings, place: Place, digest: str, clock: Clock, manifest: dict[str, Any] | None = None
 ) -> Rollout:
     """Return the rollout of a version: with the manifest of a new one, which is recorded, or of a released one."""
 
     def record() -> None:
         assert manifest is not None  # noqa: S101 - a released version is recorded already
-        releases.add(
+        place.add(
             {
                 "time": clock().isoformat(timespec="seconds"),
                 "digest": digest,
@@ -174,4 +173,4 @@ def _rollout(
             }
         )
 
-    return Rollout(where, digest, releases, record, settings.rollout, clock)
+    return Rollout(place.where, digest, place.ledger, record, settings.rollout, clock)
