@@ -50,7 +50,7 @@ def test_equal_evidence_gives_equal_bytes():
     [
         (WORDS.replace("None.", "Wrong in 7 of 100 cases."), "model/card.md:7: the number 7 has no source"),
         (WORDS.replace("None.", "Accuracy {{ 90 + 3 }} %."), "the number 93, which was computed and has no source"),
-        (WORDS.replace("None.", "{% set a = 1 %}{{ b }}"), "model/card.md:1: 'b' is undefined"),
+        (WORDS.replace("None.", "{% set a = 1 %}{{ b }}"), "model/card.md:7: 'b' is undefined"),
         (WORDS.replace("None.", "{{ cite( }}"), "model/card.md:7: unexpected '}'"),
         (WORDS.replace('"holdout"', '"hold"'), "build/data/summary.json has no rows.hold, which the card cites"),
         (WORDS.replace("summary", "sumary"), "build/data/sumary.json is missing"),
