@@ -316,6 +316,20 @@ def test_deploy_refuses_a_package_that_was_not_made_from_this_evaluation(folder,
     assert releases.read() == []
 
 
+def test_prepared_data_without_rows_or_without_a_column_are_damaged(folder, capsys):
+    from ci import task
+    from ci.training.fit import read_part
+
+    wanted = task.load()
+    whole = pd.DataFrame({name: [1.0] for name in (*wanted.features, wanted.target, wanted.time)})
+    path = workspace.DATA / "holdout.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for table, problem in ((whole.iloc[:0], "no rows"), (whole.drop(columns="origin"), "no column origin")):
+        table.to_parquet(path)
+        assert run(lambda: read_part("holdout") is None) == 2
+        assert f"{path}: {problem}: run `python -m scripts.prepare` to write it again" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -50,6 +50,13 @@ def test_equal_evidence_gives_equal_bytes():
     [
         (WORDS.replace("None.", "Wrong in 7 of 100 cases."), "model/card.md:7: the number 7 has no source"),
         (WORDS.replace("None.", "Accuracy {{ 90 + 3 }} %."), "the number 93, which was computed and has no source"),
+        (WORDS.replace("None.", "About ½ of the cases."), "model/card.md:7: the number ½ has no source"),
+        (WORDS.replace("None.", "{{ 1 / 0 }}"), "model/card.md:7: division by zero"),
+        (WORDS.replace("None.", '{{ cite("model") }}'), "model/card.md:7: cite('model') names no value"),
+        (WORDS.replace("None.", "\ue0000\ue0007\ue001"), "a character of the private use area"),
+        (WORDS.replace("None.", HOLDOUT.replace(")", ', form="99.9 %")')), "a form may have no number of its own"),
+        (WORDS.replace("None.", HOLDOUT + HOLDOUT), "a cited number touches other text"),
+        (WORDS.replace("None.", HOLDOUT.replace(" }}", '|replace("1", "9") }}')), "a citation was changed"),
         (WORDS.replace("None.", "{% set a = 1 %}{{ b }}"), "model/card.md:7: 'b' is undefined"),
         (WORDS.replace("None.", "{{ cite( }}"), "model/card.md:7: unexpected '}'"),
         (WORDS.replace('"holdout"', '"hold"'), "build/data/summary.json has no rows.hold, which the card cites"),
