@@ -3,12 +3,12 @@
 import csv
 import io
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import qmc
+from keras_tuner.src.engine.oracle import Display
+from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from ci import workspace
@@ -21,27 +21,27 @@ POINTS = 61
 """Points of a line along a hyperparameter."""
 
 
-class Progress:
+class Progress(Display):  # type: ignore[misc]
     """A line when a trial begins, with why it was picked, and one when it ends; takes the place of keras-tuner's."""
 
-    def __init__(self, oracle: Any, clock: Callable[[], float]) -> None:
+    def __init__(self, oracle: Any) -> None:
         """Tell of an oracle's trials, as long as `verbose` is not 0."""
-        self.verbose, self._oracle, self._clock = 0, oracle, clock
-        self._begun, self._done = clock(), 0
+        super().__init__(oracle, verbose=0)
+        self._begun, self._done = oracle.clock(), 0
 
     def on_trial_begin(self, trial: Any) -> None:
         """Show values and reason."""
         if self.verbose:
             values = ", ".join(f"{name} {_short(value)}" for name, value in trial.hyperparameters.values.items())
-            print(f"  trial {trial.trial_id}: {values} ({why(self._oracle, trial)})", flush=True)
+            print(f"  trial {trial.trial_id}: {values} ({why(self.oracle, trial)})", flush=True)
 
     def on_trial_end(self, trial: Any) -> None:
         """Show outcome, best so far and time left, as far as this process has seen trials end."""
         self._done += 1
         if self.verbose:
-            oracle = self._oracle
+            oracle = self.oracle
             best, ended = oracle.get_best_trials(1), len(oracle.end_order)
-            seconds = (self._clock() - self._begun) / self._done * (oracle.max_trials - ended)
+            seconds = (oracle.clock() - self._begun) / self._done * (oracle.max_trials - ended)
             left = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
             so_far = f"best {best[0].score:.5g} in trial {best[0].trial_id}" if best else "no result yet"
             line = f"{outcome(oracle, trial)} · {ended} of {oracle.max_trials} · {so_far} · about {left} left"
@@ -78,12 +78,12 @@ def write(folder: Path, oracle: Any) -> None:
     workspace.write_json(folder / "best.json", best)
     workspace.write_json(folder / "trials.json", trials)
     names = list(dict.fromkeys(name for row in trials for name in row["hyperparameters"]))
-    buffer = io.StringIO()
-    table = csv.writer(buffer, lineterminator="\n")
-    table.writerow(["trial", "objective", "epoch", "outcome", *names, "why"])
+    table = [["trial", "objective", "epoch", "outcome", *names, "why"]]
     for row in trials:
         values = [row["hyperparameters"].get(name, "") for name in names]
-        table.writerow([row["trial"], row["objective"], row["epoch"], row["outcome"], *values, row["why"]])
+        table.append([row["trial"], row["objective"], row["epoch"], row["outcome"], *values, row["why"]])
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(table)
     workspace.write_text(folder / "trials.csv", buffer.getvalue())
     with threadpool_limits(1, "blas"):  # for equal bytes on every machine
         workspace.write_json(folder / "fit.json", _fit(oracle))
@@ -116,15 +116,12 @@ def _fit(oracle: Any) -> list[dict[str, Any]]:
     lines = []
     for column, (dimension, share) in enumerate(zip(space.dimensions, importance(space, posterior), strict=True)):
         units = np.unique([dimension.unit(dimension.value(unit)) for unit in np.linspace(0, 1, POINTS)])
-        along = np.repeat(best[None], len(units), axis=0)
-        along[:, column] = units
+        along = np.where(np.arange(len(best)) == column, units[:, None], best)
         mean, deviation = posterior.predict(space.embed(along))
         low, middle, high = (
             (oracle.sign * warp.undo(mean + oracle.sign * step * deviation)).round(7).tolist() for step in (-1, 0, 1)
         )
-        seen = [
-            (unit, value) for unit, value in zip(rows[:, column], oracle.sign * outputs, strict=True) if unit == unit
-        ]
+        seen = np.column_stack([rows[:, column], oracle.sign * outputs])[~np.isnan(rows[:, column])]
         lines.append(
             {
                 "name": dimension.name,
@@ -134,7 +131,7 @@ def _fit(oracle: Any) -> list[dict[str, Any]]:
                 "mean": middle,
                 "low": low,
                 "high": high,
-                "trials": np.round(seen, 7).tolist(),
+                "trials": seen.round(7).tolist(),
             }
         )
     return lines
@@ -143,20 +140,17 @@ def _fit(oracle: Any) -> list[dict[str, Any]]:
 def importance(space: Space, posterior: Posterior) -> list[float]:
     """Return each hyperparameter's share in the variance of the fitted mean, its interactions included.
 
-    Total-effect indices by Jansen's estimator: E[(f(A) - f(A with column i of B))²] / 2 Var f. Source: Saltelli et al.
-    2010, "Variance based sensitivity analysis of model output", table 2 (f). Their sum exceeds 1 with interactions.
+    Total-effect indices. Source: Saltelli et al. 2010, "Variance based sensitivity analysis of model output". Their sum
+    exceeds 1 with interactions; where the mean is constant all are 0.
     """
-    columns = len(space.dimensions)
-    drawn = qmc.Sobol(2 * columns, rng=np.random.default_rng(0)).random(SAMPLES)
 
-    def mean(rows: Array) -> Array:
-        return posterior.predict(space.embed(space.snap(rows)))[0]
+    def mean(units: Array) -> Array:
+        return posterior.predict(space.embed(space.snap(units.T)))[0][None]
 
-    base = mean(drawn[:, :columns])
-    mixed = [
-        np.where(np.arange(columns) == column, drawn[:, columns:], drawn[:, :columns]) for column in range(columns)
-    ]
-    return [float(((base - mean(rows)) ** 2).mean() / (2 * max(base.var(), 1e-12))) for rows in mixed]
+    uniform = [stats.uniform()] * len(space.dimensions)
+    with np.errstate(invalid="ignore"):
+        found = stats.sobol_indices(func=mean, n=SAMPLES, dists=uniform, rng=np.random.default_rng(0))
+    return list(np.nan_to_num(found.total_order[0]).tolist())
 
 
 def _short(value: Any, digits: int = 4) -> str:

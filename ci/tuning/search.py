@@ -84,8 +84,7 @@ def _search(settings: Settings) -> Any:
         halving=Halving(last=settings.tuning.epochs) if settings.tuning.stop_poor_trials else None,
     )
     search = Search(oracle, lambda space: build(space, encoder), directory=str(STATE))
-    if not oracle.hyperparameters.space:
-        raise InputError("model/network.py: build declares no hyperparameters: call hp.Int, hp.Float, … in it")
+    oracle.space()  # a chief that met an empty one while it serves would leave its workers waiting
     oracle._set_project_dir(str(STATE), _fingerprint(settings, oracle.hyperparameters))
     search.search(verbose=1)
     return oracle if search.oracle is oracle else None
