@@ -5,6 +5,7 @@ repeats, trials lost with their worker or run twice after a restart, a deadlock 
 files) is replaced here. Any keras-tuner `Tuner` works with these oracles.
 """
 
+import copy
 import itertools
 import math
 import threading
@@ -20,9 +21,9 @@ from keras_tuner.src.distribute import utils as distribution
 from scipy.stats import qmc
 from threadpoolctl import threadpool_limits
 
-from ci.errors import InputError
+from ci.errors import InputError, StageError
 from ci.tuning import acquisition, gaussian_process, halving, report, state
-from ci.tuning.gaussian_process import Posterior, Warp
+from ci.tuning.gaussian_process import Posterior
 from ci.tuning.halving import Halving
 from ci.tuning.space import Array, Space, Values
 
@@ -30,8 +31,6 @@ IDLE = 0.2
 """Longest wait for a change before a worker is told to ask again; seconds."""
 TRIES = 64
 """Points of a sequence that are looked at for a new one before the space is listed."""
-
-Why = dict[str, Any]
 
 
 class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
@@ -54,7 +53,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         """
         super().__init__(*arguments, seed=seed + 1, **keywords)  # keras-tuner takes 0 for no seed
         self.halving = halving
-        self.failure: Exception | None = None
+        self.failure: InputError | StageError | None = None
         """Why the search had to end before its last trial."""
         self.notes: dict[str, dict[str, Any]] = {}
         """Of each trial: `why` it was picked, workers `lost` by it, the epoch when it was `stopped`."""
@@ -104,8 +103,8 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
                     self._record(trial, dict(metrics), step)
                 if not self.failure and "stopped" not in self.notes[trial_id]:
                     return trial
-            answer = Trial(trial.hyperparameters, trial_id, "STOPPED")
-            answer.metrics = trial.metrics
+            answer = copy.copy(trial)
+            answer.status = "STOPPED"
             return answer
 
     def end_trial(self, trial: Trial) -> None:
@@ -147,8 +146,8 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         done.sort(key=lambda trial: ("stopped" in self.notes[trial.trial_id], self.sign * trial.score))
         return done[:num_trials]
 
-    def propose(self) -> tuple[Values | None, Why]:
-        """Return the values of the next trial, None if the space is used up, and why these."""
+    def propose(self) -> tuple[Values | None, str]:
+        """Return the values of the next trial, None if the space is used up, and why these; in words."""
         raise NotImplementedError
 
     # State.
@@ -242,15 +241,13 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
 
     def _record(self, trial: Trial, metrics: dict[str, float], step: int) -> None:
         """Take in an epoch's metrics, and stop the trial if it falls behind."""
-        if self.objective.name not in metrics:
-            logged = ", ".join(sorted(metrics))
-            self.failure = InputError(
-                f"tuning.objective.name: {self.objective.name} is not logged: name one of {logged}"
-            )
+        name, logged = self.objective.name, ", ".join(sorted(metrics))
+        if name not in metrics:
+            self.failure = InputError(f"tuning.objective.name: {name} is not logged: name one of {logged}")
             return
         for name, value in metrics.items():
             if not trial.metrics.exists(name):
-                trial.metrics.register(name, self.objective.direction if name == self.objective.name else None)
+                trial.metrics.register(name, "min")  # in what direction is asked of the objective only
             if all(seen.step != step for seen in trial.metrics.get_history(name)):  # a report may come twice
                 trial.metrics.update(name, float(value), step=step)
         others = [self.curve(other) for other in self.trials.values() if other is not trial]
@@ -265,7 +262,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         last = [self.trials[trial_id] for trial_id in self.end_order[-self.max_consecutive_failed_trials :]]
         if len(last) == self.max_consecutive_failed_trials and all(t.status == "FAILED" for t in last):
             reasons = "".join(f"\n  trial {t.trial_id}: {report.last_line(t.message)}" for t in last)
-            self.failure = RuntimeError(f"{len(last)} trials failed in a row:{reasons}")
+            self.failure = StageError(f"the search ended early: {len(last)} trials failed in a row:{reasons}")
 
     def _requeue_silent(self) -> None:
         limit = self.clock() - self.heartbeat_timeout
@@ -309,10 +306,8 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
     def sobol(self) -> Values | None:
         """Return the next new point of a scrambled Sobol sequence; if it has none, any that is new."""
         space, start = self.space(), len(self.trials)
-        rows = np.empty((0, 0))
-        if space.dimensions:
-            sequence = qmc.Sobol(len(space.dimensions), rng=np.random.default_rng(self.seed))
-            rows = sequence.random(2 ** math.ceil(math.log2(start + TRIES)))[start:]
+        sequence = qmc.Sobol(max(len(space.dimensions), 1), rng=np.random.default_rng(self.seed))
+        rows = sequence.random(2 ** math.ceil(math.log2(start + TRIES)))[start:]
         return self.first_new(itertools.chain(map(space.values, rows), space.grid()))
 
     def observations(self, space: Space) -> tuple[Array, Array, Array]:
@@ -334,28 +329,21 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         rows = np.array([space.locate(trial.hyperparameters.values) for trial, _, _ in known])
         return rows, np.array([output for _, output, _ in known]), np.array([deviation for _, _, deviation in known])
 
-    def posterior(self, space: Space) -> tuple[Posterior, Warp]:
-        """Return the process fitted to the trials, and the warp of its outputs."""
-        rows, outputs, deviations = self.observations(space)
-        warp = Warp.fit(outputs)
-        spread = (warp.apply(outputs + deviations) - warp.apply(outputs - deviations)) / 2
-        return gaussian_process.fit(space.embed(rows), warp.apply(outputs), spread**2, space.group), warp
-
 
 class RandomOracle(Oracle):
     """Scrambled Sobol points: as random as uniform ones, but they leave no part of the space out."""
 
-    def propose(self) -> tuple[Values | None, Why]:
+    def propose(self) -> tuple[Values | None, str]:
         """Return the first point of the sequence that is new."""
-        return self.sobol(), {"by": "Sobol sequence"}
+        return self.sobol(), "Sobol sequence"
 
 
 class GridOracle(Oracle):
     """Every combination once, in order: the first hyperparameter changes last."""
 
-    def propose(self) -> tuple[Values | None, Why]:
+    def propose(self) -> tuple[Values | None, str]:
         """Return the first combination that is new."""
-        return self.first_new(self.space().grid()), {"by": "grid"}
+        return self.first_new(self.space().grid()), "grid"
 
 
 class BayesianOracle(Oracle):
@@ -364,34 +352,26 @@ class BayesianOracle(Oracle):
     initial_trials: int | None = None
     """Trials of the initial design; None: two more than there are hyperparameters, within 4 and 10."""
 
-    def propose(self) -> tuple[Values | None, Why]:
+    def propose(self) -> tuple[Values | None, str]:
         """Return the point of the initial design, or of the greatest expected improvement."""
-        space, number = self.space(), len(self.trials)
+        space = self.space()
+        rows, outputs, deviations = self.observations(space)
         design = self.initial_trials or min(max(4, len(space.dimensions) + 2), 10)
-        if space.dimensions and number >= design and len(self.observations(space)[0]) >= 2:
-            values, why = self._most_promising(space)
+        if space.dimensions and len(self.trials) >= design and len(rows) >= 2:
+            posterior = gaussian_process.fit(space.embed(rows), outputs, deviations, space.group)
+            running = [trial for trial in self.trials.values() if trial.status in ("RUNNING", "INVALID")]
+            if running:
+                located = np.array([space.locate(trial.hyperparameters.values) for trial in running])
+                posterior = posterior.believing(space.embed(located))
+            rng = np.random.default_rng([self.seed, len(self.trials)])
+            ranked = acquisition.ranked(posterior, space, rows[np.argsort(outputs, kind="stable")[:4]], rng)
+            values = self.first_new(space.values(row) for row in ranked)
             if values is not None:
-                return values, why
-        return self.sobol(), {"by": "initial design"}
+                return values, self._why(posterior, space.embed(space.locate(values)[None]))
+        return self.sobol(), "initial design"
 
-    def _most_promising(self, space: Space) -> tuple[Values | None, Why]:
-        rows, outputs, _ = self.observations(space)
-        posterior, warp = self.posterior(space)
-        running = [trial for trial in self.trials.values() if trial.status in ("RUNNING", "INVALID")]
-        if running:
-            located = np.array([space.locate(trial.hyperparameters.values) for trial in running])
-            posterior = posterior.believing(space.embed(located))
-        best_rows = rows[np.argsort(outputs, kind="stable")[:4]]
-        ranked = acquisition.ranked(posterior, space, best_rows, np.random.default_rng([self.seed, len(self.trials)]))
-        values = self.first_new(space.values(row) for row in ranked)
-        if values is None:
-            return None, {}
-        point = space.embed(space.locate(values)[None])
-        mean, deviation = posterior.predict(point)
-        low, middle, high = warp.undo(mean + np.array([-1, 0, 1]) * deviation).tolist()
-        return values, {
-            "by": "expected improvement",
-            "mean": self.sign * middle,
-            "deviation": (high - low) / 2,
-            "log_expected_improvement": float(acquisition.log_expected_improvement(posterior, point)[0]),
-        }
+    def _why(self, posterior: Posterior, point: Array) -> str:
+        low, middle, high = posterior.band(point)[:, 0]
+        improvement = np.exp(acquisition.log_expected_improvement(posterior, point)[0])
+        expected = f"{self.sign * middle:.5g} ± {(high - low) / 2:.2g}"
+        return f"expected {self.objective.name} {expected}, expected improvement {improvement:.2g} σ"

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from ci import workspace
+from ci.tuning import gaussian_process
 from ci.tuning.gaussian_process import Posterior
 from ci.tuning.space import Array, Space
 
@@ -26,14 +26,15 @@ class Progress(Display):  # type: ignore[misc]
 
     def __init__(self, oracle: Any) -> None:
         """Tell of an oracle's trials, as long as `verbose` is not 0."""
-        super().__init__(oracle, verbose=0)
+        super().__init__(oracle)
         self._begun, self._done = oracle.clock(), 0
 
     def on_trial_begin(self, trial: Any) -> None:
         """Show values and reason."""
         if self.verbose:
             values = ", ".join(f"{name} {_short(value)}" for name, value in trial.hyperparameters.values.items())
-            print(f"  trial {trial.trial_id}: {values} ({why(self.oracle, trial)})", flush=True)
+            why = self.oracle.notes[trial.trial_id]["why"]
+            print(f"  trial {trial.trial_id}: {values} ({why})", flush=True)
 
     def on_trial_end(self, trial: Any) -> None:
         """Show outcome, best so far and time left, as far as this process has seen trials end."""
@@ -46,16 +47,6 @@ class Progress(Display):  # type: ignore[misc]
             so_far = f"best {best[0].score:.5g} in trial {best[0].trial_id}" if best else "no result yet"
             line = f"{outcome(oracle, trial)} · {ended} of {oracle.max_trials} · {so_far} · about {left} left"
             print(f"  trial {trial.trial_id} {line}", flush=True)
-
-
-def why(oracle: Any, trial: Any) -> str:
-    """Return why a trial was picked, in words."""
-    reason = oracle.notes[trial.trial_id]["why"]
-    if "mean" not in reason:
-        return str(reason["by"])
-    improvement = math.exp(reason["log_expected_improvement"])
-    expected = f"{reason['mean']:.5g} ± {reason['deviation']:.2g}"
-    return f"expected {oracle.objective.name} {expected}, expected improvement {improvement:.2g} σ"
 
 
 def outcome(oracle: Any, trial: Any) -> str:
@@ -74,8 +65,7 @@ def last_line(message: str | None) -> str:
 def write(folder: Path, oracle: Any) -> None:
     """Write best.json, trials.json, trials.csv and fit.json into a folder."""
     trials = [_row(oracle, trial) for trial in oracle.trials.values()]
-    best = next(row for row in trials if row["trial"] == oracle.get_best_trials(1)[0].trial_id)
-    workspace.write_json(folder / "best.json", best)
+    workspace.write_json(folder / "best.json", _row(oracle, oracle.get_best_trials(1)[0]))
     workspace.write_json(folder / "trials.json", trials)
     names = list(dict.fromkeys(name for row in trials for name in row["hyperparameters"]))
     table = [["trial", "objective", "epoch", "outcome", *names, "why"]]
@@ -97,7 +87,7 @@ def _row(oracle: Any, trial: Any) -> dict[str, Any]:
         "epoch": trial.best_step + 1,
         "outcome": outcome(oracle, trial),
         "stopped": "stopped" in oracle.notes[trial.trial_id],
-        "why": why(oracle, trial),
+        "why": oracle.notes[trial.trial_id]["why"],
     }
 
 
@@ -108,19 +98,17 @@ def _fit(oracle: Any) -> list[dict[str, Any]]:
     plus a deviation (`low`, `high`), and the `trials` as pairs of unit and objective. Empty without enough trials.
     """
     space = oracle.space()
-    rows, outputs, _ = oracle.observations(space)
+    rows, outputs, deviations = oracle.observations(space)
     if not space.dimensions or len(outputs) < 3:
         return []
-    posterior, warp = oracle.posterior(space)
+    posterior = gaussian_process.fit(space.embed(rows), outputs, deviations, space.group)
     best = np.where(np.isnan(rows[np.argmin(outputs)]), 0.5, rows[np.argmin(outputs)])
     lines = []
     for column, (dimension, share) in enumerate(zip(space.dimensions, importance(space, posterior), strict=True)):
         units = np.unique([dimension.unit(dimension.value(unit)) for unit in np.linspace(0, 1, POINTS)])
         along = np.where(np.arange(len(best)) == column, units[:, None], best)
-        mean, deviation = posterior.predict(space.embed(along))
-        low, middle, high = (
-            (oracle.sign * warp.undo(mean + oracle.sign * step * deviation)).round(7).tolist() for step in (-1, 0, 1)
-        )
+        band = oracle.sign * posterior.band(space.embed(along))
+        low, mean, high = np.sort(band, axis=0).round(7).tolist()
         seen = np.column_stack([rows[:, column], oracle.sign * outputs])[~np.isnan(rows[:, column])]
         lines.append(
             {
@@ -128,7 +116,7 @@ def _fit(oracle: Any) -> list[dict[str, Any]]:
                 "importance": round(share, 4),
                 "units": units.round(7).tolist(),
                 "labels": [_short(dimension.value(unit), 2) for unit in units],
-                "mean": middle,
+                "mean": mean,
                 "low": low,
                 "high": high,
                 "trials": seen.round(7).tolist(),

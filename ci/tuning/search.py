@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ci import task, workspace
-from ci.errors import InputError, StageError
+from ci.errors import StageError
 from ci.settings import Settings
 from ci.training.fit import encode, fit, make_deterministic, read_part
 
@@ -34,10 +34,8 @@ def tune(settings: Settings) -> dict[str, Any] | None:
         oracle = _search(settings)
         if oracle is None:
             return None
-        if isinstance(oracle.failure, InputError):
-            raise oracle.failure
         if oracle.failure:
-            raise StageError(f"the search ended early: {oracle.failure}")
+            raise oracle.failure
         if not oracle.get_best_trials(1):
             raise StageError("no trial ended with a finite objective; the reasons are above")
         if len(oracle.trials) < oracle.max_trials:
@@ -52,6 +50,7 @@ def _search(settings: Settings) -> Any:
     """Run this process's part of the search; return the oracle, None in a worker."""
     import keras
     import keras_tuner
+    from keras_tuner.src.engine.tuner_utils import TunerCallback
 
     from ci.tuning import oracle as oracles
     from ci.tuning.distributed import Tuner
@@ -73,7 +72,8 @@ def _search(settings: Settings) -> Any:
             keras.backend.clear_session()
             keras.utils.set_random_seed(settings.seed)
             network = build(trial.hyperparameters, encoder)
-            fit(network, **encoded, settings=settings, epochs=settings.tuning.epochs, callbacks=[self.reporter(trial)])
+            callbacks = [TunerCallback(self, trial)]
+            fit(network, **encoded, settings=settings, epochs=settings.tuning.epochs, callbacks=callbacks)
 
     strategies = {"bayesian": oracles.BayesianOracle, "random": oracles.RandomOracle, "grid": oracles.GridOracle}
     oracle = strategies[settings.tuning.strategy](
@@ -86,7 +86,7 @@ def _search(settings: Settings) -> Any:
     search = Search(oracle, lambda space: build(space, encoder), directory=str(STATE))
     oracle.space()  # a chief that met an empty one while it serves would leave its workers waiting
     oracle._set_project_dir(str(STATE), _fingerprint(settings, oracle.hyperparameters))
-    search.search(verbose=1)
+    search.search()
     return oracle if search.oracle is oracle else None
 
 

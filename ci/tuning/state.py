@@ -39,9 +39,7 @@ def load(folder: Path) -> dict[str, Any] | None:
         except (ValueError, KeyError, TypeError) as error:
             print(f"warning: {path} is damaged ({error}): the state before it is used", flush=True)
     if paths:
-        raise InputError(
-            f"{folder}: the state of the search and the one before it are damaged; {AFRESH.format(folder)}"
-        )
+        raise InputError(f"{folder}: the search's state and the one before it are damaged; {AFRESH.format(folder)}")
     return None
 
 
@@ -84,7 +82,5 @@ def check_space(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> No
     gone = "; ".join(entry for entry in old if entry not in new)
     come = "; ".join(entry for entry in new if entry not in old)
     if gone or come:
-        raise InputError(
-            f"the search space changed under a running search: gone: {gone or 'nothing'}; new: {come or 'nothing'}; "
-            f"{AFRESH.format(folder)}"
-        )
+        changes = f"gone: {gone or 'nothing'}; new: {come or 'nothing'}"
+        raise InputError(f"the search space changed under a running search: {changes}; {AFRESH.format(folder)}")
