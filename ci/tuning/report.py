@@ -138,7 +138,7 @@ def importance(space: Space, posterior: Posterior) -> list[float]:
     uniform = [stats.uniform()] * len(space.dimensions)
     with np.errstate(invalid="ignore"):
         found = stats.sobol_indices(func=mean, n=SAMPLES, dists=uniform, rng=np.random.default_rng(0))
-    return list(np.nan_to_num(found.total_order[0]).tolist())
+    return [float(share) for share in np.nan_to_num(found.total_order).ravel()]
 
 
 def _short(value: Any, digits: int = 4) -> str:

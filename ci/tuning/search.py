@@ -39,7 +39,8 @@ def tune(settings: Settings) -> dict[str, Any] | None:
         if not oracle.get_best_trials(1):
             raise StageError("no trial ended with a finite objective; the reasons are above")
         if len(oracle.trials) < oracle.max_trials:
-            print(f"  all {len(oracle.trials)} combinations of the search space have been tried")
+            tried = f"{len(oracle.trials)} of {oracle.max_trials} trials"
+            print(f"  every combination of the search space has been tried: {tried}")
         with workspace.replacing(workspace.TUNING) as folder:
             report.write(folder, oracle)
     best: dict[str, Any] = workspace.read_json(workspace.TUNING / "best.json")
