@@ -107,8 +107,7 @@ def _fit(oracle: Any) -> list[dict[str, Any]]:
     for column, (dimension, share) in enumerate(zip(space.dimensions, importance(space, posterior), strict=True)):
         units = np.unique([dimension.unit(dimension.value(unit)) for unit in np.linspace(0, 1, POINTS)])
         along = np.where(np.arange(len(best)) == column, units[:, None], best)
-        band = oracle.sign * posterior.band(space.embed(along))
-        low, mean, high = np.sort(band, axis=0).round(7).tolist()
+        band = np.sort(oracle.sign * posterior.band(space.embed(along)), axis=0).round(7).tolist()
         seen = np.column_stack([rows[:, column], oracle.sign * outputs])[~np.isnan(rows[:, column])]
         lines.append(
             {
@@ -116,9 +115,7 @@ def _fit(oracle: Any) -> list[dict[str, Any]]:
                 "importance": round(share, 4),
                 "units": units.round(7).tolist(),
                 "labels": [_short(dimension.value(unit), 2) for unit in units],
-                "mean": mean,
-                "low": low,
-                "high": high,
+                **dict(zip(("low", "mean", "high"), band, strict=True)),
                 "trials": seen.round(7).tolist(),
             }
         )

@@ -140,7 +140,7 @@ class Space:
         for entry in self.entries:
             if self._is_open(entry, values):
                 unit = row[self._column[id(entry)]] if id(entry) in self._column else 0.5
-                values[entry.name] = entry.value(0.5 if math.isnan(unit) else min(max(unit, 0.0), 1.0))
+                values[entry.name] = entry.value(0.5 if math.isnan(unit) else unit)
         return values
 
     def locate(self, values: Mapping[str, Any]) -> Array:
@@ -159,12 +159,10 @@ class Space:
         values = values or {}
         if position == len(self.entries):
             yield values
-        elif self._is_open(self.entries[position], values):
-            entry = self.entries[position]
-            for value in entry.levels():
-                yield from self.grid(position + 1, {**values, entry.name: value})
-        else:
-            yield from self.grid(position + 1, values)
+            return
+        entry = self.entries[position]
+        for more in ({entry.name: value} for value in entry.levels()) if self._is_open(entry, values) else [{}]:
+            yield from self.grid(position + 1, {**values, **more})
 
     @staticmethod
     def _is_open(entry: Dimension, values: Values) -> bool:
