@@ -37,8 +37,9 @@ def solve(problem: Problem, time_limit: float) -> Solution:
     until, kinds, least = started + time_limit, Kinds.of(problem), 0
     weights = _cover(problem)
     bound = lower_bound(problem, _linear(problem, weights))
-    starts = [kinds.unpack(greedy(kinds, weights, near=near)) for near in (False, True)]
-    best = min(starts, key=lambda plan: _score(problem, plan))
+    best = kinds.unpack(greedy(kinds, weights, near=False))
+    if (best < 0).any() or _score(problem, best)[1] > bound:
+        best = min(best, kinds.unpack(greedy(kinds, weights, near=True)), key=lambda plan: _score(problem, plan))
     few = len(kinds.demand) <= _FEW
     if (best < 0).any():
         half = (started + until) / 2
