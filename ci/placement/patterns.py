@@ -226,57 +226,44 @@ class Master:
         self.node, self.patterns = np.zeros(0, dtype=np.int64), np.zeros((0, len(kinds.demand)), dtype=np.int64)
         self._known: set[tuple[int, bytes]] = set()
         self._solver = highs()
-        for need in kinds.demand:
-            self._solver.addRow(float(need), inf, 0, [], [])
-        for most in [*kinds.count, *kinds.shared.reshape(-1)]:
-            self._solver.addRow(-inf, float(most), 0, [], [])
-        for i in range(len(kinds.demand)):
-            self._solver.addCol(left_over, 0, inf, 1, [i], [1.0])
+        rows = [*kinds.demand, *kinds.count, *kinds.shared.reshape(-1)]
+        for row, amount in enumerate(rows):
+            lower, upper = (float(amount), inf) if row < len(kinds.demand) else (-inf, float(amount))
+            self._solver.addRow(lower, upper, 0, [], [])
+        columns(self._solver, np.full(len(kinds.demand), left_over), inf, np.eye(len(kinds.demand), len(rows)))
 
     def add(self, node: Ints, patterns: Ints) -> bool:
         """Add patterns (patterns, kinds of tasks) for kinds of nodes (patterns,); return whether any is new."""
-        before, kinds, tasks = len(self._known), self.kinds, len(self.kinds.demand)
-        new = []
+        kinds, new = self.kinds, []
         for p in np.flatnonzero(patterns.any(axis=1)):
             if (key := (int(node[p]), patterns[p].tobytes())) not in self._known:
                 self._known.add(key)
                 new.append(p)
         node, patterns = node[new], patterns[new]
         self.node, self.patterns = np.append(self.node, node), np.concatenate([self.patterns, patterns])
-        columns = np.zeros((len(new), tasks + len(kinds.count) + kinds.shared.size))
-        columns[:, :tasks], columns[np.arange(len(new)), tasks + node] = patterns, 1
-        zones = columns[:, tasks + len(kinds.count) :].reshape(len(new), *kinds.shared.shape)
+        zones = np.zeros((len(new), *kinds.shared.shape))
         zones[np.arange(len(new)), kinds.zone[node]] = (patterns @ kinds.requests)[:, list(kinds.zoned)]
-        at, rows = np.nonzero(columns)
-        none, starts = np.zeros(len(new)), np.searchsorted(at, np.arange(len(new))).astype(np.int32)
-        values = columns[at, rows]
-        self._solver.addCols(
-            len(new), self.cost[node], none, none + inf, len(rows), starts, rows.astype(np.int32), values
-        )
-        return len(self._known) > before
+        used = np.column_stack([patterns, np.eye(len(kinds.count))[node], zones.reshape(len(new), kinds.shared.size)])
+        columns(self._solver, self.cost[node], inf, used)
+        return bool(new)
 
     def relax(self) -> Duals:
         """Solve the linear relaxation."""
         self._solver.run()
         solution, kinds = self._solver.getSolution(), self.kinds
-        tasks, nodes, zones = np.split(np.array(solution.row_dual), np.cumsum([len(kinds.demand), len(kinds.count)]))
-        use = np.array(solution.col_value)[len(kinds.demand) :]
-        tasks, nodes, zones = np.maximum(0, tasks), np.maximum(0, -nodes), np.maximum(0, -zones)
-        value = self._solver.getInfo().objective_function_value
+        tasks, nodes, zones = np.split(np.abs(solution.row_dual), np.cumsum([len(kinds.demand), len(kinds.count)]))
+        use, value = np.array(solution.col_value)[len(kinds.demand) :], self._solver.getObjectiveValue()
         return Duals(value, use, tasks, nodes, zones.reshape(kinds.shared.shape))
 
     def integer(self, seconds: float, enough: float) -> Chosen:
         """Return the best whole use of the known patterns found in time; a value of `enough` is good enough."""
         import highspy
 
-        solver, first = highs(), len(self.kinds.demand)
+        first, limit = len(self.kinds.demand), max(0.05, seconds)
+        solver = highs(time_limit=limit, mip_rel_gap=0.0, mip_abs_gap=0.99, objective_target=enough + 0.5)
         solver.passModel(self._solver.getLp())
-        columns = np.arange(first + len(self.node), dtype=np.int32)
-        solver.changeColsIntegrality(len(columns), columns, np.full(len(columns), highspy.HighsVarType.kInteger))
-        solver.setOptionValue("time_limit", max(0.05, seconds))
-        solver.setOptionValue("mip_rel_gap", 0.0)
-        solver.setOptionValue("mip_abs_gap", 0.99)
-        solver.setOptionValue("objective_target", enough + 0.5)
+        every = np.arange(first + len(self.node), dtype=np.int32)
+        solver.changeColsIntegrality(len(every), every, np.full(len(every), highspy.HighsVarType.kInteger))
         solver.run()
         if not solver.getInfo().primal_solution_status:
             return []
@@ -316,13 +303,19 @@ def generate(master: Master, cells: int, until: float) -> tuple[Duals, Pricer, D
         pull = _PULL if new else 0.0
 
 
-def highs() -> Any:
-    """Return a quiet HiGHS that does the same every time."""
+def highs(**options: float) -> Any:
+    """Return a quiet HiGHS that does the same every time, with further options."""
     import highspy
 
     silence()
     solver = highspy.Highs()
-    solver.setOptionValue("output_flag", False)
-    solver.setOptionValue("threads", 1)
-    solver.setOptionValue("random_seed", 1)
+    for name, value in {"output_flag": False, "threads": 1, "random_seed": 1, **options}.items():
+        solver.setOptionValue(name, value)
     return solver
+
+
+def columns(solver: Any, cost: Floats, most: Ints | float, rows: Floats) -> None:
+    """Add variables of 0 to `most` to a HiGHS; shapes: `cost` (variables,), `rows` (variables, rows of the program)."""
+    at, row = np.nonzero(rows)
+    starts, none = np.searchsorted(at, np.arange(len(cost))).astype(np.int32), np.zeros(len(cost))
+    solver.addCols(len(cost), cost, none, none + most, len(row), starts, row.astype(np.int32), rows[at, row])

@@ -12,7 +12,7 @@ import numpy as np
 
 from ci.placement.certificate import Certificate, lower_bound
 from ci.placement.model import Ints, Problem, Solution
-from ci.placement.patterns import Chosen, Duals, Floats, Kinds, Master, generate, grid, highs
+from ci.placement.patterns import Chosen, Duals, Floats, Kinds, Master, columns, generate, grid, highs
 from ci.placement.search import greedy, seat, squeeze
 
 _SCALE = 2**24
@@ -71,11 +71,9 @@ def _cover(problem: Problem) -> Floats:
     solver = highs()
     for _ in own:
         solver.addRow(1.0, inf, 0, [], [])
-    for amounts, most in zip(free / total[own], count, strict=True):
-        solver.addCol(1.0, 0, float(most), len(own), np.arange(len(own), dtype=np.int32), amounts)
+    columns(solver, np.ones(len(free)), count, free / total[own])
     # Where all nodes together do not suffice, the price is still a direction to sort by.
-    for r in range(len(own)):
-        solver.addCol(float(len(problem.free) + 1), 0, inf, 1, [r], [1.0])
+    columns(solver, np.full(len(own), len(problem.free) + 1.0), inf, np.eye(len(own)))
     solver.run()
     weights = np.zeros(len(problem.resources))
     weights[own] = np.maximum(0, solver.getSolution().row_dual) / total[own]
