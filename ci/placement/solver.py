@@ -17,7 +17,7 @@ from ci.placement.search import greedy, seat, squeeze
 
 _SCALE = 2**24
 _COARSE, _MIDDLE, _EXACT, _PROOF = 20_000, 160_000, 1_500_000, 100_000
-_THRESHOLDS, _WHOLE = (0.8, 0.6, 0.95, 0.5), 2.0
+_TRIES, _WHOLE = (0.8, None, 0.6, None, 0.95, None, 0.5, None), 2.0
 _FEW = 400
 """Kinds of tasks up to which patterns are generated; beyond, the master would be too slow to solve again and again."""
 
@@ -90,13 +90,9 @@ def _linear(problem: Problem, weights: Floats) -> Certificate:
 
 def _proof(kinds: Kinds, duals: Duals, units: dict[int, int]) -> Certificate:
     """Return the proof that the master's duals give."""
-    fees = {
-        (int(zone), r): int(fee * _SCALE) + 1
-        for zone, row in enumerate(duals.zones)
-        for r, fee in zip(kinds.zoned, row, strict=True)
-        if fee > 1e-9
-    }
-    prices = np.floor(duals.tasks * _SCALE).astype(int)[kinds.of_task]
+    charged = np.argwhere(duals.zones > 1e-9)
+    fees = {(int(zone), kinds.zoned[k]): int(duals.zones[zone, k] * _SCALE) + 1 for zone, k in charged}
+    prices = (duals.tasks * _SCALE).astype(int)[kinds.of_task]
     return Certificate(_SCALE, tuple(prices.tolist()), units=units, fees=fees)
 
 
@@ -117,23 +113,17 @@ def _by_patterns(
             for cells in (_MIDDLE, _EXACT):
                 duals, pricer, proof = generate(master, cells, until)
     bound = max(bound, lower_bound(problem, _proof(kinds, proof, units), unplaced=not cost.any()))
-    tries = [(whole, threshold) for threshold in _THRESHOLDS for whole in (False, True)]
-    for whole, threshold in tries:
-        goal = float(cost.min()) * bound if cost.any() else float(bound)
-        value = _value(kinds, best, cost, left_over)
+    goal = float(cost.min()) * bound if cost.any() else float(bound)
+    for threshold in _TRIES:
+        value = float(cost[kinds.pack(best)[0]].sum() + left_over * (best < 0).sum())
         if value < goal + 1e-6 or monotonic() > until:
             break
-        if whole:
+        if threshold is None:
             chosen = master.integer(min(_WHOLE, until - monotonic()), goal)
         else:
             chosen = _dive(master, duals, value, threshold, until)
         best = min(best, kinds.unpack(chosen), key=lambda plan: _score(problem, plan))
     return best, bound
-
-
-def _value(kinds: Kinds, node_of: Ints, cost: Floats, left_over: float) -> float:
-    used = np.unique(node_of[node_of >= 0])
-    return float(cost[kinds.of_node[used]].sum() + left_over * (node_of < 0).sum())
 
 
 def _dive(master: Master, duals: Duals, best: float, threshold: float, until: float) -> Chosen:
