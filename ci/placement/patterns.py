@@ -206,11 +206,6 @@ class Duals:
         prices: Floats = self.tasks - self.zones @ kinds.requests[:, list(kinds.zoned)].T
         return prices
 
-    def towards(self, other: "Duals", part: float) -> "Duals":
-        """Return duals on the way to other ones (Wentges, 1997)."""
-        tasks, zones = self.tasks + part * (other.tasks - self.tasks), self.zones + part * (other.zones - self.zones)
-        return replace(self, tasks=tasks, zones=zones)
-
 
 class Master:
     """The master program over the patterns known so far.
@@ -282,8 +277,11 @@ def generate(master: Master, cells: int, until: float) -> tuple[Duals, Pricer, D
     kinds, pricer = master.kinds, Pricer(master.kinds, cells)
     best, proof, pull = -inf, None, _PULL
     while True:
-        duals = master.relax()
-        asked = duals if proof is None else duals.towards(proof, pull)
+        asked = duals = master.relax()
+        if proof:
+            # Prices between the last and the best ones so far jump less (Wentges, 1997).
+            tasks = pull * proof.tasks + (1 - pull) * duals.tasks
+            asked = replace(duals, tasks=tasks, zones=pull * proof.zones + (1 - pull) * duals.zones)
         prices = asked.prices(kinds)
         node, patterns = pricer(prices)
         worth = (patterns * prices[kinds.zone[node]]).sum(axis=1)
@@ -299,7 +297,7 @@ def generate(master: Master, cells: int, until: float) -> tuple[Duals, Pricer, D
         met = np.ceil(best - 1e-6) >= np.ceil(goal - 1e-6)
         if met or monotonic() > until or not (new or pull):
             return duals, pricer, proof or duals
-        # Prices between the last and the best ones so far jump less; where they find nothing, the last ones decide.
+        # Where prices in between find nothing, the last ones decide.
         pull = _PULL if new else 0.0
 
 

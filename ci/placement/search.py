@@ -9,31 +9,31 @@ from ci.placement.model import Ints, Problem
 from ci.placement.patterns import Chosen, Floats, Kinds
 
 
-def greedy(kinds: Kinds, weights: Floats, *, near: bool) -> Chosen:
+def greedy(kinds: Kinds, weights: Floats, small: float) -> Chosen:
     """Return patterns that place all tasks if they can: one node after the other, the most valuable first.
 
-    A node takes the task whose requests point most in the direction of what it has left, by dot product (Panigrahy et
-    al., 2011), or if `near` the one that leaves it nearest to full; both in shares of all requests. `weights` is what
-    one unit of each resource is worth; shape (resources,).
+    A node with f left takes the task whose requests q make q·f − small·|q|² largest, in shares of all requests: with 0
+    that is the dot product, with ½ the task that leaves the node nearest to full (Panigrahy et al., 2011). `weights` is
+    what one unit of each resource is worth; shape (resources,).
     """
     total = np.maximum(1, kinds.requests.T @ kinds.demand)
     share = kinds.requests / total
     worth = kinds.free @ weights + 1e-3 * (kinds.free / total).sum(axis=1) + 1e-9 * kinds.preferred
     rest, chosen = kinds, []
     for t in np.argsort(-worth, kind="stable"):
-        while rest.count[t] and rest.demand.any() and (pattern := _fill(rest, int(t), share, total, near)).any():
+        while rest.count[t] and rest.demand.any() and (pattern := _fill(rest, int(t), share, total, small)).any():
             chosen.append((int(t), pattern, rest.times(int(t), pattern)))
             rest = rest.without(*chosen[-1])
     return chosen
 
 
-def _fill(rest: Kinds, t: int, share: Floats, total: Ints, near: bool) -> Ints:
+def _fill(rest: Kinds, t: int, share: Floats, total: Ints, small: float) -> Ints:
     left, pattern = rest.free[t] / total, np.zeros_like(rest.demand)
     demand = np.where(rest.allowed[:, t], rest.demand, 0)
     open_to = np.flatnonzero((demand > 0) & np.all(share <= left + 1e-15, axis=1))
     while open_to.size:
         asked = share[open_to]
-        i = open_to[np.argmax(-((left - asked) ** 2).sum(axis=1) if near else asked @ left)]
+        i = open_to[np.argmax(asked @ left - small * (asked**2).sum(axis=1))]
         pattern[i] += 1
         left = left - share[i]
         open_to = open_to[(pattern[open_to] < demand[open_to]) & np.all(share[open_to] <= left + 1e-15, axis=1)]

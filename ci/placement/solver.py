@@ -16,7 +16,7 @@ from ci.placement.patterns import Chosen, Duals, Floats, Kinds, Master, columns,
 from ci.placement.search import greedy, seat, squeeze
 
 _SCALE = 2**24
-_COARSE, _MIDDLE, _EXACT, _PROOF = 20_000, 160_000, 1_500_000, 100_000
+_COARSE, _EXACT, _PROOF = 20_000, 1_500_000, 100_000
 _TRIES, _WHOLE = (0.8, None, 0.6, None, 0.95, None, 0.5, None), 2.0
 _FEW = 400
 """Kinds of tasks up to which patterns are generated; beyond, the master would be too slow to solve again and again."""
@@ -37,9 +37,9 @@ def solve(problem: Problem, time_limit: float) -> Solution:
     until, kinds, least = started + time_limit, Kinds.of(problem), 0
     weights = _cover(problem)
     bound = lower_bound(problem, _linear(problem, weights))
-    best = kinds.unpack(greedy(kinds, weights, near=False))
+    best = kinds.unpack(greedy(kinds, weights, 0.0))
     if (best < 0).any() or _score(problem, best)[1] > bound:
-        best = min(best, kinds.unpack(greedy(kinds, weights, near=True)), key=lambda plan: _score(problem, plan))
+        best = min(best, kinds.unpack(greedy(kinds, weights, 0.5)), key=lambda plan: _score(problem, plan))
     few = len(kinds.demand) <= _FEW
     if (best < 0).any():
         half = (started + until) / 2
@@ -105,13 +105,12 @@ def _by_patterns(
     duals, pricer, proof = generate(master, _COARSE, until)
     units = pricer.units
     if not pricer.exact:
-        # Finer and finer grids up to an exact one; where none of a size that can be worked with is, the first will do.
+        # An exact grid, where one of a size that can be worked with is; elsewhere the coarse one's prices will do.
         units = grid(kinds, _EXACT)
         if np.any(kinds.requests[:, list(units)] % list(units.values())):
             units = grid(kinds, _PROOF)
         else:
-            for cells in (_MIDDLE, _EXACT):
-                duals, pricer, proof = generate(master, cells, until)
+            duals, _, proof = generate(master, _EXACT, until)
     bound = max(bound, lower_bound(problem, _proof(kinds, proof, units), unplaced=not cost.any()))
     goal = float(cost.min()) * bound if cost.any() else float(bound)
     for threshold in _TRIES:
