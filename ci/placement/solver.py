@@ -102,7 +102,7 @@ def _by_patterns(
     """Return a plan at least as good, and a bound at least as good on nodes or, where nodes are free, on tasks left."""
     master = Master(kinds, cost, left_over)
     master.add(*kinds.pack(best))
-    duals, pricer, proof = generate(master, _COARSE, until)
+    duals, pricer, proof = generate(master, _COARSE, (monotonic() + until) / 2)
     units = pricer.units
     if not pricer.exact:
         # An exact grid, where one of a size that can be worked with is; elsewhere the coarse one's prices will do.
@@ -110,7 +110,7 @@ def _by_patterns(
         if np.any(kinds.requests[:, list(units)] % list(units.values())):
             units = grid(kinds, _PROOF)
         else:
-            duals, _, proof = generate(master, _EXACT, until)
+            duals, _, proof = generate(master, _EXACT, (monotonic() + until) / 2)
     bound = max(bound, lower_bound(problem, _proof(kinds, proof, units), unplaced=not cost.any()))
     goal = float(cost.min()) * bound if cost.any() else float(bound)
     for threshold in _TRIES:
