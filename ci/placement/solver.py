@@ -136,12 +136,14 @@ def _dive(master: Master, duals: Duals, best: float, threshold: float, until: fl
         fixed = np.floor(duals.use + 1e-6)
         if not fixed.any():
             fixed = (duals.use >= min(threshold, duals.use.max(initial=0) - 1e-9)).astype(float)
+        before = len(chosen)
         for p in np.argsort(-duals.use, kind="stable")[: np.count_nonzero(fixed)]:
             t, pattern = int(node[p]), np.minimum(patterns[p], rest.demand)
             if pattern.any() and (times := min(int(fixed[p]), rest.times(t, pattern))):
                 chosen.append((t, pattern, times))
                 rest, spent = rest.without(t, pattern, times), spent + times * float(master.cost[t])
-        if not rest.demand.any():
+        # What the relaxation uses in part may not fit whole into what a zone has left.
+        if not rest.demand.any() or len(chosen) == before:
             break
         smaller, still = Master(rest, master.cost, master.left_over), rest.count[node] > 0
         smaller.add(node[still], np.minimum(patterns[still], rest.demand))
