@@ -166,11 +166,12 @@ def _rows(instances: list[Any], dtypes: Mapping[str, str]) -> dict[str, Array]:
 
 
 def _same(expected: tuple[int, ...], found: tuple[int, ...]) -> None:
-    if np.prod(expected) != np.prod(found):
-        raise InvalidArgument(f"Expecting tensor size: {np.prod(expected):g} but got: {np.prod(found):g}")
-    if expected != found:
-        listed = [f"[{','.join(map(str, shape))}]" for shape in (expected, found)]
-        raise InvalidArgument(f"Expecting shape {listed[0]} but got: {listed[1]}")
+    if expected == found:
+        return
+    if math.prod(expected) != math.prod(found):
+        raise InvalidArgument(f"Expecting tensor size: {math.prod(expected)} but got: {math.prod(found)}")
+    listed = [f"[{','.join(map(str, shape))}]" for shape in (expected, found)]
+    raise InvalidArgument(f"Expecting shape {listed[0]} but got: {listed[1]}")
 
 
 def _dense(value: Any, dtype: str) -> tuple[tuple[int, ...], list[Any]]:
