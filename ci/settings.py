@@ -205,7 +205,11 @@ class Serving(Section):
     port: Annotated[int, Field(ge=1, le=65535)] = 8501
     """REST port; on a machine without a cluster the stand-in server listens here on the loopback address."""
     replicas: Annotated[int, Field(ge=1, le=1000)] = 3
-    """Serving pods on a cluster."""
+    """Serving pods on a cluster; its autoscaler may add more."""
+    server: Literal["tensorflow-serving", "stand-in"] = "tensorflow-serving"
+    """Server on a cluster; the stand-in is for those that cannot pull TensorFlow Serving. A bare machine has it."""
+    overlay: Name = "kind"
+    """Folder of k8s/overlays with what is particular to the cluster."""
 
 
 class Rollout(Section):

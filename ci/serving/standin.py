@@ -128,8 +128,8 @@ class Server:
         return self.status()
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the server until it is drained."""
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Return the server's options; they are named as TensorFlow Serving's flags are."""
     parser = argparse.ArgumentParser(prog="python -m ci.serving.standin", description=__doc__)
     parser.add_argument("--rest_api_port", type=int, default=8501, help="port; 0 picks a free one (8501)")
     parser.add_argument("--model_name", required=True, help="the model's name in the path /v1/models/NAME")
@@ -141,7 +141,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--control", type=Path, help="Unix socket for taking over; made by the server")
     parser.add_argument("--drain_timeout", type=float, default=30.0, help="longest wait for connections on SIGTERM; s")
-    options = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the server until it is drained."""
+    options = arguments(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     asyncio.run(_serve(options))
     return 0

@@ -1,7 +1,7 @@
 """The plan on a real control plane: a thousand fake nodes, two thousand pods, the real scheduler."""
 
 import json
-import shutil
+import os
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,33 +11,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ci.placement import cluster, handover, inventory
+from ci.placement import cluster as cluster_inventory
+from ci.placement import handover, inventory
 from ci.placement.check import faults
 from ci.placement.inventory import COMPONENT, Inventory, Pod
 from ci.placement.model import build
 from ci.placement.solver import solve
+from tests.cluster.tools import kubectl, until
 
 HERE = Path(__file__).parent
-NAME = "placement"
 SHAPES = [("4", "16Gi"), ("8", "32Gi"), ("16", "64Gi"), ("16", "32Gi")]
 """CPU and memory of the fake nodes; they take turns."""
 
 pytestmark = pytest.mark.cluster
-
-
-def kubectl(*arguments: str, given: str | None = None) -> str:
-    done = subprocess.run(["kubectl", *arguments], input=given, capture_output=True, text=True)
-    assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
-    return done.stdout
-
-
-def until(what, holds, seconds: float):
-    """Wait until `holds()` gives something true, and return it."""
-    end = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < end, f"after {seconds} s still not: {what()}"
-        time.sleep(1)
-    return found
 
 
 def fake(index: int) -> dict:
@@ -52,39 +38,34 @@ def fake(index: int) -> dict:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory):
-    """A cluster of a thousand fake nodes, all ready."""
-    assert shutil.which("kind"), "kind is not on the PATH: the tests in tests/cluster need it, kubectl and kwok"
-    folder = tmp_path_factory.mktemp("cluster")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("KUBECONFIG", str(folder / "kubeconfig"))
-        subprocess.run(["kind", "create", "cluster", "--name", NAME, "--config", HERE / "kind.yaml"], check=True)
+def fleet(cluster, tmp_path_factory):
+    """The cluster with a thousand fake nodes, all ready."""
+    from kubernetes import client, config
+
+    with (tmp_path_factory.mktemp("kwok") / "kwok.log").open("w") as log:
+        kwok = subprocess.Popen(
+            ["kwok", f"--config={HERE / 'kwok.yaml'}", f"--kubeconfig={os.environ['KUBECONFIG']}",
+             "--manage-all-nodes=false", "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+             "--node-lease-duration-seconds=120"],
+            stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
         try:
-            kwok = subprocess.Popen(
-                ["kwok", f"--config={HERE / 'kwok.yaml'}", f"--kubeconfig={folder / 'kubeconfig'}",
-                 "--manage-all-nodes=false", "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
-                 "--node-lease-duration-seconds=120"],
-                stdout=(folder / "kwok.log").open("w"), stderr=subprocess.STDOUT,
-            )  # fmt: skip
-            try:
-                from kubernetes import client, config
+            config.load_kube_config()
+            api = client.CoreV1Api()
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(lambda index: api.create_node(fake(index)), range(1000)))
 
-                config.load_kube_config()
-                api = client.CoreV1Api()
-                with ThreadPoolExecutor(8) as pool:
-                    list(pool.map(lambda index: api.create_node(fake(index)), range(1000)))
+            def all_open():
+                nodes = [node for node in cluster_inventory.read(None).nodes if node.labels.get("type") == "fake"]
+                return len(nodes) == 1000 and all(node.ready and not node.taints for node in nodes)
 
-                def all_open():
-                    nodes = [node for node in cluster.read(None).nodes if node.labels.get("type") == "fake"]
-                    return len(nodes) == 1000 and all(node.ready and not node.taints for node in nodes)
-
-                until(lambda: "a thousand nodes are ready", all_open, 180)
-                yield api
-            finally:
-                kwok.terminate()
-                kwok.wait()
+            until(lambda: "a thousand nodes are ready", all_open, 180)
+            yield api
+            # They would take the pods of other tests.
+            kubectl("delete", "nodes", "--selector", "type=fake", "--wait=false")
         finally:
-            subprocess.run(["kind", "delete", "cluster", "--name", NAME], check=True)
+            kwok.terminate()
+            kwok.wait()
 
 
 def workload() -> list[dict]:
@@ -122,7 +103,7 @@ def run(api, namespace: str, fields: dict) -> Inventory:
     started = time.monotonic()
     until(lambda: f"all 2,000 pods have nodes; {len(waiting)} wait: {list(waiting.items())[:3]}", bound, 600)
     print(f"{namespace}: bound after {time.monotonic() - started:.0f} s")
-    now = cluster.read(None)
+    now = cluster_inventory.read(None)
     groups = {item["metadata"]["name"] for item in items}
     kept = tuple(node for node in now.nodes if any(pod.group in groups for pod in node.running))
     kubectl("delete", "deployments,replicasets,jobs", "--all", "-n", namespace, "--cascade=orphan")
@@ -133,7 +114,7 @@ def run(api, namespace: str, fields: dict) -> Inventory:
 
 def test_the_scheduler_follows_the_plan_and_needs_fewer_nodes_with_it(fleet):
     started = time.monotonic()
-    before = cluster.read(None)
+    before = cluster_inventory.read(None)
     reading = time.monotonic() - started
     assert reading <= 5
 
@@ -145,7 +126,7 @@ def test_the_scheduler_follows_the_plan_and_needs_fewer_nodes_with_it(fleet):
     assert solution.proven
     assert not faults(wanted, before.nodes, plan)
     fields, within = handover.advice(wanted, before.nodes, plan, (), required=True)
-    now = cluster.read(None)
+    now = cluster_inventory.read(None)
     assert not faults(wanted, now.nodes, plan), "the plan no longer holds just before it is applied"
 
     with_plan = run(fleet, "planned", fields)

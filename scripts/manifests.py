@@ -1,0 +1,39 @@
+"""Print what a rollout applies to a cluster for the packaged model, as YAML.
+
+These are the objects of k8s/overlays/OVERLAY/server (serving.overlay) with the model's name and version, its image and
+resources.serving in the pods of both Deployments; with `serving.server: stand-in` the stand-in takes the place of
+TensorFlow Serving. To see what would change on a cluster:
+
+    python -m scripts.manifests | kubectl diff --server-side -f -
+"""
+
+import sys
+
+from ci.command import parser, run
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser(__doc__, "manifests").parse_args(argv)
+    return run(manifests)
+
+
+def manifests() -> None:
+    """Render and print."""
+    import yaml
+
+    from ci import configuration
+    from ci.packaging import package
+    from ci.rollout.manifests import image, put, render
+    from ci.workspace import PACKAGE
+
+    settings = configuration.effective()
+    packaged = package.verify(PACKAGE, settings.packaging.verify_key)
+    reference = image(packaged)
+    objects = render(settings)
+    put(objects, settings, packaged["version"], reference)
+    print(yaml.safe_dump_all(objects, sort_keys=False), end="")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

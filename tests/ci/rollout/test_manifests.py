@@ -1,0 +1,99 @@
+"""What a rollout applies: the shipped manifests with one version in them, and the server that the settings name."""
+
+from pathlib import Path
+
+import pytest
+
+from ci import configuration
+from ci.errors import InputError
+from ci.rollout import manifests
+from tests import pods
+from tests.programs import needed
+
+IMAGE = "registry.example.com/models/flights@sha256:" + "ab" * 32
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    """The shipped settings, in a folder that has the shipped manifests."""
+    needed("kubectl", "https://kubernetes.io/docs/tasks/tools/ (1.30 or newer)")
+    monkeypatch.chdir(tmp_path)
+    Path("k8s").symlink_to(pods.REPOSITORY / "k8s")
+    return configuration.read(pods.REPOSITORY / "pipeline.yaml")
+
+
+def serving(settings, **changes):
+    return settings.model_copy(update={"serving": settings.serving.model_copy(update=changes)})
+
+
+def containers(objects):
+    found = [each["spec"]["template"]["spec"]["containers"] for each in objects if each["kind"] == "Deployment"]
+    assert len(found) == 2
+    return [container for [container] in found]
+
+
+def test_a_version_is_in_the_pods_of_both_deployments_and_nowhere_else(settings):
+    objects, before = manifests.render(settings), manifests.render(settings)
+    manifests.put(objects, settings, "2013040112345", IMAGE)
+    for container in containers(objects):
+        assert container["image"] == IMAGE
+        values = {variable["name"]: variable.get("value") for variable in container["env"]}
+        assert (values["MODEL_NAME"], values["MODEL_VERSION"]) == ("flights", "2013040112345")
+        for probe in ("startupProbe", "readinessProbe"):
+            assert container[probe]["httpGet"]["path"] == "/v1/models/flights/versions/2013040112345/metadata"
+        for kind in ("requests", "limits"):
+            assert container["resources"][kind]["memory"] == settings.resources.serving.memory
+    for each in (*objects, *before):
+        if each["kind"] == "Deployment":
+            del each["spec"]["template"]
+    assert objects == before
+
+
+def test_the_plans_advice_becomes_fields_of_the_pods(settings):
+    objects = manifests.render(settings)
+    advice = {"affinity": {"nodeAffinity": {}}, "topologySpreadConstraints": []}
+    manifests.put(objects, settings, "1", IMAGE, advice)
+    for each in objects:
+        if each["kind"] == "Deployment":
+            assert advice.items() <= each["spec"]["template"]["spec"].items()
+
+
+def test_the_stand_in_takes_the_place_of_tensorflow_serving_and_nothing_else_changes(settings):
+    real = manifests.render(serving(settings, server="tensorflow-serving"))
+    standin = manifests.render(serving(settings, server="stand-in"))
+    for ours, theirs in zip(containers(standin), containers(real), strict=True):
+        assert theirs.pop("command") == ["/usr/bin/tensorflow_model_server"]
+        assert ours.pop("command") == ["python", "-m", "ci.serving.standin"]
+        assert ours.pop("args") != theirs.pop("args")
+    assert standin == real
+
+
+def test_the_stand_in_understands_the_arguments_that_it_is_given(settings):
+    from ci.serving import standin
+
+    [arguments, again] = [each["args"] for each in containers(manifests.render(serving(settings, server="stand-in")))]
+    assert arguments == again
+    options = standin.arguments([argument.replace("$(CPU_LIMIT)", "1") for argument in arguments])
+    assert options.rest_api_port == settings.serving.port
+
+
+def test_every_overlay_can_be_named(settings):
+    kinds = {each["kind"] for each in manifests.render(serving(settings, overlay="production"))}
+    assert kinds == {"ConfigMap", "Deployment", "Service"}
+
+
+def test_an_overlay_that_is_not_there_and_a_missing_kubectl_are_bad_input(settings, monkeypatch):
+    with pytest.raises(InputError, match=r"serving\.overlay: k8s/overlays/staging/server has no kustomization\.yaml"):
+        manifests.render(serving(settings, overlay="staging"))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match="kubectl is not on the PATH"):
+        manifests.render(settings)
+
+
+def test_what_kustomize_says_is_passed_on(settings):
+    Path("k8s").unlink()
+    broken = Path("k8s/overlays/kind/server")
+    broken.mkdir(parents=True)
+    (broken / "kustomization.yaml").write_text("resources: [nothing.yaml]\n")
+    with pytest.raises(InputError, match=r"k8s/overlays/kind/server cannot be rendered.*nothing\.yaml"):
+        manifests.render(settings)

@@ -1,0 +1,36 @@
+"""One cluster for all tests of this folder; making it takes longer than most of them."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import pods
+from tests.cluster.tools import kubectl
+
+HERE = Path(__file__).parent
+NAME = "delivery"
+PROGRAMS = ("kind", "kubectl", "kwok", "docker", "skopeo")
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A cluster of one control plane and two workers; its name. KUBECONFIG leads to it."""
+    missing = [name for name in PROGRAMS if not shutil.which(name)]
+    assert not missing, f"not on the PATH: {', '.join(missing)}; the tests in tests/cluster need {', '.join(PROGRAMS)}"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("KUBECONFIG", str(tmp_path_factory.mktemp("cluster") / "kubeconfig"))
+        subprocess.run(["kind", "create", "cluster", "--name", NAME, "--config", HERE / "kind.yaml"], check=True)
+        try:
+            yield NAME
+        finally:
+            subprocess.run(["kind", "delete", "cluster", "--name", NAME], check=True)
+
+
+@pytest.fixture(scope="session")
+def operated(cluster: str) -> str:
+    """The cluster once an operator has applied the overlay `kind`."""
+    kubectl("apply", "--server-side", "-k", pods.REPOSITORY / "k8s/overlays/kind")
+    return cluster

@@ -1,0 +1,35 @@
+"""Images of models on the stand-in server, made and loaded as a fork would that cannot pull TensorFlow Serving."""
+
+import subprocess
+from pathlib import Path
+
+from ci.packaging import image, package
+from tests import pods
+
+NAME = pods.images()["stand-in"]
+
+
+def base(folder: Path) -> image.Base:
+    """Build the stand-in image, which takes minutes the first time, and return it as a base for models."""
+    dockerfile = pods.REPOSITORY / "ci/images/stand-in/Dockerfile"
+    subprocess.run(["docker", "build", "-t", NAME, "-f", dockerfile, pods.REPOSITORY], check=True)
+    archive, layout = folder / "stand-in.tar", folder / "stand-in"
+    subprocess.run(["docker", "save", "-o", archive, NAME], check=True)
+    copy = ["skopeo", "copy", "--quiet", "--insecure-policy", "--dest-oci-accept-uncompressed-layers"]
+    subprocess.run([*copy, f"docker-archive:{archive}", f"oci:{layout}:0.1.0"], check=True)
+    archive.unlink()
+    [digest] = image.images(layout)
+    return image.Base(layout, digest, f"{NAME}@{digest}", pinned=True)
+
+
+def load(cluster: str, folder: Path, on: image.Base, saved_model: Path, model: str, version: str) -> str:
+    """Put a model on the base, load the image into the cluster's workers, and return its name."""
+    layout, reference = folder / f"{model}-{version}", f"localhost/models/{model}:{version}"
+    files = {f"models/{model}/{version}/{name}": path for name, path in package.model_files(saved_model).items()}
+    image.index(layout, {image.build(layout, files, {}, on): reference})
+    archive = folder / f"{model}-{version}.tar"
+    subprocess.run(["tar", "-C", layout, "-cf", archive, "."], check=True)
+    workers = f"{cluster}-worker,{cluster}-worker2"  # no pod of a model goes to the control plane
+    subprocess.run(["kind", "load", "image-archive", archive, "--name", cluster, "--nodes", workers], check=True)
+    archive.unlink()
+    return reference

@@ -1,0 +1,56 @@
+"""The manifests on a real API server: taken without a warning, applied twice without a change."""
+
+import json
+
+import pytest
+
+from tests import pods
+from tests.cluster.tools import SERVING, kubectl
+from tests.cluster.tools import attempt as run
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.mark.parametrize("root", [f"{name}{part}" for name in ("kind", "production") for part in ("", "/server")])
+def test_the_api_server_takes_every_object_of_an_overlay_without_a_warning(operated, root):
+    overlay = pods.REPOSITORY / "k8s/overlays" / root
+    done = run("apply", "--server-side", "--dry-run=server", "--validate=strict", "-o", "name", "-k", overlay)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == kubectl("kustomize", overlay).count("\n---\n") + 1
+
+
+def test_a_pod_that_breaks_restricted_is_refused(operated):
+    done = run("run", "root", "--image=x", "-n", SERVING)
+    assert done.returncode != 0
+    assert 'violates PodSecurity "restricted' in done.stderr
+
+
+def test_applying_again_changes_nothing_and_keeps_what_rollouts_wrote(operated):
+    history, lease = "configmap/rollout-history", "lease/rollout"
+    entry = {"data": {"1": '{"schema_version": 1}'}}
+    held = {"spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 30}}
+    for name, change in ((history, entry), (lease, held)):
+        kubectl("patch", name, "-n", SERVING, "--type=merge", "-p", json.dumps(change))
+    try:
+        kubectl("apply", "--server-side", "-k", pods.REPOSITORY / "k8s/overlays/kind")
+        before = versions()
+        kubectl("apply", "--server-side", "-k", pods.REPOSITORY / "k8s/overlays/kind")
+        assert versions() == before
+        assert json.loads(kubectl("get", history, "-n", SERVING, "-o", "json"))["data"] == entry["data"]
+        assert json.loads(kubectl("get", lease, "-n", SERVING, "-o", "json"))["spec"] == held["spec"]
+    finally:
+        kubectl("patch", history, "-n", SERVING, "--type=json", "-p", '[{"op": "remove", "path": "/data"}]')
+        kubectl("patch", lease, "-n", SERVING, "--type=json", "-p", '[{"op": "replace", "path": "/spec", "value": {}}]')
+
+
+def versions() -> dict[str, str]:
+    """Return the resourceVersion of every applied object that controllers do not write to."""
+    listed = kubectl("get", "-k", pods.REPOSITORY / "k8s/overlays/kind", "-o", "json")
+    found = {
+        f"{each['kind']}/{each['metadata']['name']}": each["metadata"]["resourceVersion"]
+        for each in json.loads(listed)["items"]
+        if each["kind"] not in ("HorizontalPodAutoscaler", "PodDisruptionBudget")
+    }
+    assert len(found) > 15
+    return found

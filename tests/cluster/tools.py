@@ -1,0 +1,35 @@
+"""What the tests on a cluster share: a program's output, waiting, and acting as one of the accounts."""
+
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+PIPELINE, SERVING = "model-pipeline", "model-serving"
+
+
+def kubectl(*arguments: Any, given: str | None = None, account: str | None = None) -> str:
+    """Run kubectl, as a ServiceAccount of the pipeline if one is named, and return its output."""
+    done = attempt(*arguments, given=given, account=account)
+    assert done.returncode == 0, f"kubectl {' '.join(map(str, arguments))}: {done.stderr}"
+    return done.stdout
+
+
+def attempt(*arguments: Any, given: str | None = None, account: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run kubectl, which may fail."""
+    acting = [f"--as={user(account)}"] if account else []
+    return subprocess.run(["kubectl", *acting, *arguments], input=given, capture_output=True, text=True, timeout=300)
+
+
+def user(account: str) -> str:
+    """Return how the API server calls a ServiceAccount of the pipeline."""
+    return f"system:serviceaccount:{PIPELINE}:{account}"
+
+
+def until(what: Callable[[], str], holds: Callable[[], Any], seconds: float) -> Any:
+    """Wait until `holds()` gives something true, and return it."""
+    end = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < end, f"after {seconds} s still not: {what()}"
+        time.sleep(1)
+    return found

@@ -1,0 +1,153 @@
+"""Every root that is applied to a cluster: rendered, valid, and whole in itself."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from ci import configuration
+from tests import pods
+from tests.k8s.rendering import OVERLAYS, ROOTS, objects, text
+
+OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version()
+EXPORTED = {
+    "request_count", "request_latency", "runtime_latency",
+    "batching_session:queuing_latency", "batching_session:processed_batch_size",
+}  # fmt: skip
+"""TensorFlow Serving's metrics that we use; its sources servables/tensorflow/util.cc and batching/ define them."""
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def applied(request):
+    """What operator and deployer apply together."""
+    return {**objects(f"k8s/overlays/{request.param}"), **objects(f"k8s/overlays/{request.param}/server")}
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_rendering_twice_gives_the_same_bytes(root):
+    assert text(root) == text(root)
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("root", ROOTS)
+def test_every_object_is_valid_and_has_no_field_that_kubernetes_does_not_know(root, version):
+    for each in objects(root).values():
+        kubernetes_validate.validate(each, version, strict=True)
+
+
+def test_the_validator_finds_a_misspelt_field():
+    broken = json.loads(json.dumps(objects("k8s/overlays/kind")["PodDisruptionBudget", "model-stable"]))
+    broken["spec"]["maxUnavailabel"] = broken["spec"].pop("maxUnavailable")
+    with pytest.raises(kubernetes_validate.ValidationError, match="maxUnavailabel"):
+        kubernetes_validate.validate(broken, OLDEST, strict=True)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_operator_and_deployer_share_no_object(overlay):
+    assert not objects(f"k8s/overlays/{overlay}").keys() & objects(f"k8s/overlays/{overlay}/server").keys()
+
+
+def test_every_namespace_that_is_used_is_made_and_enforces_pod_security_restricted(applied):
+    used = {each["metadata"]["namespace"] for each in applied.values() if "namespace" in each["metadata"]}
+    made = {name: each for (kind, name), each in applied.items() if kind == "Namespace"}
+    assert used == set(made) == {"model-pipeline", "model-serving"}
+    for each in made.values():
+        assert each["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_the_autoscaler_starts_at_the_replicas_of_the_settings_and_measures_the_server(applied):
+    spec = applied["HorizontalPodAutoscaler", "model-stable"]["spec"]
+    assert (spec["scaleTargetRef"]["kind"], spec["scaleTargetRef"]["name"]) in applied
+    assert spec["minReplicas"] == configuration.read(pods.REPOSITORY / "pipeline.yaml").serving.replicas
+    assert spec["maxReplicas"] >= spec["minReplicas"]
+    [container] = applied["Deployment", "model-stable"]["spec"]["template"]["spec"]["containers"]
+    assert [metric["containerResource"]["container"] for metric in spec["metrics"]] == [container["name"]]
+
+
+def test_the_budget_counts_stable_pods_only(applied):
+    selector = applied["PodDisruptionBudget", "model-stable"]["spec"]["selector"]["matchLabels"]
+    counted = {name for name in ("model-stable", "model-canary") if selector.items() <= labels(applied, name).items()}
+    assert counted == {"model-stable"}
+
+
+def test_the_canary_service_reaches_the_canary_only(applied):
+    selector = applied["Service", "model-canary"]["spec"]["selector"]
+    reached = {name for name in ("model-stable", "model-canary") if selector.items() <= labels(applied, name).items()}
+    assert reached == {"model-canary"}
+
+
+def test_network_policies_deny_everything_but_the_ports_of_the_server(applied):
+    policies = {name: each["spec"] for (kind, name), each in applied.items() if kind == "NetworkPolicy"}
+    assert policies.pop("default-deny") == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    [container] = applied["Deployment", "model-stable"]["spec"]["template"]["spec"]["containers"]
+    ports = {port["name"] for port in container["ports"]}
+    assert policies
+    for spec in policies.values():
+        assert spec["policyTypes"] == ["Ingress"], "the server calls nobody"
+        assert spec["podSelector"]["matchLabels"].items() <= labels(applied, "model-stable").items()
+        assert {port["port"] for rule in spec["ingress"] for port in rule["ports"]} <= ports
+
+
+def test_bindings_bind_roles_and_accounts_that_are_made(applied):
+    for (kind, _), each in applied.items():
+        if kind.endswith("Binding"):
+            assert (each["roleRef"]["kind"], each["roleRef"]["name"]) in applied
+            for subject in each["subjects"]:
+                account = applied[subject["kind"], subject["name"]]
+                assert account["metadata"]["namespace"] == subject["namespace"]
+
+
+def test_every_verb_of_a_role_has_its_reason_beside_it():
+    lines = [
+        line
+        for path in pods.manifests()
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.match(r"\s*verbs:", line)
+    ]
+    assert len(lines) >= 15
+    assert [line for line in lines if not re.search(r"\]\s+# \S", line)] == []
+
+
+def test_roles_have_no_wildcards_and_never_reach_secrets_exec_or_roles(applied):
+    rules = [rule for each in applied.values() for rule in each.get("rules", [])]
+    assert rules
+    for rule in rules:
+        named = {name for key in ("apiGroups", "resources", "verbs") for name in rule[key]}
+        assert not named & {"*", "secrets", "pods/exec", "roles", "rolebindings", "impersonate", "escalate", "bind"}
+
+
+def test_the_dashboard_shows_metrics_that_tensorflow_serving_exports():
+    dashboard = json.loads((pods.REPOSITORY / "k8s/dashboards/serving.json").read_text(encoding="utf-8"))
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    variables = {variable["name"] for variable in dashboard["templating"]["list"]}
+    for panel in panels:
+        assert panel["title"]
+        assert panel["description"]
+        for expression in [target["expr"] for target in panel["targets"]]:
+            used = set(re.findall(r":tensorflow:serving:(\w+(?::\w+)?)", expression))
+            assert used
+            assert {
+                re.sub("_(bucket|sum|count)$", "", name) if name not in EXPORTED else name for name in used
+            } <= EXPORTED
+            assert set(re.findall(r"\$\{?(\w+)", expression)) <= variables | {"__rate_interval"}
+            assert expression.count("(") == expression.count(")")
+            assert expression.count("{") == expression.count("}")
+    assert not overlaps([panel["gridPos"] for panel in panels])
+
+
+def labels(applied: dict[tuple[str, str], Any], name: str) -> dict[str, str]:
+    return applied["Deployment", name]["spec"]["template"]["metadata"]["labels"]
+
+
+def overlaps(places: list[dict[str, int]]) -> list[tuple[int, int]]:
+    def cells(place: dict[str, int]) -> Iterator[tuple[int, int]]:
+        for x in range(place["x"], place["x"] + place["w"]):
+            assert x < 24
+            yield from ((x, y) for y in range(place["y"], place["y"] + place["h"]))
+
+    taken = [cell for place in places for cell in cells(place)]
+    return [cell for cell in set(taken) if taken.count(cell) > 1]

@@ -1,0 +1,149 @@
+"""What the deployer applies, held to the settings that ship and to how TensorFlow Serving behaves."""
+
+import importlib.metadata
+import re
+from copy import deepcopy
+
+import pytest
+
+from ci import configuration
+from ci.monitoring import traffic
+from tests import pods
+from tests.k8s.rendering import OVERLAYS, objects
+
+DEPLOYMENTS = ["model-stable", "model-canary"]
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return configuration.read(pods.REPOSITORY / "pipeline.yaml")
+
+
+@pytest.fixture(params=OVERLAYS)
+def rendered(request):
+    return objects(f"k8s/overlays/{request.param}/server")
+
+
+@pytest.fixture(params=DEPLOYMENTS)
+def deployment(request, rendered):
+    return rendered["Deployment", request.param]
+
+
+@pytest.fixture
+def pod(deployment):
+    return deployment["spec"]["template"]["spec"]
+
+
+@pytest.fixture
+def container(pod):
+    [container] = pod["containers"]
+    return container
+
+
+def config(rendered, name):
+    [found] = [each["data"][name] for (kind, _), each in rendered.items() if kind == "ConfigMap"]
+    return found
+
+
+def test_the_deployer_applies_these_and_no_others(rendered):
+    kinds = sorted((kind, re.sub("serving-.*", "serving-…", name)) for kind, name in rendered)
+    deployments = [("Deployment", "model-canary"), ("Deployment", "model-stable")]
+    assert kinds == [("ConfigMap", "serving-…"), *deployments, ("Service", "model")]
+    assert {each["metadata"]["namespace"] for each in rendered.values()} == {"model-serving"}
+
+
+def test_stable_and_canary_are_one_pod_with_two_labels(rendered):
+    stable, canary = (deepcopy(rendered["Deployment", name]["spec"]) for name in DEPLOYMENTS)
+    for spec, track in ((stable, "stable"), (canary, "canary")):
+        assert spec["selector"]["matchLabels"].pop("track") == track
+        assert spec["template"]["metadata"]["labels"].pop("track") == track
+        for constraint in spec["template"]["spec"]["topologySpreadConstraints"]:
+            constraint["labelSelector"]["matchLabels"].pop("track", None)
+    assert canary.pop("replicas") == 1
+    assert "replicas" not in stable, "the autoscaler owns them"
+    assert stable == canary
+
+
+def test_the_pods_are_sized_as_pipeline_yaml_says(container, settings):
+    for kind in ("requests", "limits"):
+        assert container["resources"][kind]["cpu"] == settings.resources.serving.cpu
+        assert container["resources"][kind]["memory"] == settings.resources.serving.memory
+    assert f"--rest_api_port={settings.serving.port}" in container["args"]
+
+
+@pytest.mark.parametrize("probe", ["startupProbe", "readinessProbe"])
+def test_probes_ask_for_the_version_because_the_model_status_lies(container, settings, probe):
+    values = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert values["MODEL_NAME"] == settings.model.name
+    path = f"/v1/models/{settings.model.name}/versions/{values['MODEL_VERSION']}/metadata"
+    assert container[probe]["httpGet"] == {"path": path, "port": "rest"}
+
+
+def test_the_startup_probe_waits_as_long_as_the_rollout_does(container, settings):
+    probe = container["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] == settings.rollout.startup_timeout
+
+
+def test_the_server_runs_directly_and_without_its_surprising_defaults(container):
+    assert container["command"] == ["/usr/bin/tensorflow_model_server"]
+    assert {
+        "--max_num_load_retries=0",
+        "--enable_profiler=false",
+        "--tensorflow_intra_op_parallelism=$(CPU_LIMIT)",
+        "--tensorflow_inter_op_parallelism=$(CPU_LIMIT)",
+    } <= set(container["args"])
+    [limit] = [variable for variable in container["env"] if variable["name"] == "CPU_LIMIT"]
+    assert limit["valueFrom"]["resourceFieldRef"]["resource"] == "limits.cpu"
+
+
+def test_a_server_that_ignores_sigterm_keeps_serving_until_endpoints_forgot_it(deployment, pod, container):
+    pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pause < pod["terminationGracePeriodSeconds"] <= pause + 5
+    assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+def test_every_file_that_the_server_is_told_to_read_is_mounted(rendered, pod, container):
+    [mount] = [mount for mount in container["volumeMounts"] if mount["name"] == "serving"]
+    [volume] = [volume for volume in pod["volumes"] if volume["name"] == "serving"]
+    mounted = {f"{mount['mountPath']}/{name}" for name in rendered["ConfigMap", volume["configMap"]["name"]]["data"]}
+    assert mounted == {argument.partition("=")[2] for argument in container["args"] if "_file=" in argument}
+
+
+def test_the_configuration_is_named_by_its_content_and_cannot_be_changed_under_a_running_revision(rendered):
+    [(_, name)] = [key for key in rendered if key[0] == "ConfigMap"]
+    assert re.fullmatch(r"serving-[a-z0-9]{10}", name)
+    assert rendered["ConfigMap", name]["immutable"] is True
+
+
+def test_metrics_are_exported_where_prometheus_is_told_to_look(rendered, deployment):
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/scrape"] == "true"
+    assert f'path: "{annotations["prometheus.io/path"]}"' in config(rendered, "monitoring.config")
+    ports = {
+        port["name"]: port["containerPort"] for port in deployment["spec"]["template"]["spec"]["containers"][0]["ports"]
+    }
+    assert annotations["prometheus.io/port"] == str(ports["rest"])
+
+
+def test_batches_hold_what_the_monitor_sends_and_use_the_cpu_there_is(rendered, settings):
+    numbers = dict(re.findall(r"^(\w+) \{ value: (\d+) \}$", config(rendered, "batching.config"), re.MULTILINE))
+    assert set(numbers) == {"max_batch_size", "batch_timeout_micros", "num_batch_threads", "max_enqueued_batches"}
+    assert int(numbers["max_batch_size"]) >= traffic.BATCH
+    assert numbers["num_batch_threads"] == settings.resources.serving.cpu
+
+
+def test_the_shared_service_leaves_the_canary_out(rendered, deployment):
+    service, template = rendered["Service", "model"], deployment["spec"]["template"]
+    chosen = service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    assert chosen is (deployment["metadata"]["name"] == "model-stable")
+    without_track = {key: value for key, value in service["spec"]["selector"].items() if key != "track"}
+    assert without_track.items() <= template["metadata"]["labels"].items()
+    ports = {port["name"]: port["containerPort"] for port in template["spec"]["containers"][0]["ports"]}
+    for port in service["spec"]["ports"]:
+        assert port["port"] == ports[port["targetPort"]]
+
+
+def test_the_serving_image_is_not_older_than_the_trainer():
+    serving = pods.images()["serving"].rpartition(":")[2]
+    trainer = importlib.metadata.version("tensorflow")
+    assert tuple(map(int, trainer.split(".")[:2])) <= tuple(map(int, serving.split(".")[:2]))

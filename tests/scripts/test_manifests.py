@@ -1,0 +1,65 @@
+"""The manifests command: what a rollout of the packaged model would apply, on standard output."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scripts import configure, manifests
+from tests import pods
+from tests.programs import needed
+
+IMAGE = {"reference": "localhost/models/flights:2013040112345", "base": "registry.example.com/model-stand-in:0.1.0"}
+PACKAGED = {"version": "2013040112345", "image": IMAGE}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    needed("kubectl", "https://kubernetes.io/docs/tasks/tools/ (1.30 or newer)")
+    monkeypatch.chdir(tmp_path)
+    Path("k8s").symlink_to(pods.REPOSITORY / "k8s")
+
+
+def configured(*settings):
+    assert (
+        configure.main(["--file", str(pods.REPOSITORY / "pipeline.yaml"), *(f"--set={each}" for each in settings)]) == 0
+    )
+
+
+def test_the_packaged_version_is_printed_with_the_server_of_the_settings(monkeypatch, capsys):
+    configured("serving.server=stand-in", "resources.serving.memory=3Gi")
+    monkeypatch.setattr("ci.packaging.package.verify", lambda *_: PACKAGED)
+    capsys.readouterr()
+    assert manifests.main([]) == 0
+    printed = {each["metadata"]["name"]: each for each in yaml.safe_load_all(capsys.readouterr().out)}
+    for name in ("model-stable", "model-canary"):
+        [container] = printed[name]["spec"]["template"]["spec"]["containers"]
+        assert container["image"] == IMAGE["reference"]
+        assert container["command"] == ["python", "-m", "ci.serving.standin"]
+        assert container["resources"]["limits"]["memory"] == "3Gi"
+
+
+def test_without_a_package_nothing_is_printed(capsys):
+    configured()
+    capsys.readouterr()
+    assert manifests.main([]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("bad input: build/package/SHA256SUMS is missing: run `python -m scripts.package`")
+
+
+def test_a_package_without_a_server_is_refused(monkeypatch, capsys):
+    configured()
+    monkeypatch.setattr("ci.packaging.package.verify", lambda *_: {**PACKAGED, "image": {**IMAGE, "base": None}})
+    capsys.readouterr()
+    assert manifests.main([]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "has a model but no server in it: set packaging.base to `serving`" in said.err
+
+
+def test_a_wrong_server_is_refused_with_those_that_there_are(capsys):
+    assert configure.main(["--file", str(pods.REPOSITORY / "pipeline.yaml"), "--set=serving.server=nginx"]) == 2
+    assert (
+        "serving.server: input should be 'tensorflow-serving' or 'stand-in', found 'nginx'" in capsys.readouterr().err
+    )
