@@ -124,7 +124,8 @@ def worse(
     rows, _ = _draw(pair, length, random)
     random.bit_generator.state = state  # the same days again, now with their predictions
     holdout = drawn(pair, length, random, swap)
-    found = slices(table.iloc[rows].reset_index(drop=True), names, holdout, gates, seed=0)
+    fewer = gates.model_copy(update={"resamples": 400})  # for speed: the bound of all slices needs no far quantile
+    found = slices(table.iloc[rows].reset_index(drop=True), names, holdout, fewer, seed=0)
     return [f"{row['column']} {row['slice']}" for row in found if row["worse"]]
 
 
