@@ -25,7 +25,7 @@ ci: $(READY)    ## run the whole pipeline; SET="as_of=2013-07-01 seed=3" overrid
 test: $(READY)  ## run the tests
 	@python -m pytest
 
-test-cluster: $(READY)  ## run the tests that make a Kubernetes cluster: kind, kubectl and kwok must be on the PATH
+test-cluster: $(READY)  ## run the tests that make a Kubernetes cluster: needs kind, kubectl, kwok, docker, skopeo
 	@python -m pytest -m cluster tests/cluster
 
 lint: $(READY)  ## check format, lint and types

@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.lines import Line, arguments, finish
 from ci import configuration
 from ci.quality import metrics
-from ci.quality.compare import Scored, compare, paired_gain
+from ci.quality.compare import Scored, compare, paired_gain, slices
 from ci.quality.verdict import Champion, decide
 from ci.settings import Gates
 
@@ -26,6 +26,8 @@ FOLDER = Path("build/gates")
 RESAMPLES = 200
 GAIN = 0.02
 """The gain of which the power is printed; AUC."""
+PLACE, BLUR = "origin", 0.7
+"""A column of slices, and the noise on the log-odds of one of them that the slice gate is to find."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     options = arguments("gates", __doc__).parse_args(argv)
     number, draws = (3, 100) if options.quick else (5, RESAMPLES)
     settings = configuration.read(Path("pipeline.yaml"))
-    targets, days, predictions = models(range(1, number + 1))
+    table, names, targets, days, predictions = models(range(1, number + 1))
     gates, length = settings.gates, settings.data.holdout_days
     random = np.random.default_rng(settings.seed)
     pairs = [Scored(targets, days, a, b) for a, b in combinations(predictions, 2)]
@@ -51,6 +53,11 @@ def main(argv: list[str] | None = None) -> int:
         for pair in [ahead(pair, gates.primary, GAIN, random) for pair in pairs]
         for _ in range(draws)
     ]
+    few = max(1, draws // 10)
+    blurred = [replace(pair, challenger=dulled(pair.challenger, table[PLACE] == "JFK", random)) for pair in pairs]
+    named = [any(worse(table, names, pair, length, random, gates, swap=True)) for pair in pairs for _ in range(few)]
+    found = [f"{PLACE} JFK" in worse(table, names, pair, length, random, gates) for pair in blurred for _ in range(few)]
+    lost = [-paired_gain(gates.primary, pair.only((table[PLACE] == "JFK").to_numpy())) for pair in blurred]
     seeds = [abs(paired_gain(gates.primary, pair)) for pair in pairs]
     print(f"{number} seeds, {len(pairs)} pairs, {draws} holdouts of {length} days each, level {gates.confidence:g}")
     return finish(
@@ -61,13 +68,24 @@ def main(argv: list[str] | None = None) -> int:
             Line("promotion between two seeds as they are", float(np.mean(as_they_are)), "printed", True),
             Line("AUC by which two seeds differ on all days, median", float(np.median(seeds)), "printed", True),
             Line(f"power at +{GAIN} AUC", float(np.mean(better)), "printed", True),
+            Line(
+                "some slice of equally good models named worse",
+                float(np.mean(named)),
+                "<= 0.12",
+                np.mean(named) <= 0.12,
+            ),
+            Line("AUC lost on JFK where it is blurred, median", float(np.median(lost)), "printed", True),
+            Line("JFK named worse then", float(np.mean(found)), "printed", True),
         ],
         options.json,
     )
 
 
-def models(seeds: range) -> tuple[Any, Any, list[Any]]:
-    """Return targets, days and each seed's predictions for the holdout and the traffic; models are trained once."""
+def models(seeds: range) -> tuple[Any, Any, Any, Any, list[Any]]:
+    """Return the holdout and the traffic as a table, its slices, targets, days, and each seed's predictions.
+
+    Models are trained once.
+    """
     import pandas as pd
 
     from ci import task
@@ -90,7 +108,7 @@ def models(seeds: range) -> tuple[Any, Any, list[Any]]:
             (FOLDER / "build/model").rename(kept)
         found.append(predictor(kept / "saved_model")(raw_inputs(table, wanted.features)).astype("float64"))
     days = np.unique(table[wanted.time], return_inverse=True)[1]
-    return table[wanted.target].to_numpy(dtype="float64"), days, found
+    return table, wanted.slices, table[wanted.target].to_numpy(dtype="float64"), days, found
 
 
 def _run(command: str, *arguments: str) -> None:
@@ -98,12 +116,35 @@ def _run(command: str, *arguments: str) -> None:
     subprocess.run([sys.executable, "-m", f"scripts.{command}", *arguments], cwd=FOLDER, check=True, stdout=sys.stderr)
 
 
-def drawn(pair: Scored, length: int, random: np.random.Generator, swap: bool = False) -> Scored:
-    """Return a holdout of `length` days drawn with replacement; with `swap`, a coin each day exchanges the models."""
+def worse(
+    table: Any, names: Any, pair: Scored, length: int, random: np.random.Generator, gates: Gates, *, swap: bool = False
+) -> list[str]:
+    """Return the slices that are called worse on a drawn holdout."""
+    state = random.bit_generator.state
+    rows, _ = _draw(pair, length, random)
+    random.bit_generator.state = state  # the same days again, now with their predictions
+    holdout = drawn(pair, length, random, swap)
+    fewer = gates.model_copy(update={"resamples": 400})  # for speed: the bound of all slices needs no far quantile
+    found = slices(table.iloc[rows].reset_index(drop=True), names, holdout, fewer, seed=0)
+    return [f"{row['column']} {row['slice']}" for row in found if row["worse"]]
+
+
+def dulled(predictions: Any, where: Any, random: np.random.Generator) -> Any:
+    """Return predictions with noise on their log-odds in some rows."""
+    noise = np.where(where, random.standard_normal(len(predictions)), 0.0)
+    return 1 / (1 + np.exp(-(np.log(predictions) - np.log1p(-predictions) + BLUR * noise)))
+
+
+def _draw(pair: Scored, length: int, random: np.random.Generator) -> tuple[Any, Any]:
     chosen = random.integers(0, pair.days.max() + 1, length)
     rows = [np.flatnonzero(pair.days == day) for day in chosen]
-    days = np.repeat(np.arange(length), [len(part) for part in rows])
-    part = replace(pair.only(np.concatenate(rows)), days=days)
+    return np.concatenate(rows), np.repeat(np.arange(length), [len(part) for part in rows])
+
+
+def drawn(pair: Scored, length: int, random: np.random.Generator, swap: bool = False) -> Scored:
+    """Return a holdout of `length` days drawn with replacement; with `swap`, a coin each day exchanges the models."""
+    rows, days = _draw(pair, length, random)
+    part = replace(pair.only(rows), days=days)
     if not swap:
         return part
     heads = random.integers(0, 2, length).astype(bool)[days]

@@ -3,60 +3,49 @@
 python -m benchmarks.tuning --quick
 python -m benchmarks.tuning --runs build/benchmarks/tuning.jsonl --only "Optuna GP" "Optuna TPE"
 
-Needs benchmarks/requirements.txt and, for the flights network, build/settings.yaml and build/data/ of a `make ci`.
-Every line is: what, value, bound, holds; the exit code is 1 if a line does not hold. Each search that ends is a line
-of the file of runs, with its seed and trials; a search that is there is not run again, so that hours can be split.
+Needs benchmarks/requirements.txt and, for the flights network, build/settings.yaml and build/data/ of
+`python -m scripts.configure` and `python -m scripts.prepare`. Each search that ends is a line of the file of runs, with
+its seed and trials; a search that is there is not run again, so that hours can be split. The smaller form has fewer
+trials and seeds, and neither boosting nor flights: what depends on them is printed, and held to nothing.
 """
 
-import argparse
 import json
 import os
 import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.lines import Line, arguments, finish
+from ci import workspace
+
 os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"})
 
-Job = tuple[str, str, int]
-"""Problem, search and seed."""
+Job = tuple[str, str, int, int]
+"""Problem, search, seed and trials."""
+Runs = Mapping[Job, dict[str, Any]]
 SEEDS = {"keras-tuner Bayesian": 5}
 """Seeds of slow searches; all others have ten."""
-
-
+QUICK_TRIALS = 20
 WORKERS = 8
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the table."""
-
-    what: str
-    value: float
-    bound: float
-    at_most: bool = True
-
-    @property
-    def holds(self) -> bool:
-        """Whether the value keeps its bound; NaN does not."""
-        return self.value <= self.bound if self.at_most else self.value >= self.bound
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run what is missing, print the table and return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smaller form of the same, in about three minutes")
+    parser = arguments("tuning", __doc__)
     parser.add_argument("--runs", type=Path, default=Path("build/benchmarks/tuning.jsonl"), help="the file of runs")
     parser.add_argument("--only", nargs="+", metavar="SEARCH", help="run these searches and print no table")
     parser.add_argument("--processes", type=int, default=2, help="searches at a time")
     parser.add_argument("--plot", type=Path, help="draw regret against trials into this file")
     options = parser.parse_args(argv)
+    if not options.quick:
+        workspace.require(workspace.DATA / "train.parquet")
     wanted = [job for job in _jobs(quick=options.quick) if not options.only or job[1] in options.only]
     _run(wanted, options.runs, options.processes)
     if options.only:
@@ -66,14 +55,16 @@ def main(argv: list[str] | None = None) -> int:
     for (problem, search), values in best.items():
         low, middle, high = np.percentile(values, [25, 50, 75])
         print(f"{problem:13s} {search:22s} {middle:9.3g} ({low:.3g} … {high:.3g}), {len(values)} seeds")
-    lines = [*_ratios(best), *_stopping(runs), *_suggestions(), _speedup(quick=options.quick)]
-    for line in lines:
-        sign = "≤" if line.at_most else "≥"
-        verdict = "holds" if line.holds else "FALLS SHORT"
-        print(f"{line.what:58s} {line.value:9.3g}  {sign} {line.bound:<5g} {verdict}", flush=True)
     if options.plot:
         _plot(runs, options.plot)
-    return 0 if all(line.holds for line in lines) else 1
+    compared = [*_ratios(best), *_stopping(runs)]
+    if options.quick:
+        compared = [replace(line, bound="printed", holds=True) for line in compared]
+    return finish([*compared, *_suggestions(), _speedup(quick=options.quick)], options.json)
+
+
+def _at_most(name: str, value: float, bound: float) -> Line:
+    return Line(name, float(value), f"<= {bound:g}", bool(value <= bound))
 
 
 def _jobs(*, quick: bool) -> Iterator[Job]:
@@ -81,24 +72,24 @@ def _jobs(*, quick: bool) -> Iterator[Job]:
     from benchmarks.searches import SEARCHES
 
     for search in SEARCHES:
-        for problem in PROBLEMS:
-            if search == "ours, 8 workers" and problem not in FUNCTIONS:
+        for name, problem in PROBLEMS.items():
+            if search == "ours, 8 workers" and name not in FUNCTIONS:
                 continue
-            if search.endswith("stopping") and problem != "network":
+            if search.endswith("stopping") and name != "network":
                 continue
-            seeds = SEEDS.get(search, 10)
-            if problem == "flights":
+            seeds, trials = SEEDS.get(search, 10), problem.trials
+            if name == "flights":
                 seeds = 2 if search in ("ours", "Optuna GP", "keras-tuner random") else 0
             if quick:
-                seeds = 2 if problem not in ("boosting", "network", "flights") else 0
-            yield from ((problem, search, seed) for seed in range(seeds))
+                seeds, trials = 0 if name in ("boosting", "flights") else 1, QUICK_TRIALS
+            yield from ((name, search, seed, trials) for seed in range(seeds))
 
 
 def _read(path: Path) -> dict[Job, dict[str, Any]]:
     """Return the runs in a file; a last line that a killed benchmark left half-written is none."""
     lines = path.read_text().splitlines() if path.exists() else []
     whole = [json.loads(line) for line in lines if line.endswith("}")]
-    return {(run["problem"], run["search"], run["seed"]): run for run in whole}
+    return {(run["problem"], run["search"], run["seed"], len(run["values"])): run for run in whole}
 
 
 def _run(jobs: Iterable[Job], path: Path, processes: int) -> None:
@@ -116,19 +107,19 @@ def _one(job: Job) -> dict[str, Any]:
     from benchmarks.searches import SEARCHES
 
     warnings.filterwarnings("ignore")
-    problem, search, seed = job
+    problem, search, seed, trials = job
     begun = time.perf_counter()
-    run = SEARCHES[search](PROBLEMS[problem], seed)
+    run = SEARCHES[search](replace(PROBLEMS[problem], trials=trials), seed)
     return {"problem": problem, "search": search, "seed": seed, "seconds": time.perf_counter() - begun, **run}
 
 
 Best = dict[tuple[str, str], list[float]]
 
 
-def _best(runs: Mapping[Job, dict[str, Any]]) -> Best:
+def _best(runs: Runs) -> Best:
     """Return the best value of each seed by problem and search: of trials that were run to their end."""
     best: Best = {}
-    for (problem, search, _), run in sorted(runs.items()):
+    for (problem, search, *_), run in sorted(runs.items()):
         complete = [value for value, stopped in zip(run["values"], run["stopped"], strict=True) if not stopped]
         best.setdefault((problem, search), []).append(min(complete))
     return best
@@ -141,36 +132,38 @@ def _ratios(best: Best) -> Iterator[Line]:
         return float(np.median(best[problem, ours]) / np.median(best[problem, search]))
 
     for problem in FUNCTIONS:
-        what = f"{problem}: regret ÷ keras-tuner Bayesian's"
-        yield Line(what, ratio(problem, "keras-tuner Bayesian"), 0.7 if problem == "Ackley-5" else 0.5)
-    against = sorted(ratio(problem, "Optuna GP") for problem in FUNCTIONS)
-    yield Line("regret ÷ Optuna GP's, third best of the four functions", against[2], 1.0)
-    for problem in LEARNING:
+        bound = 0.7 if problem == "Ackley-5" else 0.5
+        yield _at_most(f"{problem}: regret / keras-tuner Bayesian's", ratio(problem, "keras-tuner Bayesian"), bound)
+    against = {problem: ratio(problem, "Optuna GP") for problem in FUNCTIONS}
+    for problem, value in against.items():
+        yield Line(f"{problem}: regret / Optuna GP's", value, "printed", True)
+    yield _at_most("regret / Optuna GP's, third best of the four functions", sorted(against.values())[2], 1.0)
+    for problem in (*LEARNING, "flights"):
         if (problem, "ours") in best:
-            yield Line(f"{problem}: score ÷ Optuna GP's", ratio(problem, "Optuna GP"), 1.0)
-    for problem in FUNCTIONS:
-        print(f"{problem}: regret of {WORKERS} workers ÷ 1: {ratio(problem, 'ours', f'ours, {WORKERS} workers'):.2f}")
+            yield _at_most(f"{problem}: score / Optuna GP's", ratio(problem, "Optuna GP"), 1.0)
     several = [ratio(problem, "ours", f"ours, {WORKERS} workers") for problem in FUNCTIONS]
-    yield Line(f"regret of {WORKERS} workers ÷ 1, geometric mean of four", float(np.exp(np.mean(np.log(several)))), 1.3)
+    for problem, value in zip(FUNCTIONS, several, strict=True):
+        yield Line(f"{problem}: regret of {WORKERS} workers / 1", value, "printed", True)
+    mean = np.exp(np.mean(np.log(several)))
+    yield _at_most(f"regret of {WORKERS} workers / 1, geometric mean of the four", mean, 1.3)
 
 
-def _stopping(runs: Mapping[Job, dict[str, Any]]) -> Iterator[Line]:
+def _stopping(runs: Runs) -> Iterator[Line]:
     """Compare early stopping with random search without it, seed by seed, and count first trials that it stopped."""
     shares, lost = [], []
-    for (problem, search, seed), run in runs.items():
+    for (problem, search, seed, trials), run in runs.items():
         if not search.endswith("stopping"):
             continue
         first = int(np.argmin(run["values"]))
         lost.append(run["stopped"][first])
-        random = runs[problem, "keras-tuner random", seed]
+        random = runs[problem, "keras-tuner random", seed, trials]
         complete = np.where(run["stopped"], np.inf, run["values"])
         reached = np.flatnonzero(complete <= min(random["values"]))
         epochs = sum(run["epochs"][: reached[0] + 1]) if len(reached) else np.inf
         if search == "ours, stopping":
             shares.append(epochs / sum(random["epochs"]))
-    if shares:
-        yield Line("epochs to random search's result ÷ its own, with stopping", float(np.median(shares)), 0.5)
-        yield Line(f"share of {len(lost)} searches whose first trial was stopped", float(np.mean(lost)), 0.05)
+    yield _at_most("epochs to random search's result / its own, with stopping", np.median(shares), 0.5)
+    yield _at_most(f"share of {len(lost)} searches whose first trial was stopped", np.mean(lost), 0.05)
 
 
 def _suggestions() -> Iterator[Line]:
@@ -185,7 +178,7 @@ def _suggestions() -> Iterator[Line]:
         space = keras_tuner.HyperParameters()
         problem.declare(space)
         oracle: Any = BayesianOracle(keras_tuner.Objective("score", "min"), 1000, space)
-        oracle.initial_trials = trials
+        oracle.verbose, oracle.initial_trials = 0, trials
         taken = []
         for _ in range(trials + 3):
             begun = time.process_time()
@@ -194,17 +187,19 @@ def _suggestions() -> Iterator[Line]:
             oracle.update_trial(trial.trial_id, {"score": problem.curve(trial.hyperparameters.values)[-1]})
             trial.status = "COMPLETED"
             oracle.end_trial(trial)
-        yield Line(f"processor seconds a suggestion at {trials} trials", float(np.median(taken[-3:])), bound)
+        yield _at_most(f"processor seconds a suggestion at {trials} trials", np.median(taken[-3:]), bound)
 
 
 def _speedup(*, quick: bool) -> Line:
+    """Measure how many times faster many workers end trials of five seconds."""
     from benchmarks.workers import makespan
 
-    trials = 2 * WORKERS if quick else 5 * WORKERS
-    return Line(f"makespan of 1 worker ÷ {WORKERS}'s", makespan(1, trials) / makespan(WORKERS, trials), 7.0, False)
+    alone, together = (4, 2 * WORKERS) if quick else (5 * WORKERS, 5 * WORKERS)
+    value = makespan(1, alone) / alone * together / makespan(WORKERS, together)
+    return Line(f"makespan of 1 worker / {WORKERS}'s", value, ">= 7", value >= 7)
 
 
-def _plot(runs: Mapping[Job, dict[str, Any]], path: Path) -> None:
+def _plot(runs: Runs, path: Path) -> None:
     """Draw the median of the best so far, with quartiles, against trials."""
     import matplotlib as mpl
 

@@ -51,6 +51,7 @@ def makespan(workers: int, trials: int) -> float:
             space = keras_tuner.HyperParameters()
             PROBLEMS["Branin"].declare(space)
             oracle = BayesianOracle(keras_tuner.Objective("score", "min"), trials, space)
+            oracle.verbose = 0
             Sleeping(oracle, directory=folder, project_name="makespan").search()
 
         def start(name: str) -> Forked:

@@ -24,7 +24,8 @@ def parser(module_doc: str | None, name: str) -> argparse.ArgumentParser:
 def run(stage: Callable[[], int | None]) -> int:
     """Run a stage and return its exit code: 0 done, 1 failed, 2 bad input, 130 interrupted.
 
-    Only the two expected errors are caught; anything else is a fault of ours and keeps its traceback.
+    Only the two expected errors and those of the system are caught; anything else is a fault of ours and keeps its
+    traceback.
     """
     try:
         return stage() or 0
@@ -33,6 +34,10 @@ def run(stage: Callable[[], int | None]) -> int:
         return 2
     except StageError as error:
         print(f"failed: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a full disk, a folder where a file should be, a right that is missing
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"failed: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted: run the same command again to continue", file=sys.stderr)

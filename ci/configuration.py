@@ -51,6 +51,8 @@ class _Loader(yaml.CSafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a name", key_node.start_mark)
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key} appears twice", key_node.start_mark)
@@ -70,6 +72,7 @@ def _parse(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
         loader = _Loader(text)
         node = loader.get_single_node()
         values = loader.construct_document(node) if node else {}
+        lines = dict(_lines(node, ()))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise InputError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {error.problem}") from None
@@ -77,7 +80,7 @@ def _parse(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
         raise InputError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}:1: expected keys such as `as_of: 2013-04-01`, found {type(values).__name__}")
-    return values, dict(_lines(node, ()))
+    return values, lines
 
 
 def _lines(node: yaml.Node | None, at: Key) -> Iterable[tuple[Key, int]]:

@@ -25,7 +25,7 @@ Quantity = Annotated[
 def _day(value: object) -> object:
     """Read a date that is written as text, as JSON and quoted YAML have it."""
     try:
-        return date.fromisoformat(value) if isinstance(value, str) else value
+        return date.fromisoformat(value) if isinstance(value, str) and value[4:8:3] == "--" else value  # no weeks
     except ValueError:
         return value
 
@@ -39,7 +39,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class Section(BaseModel):
     """A part of the settings: immutable, strict about types, closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class Model(Section):
@@ -105,6 +107,10 @@ class Training(Section):
     """Threads of TensorFlow. Another number gives slightly different weights, so it is fixed here."""
 
 
+Metric = Literal["auc", "log_loss", "calibration_error", "rmse", "mae", "bias"]
+"""Binary and regression tasks have three each."""
+
+
 class Limit(Section):
     """An absolute gate on one metric."""
 
@@ -117,25 +123,27 @@ class Limit(Section):
     def _one_bound(self) -> "Limit":
         if self.min is None and self.max is None:
             raise ValueError("give min, max or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("min must not be more than max")
         return self
 
 
 class Gates(Section):
     """What a model must reach on the holdout."""
 
-    primary: Literal["auc", "log_loss", "calibration_error", "rmse", "mae", "bias"] = "auc"
-    """The metric by which challenger and champion are compared; binary and regression tasks have three each."""
+    primary: Metric = "auc"
+    """The metric by which challenger and champion are compared."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
     """Share of resampled days in which the challenger must be better to be promoted."""
     resamples: Annotated[int, Field(ge=100, le=100_000)] = 2000
     """Bootstrap resamples of the holdout's days."""
     slice_margin: Annotated[float, Field(ge=0)] = 0.03
-    """How much worse than the champion a slice may be; the primary metric's unit."""
+    """How much worse than the champion a slice may look, beyond chance or not; the primary metric's unit."""
     slice_min_rows: Annotated[int, Field(ge=2)] = 500
     """Rows from which a slice is large enough to be judged; rows."""
     unscorable_champion: Literal["keep", "promote"] = "keep"
     """What to do if the champion cannot run on this holdout, as after a field was renamed: keep it, or replace it."""
-    limits: dict[str, Limit] = {}
+    limits: dict[Metric, Limit] = {}
     """Absolute gates by metric; a model that misses one is blocked."""
 
 

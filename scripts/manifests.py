@@ -24,13 +24,14 @@ def manifests() -> None:
 
     from ci import configuration
     from ci.packaging import package
-    from ci.rollout.manifests import put, render
+    from ci.rollout.manifests import image, put, render
     from ci.workspace import PACKAGE
 
     settings = configuration.effective()
     packaged = package.verify(PACKAGE, settings.packaging.verify_key)
+    reference = image(packaged)
     objects = render(settings)
-    put(objects, settings, packaged["version"], packaged["image"]["reference"])
+    put(objects, settings, packaged["version"], reference)
     print(yaml.safe_dump_all(objects, sort_keys=False), end="")
 
 

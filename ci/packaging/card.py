@@ -6,6 +6,7 @@ rendered; a number that is not marked has no source, and there is no card.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,8 @@ class Evidence:
     """From a name such as `build/model/training.json` to where the file is now."""
     sources: list[str] = field(default_factory=list)
     """Files cited so far, in the order of their numbers."""
+    issued: set[str] = field(default_factory=set)
+    """Every citation as it was marked; what else bears marks was made from them, or by hand."""
 
     def value(self, file: str, *keys: str | int) -> Any:
         """Return what a stage's JSON result has at these keys.
@@ -53,14 +56,20 @@ class Evidence:
 
         `{}` in the form stands for the value, `{key}` for the last key.
         """
+        if not keys:
+            raise InputError(f"cite({file!r}) names no value: add its key, or the text that occurs in the file")
         if file.endswith(".json"):
+            if _has_number(re.sub(r"\{[^{}]*\}", "", form)):
+                raise InputError(f"cite({file!r}, …, form={form!r}): a form may have no number of its own")
             text = form.format(self.value(file, *keys), key=keys[-1])
         else:
             text = str(keys[0])
-            if text not in workspace.require(self.where(file)).read_text(encoding="utf-8"):
+            content = workspace.require(self.where(file)).read_text(encoding="utf-8")
+            if not re.search(rf"(?<![\w.,]){re.escape(text)}(?![\w]|[.,]\d)", content):
                 raise InputError(f"{text!r} does not occur in {file}, which the card cites for it")
         if file not in self.sources:
             self.sources.append(file)
+        self.issued.add(f"{self.sources.index(file)}{_OPEN}{text}")
         return f"{_OPEN}{self.sources.index(file)}{_OPEN}{text}{_CLOSE}"
 
 
@@ -79,6 +88,8 @@ def render(task_text: str, name: str, where: Callable[[str], Path]) -> str:
 
     if missing := [heading for heading in HEADINGS if heading not in task_text]:
         raise InputError(f"{name}: it needs {' and '.join(missing)}: what the model is for, and not")
+    if _OPEN in task_text or _CLOSE in task_text:
+        raise InputError(f"{name}: it has a character of the private use area, which marks citations here: remove it")
     for number, line in _unsourced(_EXPRESSION.sub(lambda found: "\n" * found[0].count("\n"), task_text)):
         raise InputError(
             f'{name}:{line}: the number {number} has no source: write it as {{{{ cite("FILE", "KEY") }}}}, or in words'
@@ -91,8 +102,15 @@ def render(task_text: str, name: str, where: Callable[[str], Path]) -> str:
     try:
         about = environment.from_string(task_text).render()
         text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(about=about)
-    except jinja2.TemplateError as error:
-        raise InputError(f"{name}:{getattr(error, 'lineno', None) or 1}: {error}") from None
+    except InputError as error:
+        raise InputError(f"{name}{_line(error)}: {error}") from None
+    except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError, LookupError, OSError) as error:
+        raise InputError(f"{name}{_line(error)}: {error}") from None
+    if forged := {found for found in _CITED.findall(text) if found not in evidence.issued}:
+        raise InputError(f"{name}: a citation was changed after it was read: {sorted(forged)[0].split(_OPEN)[-1]}")
+    if joined := re.search(f"[\\w.,]{_OPEN}\\d+{_OPEN}\\d|\\d{_CLOSE}[\\w{_OPEN}]", text):
+        shown = re.sub(f"{_OPEN}(\\d+{_OPEN})?|{_CLOSE}", "", text[max(0, joined.start() - 20) : joined.end() + 20])
+        raise InputError(f"{name}: a cited number touches other text: put a space between: …{shown.strip()}…")
     for number, _ in _unsourced(_CITED.sub("", text)):
         raise InputError(f"{name}: the card shows the number {number}, which was computed and has no source: cite it")
     lines = [_with_sources(line) for line in text.splitlines()]
@@ -100,10 +118,26 @@ def render(task_text: str, name: str, where: Callable[[str], Path]) -> str:
     return "\n".join([*lines, *notes, ""])
 
 
+def _line(error: BaseException) -> str:
+    """Return `:LINE` of the template where an error came from, or nothing if it is not known."""
+    line, frame = getattr(error, "lineno", None), error.__traceback__
+    while line is None and frame is not None:
+        line = frame.tb_lineno if frame.tb_frame.f_code.co_filename == "<template>" else None
+        frame = frame.tb_next
+    return f":{line}" if line else ""
+
+
+def _has_number(text: str) -> bool:
+    return any(unicodedata.category(character).startswith("N") for character in text)
+
+
 def _unsourced(text: str) -> Iterator[tuple[str, int]]:
     for line, content in enumerate(text.splitlines(), start=1):
         for found in _NUMBER.finditer(content):
             yield found[0].rstrip(".,"), line
+        for character in content:  # fractions, superscripts, Roman numerals: numbers without digits
+            if unicodedata.category(character) in ("No", "Nl"):
+                yield character, line
 
 
 def _with_sources(line: str) -> str:

@@ -71,7 +71,8 @@ def assemble(
     image.index(folder / IMAGE, {image_digest: reference})
     for name in (GOLDEN, REFERENCE):
         shutil.copyfile(workspace.require(workspace.EVALUATION / name), folder / name)
-    digests = {**digests, "model": digest, "image": image_digest}
+    evaluation = lineage.file_digest(workspace.require(workspace.EVALUATION / "evaluation.json"))
+    digests = {**digests, "evaluation": evaluation, "model": digest, "image": image_digest}
     workspace.write_json(folder / SBOM, sbom.bill(model, number, digests, fields, base))
     manifest = {
         "model": model,
@@ -115,7 +116,7 @@ def verify(folder: Path, key: str | None = None) -> dict[str, Any]:
             if name not in before:
                 raise StageError(f"{folder / name} is not listed in {SUMS}: package again")
             if before[name] != now[name]:
-                raise StageError(f"{folder / name} was changed: its digest is not the one in {SUMS}; package again")
+                raise StageError(f"{folder / name} was changed, or its line in {SUMS} was: they differ; package again")
         raise StageError(f"{folder / SUMS} was changed: package again")
     if key:
         signature.verify(folder, key, unsigned=[SUMS])
@@ -130,7 +131,10 @@ def verify(folder: Path, key: str | None = None) -> dict[str, Any]:
 
 def _sums(folder: Path) -> str:
     """Return the digest of every file but the list itself, in the format of `sha256sum`."""
-    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    found = sorted(folder.rglob("*"))
+    if strange := [path for path in found if path.is_symlink() or not (path.is_file() or path.is_dir())]:
+        raise StageError(f"{strange[0]} is no plain file, so it does not belong into a package: package again")
+    files = sorted(path.relative_to(folder).as_posix() for path in found if path.is_file())
     digests = [(lineage.file_digest(folder / name).removeprefix("sha256:"), name) for name in files if name != SUMS]
     return "".join(f"{digest}  {name}\n" for digest, name in digests)
 

@@ -12,7 +12,7 @@ which permits more than the node does. Where a resource is shared by a zone, a f
 costs σ_zr f_zr.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from ci.placement.model import Problem
 
-Group = tuple[int, tuple[int, ...]]
-"""A price and the requests that it is for."""
+Offered = Counter[tuple[int, tuple[int, ...]]]
+"""How many tasks there are of each price and requests."""
 
 
 @dataclass(frozen=True)
@@ -73,48 +73,42 @@ def lower_bound(problem: Problem, proof: Certificate, *, unplaced: bool = False)
 
 def _worth(problem: Problem, proof: Certificate) -> list[tuple[Fraction, int]]:
     """Return upper bounds on v, in parts, each with the number of nodes that it holds for."""
-    kinds: dict[tuple[int, Group], int] = defaultdict(int)
-    for rule, price, asked in zip(problem.rule.tolist(), proof.prices, problem.requests.tolist(), strict=True):
-        kinds[rule, (price, tuple(asked))] += 1
+    tasks = Counter(zip(problem.rule.tolist(), proof.prices, map(tuple, problem.requests.tolist()), strict=True))
     zoned = {zone for zone, _ in proof.fees}
-    nodes: dict[tuple[tuple[bool, ...], int], dict[tuple[int, ...], int]] = defaultdict(lambda: defaultdict(int))
-    open_to, zones, amounts = problem.allowed.T.tolist(), problem.zone.tolist(), problem.free.tolist()
-    for rules, zone, free in zip(open_to, zones, amounts, strict=True):
+    nodes: dict[tuple[tuple[bool, ...], int], Counter[tuple[int, ...]]] = defaultdict(Counter)
+    for rules, zone, free in zip(problem.allowed.T.tolist(), problem.zone.tolist(), problem.free.tolist(), strict=True):
         nodes[tuple(rules), zone if zone in zoned else -1][tuple(free)] += 1
-    result: list[tuple[Fraction, int]] = []
+    result = []
     for (rules, zone), here in nodes.items():
-        offered: dict[Group, int] = defaultdict(int)
-        for (rule, (price, asked)), times in kinds.items():
+        offered: Offered = Counter()
+        for (rule, price, asked), times in tasks.items():
             fee = sum(part * asked[r] for (z, r), part in proof.fees.items() if z == zone)
             if rules[rule] and price > fee:
                 offered[price - fee, asked] += times
-        frees = list(here)
-        bounds = [_by_weights(offered, frees, proof.weights)] if proof.weights else []
-        bounds += [[Fraction(v) for v in _by_units(offered, frees, proof.units)]] if proof.units else []
-        result += [(min(values), here[free]) for free, *values in zip(frees, *bounds, strict=True)]
+        bounds = [_by_weights(offered, list(here), proof.weights)] if proof.weights else []
+        bounds += [_by_units(offered, list(here), proof.units)] if proof.units else []
+        result += [(min(values), times) for times, *values in zip(here.values(), *bounds, strict=True)]
     return result
 
 
-def _by_weights(
-    offered: Mapping[Group, int], frees: list[tuple[int, ...]], weights: tuple[Fraction, ...]
-) -> list[Fraction]:
+def _by_weights(offered: Offered, frees: list[tuple[int, ...]], weights: tuple[Fraction, ...]) -> list[Fraction]:
     rest = Fraction(0)
     for (price, asked), times in offered.items():
         rest += times * max(Fraction(0), price - sum(w * q for w, q in zip(weights, asked, strict=True)))
     return [rest + sum(w * f for w, f in zip(weights, free, strict=True)) for free in frees]
 
 
-def _by_units(offered: Mapping[Group, int], frees: list[tuple[int, ...]], units: Mapping[int, int]) -> list[int]:
+def _by_units(offered: Offered, frees: list[tuple[int, ...]], units: Mapping[int, int]) -> list[Fraction]:
     """Bounded knapsack over all amounts at once: `most[a]` is the most that tasks asking a or less are worth."""
     has = np.array([[free[r] // unit for r, unit in units.items()] for free in frees], dtype=np.int64)
     top = has.max(axis=0)
     most: NDArray[np.int64] = np.zeros(tuple(top + 1), dtype=np.int64)
     for (price, asked), times in offered.items():
         size = np.array([asked[r] // unit for r, unit in units.items()], dtype=np.int64)
-        fit = [int(most_r // size_r) for most_r, size_r in zip(top, size, strict=True) if size_r]
+        fit = list(top[size > 0] // size[size > 0])
         # What may stand on one node is also limited by the resources that have no axis here.
         fit.append(max(min((free[r] // q for r, q in enumerate(asked) if q), default=times) for free in frees))
-        left, step = min(times, *fit), 1
+        left, step = int(min(times, *fit)), 1
         while left > 0:
             copies = min(step, left)
             left, step = left - copies, step * 2
@@ -122,4 +116,4 @@ def _by_units(offered: Mapping[Group, int], frees: list[tuple[int, ...]], units:
             with_them = most[tuple(slice(None, -a or None) for a in start)] + copies * price
             target = most[tuple(slice(a, None) for a in start)]
             np.maximum(target, with_them, out=target)
-    return [int(most[tuple(row)]) for row in has]
+    return [Fraction(int(most[tuple(row)])) for row in has]

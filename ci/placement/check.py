@@ -1,5 +1,6 @@
 """The re-check of a plan, in plain integers and without anything that the solvers use."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ci.placement.inventory import Node, Pod, exclusion
@@ -32,16 +33,15 @@ def faults(
             wanted.setdefault(host, []).append(task)
     found += [f"{name} is not a task" for name in sorted(plan.keys() - {task.name for task in tasks})]
     for host, here in sorted(wanted.items()):
-        for resource in sorted({name for task in here for name in task.requests}):
-            asked = sum(task.requests.get(resource, 0) for task in here)
-            free = by_name[host].free.get(resource, 0)
-            if asked > free:
-                found.append(f"{host}: {resource} {asked} asked, {free} free")
+        asked = sum((Counter(task.requests) for task in here), Counter[str]())
+        free = by_name[host].free
+        short = [resource for resource in sorted(asked) if asked[resource] > free.get(resource, 0)]
+        found += [f"{host}: {resource} {asked[resource]} asked, {free.get(resource, 0)} free" for resource in short]
     for spread in spreads:
-        together: dict[str, int] = {}
+        together = Counter[str]()
         for host, here in wanted.items():
             place = host if spread.by == "node" else by_name[host].zone
-            together[place] = together.get(place, 0) + sum(task.group == spread.group for task in here)
+            together[place] += sum(task.group == spread.group for task in here)
         found += [
             f"{spread.by} {place}: {count} tasks of {spread.group}, {spread.limit} allowed"
             for place, count in sorted(together.items())

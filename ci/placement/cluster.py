@@ -9,7 +9,8 @@ from ci.errors import InputError, StageError
 from ci.placement.inventory import Inventory, parse
 
 PAGE = 500
-_TRIES = 4
+_TRIES, _TIMEOUT = 4, (5, 30)
+"""Requests before giving up; seconds to connect and to wait for an answer."""
 
 
 def read(context: str | None, pause: Callable[[float], None] = sleep) -> Inventory:
@@ -59,7 +60,7 @@ def _page(listing: Callable[..., Any], token: str | None, what: str, pause: Call
     for attempt in range(_TRIES):
         wait = 0.5 * 2**attempt
         try:
-            answer = listing(limit=PAGE, _continue=token, _preload_content=False, _request_timeout=(5, 30))
+            answer = listing(limit=PAGE, _continue=token, _preload_content=False, _request_timeout=_TIMEOUT)
             return dict(json.loads(answer.data))
         except ApiException as error:
             problem = f"the API server answers {error.status} {error.reason}"

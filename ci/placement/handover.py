@@ -108,28 +108,22 @@ def advice(
         InputError: `required`, but the cluster is too small for such a set.
     """
     placed = [task for task in tasks if task.name in plan]
-    planned: dict[str, set[str]] = {}
-    for task in placed:
-        planned.setdefault(task.group, set()).add(plan[task.name])
-    start = {group: frozenset(names) for group, names in planned.items()}
+    size = Counter(task.group for task in placed)
+    start = {group: frozenset(plan[task.name] for task in placed if task.group == group) for group in size}
     within, pending = widen(placed, nodes, start, spreads, loss=required) if placed else ({}, [])
     if required and pending:
         raise InputError(
             f"placement.affinity: `required` needs a set that survives the loss of any one of its nodes, and "
             f"{placed[pending[0]].name} would find no other: use `preferred`"
         )
-    size = Counter(task.group for task in placed)
     limit = {**size, **{spread.group: spread.limit for spread in spreads if spread.by == "node"}}
     host = {node.name: node.labels.get("kubernetes.io/hostname", node.name) for node in nodes}
     fields = {}
     for group, names in within.items():
         values = sorted(host[name] for name in names)
         term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": values}]}
-        affinity: dict[str, Any] = {
-            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}]
-        }
-        if required:
-            affinity = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+        strength = "required" if required else "preferred"
+        terms = {"nodeSelectorTerms": [term]} if required else [{"weight": 100, "preference": term}]
         # Where the plan has no limit this one never binds: it takes the place of the scheduler's default constraints,
         # whose scores outweigh a preference and pull pods off the plan.
         spread = {
@@ -139,7 +133,10 @@ def advice(
             "labelSelector": {"matchLabels": {COMPONENT: group}},
             "matchLabelKeys": ["pod-template-hash"],
         }
-        fields[group] = {"affinity": {"nodeAffinity": affinity}, "topologySpreadConstraints": [spread]}
+        fields[group] = {
+            "affinity": {"nodeAffinity": {f"{strength}DuringSchedulingIgnoredDuringExecution": terms}},
+            "topologySpreadConstraints": [spread],
+        }
     return fields, within
 
 

@@ -29,6 +29,7 @@ EXAMPLE = Path(__file__).with_name("example.json")
 """A small cluster for machines that have none."""
 
 COMPONENT = "app.kubernetes.io/component"
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _RECORD = "`kubectl get nodes,pods -A -o json`"
 _QUANTITY = re.compile(r"\+?(\d+\.?\d*|\.\d+)(?:([eE])([+-]?\d{1,2})|([numkMGTPE]|[KMGTPE]i)?)", re.ASCII)
 _SUFFIX: dict[str | None, Fraction] = {
@@ -186,11 +187,11 @@ def parse(document: object, source: str) -> Inventory:
     pending = tuple(pods.pop("", ()))
     without = sum(not (p.requests["cpu"] and p.requests["memory"]) for each in pods.values() for p in each)
     gone = sum(len(each) for host, each in pods.items() if host not in nodes)
-    silent, lost = counted(without, "running pod"), counted(gone, "pod")
-    notes = [f"{silent} asking for no CPU or no memory, which counts as zero"] if without else []
-    notes += [f"{lost} bound to nodes that are not in the list"] if gone else []
-    found_nodes = tuple(_node(*nodes[name], pods.get(name, [])) for name in sorted(nodes))
-    return Inventory(source, found_nodes, tuple(notes), pending)
+    notes = (
+        *[f"{counted(without, 'running pod')} asking for no CPU or no memory, which counts as zero"] * bool(without),
+        *[f"{counted(gone, 'pod')} bound to nodes that are not in the list"] * bool(gone),
+    )
+    return Inventory(source, tuple(_node(*nodes[name], pods.get(name, [])) for name in sorted(nodes)), notes, pending)
 
 
 def load(path: Path, source: str | None = None) -> Inventory:
@@ -232,13 +233,11 @@ def _node(item: Mapping[str, Any], where: str, running: list[Pod]) -> Node:
     spec, status = item.get("spec") or {}, _object(item.get("status"), f"{where}.status")
     allocatable = amounts(status.get("allocatable"), f"{where}.status.allocatable")
     taken = sum((Counter(each.requests) for each in running), Counter[str]())
-    taints = tuple(
-        {key: str(taint.get(key) or "") for key in ("key", "value", "effect")}
-        for taint in _list(spec.get("taints"), f"{where}.spec.taints")
-    )
-    for index, taint in enumerate(taints):
-        if taint["effect"] not in (effects := ("NoSchedule", "PreferNoSchedule", "NoExecute")):
-            what = f"{taint['effect']!r} is none of {', '.join(effects)}"
+    taints = []
+    for index, taint in enumerate(_list(spec.get("taints"), f"{where}.spec.taints")):
+        taints.append({key: str(taint.get(key) or "") for key in ("key", "value", "effect")})
+        if taint.get("effect") not in _EFFECTS:
+            what = f"{taint.get('effect')!r} is none of {', '.join(_EFFECTS)}"
             raise InputError(f"{where}.spec.taints[{index}].effect: {what}")
     conditions = _list(status.get("conditions"), f"{where}.status.conditions")
     return Node(
@@ -247,7 +246,7 @@ def _node(item: Mapping[str, Any], where: str, running: list[Pod]) -> Node:
         free={name: max(0, amount - taken[name]) for name, amount in allocatable.items()},
         running=tuple(sorted(running, key=lambda each: each.name)),
         labels=_object(item["metadata"].get("labels"), f"{where}.metadata.labels"),
-        taints=taints,
+        taints=tuple(taints),
         unschedulable=spec.get("unschedulable") is True,
         ready=any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions),
     )
@@ -271,14 +270,10 @@ def _matches(term: Mapping[str, Any], node: Node) -> bool:
 def _expression(labels: Mapping[str, str], expression: Mapping[str, Any]) -> bool:
     found, values = labels.get(str(expression.get("key"))), list(expression.get("values") or ())
     match expression.get("operator"):
-        case "In":
-            return found in values
-        case "NotIn":
-            return found not in values
-        case "Exists":
-            return found is not None
-        case "DoesNotExist":
-            return found is None
+        case "In" | "NotIn" as operator:
+            return (found in values) is (operator == "In")
+        case "Exists" | "DoesNotExist" as operator:
+            return (found is not None) is (operator == "Exists")
         case "Gt" | "Lt" as operator:
             try:
                 difference = int(found or "") - int(str(values[0]))

@@ -19,9 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import ceil, gcd
-from pathlib import Path
 from time import monotonic
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,7 +121,6 @@ def build(tasks: Sequence[Pod], nodes: Sequence[Node], spreads: Sequence[Spread]
     if not any(node.ready for node in nodes):
         raise InputError(f"none of the {len(nodes)} nodes is ready: look at `kubectl get nodes`")
     real = sorted({name for task in tasks for name in task.requests})
-    zones = sorted({node.zone for node in nodes})
     rules = sorted({task.rules for task in tasks})
     asked = [[t.requests.get(r, 0) for r in real] + [int(t.group == s.group) for s in spreads] for t in tasks]
     free = [[node.free.get(r, 0) for r in real] + [s.limit for s in spreads] for node in nodes]
@@ -133,9 +131,9 @@ def build(tasks: Sequence[Pod], nodes: Sequence[Node], spreads: Sequence[Spread]
         resources=(*real, *(f"{spread.group} per {spread.by}" for spread in spreads)),
         rule=np.array([rules.index(task.rules) for task in tasks], dtype=np.int64),
         allowed=np.array(allowed, dtype=bool).reshape(len(rules), len(nodes)),
-        zone=np.array([zones.index(node.zone) for node in nodes], dtype=np.int64),
+        zone=np.unique([node.zone for node in nodes], return_inverse=True)[1],
         zoned=tuple(len(real) + index for index, spread in enumerate(spreads) if spread.by == "zone"),
-        preferred=np.array([bool(node.running) for node in nodes], dtype=bool),
+        preferred=np.array([bool(node.running) for node in nodes]),
     )
 
 
@@ -155,12 +153,13 @@ def plain(problem: Problem, time_limit: float, *, solver: str = "HiGHS", complet
     started = monotonic()
     tasks, nodes = range(len(problem.requests)), range(len(problem.free))
     program = pulp.LpProblem("placement", pulp.LpMinimize)
-    used = [program.add_variable(f"y_{j}", cat=pulp.LpBinary) for j in nodes]
-    on = [
-        {int(j): program.add_variable(f"x_{i}_{j}", cat=pulp.LpBinary) for j in np.flatnonzero(problem.may(i))}
-        for i in tasks
-    ]
-    left = [] if complete else [program.add_variable(f"u_{i}", cat=pulp.LpBinary) for i in tasks]
+
+    def binary(name: str) -> Any:
+        return program.add_variable(name, cat=pulp.LpBinary)
+
+    used = [binary(f"y_{j}") for j in nodes]
+    on = [{int(j): binary(f"x_{i}_{j}") for j in np.flatnonzero(problem.may(i))} for i in tasks]
+    left = [] if complete else [binary(f"u_{i}") for i in tasks]
     # Whole numbers: a node weighs more than all nodes' preferences together, a task left over more than all nodes.
     node = len(nodes) + 1 if problem.preferred.any() else 1
     cost = [node + (node > 1 and not preferred) for preferred in problem.preferred]
@@ -179,24 +178,25 @@ def plain(problem: Problem, time_limit: float, *, solver: str = "HiGHS", complet
                 program += on[i][j] <= used[j]
     for r in problem.zoned:
         for z in np.unique(problem.zone):
-            inside = [int(j) for j in np.flatnonzero(problem.zone == z)]
+            inside = np.flatnonzero(problem.zone == z).tolist()
             members = [on[i][j] for i in np.flatnonzero(problem.requests[:, r]) for j in inside if j in on[i]]
             program += pulp.lpSum(members) <= int(problem.free[inside[0], r])
     silence()
     # The objective is whole: less than one between plan and bound is a proof.
-    options = {"msg": False, "timeLimit": max(0.01, time_limit - (monotonic() - started)), "threads": 1, "gapRel": 0}
+    limit = max(0.01, time_limit - (monotonic() - started))
+    options = {"msg": False, "timeLimit": limit, "threads": 1, "gapRel": 0, "gapAbs": 0.99}
     if solver == "CBC":
-        program.solve(pulp.PULP_CBC_CMD(gapAbs=0.99, **options))
+        program.solve(pulp.PULP_CBC_CMD(**options))
         bound = program.objective.value() if program.sol_status == pulp.LpSolutionOptimal else 0
     else:
-        program.solve(pulp.HiGHS(output_flag=False, gapAbs=0.99, **options))
+        program.solve(pulp.HiGHS(output_flag=False, **options))
         bound = program.solverModel.getInfo().mip_dual_bound
     found = program.sol_status in (pulp.LpSolutionOptimal, pulp.LpSolutionIntegerFeasible)
     node_of = tuple(next((j for j, x in row.items() if found and x.varValue > 0.5), -1) for row in on)
     least, rest = divmod(max(0, ceil(bound - 1e-6)) if abs(bound) < 1e15 else 0, sum(cost) + 1)
-    return Solution(
-        node_of, 0 if least else ceil(rest / (node + 1) if node > 1 else rest), least, monotonic() - started
-    )
+    # Each node costs at most `node`, or one more where nodes in use are preferred.
+    nodes_at_least = 0 if least else ceil(rest / max(cost, default=1))
+    return Solution(node_of, nodes_at_least, least, monotonic() - started)
 
 
 @cache
@@ -205,11 +205,9 @@ def silence() -> None:
     import highspy
 
     sys.stdout.flush()
-    kept = os.dup(1)
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-            highspy.Highs()
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    highspy.Highs()
+    os.dup2(kept, 1)
+    os.close(kept)
+    os.close(nowhere)

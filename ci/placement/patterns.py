@@ -50,26 +50,16 @@ class Kinds:
     @classmethod
     def of(cls, problem: Problem) -> "Kinds":
         """Return a problem's kinds; more than all tasks together ask for is as good as that."""
-        tasks = np.column_stack([problem.rule, problem.requests])
-        tasks, of_task, demand = np.unique(tasks, axis=0, return_inverse=True, return_counts=True)
+        listed = np.column_stack([problem.rule, problem.requests])
+        tasks, of_task, demand = np.unique(listed, axis=0, return_inverse=True, return_counts=True)
         zone = problem.zone if problem.zoned else np.zeros_like(problem.zone)
+        shared = problem.free[np.unique(zone, return_index=True)[1]][:, list(problem.zoned)]
         free = np.minimum(problem.free, problem.requests.sum(axis=0))
-        nodes = np.column_stack([free, zone, problem.preferred, problem.allowed.T])
-        nodes, of_node, count = np.unique(nodes, axis=0, return_inverse=True, return_counts=True)
-        free, zone, preferred, allowed = np.split(nodes, np.arange(free.shape[1], free.shape[1] + 3), axis=1)[:4]
-        shared = problem.free[np.unique(problem.zone if problem.zoned else zone * 0, return_index=True)[1]]
+        listed = np.column_stack([free, zone, problem.preferred, problem.allowed.T])
+        _, at, of_node, count = np.unique(listed, axis=0, return_index=True, return_inverse=True, return_counts=True)
+        allowed, preferred = problem.allowed[tasks[:, 0]][:, at], problem.preferred[at]
         return cls(
-            requests=tasks[:, 1:],
-            demand=demand,
-            free=free,
-            count=count,
-            allowed=allowed.T.astype(bool)[tasks[:, 0]],
-            zone=zone.reshape(-1),
-            zoned=problem.zoned,
-            shared=shared[:, list(problem.zoned)],
-            preferred=preferred.reshape(-1).astype(bool),
-            of_task=of_task.reshape(-1),
-            of_node=of_node.reshape(-1),
+            tasks[:, 1:], demand, free[at], count, allowed, zone[at], problem.zoned, shared, preferred, of_task, of_node
         )
 
     def times(self, t: int, pattern: Ints) -> int:
@@ -108,29 +98,21 @@ class Kinds:
 
 def grid(kinds: Kinds, cells: int) -> dict[int, int]:
     """Return a unit for each resource that can run out, such that a grid has about so many cells."""
-    axes = [r for r in range(kinds.requests.shape[1]) if np.any(kinds.requests.T[r] @ kinds.demand > kinds.free[:, r])]
-    axes = axes or [0]
-    for r in sorted(axes, key=lambda r: -float((kinds.free[:, r] / max(1, kinds.requests[:, r].max())).min())):
+    total, free = kinds.demand @ kinds.requests, kinds.free
+    axes = [r for r in range(len(total)) if np.any(total[r] > free[:, r])] or [0]
+    for r in sorted(axes, key=lambda r: -float((free[:, r] / max(1, kinds.requests[:, r].max())).min())):
         asked = kinds.requests[kinds.requests[:, r] > 0]
-        for other in axes:
-            # Where the other resource is used up, enough of this one is left.
-            if other != r and asked[:, other].all():
-                ratio = (asked[:, r] / asked[:, other]).max()
-                if np.all(ratio * kinds.free[:, other] <= kinds.free[:, r]):
-                    axes = [axis for axis in axes if axis != r]
-                    break
+        # Where another resource that they all ask for is used up, enough of this one is left.
+        others = [other for other in axes if other != r and asked[:, other].all()]
+        if any(np.all((asked[:, r] / asked[:, o]).max() * free[:, o] <= free[:, r]) for o in others):
+            axes.remove(r)
     fine = {r: gcd(*map(int, kinds.requests[:, r])) or 1 for r in axes}
-    steps = {r: int(kinds.free[:, r].max()) // fine[r] for r in axes}
+    steps = {r: int(free[:, r].max()) // fine[r] for r in axes}
     units = {}
     for done, r in enumerate(sorted(axes, key=lambda r: steps[r])):
         budget = max(2, int(cells ** (1 / (len(axes) - done))))
-        units[r] = fine[r] * (1 if steps[r] < budget else steps[r] // budget + 1)
-        if units[r] > fine[r]:
-            # Of the units a little larger, the one in which requests lose least by rounding.
-            sizes = np.unique(np.linspace(units[r], 1.6 * units[r], 200).astype(np.int64))
-            lost = [(kinds.demand * (-kinds.requests[:, r] % size)).sum() for size in sizes]
-            units[r] = int(sizes[int(np.argmin(lost))])
-        cells = max(2, cells // (int(kinds.free[:, r].max()) // units[r] + 1))
+        units[r] = fine[r] * (steps[r] // budget + 1)
+        cells = max(2, cells // (int(free[:, r].max()) // units[r] + 1))
     return units
 
 
@@ -146,12 +128,8 @@ class Pricer:
         axes, unit = list(self.units), np.array(list(self.units.values()))
         self.size, self.room = -(-kinds.requests[:, axes] // unit), kinds.free[:, axes] // unit
         self.exact = not np.any(kinds.requests[:, axes] % unit)
-        self.most = np.where(kinds.allowed, kinds.demand[:, None], 0)
-        for i, asked in enumerate(kinds.requests):
-            each = kinds.free[:, asked > 0] // asked[asked > 0]
-            self.most[i] = np.minimum(self.most[i], each.min(axis=1, initial=kinds.demand[i]))
         alike = np.column_stack([kinds.zone, kinds.allowed.T])
-        self.alike = np.unique(alike, axis=0, return_inverse=True)[1].reshape(-1)
+        self.alike = np.unique(alike, axis=0, return_inverse=True)[1]
 
     def __call__(self, prices: Floats) -> tuple[Ints, Ints]:
         """Return patterns worth much: kinds of nodes (patterns,) and what is on them (patterns, kinds of tasks).
@@ -183,10 +161,11 @@ class Pricer:
         top = self.room[here].max(axis=0)
         table = np.zeros(tuple(top + 1), dtype=np.float32)
         steps: list[tuple[int, int, Ints, tuple[int, ...], NDArray[np.uint8]]] = []
-        useful = np.flatnonzero((value > 1e-9) & (self.most[:, here].max(axis=1) > 0))
+        kinds = self.kinds
+        useful = np.flatnonzero((value > 1e-9) & kinds.allowed[:, here[0]] & (kinds.demand > 0))
         for i in useful:
             size = self.size[i]
-            left, step = int(min([self.most[i, here].max(), *(top[size > 0] // size[size > 0])])), 1
+            left, step = int(min([kinds.demand[i], *(top[size > 0] // size[size > 0])])), 1
             while left > 0:
                 copies = min(step, left)
                 left, step = left - copies, step * 2
@@ -196,7 +175,7 @@ class Pricer:
                 better = with_them > target
                 steps.append((int(i), copies, start, better.shape, np.packbits(better)))
                 np.maximum(target, with_them, out=target)
-        common = here[np.argsort(-self.kinds.count[here], kind="stable")][: _MORE // (len(useful) + 1)]
+        common = here[np.argsort(-kinds.count[here], kind="stable")][: _MORE // (len(useful) + 1)]
         node = np.concatenate([here, np.repeat(common, len(useful))])
         forced = np.tile(useful, len(common))
         cell, pattern = self.room[node].copy(), np.zeros((len(node), len(value)), dtype=np.int64)
@@ -209,7 +188,7 @@ class Pricer:
             pattern[rows, task] += copies
             cell[rows] -= start
         fits = np.all(cell >= 0, axis=1)
-        return node[fits], np.minimum(pattern[fits], self.most[:, node[fits]].T)
+        return node[fits], np.minimum(pattern[fits], kinds.demand)
 
 
 @dataclass(frozen=True)
@@ -227,11 +206,6 @@ class Duals:
         prices: Floats = self.tasks - self.zones @ kinds.requests[:, list(kinds.zoned)].T
         return prices
 
-    def towards(self, other: "Duals", part: float) -> "Duals":
-        """Return duals on the way to other ones (Wentges, 1997)."""
-        tasks, zones = self.tasks + part * (other.tasks - self.tasks), self.zones + part * (other.zones - self.zones)
-        return replace(self, tasks=tasks, zones=zones)
-
 
 class Master:
     """The master program over the patterns known so far.
@@ -247,57 +221,44 @@ class Master:
         self.node, self.patterns = np.zeros(0, dtype=np.int64), np.zeros((0, len(kinds.demand)), dtype=np.int64)
         self._known: set[tuple[int, bytes]] = set()
         self._solver = highs()
-        for need in kinds.demand:
-            self._solver.addRow(float(need), inf, 0, [], [])
-        for most in [*kinds.count, *kinds.shared.reshape(-1)]:
-            self._solver.addRow(-inf, float(most), 0, [], [])
-        for i in range(len(kinds.demand)):
-            self._solver.addCol(left_over, 0, inf, 1, [i], [1.0])
+        rows = [*kinds.demand, *kinds.count, *kinds.shared.reshape(-1)]
+        for row, amount in enumerate(rows):
+            lower, upper = (float(amount), inf) if row < len(kinds.demand) else (-inf, float(amount))
+            self._solver.addRow(lower, upper, 0, [], [])
+        columns(self._solver, np.full(len(kinds.demand), left_over), inf, np.eye(len(kinds.demand), len(rows)))
 
     def add(self, node: Ints, patterns: Ints) -> bool:
         """Add patterns (patterns, kinds of tasks) for kinds of nodes (patterns,); return whether any is new."""
-        before, kinds, tasks = len(self._known), self.kinds, len(self.kinds.demand)
-        new = []
+        kinds, new = self.kinds, []
         for p in np.flatnonzero(patterns.any(axis=1)):
             if (key := (int(node[p]), patterns[p].tobytes())) not in self._known:
                 self._known.add(key)
                 new.append(p)
         node, patterns = node[new], patterns[new]
         self.node, self.patterns = np.append(self.node, node), np.concatenate([self.patterns, patterns])
-        columns = np.zeros((len(new), tasks + len(kinds.count) + kinds.shared.size))
-        columns[:, :tasks], columns[np.arange(len(new)), tasks + node] = patterns, 1
-        zones = columns[:, tasks + len(kinds.count) :].reshape(len(new), *kinds.shared.shape)
+        zones = np.zeros((len(new), *kinds.shared.shape))
         zones[np.arange(len(new)), kinds.zone[node]] = (patterns @ kinds.requests)[:, list(kinds.zoned)]
-        at, rows = np.nonzero(columns)
-        none, starts = np.zeros(len(new)), np.searchsorted(at, np.arange(len(new))).astype(np.int32)
-        values = columns[at, rows]
-        self._solver.addCols(
-            len(new), self.cost[node], none, none + inf, len(rows), starts, rows.astype(np.int32), values
-        )
-        return len(self._known) > before
+        used = np.column_stack([patterns, np.eye(len(kinds.count))[node], zones.reshape(len(new), kinds.shared.size)])
+        columns(self._solver, self.cost[node], inf, used)
+        return bool(new)
 
     def relax(self) -> Duals:
         """Solve the linear relaxation."""
         self._solver.run()
         solution, kinds = self._solver.getSolution(), self.kinds
-        tasks, nodes, zones = np.split(np.array(solution.row_dual), np.cumsum([len(kinds.demand), len(kinds.count)]))
-        use = np.array(solution.col_value)[len(kinds.demand) :]
-        tasks, nodes, zones = np.maximum(0, tasks), np.maximum(0, -nodes), np.maximum(0, -zones)
-        value = self._solver.getInfo().objective_function_value
+        tasks, nodes, zones = np.split(np.abs(solution.row_dual), np.cumsum([len(kinds.demand), len(kinds.count)]))
+        use, value = np.array(solution.col_value)[len(kinds.demand) :], self._solver.getObjectiveValue()
         return Duals(value, use, tasks, nodes, zones.reshape(kinds.shared.shape))
 
     def integer(self, seconds: float, enough: float) -> Chosen:
         """Return the best whole use of the known patterns found in time; a value of `enough` is good enough."""
         import highspy
 
-        solver, first = highs(), len(self.kinds.demand)
+        first, limit = len(self.kinds.demand), max(0.05, seconds)
+        solver = highs(time_limit=limit, mip_rel_gap=0.0, mip_abs_gap=0.99, objective_target=enough + 0.5)
         solver.passModel(self._solver.getLp())
-        columns = np.arange(first + len(self.node), dtype=np.int32)
-        solver.changeColsIntegrality(len(columns), columns, np.full(len(columns), highspy.HighsVarType.kInteger))
-        solver.setOptionValue("time_limit", max(0.05, seconds))
-        solver.setOptionValue("mip_rel_gap", 0.0)
-        solver.setOptionValue("mip_abs_gap", 0.99)
-        solver.setOptionValue("objective_target", enough + 0.5)
+        every = np.arange(first + len(self.node), dtype=np.int32)
+        solver.changeColsIntegrality(len(every), every, np.full(len(every), highspy.HighsVarType.kInteger))
         solver.run()
         if not solver.getInfo().primal_solution_status:
             return []
@@ -316,8 +277,11 @@ def generate(master: Master, cells: int, until: float) -> tuple[Duals, Pricer, D
     kinds, pricer = master.kinds, Pricer(master.kinds, cells)
     best, proof, pull = -inf, None, _PULL
     while True:
-        duals = master.relax()
-        asked = duals if proof is None else duals.towards(proof, pull)
+        asked = duals = master.relax()
+        if proof:
+            # Prices between the last and the best ones so far jump less (Wentges, 1997).
+            tasks = pull * proof.tasks + (1 - pull) * duals.tasks
+            asked = replace(duals, tasks=tasks, zones=pull * proof.zones + (1 - pull) * duals.zones)
         prices = asked.prices(kinds)
         node, patterns = pricer(prices)
         worth = (patterns * prices[kinds.zone[node]]).sum(axis=1)
@@ -333,17 +297,23 @@ def generate(master: Master, cells: int, until: float) -> tuple[Duals, Pricer, D
         met = np.ceil(best - 1e-6) >= np.ceil(goal - 1e-6)
         if met or monotonic() > until or not (new or pull):
             return duals, pricer, proof or duals
-        # Prices between the last and the best ones so far jump less; where they find nothing, the last ones decide.
+        # Where prices in between find nothing, the last ones decide.
         pull = _PULL if new else 0.0
 
 
-def highs() -> Any:
-    """Return a quiet HiGHS that does the same every time."""
+def highs(**options: float) -> Any:
+    """Return a quiet HiGHS that does the same every time, with further options."""
     import highspy
 
     silence()
     solver = highspy.Highs()
-    solver.setOptionValue("output_flag", False)
-    solver.setOptionValue("threads", 1)
-    solver.setOptionValue("random_seed", 1)
+    for name, value in {"output_flag": False, "threads": 1, "random_seed": 1, **options}.items():
+        solver.setOptionValue(name, value)
     return solver
+
+
+def columns(solver: Any, cost: Floats, most: Ints | float, rows: Floats) -> None:
+    """Add variables of 0 to `most` to a HiGHS; shapes: `cost` (variables,), `rows` (variables, rows of the program)."""
+    at, row = np.nonzero(rows)
+    starts, none = np.searchsorted(at, np.arange(len(cost))).astype(np.int32), np.zeros(len(cost))
+    solver.addCols(len(cost), cost, none, none + most, len(row), starts, row.astype(np.int32), rows[at, row])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from html import escape
+from itertools import cycle
 
 from ci.placement.inventory import Node, Pod
 from ci.placement.model import Problem, Solution
@@ -17,11 +18,12 @@ def draw(tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solution
     colours take turns, so that neighbours differ in greyscale too. The same plan gives the same text.
     """
     shown = [name for name in problem.resources if name in ("cpu", "memory")] or list(problem.resources[:1])
-    groups = sorted({task.group for task in tasks})
-    colour = {group: _COLOURS[index % len(_COLOURS)] for index, group in enumerate(groups)}
+    colour = dict(zip(sorted({task.group for task in tasks}), cycle(_COLOURS), strict=False))
     legend = [("running already", _BUSY), *colour.items()]
-    used = set(solution.node_of)
-    order = sorted(range(len(nodes)), key=lambda j: (j not in used, j))
+    on: dict[int, list[Pod]] = {}
+    for task, j in zip(tasks, solution.node_of, strict=True):
+        on.setdefault(j, []).append(task)
+    order = sorted(range(len(nodes)), key=lambda j: (j not in on, j))
     step = max(2.0, min(60.0, 1000 / len(nodes)))
     bar, named = step * (0.8 if step > 3 else 1), step >= 9
     width = _LEFT + max(step * len(nodes) + 60, sum(34 + 7 * len(name) for name, _ in legend))
@@ -35,13 +37,12 @@ def draw(tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solution
         parts.append(f'<text x="4" y="{base - _HEIGHT / 2:g}">{escape(resource)}</text>')
         parts.append(_block(_LEFT, base, step * len(nodes), 0.6, "#555"))
         for place, j in enumerate(order):
-            here = [tasks[i] for i, at in enumerate(solution.node_of) if at == j] if j in used else []
-            parts += _bar(nodes[j], here, resource, colour, _LEFT + place * step, base, bar)
+            parts += _bar(nodes[j], on.get(j, ()), resource, colour, _LEFT + place * step, base, bar)
     for place, j in enumerate(order if named else ()):
         turned = f'transform="translate({_LEFT + (place + 0.4) * step:.1f} {bottom + 12}) rotate(55)"'
         parts.append(f'<text {turned} font-size="{min(11, step):.1f}">{escape(nodes[j].name)}</text>')
-    size = f'width="{width:g}" height="{bottom + (100 if named else 16)}"'
-    view = size.replace('width="', 'viewBox="0 0 ', 1).replace('" height="', " ", 1)
+    height = bottom + (100 if named else 16)
+    size, view = f'width="{width:g}" height="{height}"', f'viewBox="0 0 {width:g} {height}"'
     title = f"<title>{len(tasks)} tasks on {solution.objective} of {len(nodes)} nodes</title>"
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {view} {size} font-family="sans-serif" font-size="12" role="img">'
     return "\n".join([head, title, f'<rect {size} fill="white"/>', *parts, "</svg>\n"])
@@ -52,19 +53,17 @@ def _bar(
 ) -> Iterator[str]:
     """Yield a node's frame, where there is room for one, and in it what runs and what is planned, from the bottom."""
     whole = max(1, node.allocatable.get(resource, 0))
+    dashes = "" if node.ready and not node.unschedulable else ' stroke-dasharray="3 3"'
+    frame, edge = f' stroke="#999" stroke-width="0.6"{dashes}', ' stroke="white" stroke-width="0.7"'
     if width > 3:
-        dashes = "" if node.ready and not node.unschedulable else ' stroke-dasharray="3 3"'
-        yield _block(
-            x, base - _HEIGHT, width, _HEIGHT, "white", f' stroke="#999" stroke-width="0.6"{dashes}', node.name
-        )
+        yield _block(x, base - _HEIGHT, width, _HEIGHT, "white", frame, node.name)
     level = whole - node.free.get(resource, 0)
     yield _block(x, base - _HEIGHT * level / whole, width, _HEIGHT * level / whole, _BUSY, "", node.name)
     for task in tasks:
         part = task.requests.get(resource, 0)
         level += part
-        edge = ' stroke="white" stroke-width="0.7"' if width > 3 else ""
         y, title = base - _HEIGHT * level / whole, f"{task.name} on {node.name}"
-        yield _block(x, y, width, _HEIGHT * part / whole, colour[task.group], edge, title)
+        yield _block(x, y, width, _HEIGHT * part / whole, colour[task.group], edge * (width > 3), title)
 
 
 def _block(x: float, y: float, width: float, height: float, fill: str, extra: str = "", title: str = "") -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ci import workspace
 from ci.errors import StageError
@@ -34,13 +33,10 @@ def write(
         raise StageError(f"the solver's plan does not hold in integers: {'; '.join(wrong[:3])}")
     explanation = explain.explain(tasks, nodes, spreads, problem, solution)
     # A full cluster is left to the scheduler's own way.
-    within: handover.Sets = {}
-    fields: dict[str, Any] = {}
-    if not solution.unplaced:
-        fields, within = handover.advice(tasks, nodes, plan, spreads, required=required)
+    advised = () if solution.unplaced else tasks
+    fields, within = handover.advice(advised, nodes, plan, spreads, required=required)
     extra = len(frozenset().union(*within.values()) - set(plan.values()))
-    more = counted(extra, "node")
-    wider = f"the scheduler spreads pods: its sets have {more} more than the plan, or some would wait"
+    wider = f"the scheduler spreads pods: its sets have {counted(extra, 'node')} more than the plan, or some would wait"
     lines = [*explain.sentences(explanation), *[wider] * bool(extra), *inventory.notes]
     if folder is None:
         return lines

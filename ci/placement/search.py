@@ -9,31 +9,31 @@ from ci.placement.model import Ints, Problem
 from ci.placement.patterns import Chosen, Floats, Kinds
 
 
-def greedy(kinds: Kinds, weights: Floats, *, near: bool) -> Chosen:
+def greedy(kinds: Kinds, weights: Floats, small: float) -> Chosen:
     """Return patterns that place all tasks if they can: one node after the other, the most valuable first.
 
-    A node takes the task whose requests point most in the direction of what it has left, by dot product (Panigrahy et
-    al., 2011), or if `near` the one that leaves it nearest to full; both in shares of all requests. `weights` is what
-    one unit of each resource is worth; shape (resources,).
+    A node with f left takes the task whose requests q make q·f − small·|q|² largest, in shares of all requests: with 0
+    that is the dot product, with ½ the task that leaves the node nearest to full (Panigrahy et al., 2011). `weights` is
+    what one unit of each resource is worth; shape (resources,).
     """
     total = np.maximum(1, kinds.requests.T @ kinds.demand)
     share = kinds.requests / total
     worth = kinds.free @ weights + 1e-3 * (kinds.free / total).sum(axis=1) + 1e-9 * kinds.preferred
     rest, chosen = kinds, []
     for t in np.argsort(-worth, kind="stable"):
-        while rest.count[t] and rest.demand.any() and (pattern := _fill(rest, int(t), share, total, near)).any():
+        while rest.count[t] and rest.demand.any() and (pattern := _fill(rest, int(t), share, total, small)).any():
             chosen.append((int(t), pattern, rest.times(int(t), pattern)))
             rest = rest.without(*chosen[-1])
     return chosen
 
 
-def _fill(rest: Kinds, t: int, share: Floats, total: Ints, near: bool) -> Ints:
+def _fill(rest: Kinds, t: int, share: Floats, total: Ints, small: float) -> Ints:
     left, pattern = rest.free[t] / total, np.zeros_like(rest.demand)
     demand = np.where(rest.allowed[:, t], rest.demand, 0)
     open_to = np.flatnonzero((demand > 0) & np.all(share <= left + 1e-15, axis=1))
     while open_to.size:
         asked = share[open_to]
-        i = open_to[np.argmax(-((left - asked) ** 2).sum(axis=1) if near else asked @ left)]
+        i = open_to[np.argmax(asked @ left - small * (asked**2).sum(axis=1))]
         pattern[i] += 1
         left = left - share[i]
         open_to = open_to[(pattern[open_to] < demand[open_to]) & np.all(share[open_to] <= left + 1e-15, axis=1)]
@@ -43,8 +43,7 @@ def _fill(rest: Kinds, t: int, share: Floats, total: Ints, near: bool) -> Ints:
 def squeeze(problem: Problem, node_of: Ints, weights: Floats, bound: int, until: float) -> Ints:
     """Return a complete plan with fewer nodes, down to `bound`: the least filled are emptied while it works."""
     while len(used := np.unique(node_of)) > bound and monotonic() < until:
-        filled = [(problem.requests[node_of == j] @ weights).sum() for j in used]
-        emptied = used[int(np.argmin(filled))]
+        emptied = used[np.argmin(np.bincount(node_of, problem.requests @ weights)[used])]
         open_to = np.isin(np.arange(len(problem.free)), used[used != emptied])
         fewer = seat(problem, np.where(node_of == emptied, -1, node_of), open_to, weights, until)
         if (fewer < 0).any():
@@ -59,13 +58,13 @@ def seat(problem: Problem, node_of: Ints, open_to: NDArray[np.bool_], weights: F
     Such a task may take the place of a smaller one, which then looks for a place itself; when that is stuck, random
     exchanges gather what is free on fewer nodes.
     """
-    plan, worth, random = _Plan(problem, node_of), problem.requests @ weights, np.random.default_rng(0)
+    plan, random = _Plan(problem, node_of, weights), np.random.default_rng(0)
     best, waiting = node_of, [int(i) for i in np.flatnonzero(node_of < 0)]
     for _ in range(60):
         still: list[int] = []
         while waiting and monotonic() < until:
-            waiting.sort(key=lambda i: worth[i])
-            out = plan.place(task := waiting.pop(), worth, open_to, weights)
+            waiting.sort(key=lambda i: plan.worth[i])
+            out = plan.place(task := waiting.pop(), open_to)
             if out is None:
                 still.append(task)
             elif out >= 0:
@@ -75,34 +74,37 @@ def seat(problem: Problem, node_of: Ints, open_to: NDArray[np.bool_], weights: F
             best = plan.node_of.copy()
         if not waiting or monotonic() > until:
             break
-        plan.gather(worth, weights, random)
+        plan.gather(random)
     return best
 
 
 class _Plan:
-    """Which task is on which node (-1: none), and what is left of every node."""
+    """Which task is on which node (-1: none), what is left of every node, and what tasks are worth."""
 
-    def __init__(self, problem: Problem, node_of: Ints) -> None:
+    def __init__(self, problem: Problem, node_of: Ints, weights: Floats) -> None:
         self.problem, self.node_of, self.left = problem, np.full_like(node_of, -1), problem.free.copy()
+        self.worth, self.weights = problem.requests @ weights, weights
         for i in np.flatnonzero(node_of >= 0):
             self.put(int(i), int(node_of[i]))
 
     def put(self, task: int, node: int) -> None:
         """Move a task to a node, or to none."""
-        asked, zone = self.problem.requests[task], self.problem.zone
-        for host, sign in ((int(self.node_of[task]), 1), (node, -1)):
+        asked, zone, zoned = self.problem.requests[task], self.problem.zone, list(self.problem.zoned)
+        for host, sign in ((self.node_of[task], 1), (node, -1)):
             if host >= 0:
+                shared = self.left[host, zoned] + sign * asked[zoned]
                 self.left[host] += sign * asked
-                for r in self.problem.zoned:
-                    self.left[(zone == zone[host]) & (np.arange(len(zone)) != host), r] += sign * asked[r]
+                if zoned:
+                    self.left[np.ix_(zone == zone[host], zoned)] = shared
         self.node_of[task] = node
 
-    def place(self, task: int, worth: Floats, open_to: NDArray[np.bool_], weights: Floats) -> int | None:
+    def place(self, task: int, open_to: NDArray[np.bool_]) -> int | None:
         """Place a task; return the smaller one that made room for it, -1 if none had to, or None if it has no place."""
         asked, may = self.problem.requests[task], self.problem.allowed[self.problem.rule[task]] & open_to
+        worth = self.worth
         fits = np.flatnonzero(may & np.all(self.left >= asked, axis=1))
         if fits.size:
-            self.put(task, int(fits[np.argmin(self.left[fits] @ weights)]))
+            self.put(task, int(fits[np.argmin(self.left[fits] @ self.weights)]))
             return -1
         placed = np.flatnonzero((self.node_of >= 0) & (worth < worth[task] * (1 - 1e-9)))
         hosts = self.node_of[placed]
@@ -115,24 +117,23 @@ class _Plan:
         self.put(task, host)
         return out
 
-    def gather(self, worth: Floats, weights: Floats, random: np.random.Generator) -> None:
+    def gather(self, random: np.random.Generator) -> None:
         """Exchange tasks between nodes so that what is free differs more from node to node."""
         requests, allowed, rule = self.problem.requests, self.problem.allowed, self.problem.rule
-        placed = np.flatnonzero(self.node_of >= 0)
+        placed, worth, left = np.flatnonzero(self.node_of >= 0), self.worth, self.left
         for a in random.choice(placed, size=min(300, len(placed)), replace=False):
             here, hosts = int(self.node_of[a]), self.node_of[placed]
             possible = (hosts != here) & allowed[rule[placed], here] & allowed[rule[a], hosts]
-            possible &= np.all(requests[placed] <= self.left[here] + requests[a], axis=1)
-            possible &= np.all(self.left[hosts] + requests[placed] >= requests[a], axis=1)
+            possible &= np.all(requests[placed] <= left[here] + requests[a], axis=1)
+            possible &= np.all(left[hosts] + requests[placed] >= requests[a], axis=1)
             if not possible.any():
                 continue
-            others = placed[possible]
+            others, there = placed[possible], hosts[possible]
+            # By how much the sum of squares of what is free on the two nodes grows, halved.
             move = worth[a] - worth[others]
-            free_here, free_there = self.left[here] @ weights, self.left[self.node_of[others]] @ weights
-            gain = (free_here + move) ** 2 + (free_there - move) ** 2 - free_here**2 - free_there**2
-            b = int(np.argmax(gain + 1e-3 * random.random(len(gain)) * abs(gain).max()))
+            gain = move * (move + (left[here] - left[there]) @ self.weights)
+            b = np.argmax(gain + 1e-3 * random.random(len(gain)) * abs(gain).max())
             if gain[b] > 0:
-                there, other = int(self.node_of[others[b]]), int(others[b])
                 self.put(int(a), -1)
-                self.put(other, here)
-                self.put(int(a), there)
+                self.put(int(others[b]), here)
+                self.put(int(a), int(there[b]))

@@ -12,12 +12,12 @@ import numpy as np
 
 from ci.placement.certificate import Certificate, lower_bound
 from ci.placement.model import Ints, Problem, Solution
-from ci.placement.patterns import Chosen, Duals, Floats, Kinds, Master, generate, grid, highs
+from ci.placement.patterns import Chosen, Duals, Floats, Kinds, Master, columns, generate, grid, highs
 from ci.placement.search import greedy, seat, squeeze
 
 _SCALE = 2**24
-_COARSE, _MIDDLE, _EXACT, _PROOF = 20_000, 160_000, 1_500_000, 100_000
-_THRESHOLDS, _WHOLE = (0.8, 0.6, 0.95, 0.5), 2.0
+_COARSE, _EXACT, _PROOF = 20_000, 1_500_000, 100_000
+_TRIES, _WHOLE = (0.8, None, 0.6, None, 0.95, None, 0.5, None), 2.0
 _FEW = 400
 """Kinds of tasks up to which patterns are generated; beyond, the master would be too slow to solve again and again."""
 
@@ -37,8 +37,9 @@ def solve(problem: Problem, time_limit: float) -> Solution:
     until, kinds, least = started + time_limit, Kinds.of(problem), 0
     weights = _cover(problem)
     bound = lower_bound(problem, _linear(problem, weights))
-    starts = [kinds.unpack(greedy(kinds, weights, near=near)) for near in (False, True)]
-    best = min(starts, key=lambda plan: _score(problem, plan))
+    best = kinds.unpack(greedy(kinds, weights, 0.0))
+    if (best < 0).any() or _score(problem, best)[1] > bound:
+        best = min(best, kinds.unpack(greedy(kinds, weights, 0.5)), key=lambda plan: _score(problem, plan))
     few = len(kinds.demand) <= _FEW
     if (best < 0).any():
         half = (started + until) / 2
@@ -70,11 +71,9 @@ def _cover(problem: Problem) -> Floats:
     solver = highs()
     for _ in own:
         solver.addRow(1.0, inf, 0, [], [])
-    for amounts, most in zip(free / total[own], count, strict=True):
-        solver.addCol(1.0, 0, float(most), len(own), np.arange(len(own), dtype=np.int32), amounts)
+    columns(solver, np.ones(len(free)), count, free / total[own])
     # Where all nodes together do not suffice, the price is still a direction to sort by.
-    for r in range(len(own)):
-        solver.addCol(float(len(problem.free) + 1), 0, inf, 1, [r], [1.0])
+    columns(solver, np.full(len(own), len(problem.free) + 1.0), inf, np.eye(len(own)))
     solver.run()
     weights = np.zeros(len(problem.resources))
     weights[own] = np.maximum(0, solver.getSolution().row_dual) / total[own]
@@ -91,13 +90,9 @@ def _linear(problem: Problem, weights: Floats) -> Certificate:
 
 def _proof(kinds: Kinds, duals: Duals, units: dict[int, int]) -> Certificate:
     """Return the proof that the master's duals give."""
-    fees = {
-        (int(zone), r): int(fee * _SCALE) + 1
-        for zone, row in enumerate(duals.zones)
-        for r, fee in zip(kinds.zoned, row, strict=True)
-        if fee > 1e-9
-    }
-    prices = np.floor(duals.tasks * _SCALE).astype(int)[kinds.of_task]
+    charged = np.argwhere(duals.zones > 1e-9)
+    fees = {(int(zone), kinds.zoned[k]): int(duals.zones[zone, k] * _SCALE) + 1 for zone, k in charged}
+    prices = (duals.tasks * _SCALE).astype(int)[kinds.of_task]
     return Certificate(_SCALE, tuple(prices.tolist()), units=units, fees=fees)
 
 
@@ -107,34 +102,27 @@ def _by_patterns(
     """Return a plan at least as good, and a bound at least as good on nodes or, where nodes are free, on tasks left."""
     master = Master(kinds, cost, left_over)
     master.add(*kinds.pack(best))
-    duals, pricer, proof = generate(master, _COARSE, until)
+    duals, pricer, proof = generate(master, _COARSE, (monotonic() + until) / 2)
     units = pricer.units
     if not pricer.exact:
-        # Finer and finer grids up to an exact one; where none of a size that can be worked with is, the first will do.
+        # An exact grid, where one of a size that can be worked with is; elsewhere the coarse one's prices will do.
         units = grid(kinds, _EXACT)
         if np.any(kinds.requests[:, list(units)] % list(units.values())):
             units = grid(kinds, _PROOF)
         else:
-            for cells in (_MIDDLE, _EXACT):
-                duals, pricer, proof = generate(master, cells, until)
+            duals, _, proof = generate(master, _EXACT, (monotonic() + until) / 2)
     bound = max(bound, lower_bound(problem, _proof(kinds, proof, units), unplaced=not cost.any()))
-    tries = [(whole, threshold) for threshold in _THRESHOLDS for whole in (False, True)]
-    for whole, threshold in tries:
-        goal = float(cost.min()) * bound if cost.any() else float(bound)
-        value = _value(kinds, best, cost, left_over)
+    goal = float(cost.min()) * bound if cost.any() else float(bound)
+    for threshold in _TRIES:
+        value = float(cost[kinds.pack(best)[0]].sum() + left_over * (best < 0).sum())
         if value < goal + 1e-6 or monotonic() > until:
             break
-        if whole:
+        if threshold is None:
             chosen = master.integer(min(_WHOLE, until - monotonic()), goal)
         else:
             chosen = _dive(master, duals, value, threshold, until)
         best = min(best, kinds.unpack(chosen), key=lambda plan: _score(problem, plan))
     return best, bound
-
-
-def _value(kinds: Kinds, node_of: Ints, cost: Floats, left_over: float) -> float:
-    used = np.unique(node_of[node_of >= 0])
-    return float(cost[kinds.of_node[used]].sum() + left_over * (node_of < 0).sum())
 
 
 def _dive(master: Master, duals: Duals, best: float, threshold: float, until: float) -> Chosen:
@@ -148,12 +136,14 @@ def _dive(master: Master, duals: Duals, best: float, threshold: float, until: fl
         fixed = np.floor(duals.use + 1e-6)
         if not fixed.any():
             fixed = (duals.use >= min(threshold, duals.use.max(initial=0) - 1e-9)).astype(float)
+        before = len(chosen)
         for p in np.argsort(-duals.use, kind="stable")[: np.count_nonzero(fixed)]:
             t, pattern = int(node[p]), np.minimum(patterns[p], rest.demand)
             if pattern.any() and (times := min(int(fixed[p]), rest.times(t, pattern))):
                 chosen.append((t, pattern, times))
                 rest, spent = rest.without(t, pattern, times), spent + times * float(master.cost[t])
-        if not rest.demand.any():
+        # What the relaxation uses in part may not fit whole into what a zone has left.
+        if not rest.demand.any() or len(chosen) == before:
             break
         smaller, still = Master(rest, master.cost, master.left_over), rest.count[node] > 0
         smaller.add(node[still], np.minimum(patterns[still], rest.demand))

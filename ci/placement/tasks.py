@@ -19,22 +19,13 @@ def planned(settings: Settings, group: str | None = None) -> tuple[Pod, ...]:
     `serving` is what a rollout needs at its peak: all replicas and the canary beside them. `training` is the agent
     that trains, and the tuning chief with its workers.
     """
-    resources = settings.resources
-    tasks = {
-        "serving": [
-            *(_task(f"serving-{index}", "serving", resources.serving) for index in range(settings.serving.replicas)),
-            _task("canary", "canary", resources.serving),
-        ],
-        "training": [
-            _task("tuning-chief", "tuning-chief", resources.chief),
-            *(
-                _task(f"tuning-{index}", "tuning", resources.tuning)
-                for index in range(settings.placement.tuning_workers)
-            ),
-            _task("training", "training", resources.training),
-        ],
-    }
-    return tuple(task for name in GROUPS if group in (None, name) for task in tasks[name])
+    resources, replicas, workers = settings.resources, settings.serving.replicas, settings.placement.tuning_workers
+    serving = [_task(f"serving-{index}", "serving", resources.serving) for index in range(replicas)]
+    serving += [_task("canary", "canary", resources.serving)]
+    training = [_task("tuning-chief", "tuning-chief", resources.chief)]
+    training += [_task(f"tuning-{index}", "tuning", resources.tuning) for index in range(workers)]
+    training += [_task("training", "training", resources.training)]
+    return tuple(serving * (group != "training") + training * (group != "serving"))
 
 
 def spreads(settings: Settings) -> tuple[Spread, ...]:

@@ -90,6 +90,8 @@ def judge(
         "rows": len(scored.targets),
         "days": int(scored.days.max()) + 1,
         "interval_level": metrics.LEVEL,
+        "level": gates.confidence,
+        "slice_margin": gates.slice_margin,
         "metrics": measured,
         "gates": [{**asdict(gate), "margin": gate.margin, "passed": gate.passed} for gate in absolute],
         "behaviour": checks,
@@ -165,6 +167,22 @@ def _cases(result: dict[str, Any]) -> list[junit.Case]:
         )
         for check in result["behaviour"]
     ]
+    comparison = []
+    if versus := result["comparison"]:
+        level, share = result["level"], versus["share_better"]
+        text = (
+            f"better than the champion in {share:.4f} of resampled days, threshold {level:g}, "
+            f"margin {share - level:+.4f}; {result['primary']} {versus['gain']:+.4f}"
+        )
+        # A challenger that is not better is no fault, so it is skipped here and green; the champion is kept.
+        comparison.append(junit.Case("comparison", "champion", text, skipped=share < level))
+        for part in (part for part in result["slices"] if part["gain"] is not None):
+            text = (
+                f"{result['primary']} {part['gain']:+.4f}, threshold {-result['slice_margin']:g}, "
+                f"margin {part['gain'] + result['slice_margin']:+.4f}, beyond chance: {part['worse']}"
+            )
+            name = f"{part['column']} {part['slice']}"
+            comparison.append(junit.Case("slices", name, text, skipped=part["worse"]))
     word = result["verdict"]
     decision = junit.Case("verdict", word, result["reason"], result["reason"] if word == "block" else None)
-    return [*gates, *checks, decision]
+    return [*gates, *checks, *comparison, decision]

@@ -129,10 +129,19 @@ def spread(value: float, resampled: Array, days: int, tail: float) -> Array:
     """
     from scipy import stats
 
-    wider = 1.0 if days < 2 else np.sqrt(days / (days - 1)) * stats.t.ppf(tail, days - 1) / stats.norm.ppf(tail)
+    wider = widening(days, float(stats.norm.ppf(tail)))
     defined = resampled[np.isfinite(resampled)]
     result: Array = value + (defined - defined.mean()) * wider if len(defined) else defined
     return result
+
+
+def widening(days: int, deviations: float) -> float:
+    """Return by what resampled deviations are too small for so few days, that many normal deviations out."""
+    from scipy import stats
+
+    if days < 2 or deviations <= 0:
+        return 1.0
+    return float(np.sqrt(days / (days - 1)) * stats.t.ppf(stats.norm.cdf(deviations), days - 1) / deviations)
 
 
 def interval(value: float, resampled: Array, days: int, metric: str | None = None) -> tuple[float, float]:

@@ -120,7 +120,13 @@ def served(settings: Settings) -> tuple[int, bool] | None:
 def _decide(place: Place, manifest: dict[str, Any]) -> tuple[releases.Release | None, Decision]:
     last = place.ledger.last()
     recorded = workspace.read_json(workspace.CHAMPION, _Champion | None)
-    evaluation = workspace.read_json(workspace.EVALUATION / "evaluation.json", _Evaluation)
+    file = workspace.EVALUATION / "evaluation.json"
+    evaluation = workspace.read_json(file, _Evaluation)
+    if (manifest.get("digests") or {}).get("evaluation") != lineage.file_digest(file):
+        raise StageError(
+            f"{workspace.PACKAGE} was not made from {file}, so its verdict is about another model: "
+            "run `python -m scripts.pipeline package`, then deploy again"
+        )
     same = last is not None and last["digest"] == manifest["image"]["digest"]
     overtaken = _overtaken(recorded, releases.champion(last, lineage.inputs_digest()))
     return last, admit(evaluation["verdict"], evaluation["reason"], same=same, overtaken=overtaken)

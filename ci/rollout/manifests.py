@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from ci import workspace
-from ci.errors import InputError
+from ci.errors import InputError, StageError
 from ci.settings import Settings
 
 STABLE = "model-stable"
@@ -45,8 +45,27 @@ def render(settings: Settings) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(done.stdout))
 
 
+def image(packaged: Mapping[str, Any]) -> str:
+    """Return the image that pods run, from a package's manifest.
+
+    Raises:
+        StageError: it holds a model and no server.
+    """
+    found = packaged["image"]
+    if not found.get("base"):
+        raise StageError(
+            f"{found['reference']} has a model but no server in it: set packaging.base to `serving`, or to `stand-in` "
+            f"with serving.server: stand-in, and package again"
+        )
+    return str(found["reference"])
+
+
 def put(
-    objects: list[dict[str, Any]], settings: Settings, version: str, image: str, advice: Mapping[str, Any] | None = None
+    objects: list[dict[str, Any]],
+    settings: Settings,
+    version: str,
+    reference: str,
+    advice: Mapping[str, Any] | None = None,
 ) -> None:
     """Put a version into the pods of both Deployments, so that each revision holds all that tells it from another.
 
@@ -54,14 +73,14 @@ def put(
         objects: what `render` returned; changed in place.
         settings: the model's name, and what a serving pod requests.
         version: the model's version.
-        image: its image, by digest where the registry has one.
+        reference: its image, by digest where the registry has one.
         advice: pod fields of the plan, as `ci.placement.handover.advice` gives them.
     """
     for deployment in (found for found in objects if found["kind"] == "Deployment"):
         pod = deployment["spec"]["template"]["spec"]
         pod.update(advice or {})
         [container] = [found for found in pod["containers"] if found["name"] == CONTAINER]
-        container["image"] = image
+        container["image"] = reference
         values = {"MODEL_NAME": settings.model.name, "MODEL_VERSION": version}
         for variable in container["env"]:
             if variable["name"] in values:

@@ -1,7 +1,8 @@
 """The REST API of TensorFlow Serving for one model version, as an ASGI application.
 
-Paths, status codes and messages are those of https://www.tensorflow.org/tfx/serving/api_rest and of the server's
-behaviour; metrics have its names. `classify` and `regress` answer 501: they take `tf.Example`s, and no model here does.
+Paths, status codes, messages and the order of checks are those of https://www.tensorflow.org/tfx/serving/api_rest and
+of the server's sources (model_servers/http_rest_api_handler.cc, http_rest_api_util.cc, http_server.cc); metrics have
+its names and labels. `classify` and `regress` answer 501: they take `tf.Example`s, and no model here does.
 """
 
 import asyncio
@@ -21,11 +22,12 @@ from starlette.types import Receive, Scope, Send
 
 from ci.serving import tensors
 from ci.serving.model import Version
-from ci.serving.tensors import InvalidArgument
+from ci.serving.tensors import InvalidArgument, Unimplemented
 
 _WHICH = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _PREDICT = re.compile(rf"(?i)/v1/models/(?P<model>[^/:]+){_WHICH}:(?P<method>classify|regress|predict)")
 _STATUS = re.compile(rf"(?i)/v1/models(?:/(?P<model>[^/:]+))?{_WHICH}(?:/(?P<metadata>metadata))?")
+_METHODS = ("classify", "regress", "predict")
 _METRICS = "/monitoring/prometheus/metrics"
 _BUCKETS = [10 * 1.8**power for power in range(33)]
 """Upper bounds of the latency histograms; microseconds."""
@@ -72,7 +74,9 @@ class Api:
     threads: int = 4
     draining: bool = False
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
-    latency: dict[str, Histogram] = field(default_factory=lambda: {"request": Histogram(), "runtime": Histogram()})
+    """Answered requests by model and status."""
+    latency: dict[tuple[str, str], Histogram] = field(default_factory=dict)
+    """Histograms by metric and labels."""
 
     def __post_init__(self) -> None:
         """Make the threads that TensorFlow runs in."""
@@ -103,79 +107,92 @@ class Api:
             if match is None:
                 raise ApiError(400, f"Malformed request: {request.method} {path}")
             if request.method == "POST":
-                method = match["method"].lower()
+                method = match["method"]
+                if method not in _METHODS:  # found whatever its case, but known in lower case only
+                    raise ApiError(400, f"Malformed request: {request.method} {path}")
                 body = await self._predict(model, match, method, await request.body())
             else:
                 body = self._describe(model, match)
-        except (ApiError, InvalidArgument) as error:
-            status = error.status if isinstance(error, ApiError) else 400
+        except (ApiError, InvalidArgument, Unimplemented) as error:
+            status = error.status if isinstance(error, ApiError) else 400 if isinstance(error, InvalidArgument) else 501
             body = json.dumps({"error": str(error)}).encode()
         except Exception as error:  # the server answers, and its log says where
             _log.exception("%s %s", request.method, path)
             status, body = 500, json.dumps({"error": f"{type(error).__name__}: {error}"}).encode()
-        if status == 200 and method:
-            self.latency["request"].add((time.perf_counter() - begin) * 1e6)
+        if status == 200:
+            self._time("request", begin, model_name=model, API=method, entrypoint="REST")
         self.requests[model, _CODES.get(status, "OK")] += 1
         return Response(body, status, media_type="application/json")
 
     async def _predict(self, model: str, match: re.Match[str], method: str, body: bytes) -> bytes:
-        version = self._asked(match)
+        version = self._version(match)
         if method != "predict":
             raise ApiError(501, f"this stand-in for TensorFlow Serving does not implement :{method}, use :predict")
-        loaded = self.version
-        if loaded is None or loaded.state != "AVAILABLE" or model != self.model or version not in (None, loaded.number):
-            which = f"Latest({model})" if version is None else f"Specific({model}, {version})"
-            raise ApiError(404, f"Servable not found for request: {which}")
 
         def work() -> bytes:
             parsed = tensors.parse(body)
+            loaded = self._servable(model, version, match)
             name = parsed.signature or "serving_default"
             arrays = tensors.arrays(parsed, loaded.inputs(name))
             begin = time.perf_counter()
             outputs = loaded.run(name, arrays)
-            self.latency["runtime"].add((time.perf_counter() - begin) * 1e6)
+            self._time("runtime", begin, model_name=model, API="Predict", runtime="TF1")
             return tensors.answer(parsed, outputs)
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     def _describe(self, model: str, match: re.Match[str]) -> bytes:
         """Return the answer to a request for a status or for metadata."""
-        version, loaded = self._asked(match), self.version
+        version = self._version(match)
         if not model:
             raise ApiError(400, "Missing model name in request.")
-        known = loaded is not None and model == self.model and version in (None, loaded.number)
-        if match["metadata"]:
-            if not known or loaded is None or loaded.state != "AVAILABLE":
-                which = f"Latest({model})" if version is None else f"Specific({model}, {version})"
-                raise ApiError(404, f"Servable not found for request: {which}")
+        if match["metadata"] == "metadata":
+            loaded = self._servable(model, version, match)
             specification = {"name": model, "signature_name": "", "version": str(loaded.number)}
             definitions = {"signature_def": {"signature_def": loaded.definitions}}
             return _json({"model_spec": specification, "metadata": definitions})
-        if not known or loaded is None:
+        known = self.version  # a label plays no part in a status
+        if known is None or model != self.model or version not in (None, known.number):
             what = "any versions" if version is None else f"version {version}"
             raise ApiError(404, f"Could not find {what} of model {model}")
-        status = {"error_code": "UNKNOWN" if loaded.error else "OK", "error_message": loaded.error}
-        entry = {"version": str(loaded.number), "state": loaded.state, "status": status}
+        status = {"error_code": "UNKNOWN" if known.error else "OK", "error_message": known.error}
+        entry = {"version": str(known.number), "state": known.state, "status": status}
         return _json({"model_version_status": [entry]})
 
-    def _asked(self, match: re.Match[str]) -> int | None:
+    def _servable(self, model: str, version: int | None, match: re.Match[str]) -> Version:
+        """Return the loaded version that a request asks for."""
         if match["label"]:
             raise ApiError(400, f"Unrecognized servable version label: {unquote(match['label'])}")
+        loaded = self.version
+        if loaded is None or loaded.state != "AVAILABLE" or model != self.model or version not in (None, loaded.number):
+            which = f"Latest({model})" if version is None else f"Specific({model}, {version})"
+            raise ApiError(404, f"Servable not found for request: {which}")
+        return loaded
+
+    @staticmethod
+    def _version(match: re.Match[str]) -> int | None:
         if match["version"] and int(match["version"]) >= 2**63:
             raise ApiError(400, f"Failed to convert version: {match['version']} to numeric.")
         return int(match["version"]) if match["version"] else None
+
+    def _time(self, what: str, begin: float, **labels: str) -> None:
+        names = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+        self.latency.setdefault((what, names), Histogram()).add((time.perf_counter() - begin) * 1e6)
 
     def _metrics(self) -> str:
         prefix = ":tensorflow:serving:"
         lines = [f"# TYPE {prefix}request_count counter"]
         for (model, status), count in sorted(self.requests.items()):
-            name = model.replace("\\", "\\\\").replace('"', '\\"')
-            lines.append(f'{prefix}request_count{{model_name="{name}",status="{status}"}} {count}')
-        labels = {"request": 'API="predict",entrypoint="REST"', "runtime": 'API="Predict",runtime="TF2"'}
-        for what, histogram in self.latency.items():
+            lines.append(f'{prefix}request_count{{model_name="{_escaped(model)}",status="{status}"}} {count}')
+        for what in ("request", "runtime"):
             lines.append(f"# TYPE {prefix}{what}_latency histogram")
-            lines += histogram.lines(f"{prefix}{what}_latency", f'model_name="{self.model}",{labels[what]}')
+            for (kind, labels), histogram in sorted(self.latency.items(), key=lambda item: item[0]):
+                lines += histogram.lines(f"{prefix}{what}_latency", labels) if kind == what else []
         return "\n".join(lines) + "\n"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _json(value: Any) -> bytes:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ci.saved_model import definitions
 from ci.serving.tensors import Array, InvalidArgument
 
@@ -56,9 +58,11 @@ class Version:
         specs = function.structured_input_signature[1]
         tensors = {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
         try:
-            return {name: tensor.numpy() for name, tensor in sorted(function(**tensors).items())}
+            outputs = {name: tensor.numpy() for name, tensor in sorted(function(**tensors).items())}
         except (tf.errors.InvalidArgumentError, ValueError, TypeError) as error:
             raise InvalidArgument(str(error).splitlines()[0]) from None
+        # A string alone comes as bytes.
+        return {name: np.array(value, object) if isinstance(value, bytes) else value for name, value in outputs.items()}
 
 
 def newest(base_path: Path) -> tuple[int, Path] | None:

@@ -8,6 +8,8 @@ input takes no `1.0`, NaN and Infinity are tokens, and an output that is alone d
 import base64
 import binascii
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +17,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ci.serving import document
+from ci.serving.document import shown
 
 Array = NDArray[Any]
 
@@ -25,57 +30,53 @@ _INTEGERS = {
 }  # fmt: skip
 """Integer type to its numpy name and the bounds, lower included and upper not, of the JSON integers it takes."""
 _FLOATS = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64"}
+_DIGITS = {"float32": 9, "float64": 17}
+"""Float type to the significant digits that name every number of it."""
+_WRITTEN = {*_DIGITS, "int8", "int16", "uint8", "int32", "int64", "uint32", "uint64", "bool", "object"}
+"""Types of outputs that have a form in JSON."""
+_DEEPEST = 64
+"""Axes that an array may have."""
 
 
 class InvalidArgument(Exception):  # noqa: N818 - the status code's name in the API
     """The request does not fit the model's signature: HTTP 400."""
 
 
+class Unimplemented(Exception):  # noqa: N818 - the status code's name in the API
+    """The server has no such conversion: HTTP 501."""
+
+
 @dataclass(frozen=True)
 class Request:
-    """A predict request: the signature it names ("" for the default), and its rows or columns, one being None."""
+    """A predict request: the signature it names ("" for the default), and the whole document."""
 
     signature: str
-    instances: list[Any] | None
-    inputs: Any
+    document: dict[str, Any]
+
+    @property
+    def rows(self) -> bool:
+        """Whether it has rows, and so wants its answer in rows."""
+        return "instances" in self.document
 
 
 def parse(body: bytes) -> Request:
-    """Read a request body.
+    """Read a request body as far as that needs no model.
 
     Raises:
-        InvalidArgument: it is not JSON, or not an object with either `instances` or `inputs`.
+        InvalidArgument: it is not JSON, not an object, or names its signature by something else than text.
     """
-    text = body.decode(errors="surrogateescape").lstrip("\ufeff \t\r\n")
-    if not text:
-        raise InvalidArgument("JSON Parse error: The document is empty")
     try:
-        document, _ = json.JSONDecoder().raw_decode(text)  # like the real server, stops when the document ends
-    except json.JSONDecodeError as error:
-        raise InvalidArgument(f"JSON Parse error: Invalid value. at offset: {error.pos}") from None
-    except (RecursionError, ValueError):
-        raise InvalidArgument("JSON Parse error: nested too deeply, or a number with too many digits") from None
-    if not isinstance(document, dict):
-        raise InvalidArgument(f"JSON Value: {_shown(document)} Is not object")
-    signature = document.get("signature_name", "")
+        found = document.parse(body.decode(errors="surrogateescape").removeprefix("\ufeff"))
+    except document.Malformed as error:
+        raise InvalidArgument(f"JSON Parse error: {error}") from None
+    if not isinstance(found, dict):
+        raise InvalidArgument(f"JSON Value: {shown(found)} Is not object")
+    signature = found.get("signature_name", "")
     if not isinstance(signature, str):
         raise InvalidArgument(
-            f"JSON Value: {_shown(document)} not formatted correctly. 'signature_name' key must be a string value."
+            f"JSON Value: {shown(found)} not formatted correctly. 'signature_name' key must be a string value."
         )
-    if "instances" not in document and "inputs" not in document:
-        raise InvalidArgument("Missing 'inputs' or 'instances' key")
-    if "instances" not in document:
-        return Request(signature, None, document["inputs"])
-    instances, problem = document["instances"], None
-    if "inputs" in document:
-        problem = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
-    elif not isinstance(instances, list):
-        problem = "Expecting 'instances' to be an list/array"
-    elif not instances:
-        problem = "No values in 'instances' array"
-    if problem:
-        raise InvalidArgument(f"JSON Value: {_shown(document)} {problem}")
-    return Request(signature, instances, None)
+    return Request(signature, found)
 
 
 def arrays(request: Request, dtypes: Mapping[str, str]) -> dict[str, Array]:
@@ -86,11 +87,25 @@ def arrays(request: Request, dtypes: Mapping[str, str]) -> dict[str, Array]:
         dtypes: name of each input to its type, such as `DT_FLOAT`.
 
     Raises:
-        InvalidArgument: a name, a type or a shape does not fit.
+        InvalidArgument: neither rows nor columns are there, or a name, a type or a shape does not fit.
+        Unimplemented: an input's type has no form in JSON.
     """
-    if request.instances is None:
-        return _columns(request.inputs, dtypes)
-    return _rows(request.instances, dtypes)
+    if not dtypes:
+        raise InvalidArgument(f"Failed to get input map for signature: {request.signature or 'DEFAULT'}")
+    if not request.rows:
+        if "inputs" not in request.document:
+            raise InvalidArgument("Missing 'inputs' or 'instances' key")
+        return _columns(request.document["inputs"], dtypes)
+    instances, problem = request.document["instances"], None
+    if "inputs" in request.document:
+        problem = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
+    elif not isinstance(instances, list):
+        problem = "Expecting 'instances' to be an list/array"
+    elif not instances:
+        problem = "No values in 'instances' array"
+    if problem:
+        raise InvalidArgument(f"JSON Value: {shown(request.document)} {problem}")
+    return _rows(instances, dtypes)
 
 
 def _columns(inputs: Any, dtypes: Mapping[str, str]) -> dict[str, Array]:
@@ -130,26 +145,33 @@ def _rows(instances: list[Any], dtypes: Mapping[str, str]) -> dict[str, Array]:
                     raise InvalidArgument(f"JSON object: does not have named input: {name}")
                 shape, flat = _dense(item, dtypes[name])
                 _same(shapes.setdefault(name, shape), shape)
-            except InvalidArgument as error:
+            except (InvalidArgument, Unimplemented) as error:
                 key = f" key: {name}" if named else ""
+                code = "UNIMPLEMENTED" if isinstance(error, Unimplemented) else "INVALID_ARGUMENT"
                 raise InvalidArgument(
-                    f"Failed to process element: {index}{key} of 'instances' list. Error: INVALID_ARGUMENT: {error}"
+                    f"Failed to process element: {index}{key} of 'instances' list. Error: {code}: {error}"
                 ) from None
             values[name].extend(flat)
         if named and element.keys() != dtypes.keys():
             raise InvalidArgument(
-                f"Failed to process element: {index} of 'instances' list. JSON object: {_shown(element)} "
+                f"Failed to process element: {index} of 'instances' list. JSON object: {shown(element)} "
                 f"keys must be equal to: {','.join(sorted(dtypes))}"
             )
+    if missing := sorted(dtypes.keys() - shapes.keys()):  # binary strings, which name none of several inputs
+        raise InvalidArgument(
+            f"input size does not match signature: {len(shapes)}!={len(dtypes)} len({{{','.join(sorted(shapes))}}}) != "
+            f"len({{{','.join(sorted(dtypes))}}}). Sent extra: {{}}. Missing but required: {{{','.join(missing)}}}."
+        )
     return {name: _array(values[name], dtype, (len(instances), *shapes[name])) for name, dtype in dtypes.items()}
 
 
 def _same(expected: tuple[int, ...], found: tuple[int, ...]) -> None:
-    if np.prod(expected) != np.prod(found):
-        raise InvalidArgument(f"Expecting tensor size: {np.prod(expected):g} but got: {np.prod(found):g}")
-    if expected != found:
-        listed = [f"[{','.join(map(str, shape))}]" for shape in (expected, found)]
-        raise InvalidArgument(f"Expecting shape {listed[0]} but got: {listed[1]}")
+    if expected == found:
+        return
+    if math.prod(expected) != math.prod(found):
+        raise InvalidArgument(f"Expecting tensor size: {math.prod(expected)} but got: {math.prod(found)}")
+    listed = [f"[{','.join(map(str, shape))}]" for shape in (expected, found)]
+    raise InvalidArgument(f"Expecting shape {listed[0]} but got: {listed[1]}")
 
 
 def _dense(value: Any, dtype: str) -> tuple[tuple[int, ...], list[Any]]:
@@ -158,6 +180,8 @@ def _dense(value: Any, dtype: str) -> tuple[tuple[int, ...], list[Any]]:
     while isinstance(first, list):
         shape.append(len(first))
         first = first[0] if first else None
+    if len(shape) >= _DEEPEST:
+        raise InvalidArgument(f"Encountered list at unexpected level: {_DEEPEST} expected < {_DEEPEST}")
     flat: list[Any] = []
     _fill(value, dtype, tuple(shape), 0, flat)
     return tuple(shape), flat
@@ -167,7 +191,7 @@ def _fill(value: Any, dtype: str, shape: tuple[int, ...], level: int, into: list
     if not isinstance(value, list):
         if level != len(shape):
             raise InvalidArgument(
-                f"JSON Value: {_shown(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                f"JSON Value: {shown(value)} found at incorrect level: {level + 1} in the JSON DOM. "
                 f"Expected at level: {len(shape)}"
             )
         into.append(_value(value, dtype))
@@ -197,10 +221,10 @@ def _value(value: Any, dtype: str) -> Any:
         return _binary(value)
     if dtype in _FLOATS or dtype in _INTEGERS or dtype in ("DT_BOOL", "DT_STRING"):
         raise InvalidArgument(
-            f"JSON Value: {_shown(value)} Type: {_kind(value)} is not of expected type: "
+            f"JSON Value: {shown(value)} Type: {_kind(value)} is not of expected type: "
             f"{dtype.removeprefix('DT_').lower()}"
         )
-    raise InvalidArgument(f"Conversion of JSON Value: {_shown(value)} to type: {dtype.removeprefix('DT_').lower()}")
+    raise Unimplemented(f"Conversion of JSON Value: {shown(value)} to type: {dtype.removeprefix('DT_').lower()}")
 
 
 def _encoded(text: str) -> bytes:
@@ -212,10 +236,14 @@ def _encoded(text: str) -> bytes:
 
 def _binary(value: dict[str, Any]) -> bytes:
     if _is_named(value):
-        raise InvalidArgument(f"JSON Value: {_shown(value)} not formatted correctly for base64 data")
+        raise InvalidArgument(f"JSON Value: {shown(value)} not formatted correctly for base64 data")
+    text = re.sub(r"\s", "", value["b64"])
+    bare = text.rstrip("=")
+    padding = "=" * (-len(bare) % 4)
     try:
-        text = value["b64"].rstrip("=")
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        if text not in (bare, bare + padding):
+            raise ValueError("padded too much or too little")
+        return base64.b64decode(bare + padding, validate=True)
     except (binascii.Error, ValueError):
         raise InvalidArgument("Unable to base64 decode") from None
 
@@ -237,12 +265,13 @@ def answer(request: Request, outputs: Mapping[str, Array]) -> bytes:
     """Return the response body: `predictions` for rows, `outputs` for columns.
 
     Raises:
-        InvalidArgument: rows were asked for, and the outputs have no common first axis.
+        InvalidArgument: an output's type has no form in JSON, or rows were asked for, and the outputs have no common
+            first axis.
     """
     alone = len(outputs) == 1
-    if request.instances is None:
-        columns = {name: _listed(name, array) for name, array in outputs.items()}
-        return _body("outputs", next(iter(columns.values())) if alone else columns)
+    if not request.rows:
+        columns = {name: _nested(_tokens(name, array), array.shape)[0] for name, array in outputs.items()}
+        return _body("outputs", next(iter(columns.values())) if alone else _object(columns))
     for name, array in outputs.items():
         if array.ndim == 0:
             raise InvalidArgument(f"Tensor name: {name} has no shape information ")
@@ -251,36 +280,53 @@ def answer(request: Request, outputs: Mapping[str, Array]) -> bytes:
             raise InvalidArgument(
                 f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {len(before)}"
             )
-    lists = {name: _listed(name, array) for name, array in outputs.items()}
+    lists = {name: _nested(_tokens(name, array), array.shape, 1) for name, array in outputs.items()}
     if alone:
-        return _body("predictions", next(iter(lists.values())))
-    return _body("predictions", [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)])
+        return _body("predictions", f"[{', '.join(next(iter(lists.values())))}]")
+    rows = (_object(dict(zip(lists, row, strict=True))) for row in zip(*lists.values(), strict=True))
+    return _body("predictions", f"[{', '.join(rows)}]")
 
 
-def _listed(name: str, array: Array) -> Any:
-    """Return an array as JSON values; a 32-bit float is written with the fewest digits that name it."""
-    if array.dtype == np.float32:
-        return array.astype("U32").astype(np.float64).tolist()
-    if array.dtype != object:
-        return array.tolist()
-
-    def text(value: bytes) -> Any:
-        if name.endswith("_bytes"):
-            return {"b64": base64.b64encode(value).decode()}
-        return value.decode(errors="surrogateescape")
-
-    def walk(values: Any) -> Any:
-        return [walk(value) for value in values] if isinstance(values, list) else text(values)
-
-    return walk(array.tolist())
-
-
-def _body(key: str, value: Any) -> bytes:
-    return json.dumps({key: value}, ensure_ascii=False).encode(errors="surrogateescape")
+def _tokens(name: str, array: Array) -> list[str]:
+    """Return each value of an array as JSON text, in row-major order."""
+    kind = str(array.dtype)
+    if kind not in _WRITTEN:
+        raise InvalidArgument(f"Failed to write JSON value for tensor type: {kind.replace('float16', 'half')}")
+    flat = array.reshape(-1).tolist()
+    if kind in _DIGITS:
+        short = [f"{value:.6g}" for value in flat]
+        with np.errstate(over="ignore"):
+            same = np.array(short, dtype="float64").astype(kind) == array.reshape(-1)
+        return [_decimal(v, s, yes, _DIGITS[kind]) for v, s, yes in zip(flat, short, same.tolist(), strict=True)]
+    if kind != "object":
+        return [json.dumps(value) for value in flat]
+    if name.endswith("_bytes"):
+        return [_object({"b64": json.dumps(base64.b64encode(value).decode())}) for value in flat]
+    return [json.dumps(value.decode(errors="surrogateescape"), ensure_ascii=False) for value in flat]
 
 
-def _shown(value: Any) -> str:
-    return json.dumps(value)[:256]
+def _decimal(value: float, short: str, same: bool, digits: int) -> str:
+    """Return a float as the server writes it: by six digits if they name it, else by all, and never as an integer."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    text = short if same else f"{value:.{digits}g}"
+    return text if "." in text or "e" in text else f"{text}.0"
+
+
+def _nested(tokens: list[str], shape: tuple[int, ...], until: int = 0) -> list[str]:
+    """Join the innermost values to lists, those to lists of lists, down to the axis `until`."""
+    for axis in range(len(shape) - 1, until - 1, -1):
+        size, count = shape[axis], math.prod(shape[:axis])
+        tokens = [f"[{', '.join(tokens[at * size : (at + 1) * size])}]" for at in range(count)]
+    return tokens
+
+
+def _object(members: Mapping[str, str]) -> str:
+    return f"{{{', '.join(f'{json.dumps(name)}: {text}' for name, text in members.items())}}}"
+
+
+def _body(key: str, text: str) -> bytes:
+    return _object({key: text}).encode(errors="surrogateescape")
 
 
 def _kind(value: Any) -> str:

@@ -41,8 +41,18 @@ def make_deterministic(seed: int, threads: int) -> None:
 
 
 def read_part(part: str) -> pd.DataFrame:
-    """Return one part of the prepared data: `train`, `validation`, `holdout` or `traffic`."""
-    return workspace.read_table(workspace.DATA / f"{part}.parquet")
+    """Return one part of the prepared data: `train`, `validation`, `holdout` or `traffic`.
+
+    Raises:
+        InputError: it is missing, not whole, empty, or lacks a column that the task names.
+    """
+    path, wanted = workspace.DATA / f"{part}.parquet", task.load()
+    table = workspace.read_table(path)
+    if table.empty:
+        raise workspace.damaged(path, "no rows")
+    if missing := [name for name in (*wanted.features, wanted.target, wanted.time) if name not in table]:
+        raise workspace.damaged(path, f"no column {', '.join(missing)}")
+    return table
 
 
 def raw_inputs(table: pd.DataFrame, features: Mapping[str, str]) -> dict[str, Any]:

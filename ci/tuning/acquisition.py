@@ -94,7 +94,6 @@ def _climb(posterior: Posterior, space: Space, row: Array) -> Array:
     if columns:
         bounds = [(0, 1)] * len(columns)
         options = {"maxiter": 50}
-        climbed[columns] = optimize.minimize(
-            negative, row[columns], jac=True, method="L-BFGS-B", bounds=bounds, options=options
-        ).x
+        found = optimize.minimize(negative, row[columns], jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        climbed[columns] = found.x
     return climbed

@@ -21,7 +21,6 @@ from keras_tuner.src import protos
 from keras_tuner.src.distribute import utils as distribution
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
 from keras_tuner.src.distribute.oracle_client import OracleClient
-from keras_tuner.src.engine.tuner_utils import TunerCallback
 
 from ci import processes
 from ci.errors import InputError
@@ -32,14 +31,8 @@ LINGER = 10.0
 """How long the chief of a finished search waits for workers to be told; seconds."""
 BEATS = 6
 """Heartbeats within the silence after which a worker is taken for dead."""
-RETRY = {
-    "maxAttempts": 5,
-    "initialBackoff": "0.1s",
-    "maxBackoff": "1s",
-    "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
-"""A call that met the chief's death is repeated once the next chief is ready."""
+RETRY = {"maxAttempts": 5, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2}
+"""How often and when a call that met the chief's death is repeated: once the next chief is ready."""
 
 
 class Tuner(keras_tuner.Tuner):  # type: ignore[misc]
@@ -66,10 +59,6 @@ class Tuner(keras_tuner.Tuner):  # type: ignore[misc]
 
     def _get_tuner_fname(self) -> str:
         return os.devnull + "/none"
-
-    def reporter(self, trial: Any) -> Any:
-        """Return the Keras callback that reports a trial's epochs; for `run_trial` methods of subclasses."""
-        return TunerCallback(self, trial)
 
     def on_epoch_end(self, trial: Any, model: Any, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Report an epoch, and end the training of a trial that need not go on."""
@@ -101,8 +90,9 @@ class Client(OracleClient):  # type: ignore[misc]
     def __init__(self, oracle: Any) -> None:
         """Connect to the chief that the environment names."""
         super().__init__(oracle)
+        policy = {**RETRY, "retryableStatusCodes": ["UNAVAILABLE"]}
         options = {
-            "grpc.service_config": json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": RETRY}]}),
+            "grpc.service_config": json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]}),
             "grpc.initial_reconnect_backoff_ms": 100,
             "grpc.max_reconnect_backoff_ms": 500,
         }
@@ -137,9 +127,8 @@ def serve(oracle: Any) -> None:
     try:
         server.add_insecure_port(_address())
     except RuntimeError:
-        raise InputError(
-            f"KERASTUNER_ORACLE_PORT: {_address()} is in use: end its owner, or set another port"
-        ) from None
+        problem = f"{_address()} is in use: end its owner, or set another port"
+        raise InputError(f"KERASTUNER_ORACLE_PORT: {problem}") from None
     oracle.reload()
     server.start()
     while not oracle.is_complete:

@@ -9,6 +9,7 @@ all but the broadest valley.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import linalg, optimize, special
@@ -76,18 +77,18 @@ def _yeo_johnson(value: Array, power: float) -> Array:
 class Posterior:
     """The process after seeing trials, in warped units."""
 
-    def __init__(self, points: Array, outputs: Array, extra: Array, group: Array, logarithms: Array) -> None:
+    def __init__(self, trials: tuple[Array, ...], group: Array, logarithms: Array, warp: Warp) -> None:
         """Condition on trials.
 
         Args:
-            points: embedded trials; shape (trials, coordinates).
-            outputs: their warped objectives, less is better; shape (trials,).
-            extra: variance on top of the noise, for trials that were not run to the end; shape (trials,).
+            trials: embedded; shape (trials, coordinates). Their warped objectives, less is better, and a variance on
+                top of the noise for those that were not run to the end; both of shape (trials,).
             group: the hyperparameter of each coordinate; shape (coordinates,).
             logarithms: of lengths, scale and noise; shape (hyperparameters + 2,).
+            warp: of the objectives.
         """
-        self._trials = points, outputs, extra
-        self._group, self._logarithms = group, logarithms
+        self._trials, self._fitted, self._warp = trials, (group, logarithms, warp), warp
+        points, outputs, extra = trials
         self._lengths = np.exp(logarithms[group])
         self._scale, self._noise = np.exp(logarithms[-2:])
         self._points = points / self._lengths
@@ -104,6 +105,11 @@ class Posterior:
         explained = ((across @ self._factor.T) ** 2).sum(axis=1)
         return across @ self._weights, np.sqrt(np.maximum(self._scale - explained, 1e-12))
 
+    def band(self, points: Array) -> Array:
+        """Return the objective at points: the mean less a deviation, the mean, the mean plus one; shape (3, rows)."""
+        mean, deviation = self.predict(points)
+        return self._warp.undo(mean + np.array([[-1], [0], [1]]) * deviation)
+
     def predict_with_slope(self, point: Array) -> tuple[float, float, Array, Array]:
         """Return mean, deviation and their gradients at one point; shapes (), (), (coordinates,), (coordinates,)."""
         away = point / self._lengths - self._points
@@ -113,12 +119,8 @@ class Posterior:
         slope = -(5 / 3 * decay * (1 + ROOT5 * distance))[:, None] * away / self._lengths
         half = self._factor @ across
         deviation = float(np.sqrt(max(self._scale - half @ half, 1e-12)))
-        return (
-            float(across @ self._weights),
-            deviation,
-            slope.T @ self._weights,
-            -(slope.T @ (self._factor.T @ half)) / deviation,
-        )
+        deviation_slope = -(slope.T @ (self._factor.T @ half)) / deviation
+        return float(across @ self._weights), deviation, slope.T @ self._weights, deviation_slope
 
     def believing(self, points: Array) -> "Posterior":
         """Return the process that takes its own means at `points` for outcomes, without noise (the kriging believer).
@@ -126,41 +128,42 @@ class Posterior:
         Source: Ginsbourger et al. 2010, "Kriging is well-suited to parallelize optimization". With noise the place of
         a running trial would remain worth a visit, and the next one would be run right beside it.
         """
-        seen, outputs, extra = self._trials
-        return Posterior(
-            np.concatenate([seen, points]),
-            np.concatenate([outputs, self.predict(points)[0]]),
-            np.concatenate([extra, np.full(len(points), -self._noise)]),
-            self._group,
-            self._logarithms,
-        )
+        believed = points, self.predict(points)[0], np.full(len(points), -self._noise)
+        trials = tuple(np.concatenate(pair) for pair in zip(self._trials, believed, strict=True))
+        return Posterior(trials, *self._fitted)
 
 
-def fit(points: Array, outputs: Array, extra: Array, group: Array) -> Posterior:
-    """Return the posterior at the most probable parameters; arguments as in `Posterior`."""
-    columns = int(group.max()) + 1
+def fit(points: Array, objectives: Array, deviations: Array, group: Array) -> Posterior:
+    """Return the posterior at the most probable parameters.
+
+    Args:
+        points: embedded trials; shape (trials, coordinates).
+        objectives: less is better; shape (trials,).
+        deviations: of the objectives that are guesses; shape (trials,).
+        group: the hyperparameter of each coordinate; shape (coordinates,).
+    """
+    warp, columns = Warp.fit(objectives), int(group.max()) + 1
+    outputs = warp.apply(objectives)
+    extra = ((warp.apply(objectives + deviations) - warp.apply(objectives - deviations)) / 2) ** 2
     squares = np.zeros((columns, len(points), len(points)))
     np.add.at(squares, group, ((points[:, None, :] - points[None, :, :]) ** 2).transpose(2, 0, 1))
     means = np.log(np.r_[np.full(columns, LENGTH * np.sqrt(columns)), SCALE, NOISE])
-    deviations = np.r_[np.full(columns, LENGTH_DEVIATION), SCALE_DEVIATION, NOISE_DEVIATION]
+    prior = means, np.r_[np.full(columns, LENGTH_DEVIATION), SCALE_DEVIATION, NOISE_DEVIATION]
     bounds = [BOUNDS[0]] * columns + [BOUNDS[1], BOUNDS[2]]
-    results = [
-        optimize.minimize(
-            _negative_log_posterior,
-            np.r_[means[:columns] + shift, means[columns:]],
-            args=(squares, outputs, extra, means, deviations),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxiter": 100},
+
+    def climb(start: Array) -> Any:
+        arguments, options = (squares, outputs, extra, prior), {"maxiter": 100}
+        return optimize.minimize(
+            _negative_log_posterior, start, arguments, "L-BFGS-B", jac=True, bounds=bounds, options=options
         )
-        for shift in (0.0, -1.0)
-    ]
-    return Posterior(points, outputs, extra, group, min(results, key=lambda result: float(result.fun)).x)
+
+    starts = means, means - (np.arange(columns + 2) < columns)  # the second has shorter lengths
+    best = min(map(climb, starts), key=lambda result: float(result.fun))
+    return Posterior((points, outputs, extra), group, best.x, warp)
 
 
 def _negative_log_posterior(
-    logarithms: Array, squares: Array, outputs: Array, extra: Array, means: Array, deviations: Array
+    logarithms: Array, squares: Array, outputs: Array, extra: Array, prior: tuple[Array, Array]
 ) -> tuple[float, Array]:
     """Return -log p(outputs, parameters) and its gradient (Rasmussen and Williams 2006, eq. 5.8 and 5.9)."""
     columns, trials = len(squares), len(outputs)
@@ -172,7 +175,7 @@ def _negative_log_posterior(
     kernel = decay * (1 + ROOT5 * distance + 5 / 3 * square)
     covariance = kernel.copy()
     covariance[np.diag_indices(trials)] += noise + JITTER + extra
-    away = (logarithms - means) / deviations
+    away = (logarithms - prior[0]) / prior[1]
     try:
         factor = linalg.cholesky(covariance, lower=True, check_finite=False)
     except linalg.LinAlgError:
@@ -183,7 +186,7 @@ def _negative_log_posterior(
     slope = 0.5 * (inverse - np.outer(weights, weights))
     by_length = slope * (5 / 3 * decay * (1 + ROOT5 * distance))
     gradient = [np.tensordot(squares, by_length, 2) * inverse_squares, (slope * kernel).sum(), np.trace(slope) * noise]
-    return float(value), np.hstack(gradient) + away / deviations
+    return float(value), np.hstack(gradient) + away / prior[1]
 
 
 def _matern(squares: Array) -> Array:

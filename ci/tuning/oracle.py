@@ -5,11 +5,12 @@ repeats, trials lost with their worker or run twice after a restart, a deadlock 
 files) is replaced here. Any keras-tuner `Tuner` works with these oracles.
 """
 
+import copy
 import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,9 +21,10 @@ from keras_tuner.src.distribute import utils as distribution
 from scipy.stats import qmc
 from threadpoolctl import threadpool_limits
 
-from ci.errors import InputError
+from ci.errors import InputError, StageError
 from ci.tuning import acquisition, gaussian_process, halving, report, state
-from ci.tuning.gaussian_process import Posterior, Warp
+from ci.tuning.gaussian_process import Posterior
+from ci.tuning.halving import Halving
 from ci.tuning.space import Array, Space, Values
 
 IDLE = 0.2
@@ -30,44 +32,36 @@ IDLE = 0.2
 TRIES = 64
 """Points of a sequence that are looked at for a new one before the space is listed."""
 
-Why = dict[str, Any]
-
 
 class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
     """What the three strategies share: the life of a trial, and the state of the search."""
 
-    def __init__(
-        self,
-        *arguments: Any,
-        seed: int = 0,
-        halving: halving.Halving | None = None,
-        heartbeat_timeout: float = 60.0,
-        max_losses_per_trial: int = 10,
-        clock: Callable[[], float] = time.monotonic,
-        **keywords: Any,
-    ) -> None:
-        """Prepare a search; arguments that are not described here are keras-tuner's.
+    heartbeat_timeout = 60.0
+    """Silence after which a worker is taken for dead; seconds."""
+    max_losses = 10
+    """Workers that a trial may lose before it counts as failed: it may be what kills them."""
+    clock = staticmethod(time.monotonic)
+
+    def __init__(self, *arguments: Any, seed: int = 0, halving: Halving | None = None, **keywords: Any) -> None:
+        """Prepare a search.
 
         Args:
             arguments: keras-tuner's.
             seed: of everything random.
             halving: when poor trials are stopped; None runs all to their end.
-            heartbeat_timeout: silence after which a worker is taken for dead; seconds.
-            max_losses_per_trial: workers a trial may lose before it counts as failed: it may be what kills them.
-            clock: returns seconds that never go back.
             keywords: keras-tuner's.
         """
         super().__init__(*arguments, seed=seed + 1, **keywords)  # keras-tuner takes 0 for no seed
-        self.halving, self.heartbeat_timeout, self.max_losses = halving, heartbeat_timeout, max_losses_per_trial
-        self.failure: Exception | None = None
+        self.halving = halving
+        self.failure: InputError | StageError | None = None
         """Why the search had to end before its last trial."""
         self.notes: dict[str, dict[str, Any]] = {}
-        """Of each trial: `why` it was picked, `runs` that ended, runs `lost`, the epoch when `stopped`."""
+        """Of each trial: `why` it was picked, workers `lost` by it, the epoch when it was `stopped`."""
         self.changed = threading.Condition(threading.RLock())
         """Held by every change of the search; notified after it."""
-        self._display = report.Progress(self, clock)
+        self._display = report.Progress(self)
         self._used_up = False
-        self._clock, self._seen = clock, dict[str, float]()
+        self._seen: dict[str, float] = {}
         self._directory: str | None = None
         self._lock: IO[str] | None = None
 
@@ -78,7 +72,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         with self.changed:
             self.reload()
             self.tuner_ids.add(tuner_id)
-            self._seen[tuner_id] = self._clock()
+            self._seen[tuner_id] = self.clock()
             self._requeue_silent()
             if tuner_id in self.ongoing_trials:  # it was restarted: what it was running is lost
                 self._requeue(tuner_id)
@@ -104,13 +98,13 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         with self.changed:
             trial, runner = self.trials[trial_id], self._runner(trial_id)
             if runner and not self.failure:
-                self._seen[runner] = self._clock()
+                self._seen[runner] = self.clock()
                 if metrics:
                     self._record(trial, dict(metrics), step)
                 if not self.failure and "stopped" not in self.notes[trial_id]:
                     return trial
-            answer = Trial(trial.hyperparameters, trial_id, "STOPPED")
-            answer.metrics = trial.metrics
+            answer = copy.copy(trial)
+            answer.status = "STOPPED"
             return answer
 
     def end_trial(self, trial: Trial) -> None:
@@ -119,17 +113,17 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
             known, runner = self.trials[trial.trial_id], self._runner(trial.trial_id)
             if runner:
                 del self.ongoing_trials[runner]
-                self._seen[runner] = self._clock()
+                self._seen[runner] = self.clock()
             elif trial.trial_id in self._retry_queue:  # its worker was taken for dead, but finished
                 self._retry_queue.remove(trial.trial_id)
             else:
                 return
             known.status, known.message = trial.status, trial.message
             self.update_space(trial.hyperparameters)
-            self.notes[known.trial_id]["runs"] += 1
+            self._run_times[known.trial_id] += 1
             if known.status == "COMPLETED":
                 self.score_trial(known)
-            if known.status == "INVALID" and self.notes[known.trial_id]["runs"] <= self.max_retries_per_trial:
+            if known.status == "INVALID" and self._run_times[known.trial_id] <= self.max_retries_per_trial:
                 self._run_again(known)
             else:
                 self._finish(known)
@@ -152,16 +146,8 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         done.sort(key=lambda trial: ("stopped" in self.notes[trial.trial_id], self.sign * trial.score))
         return done[:num_trials]
 
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """Pick the next trial, and note why."""
-        # With threads BLAS sums in another order on another machine, and small matrices take longer.
-        with threadpool_limits(1, "blas"):
-            values, why = self.propose()
-        self.notes[trial_id] = {"why": why, "runs": 0, "lost": 0}
-        return {"status": "STOPPED" if values is None else "RUNNING", "values": values}
-
-    def propose(self) -> tuple[Values | None, Why]:
-        """Return the values of the next trial, None if the space is used up, and why these."""
+    def propose(self) -> tuple[Values | None, str]:
+        """Return the values of the next trial, None if the space is used up, and why these; in words."""
         raise NotImplementedError
 
     # State.
@@ -192,18 +178,8 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
 
     def get_state(self) -> dict[str, Any]:
         """Return all that a later process needs, as JSON values."""
-        trials = [
-            {**trial.get_state(), "hyperparameters": trial.hyperparameters.values} for trial in self.trials.values()
-        ]
-        return {
-            "space": self.hyperparameters.get_config(),
-            "trials": trials,
-            "notes": self.notes,
-            "ongoing": {tuner: trial.trial_id for tuner, trial in self.ongoing_trials.items()},
-            "start_order": self.start_order,
-            "end_order": self.end_order,
-            "retry_queue": self._retry_queue,
-        }
+        trials = [trial.get_state() for trial in self.trials.values()]
+        return {**super().get_state(), "trials": trials, "notes": self.notes}
 
     def set_state(self, content: dict[str, Any]) -> None:
         """Continue where `get_state` was called.
@@ -211,21 +187,14 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         Trials that were running stay with their workers if this is a chief: they may well be alive and report to it.
         In a single process they died with it and are queued again.
         """
-        space = self.hyperparameters.get_config()
-        state.check_space(Path(self._project_dir), content["space"], space)
-        self.trials = {
-            kept["trial_id"]: Trial.from_state(
-                {**kept, "hyperparameters": {**space, "values": kept["hyperparameters"]}}
-            )
-            for kept in content["trials"]
-        }
-        self.notes, self._retry_queue = content["notes"], content["retry_queue"]
-        self.start_order, self.end_order = content["start_order"], content["end_order"]
-        self.ongoing_trials = {tuner: self.trials[trial_id] for tuner, trial_id in content["ongoing"].items()}
+        state.check_space(Path(self._project_dir), content["hyperparameters"], self.hyperparameters.get_config())
+        self.notes = content["notes"]
+        self.trials = {kept["trial_id"]: Trial.from_state(kept) for kept in content["trials"]}
+        super().set_state(content)
         for tuner_id in list(self.ongoing_trials):
             if distribution.is_chief_oracle():
                 self.tuner_ids.add(tuner_id)
-                self._seen[tuner_id] = self._clock()
+                self._seen[tuner_id] = self.clock()
             else:
                 self._run_again(self.ongoing_trials.pop(tuner_id))
 
@@ -257,37 +226,33 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
             return trial
         if len(self.trials) >= self.max_trials:
             return None
-        trial_id = f"{len(self.trials):04d}"
-        response = self.populate_space(trial_id)
-        self._used_up = response["status"] != "RUNNING"
-        if self._used_up:
+        # With threads BLAS sums in another order on another machine, and small matrices take longer.
+        with threadpool_limits(1, "blas"):
+            values, why = self.propose()
+        self._used_up = values is None
+        if values is None:
             return None
-        space = self.hyperparameters.copy()
-        space.values = response["values"]
+        trial_id, space = f"{len(self.trials):04d}", self.hyperparameters.copy()
+        space.values = values
         self.trials[trial_id] = Trial(space, trial_id, "RUNNING")
+        self.notes[trial_id] = {"why": why, "lost": 0}
         self.start_order.append(trial_id)
         return self.trials[trial_id]
 
     def _record(self, trial: Trial, metrics: dict[str, float], step: int) -> None:
         """Take in an epoch's metrics, and stop the trial if it falls behind."""
-        if self.objective.name not in metrics:
-            logged = ", ".join(sorted(metrics))
-            self.failure = InputError(
-                f"tuning.objective.name: {self.objective.name} is not logged: name one of {logged}"
-            )
+        name, logged = self.objective.name, ", ".join(sorted(metrics))
+        if name not in metrics:
+            self.failure = InputError(f"tuning.objective.name: {name} is not logged: name one of {logged}")
             return
         for name, value in metrics.items():
             if not trial.metrics.exists(name):
-                trial.metrics.register(name, self.objective.direction if name == self.objective.name else None)
+                trial.metrics.register(name, "min")  # in what direction is asked of the objective only
             if all(seen.step != step for seen in trial.metrics.get_history(name)):  # a report may come twice
                 trial.metrics.update(name, float(value), step=step)
         others = [self.curve(other) for other in self.trials.values() if other is not trial]
-        if (
-            self.halving
-            and "stopped" not in self.notes[trial.trial_id]
-            and self.halving.stops(self.curve(trial), others)
-        ):
-            self.notes[trial.trial_id]["stopped"] = step + 1
+        if self.halving and self.halving.stops(self.curve(trial), others):
+            self.notes[trial.trial_id].setdefault("stopped", step + 1)
         self.save()
 
     def _finish(self, trial: Trial) -> None:
@@ -297,10 +262,10 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         last = [self.trials[trial_id] for trial_id in self.end_order[-self.max_consecutive_failed_trials :]]
         if len(last) == self.max_consecutive_failed_trials and all(t.status == "FAILED" for t in last):
             reasons = "".join(f"\n  trial {t.trial_id}: {report.last_line(t.message)}" for t in last)
-            self.failure = RuntimeError(f"{len(last)} trials failed in a row:{reasons}")
+            self.failure = StageError(f"the search ended early: {len(last)} trials failed in a row:{reasons}")
 
     def _requeue_silent(self) -> None:
-        limit = self._clock() - self.heartbeat_timeout
+        limit = self.clock() - self.heartbeat_timeout
         for tuner_id in [tuner_id for tuner_id in self.tuner_ids if self._seen[tuner_id] < limit]:
             self.tuner_ids.discard(tuner_id)
             if tuner_id in self.ongoing_trials:
@@ -309,12 +274,13 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
     def _requeue(self, tuner_id: str) -> None:
         """Take a trial from a worker that is gone."""
         trial = self.ongoing_trials.pop(tuner_id)
-        lost = self.notes[trial.trial_id]["lost"] = self.notes[trial.trial_id]["lost"] + 1
-        self._run_again(trial)
-        if lost > self.max_losses:
-            self._retry_queue.remove(trial.trial_id)
+        note = self.notes[trial.trial_id]
+        note["lost"] += 1
+        if note["lost"] <= self.max_losses:
+            self._run_again(trial)
+        else:
             trial.status = "FAILED"
-            trial.message = f"{lost} workers died running it: it may need more memory than they have"
+            trial.message = f"{note['lost']} workers died running it: it may need more memory than they have"
             self._finish(trial)
 
     def _run_again(self, trial: Trial) -> None:
@@ -334,16 +300,14 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
 
     def first_new(self, drawn: Iterator[Values]) -> Values | None:
         """Return the first of drawn values that no trial has, None if all were tried."""
-        tried = {_key(trial.hyperparameters.values) for trial in self.trials.values()}
-        return next((values for values in drawn if _key(values) not in tried), None)
+        tried = {frozenset(trial.hyperparameters.values.items()) for trial in self.trials.values()}
+        return next((values for values in drawn if frozenset(values.items()) not in tried), None)
 
     def sobol(self) -> Values | None:
         """Return the next new point of a scrambled Sobol sequence; if it has none, any that is new."""
         space, start = self.space(), len(self.trials)
-        rows = np.empty((0, 0))
-        if space.dimensions:
-            sequence = qmc.Sobol(len(space.dimensions), rng=np.random.default_rng(self.seed))
-            rows = sequence.random(2 ** math.ceil(math.log2(start + TRIES)))[start:]
+        sequence = qmc.Sobol(max(len(space.dimensions), 1), rng=np.random.default_rng(self.seed))
+        rows = sequence.random(2 ** math.ceil(math.log2(start + TRIES)))[start:]
         return self.first_new(itertools.chain(map(space.values, rows), space.grid()))
 
     def observations(self, space: Space) -> tuple[Array, Array, Array]:
@@ -365,28 +329,21 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         rows = np.array([space.locate(trial.hyperparameters.values) for trial, _, _ in known])
         return rows, np.array([output for _, output, _ in known]), np.array([deviation for _, _, deviation in known])
 
-    def posterior(self, space: Space) -> tuple[Posterior, Warp]:
-        """Return the process fitted to the trials, and the warp of its outputs."""
-        rows, outputs, deviations = self.observations(space)
-        warp = Warp.fit(outputs)
-        spread = (warp.apply(outputs + deviations) - warp.apply(outputs - deviations)) / 2
-        return gaussian_process.fit(space.embed(rows), warp.apply(outputs), spread**2, space.group), warp
-
 
 class RandomOracle(Oracle):
     """Scrambled Sobol points: as random as uniform ones, but they leave no part of the space out."""
 
-    def propose(self) -> tuple[Values | None, Why]:
+    def propose(self) -> tuple[Values | None, str]:
         """Return the first point of the sequence that is new."""
-        return self.sobol(), {"by": "Sobol sequence"}
+        return self.sobol(), "Sobol sequence"
 
 
 class GridOracle(Oracle):
     """Every combination once, in order: the first hyperparameter changes last."""
 
-    def propose(self) -> tuple[Values | None, Why]:
+    def propose(self) -> tuple[Values | None, str]:
         """Return the first combination that is new."""
-        return self.first_new(self.space().grid()), {"by": "grid"}
+        return self.first_new(self.space().grid()), "grid"
 
 
 class BayesianOracle(Oracle):
@@ -395,39 +352,26 @@ class BayesianOracle(Oracle):
     initial_trials: int | None = None
     """Trials of the initial design; None: two more than there are hyperparameters, within 4 and 10."""
 
-    def propose(self) -> tuple[Values | None, Why]:
+    def propose(self) -> tuple[Values | None, str]:
         """Return the point of the initial design, or of the greatest expected improvement."""
-        space, number = self.space(), len(self.trials)
+        space = self.space()
+        rows, outputs, deviations = self.observations(space)
         design = self.initial_trials or min(max(4, len(space.dimensions) + 2), 10)
-        if space.dimensions and number >= design and len(self.observations(space)[0]) >= 2:
-            values, why = self._most_promising(space)
+        if space.dimensions and len(self.trials) >= design and len(rows) >= 2:
+            posterior = gaussian_process.fit(space.embed(rows), outputs, deviations, space.group)
+            running = [trial for trial in self.trials.values() if trial.status in ("RUNNING", "INVALID")]
+            if running:
+                located = np.array([space.locate(trial.hyperparameters.values) for trial in running])
+                posterior = posterior.believing(space.embed(located))
+            rng = np.random.default_rng([self.seed, len(self.trials)])
+            ranked = acquisition.ranked(posterior, space, rows[np.argsort(outputs, kind="stable")[:4]], rng)
+            values = self.first_new(space.values(row) for row in ranked)
             if values is not None:
-                return values, why
-        return self.sobol(), {"by": "initial design"}
+                return values, self._why(posterior, space.embed(space.locate(values)[None]))
+        return self.sobol(), "initial design"
 
-    def _most_promising(self, space: Space) -> tuple[Values | None, Why]:
-        rows, outputs, _ = self.observations(space)
-        posterior, warp = self.posterior(space)
-        running = [trial for trial in self.trials.values() if trial.status in ("RUNNING", "INVALID")]
-        if running:
-            located = np.array([space.locate(trial.hyperparameters.values) for trial in running])
-            posterior = posterior.believing(space.embed(located))
-        best_rows = rows[np.argsort(outputs, kind="stable")[:4]]
-        ranked = acquisition.ranked(posterior, space, best_rows, np.random.default_rng([self.seed, len(self.trials)]))
-        values = self.first_new(space.values(row) for row in ranked)
-        if values is None:
-            return None, {}
-        point = space.embed(space.locate(values)[None])
-        mean, deviation = posterior.predict(point)
-        low, middle, high = warp.undo(mean + np.array([-1, 0, 1]) * deviation).tolist()
-        return values, {
-            "by": "expected improvement",
-            "mean": self.sign * middle,
-            "deviation": (high - low) / 2,
-            "log_expected_improvement": float(acquisition.log_expected_improvement(posterior, point)[0]),
-        }
-
-
-def _key(values: Values) -> Any:
-    """Return what two trials share exactly when they are the same."""
-    return tuple(sorted(values.items()))
+    def _why(self, posterior: Posterior, point: Array) -> str:
+        low, middle, high = posterior.band(point)[:, 0]
+        improvement = np.exp(acquisition.log_expected_improvement(posterior, point)[0])
+        expected = f"{self.sign * middle:.5g} ± {(high - low) / 2:.2g}"
+        return f"expected {self.objective.name} {expected}, expected improvement {improvement:.2g} σ"

@@ -2,16 +2,16 @@
 
 import csv
 import io
-import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import qmc
+from keras_tuner.src.engine.oracle import Display
+from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from ci import workspace
+from ci.tuning import gaussian_process
 from ci.tuning.gaussian_process import Posterior
 from ci.tuning.space import Array, Space
 
@@ -21,41 +21,32 @@ POINTS = 61
 """Points of a line along a hyperparameter."""
 
 
-class Progress:
+class Progress(Display):  # type: ignore[misc]
     """A line when a trial begins, with why it was picked, and one when it ends; takes the place of keras-tuner's."""
 
-    def __init__(self, oracle: Any, clock: Callable[[], float]) -> None:
+    def __init__(self, oracle: Any) -> None:
         """Tell of an oracle's trials, as long as `verbose` is not 0."""
-        self.verbose, self._oracle, self._clock = 0, oracle, clock
-        self._begun, self._done = clock(), 0
+        super().__init__(oracle)
+        self._begun, self._done = oracle.clock(), 0
 
     def on_trial_begin(self, trial: Any) -> None:
         """Show values and reason."""
         if self.verbose:
             values = ", ".join(f"{name} {_short(value)}" for name, value in trial.hyperparameters.values.items())
-            print(f"  trial {trial.trial_id}: {values} ({why(self._oracle, trial)})", flush=True)
+            why = self.oracle.notes[trial.trial_id]["why"]
+            print(f"  trial {trial.trial_id}: {values} ({why})", flush=True)
 
     def on_trial_end(self, trial: Any) -> None:
         """Show outcome, best so far and time left, as far as this process has seen trials end."""
         self._done += 1
         if self.verbose:
-            oracle = self._oracle
+            oracle = self.oracle
             best, ended = oracle.get_best_trials(1), len(oracle.end_order)
-            seconds = (self._clock() - self._begun) / self._done * (oracle.max_trials - ended)
+            seconds = (oracle.clock() - self._begun) / self._done * (oracle.max_trials - ended)
             left = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
             so_far = f"best {best[0].score:.5g} in trial {best[0].trial_id}" if best else "no result yet"
             line = f"{outcome(oracle, trial)} · {ended} of {oracle.max_trials} · {so_far} · about {left} left"
             print(f"  trial {trial.trial_id} {line}", flush=True)
-
-
-def why(oracle: Any, trial: Any) -> str:
-    """Return why a trial was picked, in words."""
-    reason = oracle.notes[trial.trial_id]["why"]
-    if "mean" not in reason:
-        return str(reason["by"])
-    improvement = math.exp(reason["log_expected_improvement"])
-    expected = f"{reason['mean']:.5g} ± {reason['deviation']:.2g}"
-    return f"expected {oracle.objective.name} {expected}, expected improvement {improvement:.2g} σ"
 
 
 def outcome(oracle: Any, trial: Any) -> str:
@@ -74,16 +65,15 @@ def last_line(message: str | None) -> str:
 def write(folder: Path, oracle: Any) -> None:
     """Write best.json, trials.json, trials.csv and fit.json into a folder."""
     trials = [_row(oracle, trial) for trial in oracle.trials.values()]
-    best = next(row for row in trials if row["trial"] == oracle.get_best_trials(1)[0].trial_id)
-    workspace.write_json(folder / "best.json", best)
+    workspace.write_json(folder / "best.json", _row(oracle, oracle.get_best_trials(1)[0]))
     workspace.write_json(folder / "trials.json", trials)
     names = list(dict.fromkeys(name for row in trials for name in row["hyperparameters"]))
-    buffer = io.StringIO()
-    table = csv.writer(buffer, lineterminator="\n")
-    table.writerow(["trial", "objective", "epoch", "outcome", *names, "why"])
+    table = [["trial", "objective", "epoch", "outcome", *names, "why"]]
     for row in trials:
         values = [row["hyperparameters"].get(name, "") for name in names]
-        table.writerow([row["trial"], row["objective"], row["epoch"], row["outcome"], *values, row["why"]])
+        table.append([row["trial"], row["objective"], row["epoch"], row["outcome"], *values, row["why"]])
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(table)
     workspace.write_text(folder / "trials.csv", buffer.getvalue())
     with threadpool_limits(1, "blas"):  # for equal bytes on every machine
         workspace.write_json(folder / "fit.json", _fit(oracle))
@@ -97,7 +87,7 @@ def _row(oracle: Any, trial: Any) -> dict[str, Any]:
         "epoch": trial.best_step + 1,
         "outcome": outcome(oracle, trial),
         "stopped": "stopped" in oracle.notes[trial.trial_id],
-        "why": why(oracle, trial),
+        "why": oracle.notes[trial.trial_id]["why"],
     }
 
 
@@ -108,33 +98,25 @@ def _fit(oracle: Any) -> list[dict[str, Any]]:
     plus a deviation (`low`, `high`), and the `trials` as pairs of unit and objective. Empty without enough trials.
     """
     space = oracle.space()
-    rows, outputs, _ = oracle.observations(space)
+    rows, outputs, deviations = oracle.observations(space)
     if not space.dimensions or len(outputs) < 3:
         return []
-    posterior, warp = oracle.posterior(space)
+    posterior = gaussian_process.fit(space.embed(rows), outputs, deviations, space.group)
     best = np.where(np.isnan(rows[np.argmin(outputs)]), 0.5, rows[np.argmin(outputs)])
     lines = []
     for column, (dimension, share) in enumerate(zip(space.dimensions, importance(space, posterior), strict=True)):
         units = np.unique([dimension.unit(dimension.value(unit)) for unit in np.linspace(0, 1, POINTS)])
-        along = np.repeat(best[None], len(units), axis=0)
-        along[:, column] = units
-        mean, deviation = posterior.predict(space.embed(along))
-        low, middle, high = (
-            (oracle.sign * warp.undo(mean + oracle.sign * step * deviation)).round(7).tolist() for step in (-1, 0, 1)
-        )
-        seen = [
-            (unit, value) for unit, value in zip(rows[:, column], oracle.sign * outputs, strict=True) if unit == unit
-        ]
+        along = np.where(np.arange(len(best)) == column, units[:, None], best)
+        band = np.sort(oracle.sign * posterior.band(space.embed(along)), axis=0).round(7).tolist()
+        seen = np.column_stack([rows[:, column], oracle.sign * outputs])[~np.isnan(rows[:, column])]
         lines.append(
             {
                 "name": dimension.name,
                 "importance": round(share, 4),
                 "units": units.round(7).tolist(),
                 "labels": [_short(dimension.value(unit), 2) for unit in units],
-                "mean": middle,
-                "low": low,
-                "high": high,
-                "trials": np.round(seen, 7).tolist(),
+                **dict(zip(("low", "mean", "high"), band, strict=True)),
+                "trials": seen.round(7).tolist(),
             }
         )
     return lines
@@ -143,20 +125,17 @@ def _fit(oracle: Any) -> list[dict[str, Any]]:
 def importance(space: Space, posterior: Posterior) -> list[float]:
     """Return each hyperparameter's share in the variance of the fitted mean, its interactions included.
 
-    Total-effect indices by Jansen's estimator: E[(f(A) - f(A with column i of B))²] / 2 Var f. Source: Saltelli et al.
-    2010, "Variance based sensitivity analysis of model output", table 2 (f). Their sum exceeds 1 with interactions.
+    Total-effect indices. Source: Saltelli et al. 2010, "Variance based sensitivity analysis of model output". Their sum
+    exceeds 1 with interactions; where the mean is constant all are 0.
     """
-    columns = len(space.dimensions)
-    drawn = qmc.Sobol(2 * columns, rng=np.random.default_rng(0)).random(SAMPLES)
 
-    def mean(rows: Array) -> Array:
-        return posterior.predict(space.embed(space.snap(rows)))[0]
+    def mean(units: Array) -> Array:
+        return posterior.predict(space.embed(space.snap(units.T)))[0][None]
 
-    base = mean(drawn[:, :columns])
-    mixed = [
-        np.where(np.arange(columns) == column, drawn[:, columns:], drawn[:, :columns]) for column in range(columns)
-    ]
-    return [float(((base - mean(rows)) ** 2).mean() / (2 * max(base.var(), 1e-12))) for rows in mixed]
+    uniform = [stats.uniform()] * len(space.dimensions)
+    with np.errstate(invalid="ignore"):
+        found = stats.sobol_indices(func=mean, n=SAMPLES, dists=uniform, rng=np.random.default_rng(0))
+    return [float(share) for share in np.nan_to_num(found.total_order).ravel()]
 
 
 def _short(value: Any, digits: int = 4) -> str:

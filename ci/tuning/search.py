@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ci import task, workspace
-from ci.errors import InputError, StageError
+from ci.errors import StageError
 from ci.settings import Settings
 from ci.training.fit import encode, fit, make_deterministic, read_part
 
@@ -34,14 +34,13 @@ def tune(settings: Settings) -> dict[str, Any] | None:
         oracle = _search(settings)
         if oracle is None:
             return None
-        if isinstance(oracle.failure, InputError):
-            raise oracle.failure
         if oracle.failure:
-            raise StageError(f"the search ended early: {oracle.failure}")
+            raise oracle.failure
         if not oracle.get_best_trials(1):
             raise StageError("no trial ended with a finite objective; the reasons are above")
         if len(oracle.trials) < oracle.max_trials:
-            print(f"  all {len(oracle.trials)} combinations of the search space have been tried")
+            tried = f"{len(oracle.trials)} of {oracle.max_trials} trials"
+            print(f"  every combination of the search space has been tried: {tried}")
         with workspace.replacing(workspace.TUNING) as folder:
             report.write(folder, oracle)
     best: dict[str, Any] = workspace.read_json(workspace.TUNING / "best.json")
@@ -52,6 +51,7 @@ def _search(settings: Settings) -> Any:
     """Run this process's part of the search; return the oracle, None in a worker."""
     import keras
     import keras_tuner
+    from keras_tuner.src.engine.tuner_utils import TunerCallback
 
     from ci.tuning import oracle as oracles
     from ci.tuning.distributed import Tuner
@@ -73,7 +73,8 @@ def _search(settings: Settings) -> Any:
             keras.backend.clear_session()
             keras.utils.set_random_seed(settings.seed)
             network = build(trial.hyperparameters, encoder)
-            fit(network, **encoded, settings=settings, epochs=settings.tuning.epochs, callbacks=[self.reporter(trial)])
+            callbacks = [TunerCallback(self, trial)]
+            fit(network, **encoded, settings=settings, epochs=settings.tuning.epochs, callbacks=callbacks)
 
     strategies = {"bayesian": oracles.BayesianOracle, "random": oracles.RandomOracle, "grid": oracles.GridOracle}
     oracle = strategies[settings.tuning.strategy](
@@ -84,10 +85,9 @@ def _search(settings: Settings) -> Any:
         halving=Halving(last=settings.tuning.epochs) if settings.tuning.stop_poor_trials else None,
     )
     search = Search(oracle, lambda space: build(space, encoder), directory=str(STATE))
-    if not oracle.hyperparameters.space:
-        raise InputError("model/network.py: build declares no hyperparameters: call hp.Int, hp.Float, … in it")
+    oracle.space()  # a chief that met an empty one while it serves would leave its workers waiting
     oracle._set_project_dir(str(STATE), _fingerprint(settings, oracle.hyperparameters))
-    search.search(verbose=1)
+    search.search()
     return oracle if search.oracle is oracle else None
 
 

@@ -33,11 +33,8 @@ class Dimension:
         """Read name, bounds, step, sampling and conditions."""
         self.hp, self.name = hp, hp.name
         kind, sampling = type(hp).__name__, getattr(hp, "sampling", "linear")
-        self.is_integer, self._is_log, self._is_mirrored = (
-            kind == "Int",
-            sampling != "linear",
-            sampling == "reverse_log",
-        )
+        self._is_log, self._is_mirrored = sampling != "linear", sampling == "reverse_log"
+        self._is_integer = kind == "Int"
         if kind in ("Fixed", "Boolean"):
             values = [hp.value] if kind == "Fixed" else [False, True]
         elif kind == "Choice":
@@ -47,14 +44,14 @@ class Dimension:
         self.choices = tuple(dict.fromkeys(values))
         """The listed values; none for a number in a range."""
         self.is_categorical = kind == "Boolean" or (kind == "Choice" and not hp.ordered)
-        self._is_scaled = not self.choices and hp.step is None and (self._is_log or not self.is_integer)
+        self._is_scaled = not self.choices and hp.step is None and (self._is_log or not self._is_integer)
         self.count = float(len(self.choices) or self._count())
         """The number of values: infinite for a Float without step."""
 
     def _count(self) -> float:
         low, high, step = self.hp.min_value, self.hp.max_value, self.hp.step
         if step is None:
-            return high - low + 1 if self.is_integer else math.inf
+            return high - low + 1 if self._is_integer else math.inf
         return math.floor((math.log(high / low, step) if self._is_log else (high - low) / step) + 1e-9) + 1
 
     def value(self, unit: float) -> Any:
@@ -69,14 +66,13 @@ class Dimension:
         if self.choices:
             return self.choices[index]
         low, high, step = self.hp.min_value, self.hp.max_value, self.hp.step
-        if self._is_mirrored:
-            value = high + low - (low * step ** (self.count - 1 - index) if step else high - index)
-        elif self._is_log and step:
-            value = low * step**index
+        if self._is_log and step:
+            value = low * step ** (self.count - 1 - index if self._is_mirrored else index)
+            value = high + low - value if self._is_mirrored else value
         else:
             value = low + index * (step or 1)
         # Without what binary fractions add: 0.3, not 0.30000000000000004.
-        return int(value) if self.is_integer else min(float(f"{value:.12g}"), float(high))
+        return int(value) if self._is_integer else min(float(f"{value:.12g}"), float(high))
 
     def unit(self, value: Any) -> float:
         """Return the unit of one of the values."""
@@ -84,11 +80,10 @@ class Dimension:
             return float(self.hp.value_to_prob(value))
         if self.choices:
             return (self.choices.index(value) + 0.5) / self.count
-        low, high, step = self.hp.min_value, self.hp.max_value, self.hp.step or 1
-        index = (value - low) / step
-        if self._is_log:
-            index = math.log((high + low - value if self._is_mirrored else value) / low, step)
-        unit = float((round(index) + 0.5) / self.count)
+        low, high, step = self.hp.min_value, self.hp.max_value, self.hp.step
+        value = high + low - value if self._is_mirrored else value
+        index = math.log(value / low, step) if self._is_log else (value - low) / step
+        unit = (round(index) + 0.5) / self.count
         return 1 - unit if self._is_mirrored else unit
 
     def levels(self) -> Iterator[Any]:
@@ -109,10 +104,7 @@ class Space:
         """
         self.entries = [Dimension(hp) for hp in hyperparameters.space]
         if not self.entries:
-            raise InputError(
-                "the search space is empty: declare a hyperparameter in the model's build function, such as "
-                'hp.Float("dropout", 0.0, 0.5), or hp.Fixed for a single trial'
-            )
+            raise InputError("model/network.py: build declares no hyperparameters: call hp.Int, hp.Float, … in it")
         self.dimensions = [entry for entry in self.entries if entry.count > 1]
         """The hyperparameters that can vary: the columns of a row of units."""
         self._column = {id(entry): column for column, entry in enumerate(self.dimensions)}
@@ -121,9 +113,8 @@ class Space:
         """For each coordinate of `embed`, the column it came from; shape (coordinates,)."""
         self.size = math.prod(entry.count for entry in self.dimensions)
         """Different trials at most; fewer if there are conditions, infinite with a Float without step."""
-        self._is_smooth = all(math.isinf(e.count) for e in self.dimensions) and not any(
-            e.hp.conditions for e in self.entries
-        )
+        is_infinite = all(math.isinf(entry.count) for entry in self.dimensions)
+        self._is_smooth = is_infinite and not any(entry.hp.conditions for entry in self.entries)
 
     def snap(self, rows: Array) -> Array:
         """Return rows (rows, columns) moved to existing values; NaN where a hyperparameter is inactive."""
@@ -136,9 +127,8 @@ class Space:
         parts = []
         for units, entry in zip(rows.T, self.dimensions, strict=True):
             if entry.is_categorical:
-                hot = np.eye(int(entry.count))[
-                    np.minimum(np.nan_to_num(units) * entry.count, entry.count - 1).astype(int)
-                ]
+                chosen = np.minimum(np.nan_to_num(units) * entry.count, entry.count - 1).astype(int)
+                hot = np.eye(int(entry.count))[chosen]
                 parts.append(np.where(np.isnan(units)[:, None], 1 / entry.count, hot) / math.sqrt(2))
             else:
                 parts.append(np.where(np.isnan(units), 0.5, units)[:, None])
@@ -150,20 +140,16 @@ class Space:
         for entry in self.entries:
             if self._is_open(entry, values):
                 unit = row[self._column[id(entry)]] if id(entry) in self._column else 0.5
-                values[entry.name] = entry.value(0.5 if math.isnan(unit) else min(max(unit, 0.0), 1.0))
+                values[entry.name] = entry.value(0.5 if math.isnan(unit) else unit)
         return values
 
     def locate(self, values: Mapping[str, Any]) -> Array:
         """Return the row of units of a trial's values; what it has no value for is inactive."""
         row = np.full(len(self.dimensions), np.nan)
-        seen: set[str] = set()
+        active: Values = {}
         for entry in self.entries:
-            if (
-                entry.name in values
-                and entry.name not in seen
-                and all(c.is_active(values) for c in entry.hp.conditions)
-            ):
-                seen.add(entry.name)
+            if entry.name in values and self._is_open(entry, active):
+                active[entry.name] = values[entry.name]
                 if id(entry) in self._column:
                     row[self._column[id(entry)]] = entry.unit(values[entry.name])
         return row
@@ -173,12 +159,10 @@ class Space:
         values = values or {}
         if position == len(self.entries):
             yield values
-        elif self._is_open(self.entries[position], values):
-            entry = self.entries[position]
-            for value in entry.levels():
-                yield from self.grid(position + 1, {**values, entry.name: value})
-        else:
-            yield from self.grid(position + 1, values)
+            return
+        entry = self.entries[position]
+        for more in ({entry.name: value} for value in entry.levels()) if self._is_open(entry, values) else [{}]:
+            yield from self.grid(position + 1, {**values, **more})
 
     @staticmethod
     def _is_open(entry: Dimension, values: Values) -> bool:

@@ -10,7 +10,7 @@ from typing import IO, Any
 from ci import workspace
 from ci.errors import InputError
 
-VERSION = 1
+VERSION = 2
 FILE = "search.json"
 LAST_GOOD = "search.previous.json"
 AFRESH = "to start afresh, delete {}"
@@ -18,13 +18,11 @@ AFRESH = "to start afresh, delete {}"
 
 def save(folder: Path, content: dict[str, Any]) -> None:
     """Replace the state in `folder`; the one it replaces stays beside it."""
-    path, beside = folder / FILE, folder / f".{LAST_GOOD}.part"
+    path = folder / FILE
     text = json.dumps(content, sort_keys=True)
     document = {"version": VERSION, "sha256": hashlib.sha256(text.encode()).hexdigest(), "content": text}
     if path.exists():
-        beside.unlink(missing_ok=True)
-        os.link(path, beside)
-        beside.replace(folder / LAST_GOOD)
+        path.replace(folder / LAST_GOOD)
     workspace.write_bytes(path, json.dumps(document).encode())
 
 
@@ -41,9 +39,7 @@ def load(folder: Path) -> dict[str, Any] | None:
         except (ValueError, KeyError, TypeError) as error:
             print(f"warning: {path} is damaged ({error}): the state before it is used", flush=True)
     if paths:
-        raise InputError(
-            f"{folder}: the state of the search and the one before it are damaged; {AFRESH.format(folder)}"
-        )
+        raise InputError(f"{folder}: the search's state and the one before it are damaged; {AFRESH.format(folder)}")
     return None
 
 
@@ -64,17 +60,15 @@ def lock(folder: Path) -> IO[str]:
         InputError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / "lock").open("a+")
+    path = folder / "lock"
+    file = path.open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        file.seek(0)
-        owner = file.read().strip() or "unknown"
         file.close()
+        owner = path.read_text().strip() or "unknown"
         raise InputError(f"{folder}: another search (process {owner}) works here: wait for it, or end it") from None
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
+    path.write_text(f"{os.getpid()}\n")
     return file
 
 
@@ -84,14 +78,9 @@ def check_space(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> No
     Raises:
         InputError: they differ; says in what, and how to start afresh.
     """
-    old, new = (
-        [f"{entry['class_name']} {json.dumps(entry['config'], sort_keys=True)}" for entry in config["space"]]
-        for config in (before, now)
-    )
+    old, new = ([json.dumps(entry, sort_keys=True) for entry in config["space"]] for config in (before, now))
     gone = "; ".join(entry for entry in old if entry not in new)
     come = "; ".join(entry for entry in new if entry not in old)
     if gone or come:
-        raise InputError(
-            f"the search space changed under a running search: gone: {gone or 'nothing'}; new: {come or 'nothing'}; "
-            f"{AFRESH.format(folder)}"
-        )
+        changes = f"gone: {gone or 'nothing'}; new: {come or 'nothing'}"
+        raise InputError(f"the search space changed under a running search: {changes}; {AFRESH.format(folder)}")

@@ -12,12 +12,14 @@ from tests.cluster.tools import kubectl
 
 HERE = Path(__file__).parent
 NAME = "delivery"
+PROGRAMS = ("kind", "kubectl", "kwok", "docker", "skopeo")
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A cluster of one control plane and two workers; its name. KUBECONFIG leads to it."""
-    assert shutil.which("kind"), "kind is not on the PATH: the tests in tests/cluster need it, kubectl and kwok"
+    missing = [name for name in PROGRAMS if not shutil.which(name)]
+    assert not missing, f"not on the PATH: {', '.join(missing)}; the tests in tests/cluster need {', '.join(PROGRAMS)}"
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("KUBECONFIG", str(tmp_path_factory.mktemp("cluster") / "kubeconfig"))
         subprocess.run(["kind", "create", "cluster", "--name", NAME, "--config", HERE / "kind.yaml"], check=True)

@@ -23,12 +23,13 @@ def base(folder: Path) -> image.Base:
 
 
 def load(cluster: str, folder: Path, on: image.Base, saved_model: Path, model: str, version: str) -> str:
-    """Put a model on the base, load the image into the cluster's nodes, and return its name."""
+    """Put a model on the base, load the image into the cluster's workers, and return its name."""
     layout, reference = folder / f"{model}-{version}", f"localhost/models/{model}:{version}"
     files = {f"models/{model}/{version}/{name}": path for name, path in package.model_files(saved_model).items()}
     image.index(layout, {image.build(layout, files, {}, on): reference})
     archive = folder / f"{model}-{version}.tar"
     subprocess.run(["tar", "-C", layout, "-cf", archive, "."], check=True)
-    subprocess.run(["kind", "load", "image-archive", archive, "--name", cluster], check=True)
+    workers = f"{cluster}-worker,{cluster}-worker2"  # no pod of a model goes to the control plane
+    subprocess.run(["kind", "load", "image-archive", archive, "--name", cluster, "--nodes", workers], check=True)
     archive.unlink()
     return reference

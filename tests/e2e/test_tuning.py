@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -58,16 +59,18 @@ def test_a_port_in_use_is_refused(prepared):
 
 def test_five_kills_among_chief_and_workers_lose_and_repeat_no_trial(prepared):
     process = tune(prepared, "tuning.max_trials=12", "tuning.workers=2", "tuning.strategy=bayesian")
-    draw, killed = random.Random(0), 0
-    while killed < 5 and process.poll() is None:
-        time.sleep(draw.uniform(5, 15))
+    draw, said = random.Random(0), []
+    for _ in range(5):
+        for line in process.stdout:
+            said.append(line)
+            if re.match(r"  trial \d+: ", line):  # it begins
+                break
+        time.sleep(draw.uniform(0, 4))
         children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
-        if children:
-            os.kill(int(draw.choice(children)), signal.SIGKILL)
-            killed += 1
-    said, _ = process.communicate()
+        os.kill(int(draw.choice(children)), signal.SIGKILL)
+    said = "".join(said) + process.communicate()[0]
     assert process.returncode == 0, said
+    assert said.count("ended with code -9: starting it again") == 5, said
     trials = json.loads(prepared.text("tuning/trials.json"))
     assert len({json.dumps(trial["hyperparameters"], sort_keys=True) for trial in trials}) == len(trials) == 12
     assert all(trial["objective"] is not None for trial in trials)
-    assert killed

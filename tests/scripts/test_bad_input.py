@@ -13,12 +13,14 @@ import pytest
 
 from ci import pipeline, workspace
 from ci.command import run
+from ci.lineage import file_digest
 from ci.rollout import releases
 from scripts import champion, configure, deploy, evaluate, monitor, package, place, prepare, retrain, train, tune
 from tests import builds
 
 REPOSITORY = builds.REPOSITORY
 DIGEST = f"sha256:{'ab' * 32}"
+EVALUATED = workspace.EVALUATION / "evaluation.json"
 
 
 @pytest.fixture
@@ -290,14 +292,78 @@ def test_deploy_refuses_when_another_release_serves_than_the_model_was_compared_
     shutil.copy(REPOSITORY / "dvc.yaml", "dvc.yaml")
     monkeypatch.setattr("ci.lineage.inputs_digest", lambda: "now")
     image = {"digest": f"sha256:{'ef' * 32}"}
-    monkeypatch.setattr("ci.packaging.package.verify", lambda *_: {"image": image, "version": "2"})
-    monkeypatch.setattr("ci.rollout.deploy._serving", lambda *_, **__: "release 1 serves")
     builds.write("evaluation/evaluation.json", {"verdict": "promote", "reason": "good"})
+    manifest = {"image": image, "version": "2", "digests": {"evaluation": file_digest(EVALUATED)}}
+    monkeypatch.setattr("ci.packaging.package.verify", lambda *_: manifest)
+    monkeypatch.setattr("ci.rollout.deploy._serving", lambda *_, **__: "release 1 serves")
     builds.write("champion.json", None)
     releases.add({"digest": DIGEST, "version": "1", "as_of": "2013-04-01", "inputs": "i", "champion": None})
     assert deploy.main([]) == 1
     said = capsys.readouterr().err
     assert "failed: not deployed: this model was compared with nothing, but release 1 serves now: rebuild" in said
+
+
+def test_deploy_refuses_a_package_that_was_not_made_from_this_evaluation(folder, monkeypatch, capsys):
+    """A blocked model's package would be deployed by the verdict on the next build's model."""
+    builds.write("evaluation/evaluation.json", {"verdict": "block", "reason": "bad"})
+    manifest = {"image": {"digest": DIGEST}, "version": "2", "digests": {"evaluation": file_digest(EVALUATED)}}
+    monkeypatch.setattr("ci.packaging.package.verify", lambda *_: manifest)
+    builds.write("evaluation/evaluation.json", {"verdict": "promote", "reason": "good"})
+    builds.write("champion.json", None)
+    for arguments in ([], ["--dry-run"]):
+        assert deploy.main(arguments) == 1
+        assert "failed: build/package was not made from build/evaluation/evaluation.json" in capsys.readouterr().err
+    assert releases.read() == []
+
+
+def test_prepared_data_without_rows_or_without_a_column_are_damaged(folder, capsys):
+    from ci import task
+    from ci.training.fit import read_part
+
+    wanted = task.load()
+    whole = pd.DataFrame({name: [1.0] for name in (*wanted.features, wanted.target, wanted.time)})
+    path = workspace.DATA / "holdout.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for table, problem in ((whole.iloc[:0], "no rows"), (whole.drop(columns="origin"), "no column origin")):
+        table.to_parquet(path)
+        assert run(lambda: read_part("holdout") is None) == 2
+        assert f"{path}: {problem}: run `python -m scripts.prepare` to write it again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("gates.limits={auc: {min: .nan}}", "gates.limits.auc.min"),
+        ("gates.limits={auc: {min: .inf}}", "gates.limits.auc.min"),
+        ("gates.slice_margin=.inf", "gates.slice_margin"),
+        ("gates.limits={auc: {min: 0.9, max: 0.1}}", "min must not be more than max"),
+        ("gates.limits={accuracy: {min: 0.9}}", "gates.limits: input should be 'auc', 'log_loss'"),
+        ("gates.limits={[a]: {min: 1}}", "a key must be a name"),
+        ("as_of=2013-W14-1", "as_of"),
+    ],
+)
+def test_settings_that_would_fail_after_the_training_or_never_are_refused_before(folder, capsys, override, message):
+    assert configure.main(["--set", override]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_alias_that_contains_itself_is_no_settings_file(folder, capsys):
+    Path("endless.yaml").write_text("model: &x {name: *x}\n")
+    assert configure.main(["--file", "endless.yaml"]) == 2
+    assert "endless.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["settings.yaml", "champion.json", "card.md", "source.json"])
+def test_a_folder_where_a_file_should_be_is_named_and_leaves_nothing_behind(folder, monkeypatch, capsys, name):
+    shutil.rmtree("build", ignore_errors=True)
+    (Path("build") / name).mkdir(parents=True)
+    command = champion if name == "champion.json" else configure
+    if command is champion:
+        assert configure.main([]) == 0
+        monkeypatch.setattr("ci.lineage.inputs_digest", lambda: "now")
+    assert command.main([]) == 1
+    assert f"failed: build/{name}" in capsys.readouterr().err.replace(f".{name}.part", name)
+    assert not list(Path("build").glob(".*"))
 
 
 def test_the_hint_for_a_port_in_use_works(folder, capsys):

@@ -9,7 +9,8 @@ from scripts import configure, manifests
 from tests import pods
 from tests.programs import needed
 
-PACKAGED = {"version": "2013040112345", "image": {"reference": "localhost/models/flights:2013040112345"}}
+IMAGE = {"reference": "localhost/models/flights:2013040112345", "base": "registry.example.com/model-stand-in:0.1.0"}
+PACKAGED = {"version": "2013040112345", "image": IMAGE}
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ def test_the_packaged_version_is_printed_with_the_server_of_the_settings(monkeyp
     printed = {each["metadata"]["name"]: each for each in yaml.safe_load_all(capsys.readouterr().out)}
     for name in ("model-stable", "model-canary"):
         [container] = printed[name]["spec"]["template"]["spec"]["containers"]
-        assert container["image"] == PACKAGED["image"]["reference"]
+        assert container["image"] == IMAGE["reference"]
         assert container["command"] == ["python", "-m", "ci.serving.standin"]
         assert container["resources"]["limits"]["memory"] == "3Gi"
 
@@ -45,6 +46,16 @@ def test_without_a_package_nothing_is_printed(capsys):
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("bad input: build/package/SHA256SUMS is missing: run `python -m scripts.package`")
+
+
+def test_a_package_without_a_server_is_refused(monkeypatch, capsys):
+    configured()
+    monkeypatch.setattr("ci.packaging.package.verify", lambda *_: {**PACKAGED, "image": {**IMAGE, "base": None}})
+    capsys.readouterr()
+    assert manifests.main([]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "has a model but no server in it: set packaging.base to `serving`" in said.err
 
 
 def test_a_wrong_server_is_refused_with_those_that_there_are(capsys):

@@ -2,11 +2,13 @@
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from ci.placement import cluster
 from ci.placement.check import faults
 from ci.placement.inventory import EXAMPLE, load
 from ci.placement.tasks import planned
@@ -125,10 +127,14 @@ def a_pod(name: str, node: str) -> dict:
         ({"items": [a_node("n", amounts={"cpu": "-4"})]}, "items[0] (Node n).status.allocatable.cpu: '-4' is negative"),
         ({"items": [a_node("n", amounts={"memory": "4 GB"})]}, "allocatable.memory: '4 GB' is not a quantity: write"),
         ({"items": [a_node("n", taints=[{"key": "k", "effect": "Never"}])]}, "taints[0].effect: 'Never' is none of"),
+        ({"items": [a_node("n"), *[a_pod("p", "n")] * 2]}, "bad.json: items[2]: Pod default/p appears twice"),
+        ({"kind": "Secret", "data": {"a": "b"}}, "bad.json: not a Kubernetes list"),
+        (None, "bad.json is missing: record one with `kubectl"),
     ],
 )
 def test_each_bad_inventory_ends_with_two_and_names_file_entry_and_fix(workspace, capsys, content, message):
-    Path("bad.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    if content is not None:
+        Path("bad.json").write_text(content if isinstance(content, str) else json.dumps(content))
     assert place.main(["--inventory", "bad.json"]) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -144,14 +150,36 @@ def test_requests_that_are_absent_are_said(capsys):
     assert "1 running pod asking for no CPU or no memory, which counts as zero" in capsys.readouterr().out
 
 
+def test_a_snapshot_of_fifty_megabytes_is_planned(workspace):
+    items = [a_node(f"n{j:04}") for j in range(1000)] + [a_pod(f"p{i}", f"n{i % 500:04}") for i in range(5000)]
+    for item in items:
+        item["metadata"]["annotations"] = {"padding": "x" * 8500}
+    Path("large.json").write_text(json.dumps({"items": items}))
+    assert Path("large.json").stat().st_size > 50e6
+    assert place.main(["--inventory", "large.json"]) == 0
+    assert json.loads((workspace / "plan.json").read_text())["proven"]
+
+
 @pytest.fixture
 def api(tmp_path, monkeypatch):
-    """An API server with the items that its `readings` give, the last of them again and again."""
+    """An API server with the items that its `readings` give, the last of them again and again.
+
+    Its first answers are the statuses in `failures`; 0 is no answer in time.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         readings: list[list[dict]] = []  # noqa: RUF012 - shared with the test on purpose
+        failures: list[int] = []  # noqa: RUF012
 
         def do_GET(self):
+            if self.failures:
+                status = self.failures.pop(0)
+                if not status:
+                    time.sleep(0.4)
+                    return
+                self.send_response(status)
+                self.end_headers()
+                return
             kind = "Node" if "/nodes" in self.path else "Pod"
             body = json.dumps({"items": [item for item in self.readings[0] if item["kind"] == kind]}).encode()
             if kind == "Pod" and len(self.readings) > 1:
@@ -177,6 +205,42 @@ def api(tmp_path, monkeypatch):
         yield Handler
         http.shutdown()
         thread.join()
+
+
+@pytest.mark.parametrize(
+    ("failures", "message"),
+    [
+        ([401], "listing nodes: the API server answers 401 Unauthorized: log in again"),
+        ([403], "answers 403 Forbidden: give this account `list` on nodes and pods"),
+        ([429, 429], "answers 429 Too Many Requests, 2 times"),
+        ([503, 500], "answers 500 Internal Server Error, 2 times"),
+        ([0] * 8, "no answer that can be used: "),
+    ],
+)
+def test_each_refusal_of_the_api_server_ends_with_one_and_what_to_do(
+    workspace, api, monkeypatch, capsys, failures, message
+):
+    monkeypatch.setattr(cluster, "_TRIES", 2)
+    monkeypatch.setattr(cluster, "_TIMEOUT", (5, 0.1))
+    api.readings, api.failures = [[a_node("n")]], failures
+    assert place.main(["--context", "test"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("failed: test: listing nodes: ")
+    assert message in error
+    assert "Traceback" not in error
+    assert not workspace.exists()
+
+
+def test_a_busy_api_server_is_asked_again(workspace, api):
+    api.readings, api.failures = [[a_node("a"), a_node("b")]], [429, 503]
+    assert place.main(["--context", "test", "--group", "training"]) == 0
+    assert json.loads((workspace / "plan.json").read_text())["inventory"] == "test"
+
+
+def test_an_unknown_context_is_bad_input(workspace, api, capsys):
+    assert place.main(["--context", "nowhere"]) == 2
+    assert "look at `kubectl config get-contexts`" in capsys.readouterr().err
+    assert not workspace.exists()
 
 
 def test_a_node_that_disappears_while_the_plan_is_made_leads_to_another_plan(workspace, api, capsys):

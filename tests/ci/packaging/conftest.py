@@ -31,6 +31,7 @@ def assemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assemble:
     workspace.write_text(workspace.CARD, "words")
     workspace.write_json(workspace.EVALUATION / "golden.json", {"instances": [{"x": 1.0}], "predictions": [0.5]})
     workspace.write_json(workspace.EVALUATION / "reference.json", {})
+    workspace.write_json(workspace.EVALUATION / "evaluation.json", {"verdict": "promote"})
     Path("requirements.txt").write_text("numpy==2.4.6\n    # via tensorflow\n")
 
     def assemble(base: Any = None, **settings: str) -> dict[str, Any]:

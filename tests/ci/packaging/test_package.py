@@ -37,6 +37,7 @@ def _somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace.write_text(workspace.CARD, "words")
     workspace.write_json(workspace.EVALUATION / "golden.json", {"instances": [{"x": 1.0}], "predictions": [0.5]})
     workspace.write_json(workspace.EVALUATION / "reference.json", {})
+    workspace.write_json(workspace.EVALUATION / "evaluation.json", {"verdict": "promote"})
     Path("requirements.txt").write_text("numpy==2.4.6\n    # via tensorflow\n")
 
 
@@ -170,7 +171,7 @@ def test_the_signature_is_read_from_the_model(flights_model: Path) -> None:
 
 def test_the_manifest_names_every_digest_and_each_is_what_it_says() -> None:
     digests = assemble()["digests"]
-    assert set(digests) == {"data", "settings", "code", "model", "image", "sbom"}
+    assert set(digests) == {"data", "settings", "code", "evaluation", "model", "image", "sbom"}
     assert digests["sbom"] == f"sha256:{hashlib.sha256(packaged()['sbom.cdx.json']).hexdigest()}"
     assert digests["image"] == image.verify(workspace.PACKAGE / "image", digests["image"]).digest
 

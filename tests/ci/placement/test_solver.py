@@ -108,6 +108,20 @@ def test_nodes_in_use_are_preferred_among_equally_many():
     assert solve(problem, 5).node_of[0] == 1
 
 
+def test_a_zone_that_is_nearly_full_neither_stops_the_search_nor_hides_the_optimum():
+    rules, asked = ["{}" if i == 2 else TOLERATES for i in range(6)], {"cpu": 2, "memory": 1}
+    tasks = [Pod(f"t{i}", group, asked, rules[i]) for i, group in enumerate("abbbab")]
+    nodes = []
+    for cpu, memory, zone, taints in (
+        (6, 9, "x", ()), (2, 7, "y", ()), (6, 11, "y", ()), (6, 8, "x", TAINT), (0, 7, "x", TAINT)
+    ):  # fmt: skip
+        amounts, labels = {"cpu": cpu, "memory": memory}, {"topology.kubernetes.io/zone": zone}
+        nodes.append(Node(f"n{len(nodes)}", amounts, amounts, labels=labels, taints=taints))
+    solution = solve(build(tasks, nodes, [Spread("b", 3, "zone")]), 20)
+    assert (solution.objective, solution.proven) == (2, True)
+    assert solution.seconds < 10
+
+
 def test_no_task_is_an_empty_plan():
     problem = Problem.of(np.zeros((0, 2), dtype=int), np.ones((3, 2), dtype=int))
     assert solve(problem, 1).objective == 0

@@ -57,6 +57,44 @@ def test_a_slice_that_got_much_worse_is_named_and_an_equal_one_is_not():
     assert {row["slice"]: row["worse"] for row in rows} == {"EWR": False, "JFK": True}
 
 
+def slice_losses(spoil, margin=0.03, seed=0, names=("origin", "carrier")):
+    """Slices of two equally good models, of which the challenger is blurred on JFK by some noise."""
+    table, scored = holdout(0.3, 0.3, rows=200, seed=seed)
+    random = np.random.default_rng(seed + 1000)
+    table["carrier"] = random.choice(list("ABCDEFGHIJ"), len(table))
+    score = np.log(scored.challenger / (1 - scored.challenger))
+    noise = np.where(table["origin"] == "JFK", spoil, 0.0) * random.normal(size=len(table))
+    blurred = 1 / (1 + np.exp(-(score + noise)))
+    settings = Gates(slice_min_rows=100, resamples=400, slice_margin=margin)
+    return slices(table, names, Scored(scored.targets, scored.days, blurred, scored.champion), settings, seed)
+
+
+def test_a_slice_is_worse_only_if_its_loss_exceeds_the_margin():
+    for margin, worse in ((0.03, True), (0.5, False)):
+        [row] = [row for row in slice_losses(1.0, margin, names=("origin",)) if row["slice"] == "JFK"]
+        assert 0.03 < -row["gain"] < 0.5
+        assert row["worse"] is worse
+
+
+def test_a_slice_that_lost_a_tenth_is_found_among_many_and_equal_models_have_none_named_in_nine_of_ten_holdouts():
+    found = [any(r["worse"] for r in slice_losses(1.2, seed=n) if r["slice"] == "JFK") for n in range(20)]
+    assert sum(found) >= 19
+    named = [any(row["worse"] for row in slice_losses(0.0, margin=0.0, seed=n)) for n in range(60)]
+    assert sum(named) <= 12  # of 60, at a level of 0.9: more would come by chance once in fifty such tests
+
+
+def test_with_few_days_the_share_of_better_resamples_is_less_sure_of_itself():
+    """The spread for few days moves the share towards one half (Student's t where the resamples are normal)."""
+    scored = holdout(0.5, 0.53, days=5, rows=300, seed=3)[1]
+    counts = metrics.resamples(scored.days, 4000, 1)
+    gains = metrics.gain("auc", *(
+        metrics.by_day("auc", scored.targets, part, scored.days)(counts)
+        for part in (scored.challenger, scored.champion)
+    ))  # fmt: skip
+    raw, share = float(np.mean(gains > 0)), compare(scored, [], GATES, counts)[0].share_better
+    assert abs(share - 0.5) < abs(raw - 0.5) - 0.02
+
+
 def test_slices_that_are_too_small_are_left_out():
     table, scored = holdout(0.3, 0.3)
     table.loc[:50, "origin"] = "LGA"

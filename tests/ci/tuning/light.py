@@ -30,11 +30,11 @@ def space() -> keras_tuner.HyperParameters:
     return hp
 
 
-def oracle(max_trials: int, kind: type[Oracle] = RandomOracle, **options) -> Oracle:
+def oracle(max_trials: int, kind: type[Oracle] = RandomOracle, heartbeat_timeout: float = 5.0, **options) -> Oracle:
     """An oracle over `space` that minimises `score`."""
-    options = {"hyperparameters": space(), "max_losses_per_trial": 100, "heartbeat_timeout": 5.0, **options}
+    options = {"hyperparameters": space(), **options}
     made = kind(objective=keras_tuner.Objective("score", "min"), max_trials=max_trials, **options)
-    made.verbose = 0
+    made.verbose, made.max_losses, made.heartbeat_timeout = 0, 100, heartbeat_timeout
     return made
 
 

@@ -107,7 +107,7 @@ def test_three_failures_in_a_row_end_a_distributed_search_with_their_reasons(tmp
     failed = [trial for trial in oracle.trials.values() if trial.status == "FAILED"]
     assert len(failed) >= 3
     assert "ran out of memory" in failed[0].message
-    assert oracle.notes[failed[0].trial_id]["runs"] == 2
+    assert oracle._run_times[failed[0].trial_id] == 2
 
 
 def test_a_port_in_use_is_an_error_that_names_it(tmp_path):
