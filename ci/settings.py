@@ -179,7 +179,9 @@ class Resources(Section):
     chief: Request = Request(cpu="500m", memory="1Gi")
     """The tuning chief, which hands out trials."""
     serving: Request = Request(cpu="1", memory="1Gi")
-    """One serving replica."""
+    """The server in one serving replica."""
+    gateway: Request = Request(cpu="100m", memory="64Mi")
+    """The proxy beside it."""
 
 
 class Placement(Section):

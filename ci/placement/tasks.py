@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from ci.placement.inventory import Pod, amounts
@@ -20,8 +21,8 @@ def planned(settings: Settings, group: str | None = None) -> tuple[Pod, ...]:
     that trains, and the tuning chief with its workers.
     """
     resources, replicas, workers = settings.resources, settings.serving.replicas, settings.placement.tuning_workers
-    serving = [_task(f"serving-{index}", "serving", resources.serving) for index in range(replicas)]
-    serving += [_task("canary", "canary", resources.serving)]
+    serving = [_task(f"serving-{index}", "serving", resources.serving, resources.gateway) for index in range(replicas)]
+    serving += [_task("canary", "canary", resources.serving, resources.gateway)]
     training = [_task("tuning-chief", "tuning-chief", resources.chief)]
     training += [_task(f"tuning-{index}", "tuning", resources.tuning) for index in range(workers)]
     training += [_task("training", "training", resources.training)]
@@ -36,5 +37,6 @@ def spreads(settings: Settings) -> tuple[Spread, ...]:
     return (Spread("serving", limit),)
 
 
-def _task(name: str, group: str, request: Request) -> Pod:
-    return Pod(name, group, {**amounts(request.model_dump(), f"resources of {name}"), "pods": 1})
+def _task(name: str, group: str, *containers: Request) -> Pod:
+    asked = sum((amounts(request.model_dump(), f"resources of {name}") for request in containers), Counter())
+    return Pod(name, group, {**asked, "pods": 1})

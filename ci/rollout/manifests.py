@@ -17,6 +17,7 @@ CANARY = "model-canary"
 SERVICE = "model"
 """The Service that clients use; its selector says whether the canary takes part in the traffic."""
 CONTAINER = "serving"
+GATEWAY = "gateway"
 _OVERLAYS = Path("k8s/overlays")
 _STANDIN = Path("k8s/components/stand-in")
 _ROOT = workspace.ROLLOUT / "manifests"
@@ -87,6 +88,9 @@ def put(
                 variable["value"] = values[variable["name"]]
         for probe in ("startupProbe", "readinessProbe"):
             container[probe]["httpGet"]["path"] = f"/v1/models/{settings.model.name}/versions/{version}/metadata"
+        [gateway] = [found for found in pod["containers"] if found["name"] == GATEWAY]
+        gateway["resources"]["requests"] |= settings.resources.gateway.model_dump()
+        gateway["resources"]["limits"]["memory"] = settings.resources.gateway.memory
         for kind in ("requests", "limits"):  # limits equal requests: a full node takes nothing away from a server
             container["resources"][kind] |= settings.resources.serving.model_dump()
 

@@ -63,8 +63,7 @@ def test_the_autoscaler_starts_at_the_replicas_of_the_settings_and_measures_the_
     assert (spec["scaleTargetRef"]["kind"], spec["scaleTargetRef"]["name"]) in applied
     assert spec["minReplicas"] == configuration.read(pods.REPOSITORY / "pipeline.yaml").serving.replicas
     assert spec["maxReplicas"] >= spec["minReplicas"]
-    [container] = applied["Deployment", "model-stable"]["spec"]["template"]["spec"]["containers"]
-    assert [metric["containerResource"]["container"] for metric in spec["metrics"]] == [container["name"]]
+    assert [metric["containerResource"]["container"] for metric in spec["metrics"]] == ["serving"]
 
 
 def test_the_budget_counts_stable_pods_only(applied):
@@ -82,9 +81,12 @@ def test_the_canary_service_reaches_the_canary_only(applied):
 def test_network_policies_deny_everything_but_the_ports_of_the_server(applied):
     policies = {name: each["spec"] for (kind, name), each in applied.items() if kind == "NetworkPolicy"}
     assert policies.pop("default-deny") == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    [container] = applied["Deployment", "model-stable"]["spec"]["template"]["spec"]["containers"]
-    ports = {port["name"] for port in container["ports"]}
+    containers = applied["Deployment", "model-stable"]["spec"]["template"]["spec"]["containers"]
+    ports = {port["name"] for container in containers for port in container["ports"]}
     assert policies
+    assert policies["clients"]["ingress"][0]["ports"] == [{"port": "rest"}, {"port": "grpc"}], (
+        "the gateway, not around it"
+    )
     for spec in policies.values():
         assert spec["policyTypes"] == ["Ingress"], "the server calls nobody"
         assert spec["podSelector"]["matchLabels"].items() <= labels(applied, "model-stable").items()

@@ -36,19 +36,20 @@ def pod(deployment):
 
 @pytest.fixture
 def container(pod):
-    [container] = pod["containers"]
-    return container
+    return next(each for each in pod["containers"] if each["name"] == "serving")
 
 
 def config(rendered, name):
-    [found] = [each["data"][name] for (kind, _), each in rendered.items() if kind == "ConfigMap"]
+    [found] = [
+        each["data"][name] for (kind, _), each in rendered.items() if kind == "ConfigMap" and name in each["data"]
+    ]
     return found
 
 
 def test_the_deployer_applies_these_and_no_others(rendered):
-    kinds = sorted((kind, re.sub("serving-.*", "serving-…", name)) for kind, name in rendered)
+    kinds = sorted((kind, re.sub("(serving|gateway)-.*", r"\1-…", name)) for kind, name in rendered)
     deployments = [("Deployment", "model-canary"), ("Deployment", "model-stable")]
-    assert kinds == [("ConfigMap", "serving-…"), *deployments, ("Service", "model")]
+    assert kinds == [("ConfigMap", "gateway-…"), ("ConfigMap", "serving-…"), *deployments, ("Service", "model")]
     assert {each["metadata"]["namespace"] for each in rendered.values()} == {"model-serving"}
 
 
@@ -76,7 +77,7 @@ def test_probes_ask_for_the_version_because_the_model_status_lies(container, set
     values = {variable["name"]: variable.get("value") for variable in container["env"]}
     assert values["MODEL_NAME"] == settings.model.name
     path = f"/v1/models/{settings.model.name}/versions/{values['MODEL_VERSION']}/metadata"
-    assert container[probe]["httpGet"] == {"path": path, "port": "rest"}
+    assert container[probe]["httpGet"] == {"path": path, "port": "server"}
 
 
 def test_the_startup_probe_waits_as_long_as_the_rollout_does(container, settings):
@@ -110,9 +111,9 @@ def test_every_file_that_the_server_is_told_to_read_is_mounted(rendered, pod, co
 
 
 def test_the_configuration_is_named_by_its_content_and_cannot_be_changed_under_a_running_revision(rendered):
-    [(_, name)] = [key for key in rendered if key[0] == "ConfigMap"]
-    assert re.fullmatch(r"serving-[a-z0-9]{10}", name)
-    assert rendered["ConfigMap", name]["immutable"] is True
+    for name in [name for kind, name in rendered if kind == "ConfigMap"]:
+        assert re.fullmatch(r"(serving|gateway)-[a-z0-9]{10}", name)
+        assert rendered["ConfigMap", name]["immutable"] is True
 
 
 def test_metrics_are_exported_where_prometheus_is_told_to_look(rendered, deployment):
@@ -122,7 +123,7 @@ def test_metrics_are_exported_where_prometheus_is_told_to_look(rendered, deploym
     ports = {
         port["name"]: port["containerPort"] for port in deployment["spec"]["template"]["spec"]["containers"][0]["ports"]
     }
-    assert annotations["prometheus.io/port"] == str(ports["rest"])
+    assert annotations["prometheus.io/port"] == str(ports["server"])
 
 
 def test_batches_hold_what_the_monitor_sends_and_use_the_cpu_there_is(rendered, settings):
@@ -138,9 +139,12 @@ def test_the_shared_service_leaves_the_canary_out(rendered, deployment):
     assert chosen is (deployment["metadata"]["name"] == "model-stable")
     without_track = {key: value for key, value in service["spec"]["selector"].items() if key != "track"}
     assert without_track.items() <= template["metadata"]["labels"].items()
-    ports = {port["name"]: port["containerPort"] for port in template["spec"]["containers"][0]["ports"]}
-    for port in service["spec"]["ports"]:
-        assert port["port"] == ports[port["targetPort"]]
+    containers = {each["name"]: each for each in template["spec"]["containers"]}
+    ports = {port["name"]: name for name, each in containers.items() for port in each["ports"]}
+    assert {port["name"]: ports[port["targetPort"]] for port in service["spec"]["ports"]} == {
+        "rest": "gateway",
+        "grpc": "serving",
+    }
 
 
 def test_the_serving_image_is_not_older_than_the_trainer():

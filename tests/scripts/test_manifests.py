@@ -33,7 +33,9 @@ def test_the_packaged_version_is_printed_with_the_server_of_the_settings(monkeyp
     assert manifests.main([]) == 0
     printed = {each["metadata"]["name"]: each for each in yaml.safe_load_all(capsys.readouterr().out)}
     for name in ("model-stable", "model-canary"):
-        [container] = printed[name]["spec"]["template"]["spec"]["containers"]
+        containers = {each["name"]: each for each in printed[name]["spec"]["template"]["spec"]["containers"]}
+        container, gateway = containers["serving"], containers["gateway"]
+        assert gateway["resources"]["requests"]["cpu"] == "100m"
         assert container["image"] == IMAGE["reference"]
         assert container["command"] == ["python", "-m", "ci.serving.standin"]
         assert container["resources"]["limits"]["memory"] == "3Gi"
