@@ -246,9 +246,9 @@ def _changes(found: list[Any]) -> Iterator[str]:
 
 
 def collect(*, dry_run: bool) -> int | None:
-    """Delete from DVC's cache what neither a commit nor the workspace names, and return the bytes that this freed.
+    """Delete from DVC's cache what neither a branch, a tag nor the workspace names, and return the bytes that this freed.
 
-    Data that any commit tracks stay; results of builds other than the last go, and are computed again if asked for.
+    Data that the tip of a branch or a tag tracks stay; results of builds other than the last go, and are computed again if asked for.
     The remote is left alone, as others share it. None: the cache is outside the repository, where others may share it.
 
     Raises:
@@ -262,9 +262,9 @@ def collect(*, dry_run: bool) -> int | None:
     if not cache.resolve().is_relative_to(Path.cwd()):
         return None
     before = workspace.size(cache)
-    # A folder that is no Git repository has no commits to keep data of.
-    scope = "--workspace" if lineage.commit() is None else "--all-commits"
-    command = [*DVC, "gc", scope, "--force", *(["--dry"] if dry_run else [])]
+    # Of the tips only: one old commit with a file that DVC cannot read would stop it, and it reads each for seconds.
+    scope = ["--workspace"] if lineage.commit() is None else ["--workspace", "--all-branches", "--all-tags"]
+    command = [*DVC, "gc", *scope, "--force", *(["--dry"] if dry_run else [])]
     if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
         raise StageError("dvc gc failed; its message is above")
     return before - workspace.size(cache)
