@@ -245,11 +245,18 @@ def _changes(found: list[Any]) -> Iterator[str]:
                 yield f"{path} is {inner}" if isinstance(change, str) else f"{path}: {inner} changed"
 
 
-def collect(*, dry_run: bool) -> int | None:
-    """Delete from DVC's cache what neither a commit nor the workspace names, and return the bytes that this freed.
+def collect(*, dry_run: bool, tips: bool) -> int | str:
+    """Delete from DVC's cache what neither a commit nor the workspace names.
 
     Data that any commit tracks stay; results of builds other than the last go, and are computed again if asked for.
-    The remote is left alone, as others share it. None: the cache is outside the repository, where others may share it.
+    The remote is left alone, as others share it.
+
+    Args:
+        dry_run: delete nothing.
+        tips: of the commits only the tips of branches and tags count.
+
+    Returns:
+        the bytes that this freed, or why the cache was not touched.
 
     Raises:
         StageError: DVC failed; its message has been printed.
@@ -260,12 +267,14 @@ def collect(*, dry_run: bool) -> int | None:
     if where.returncode:
         raise StageError("dvc cache dir failed; its message is above")
     if not cache.resolve().is_relative_to(Path.cwd()):
-        return None
+        return "outside the repository, where others may share it"
     before = workspace.size(cache)
     # A folder that is no Git repository has no commits to keep data of.
-    scope = "--workspace" if lineage.commit() is None else "--all-commits"
-    command = [*DVC, "gc", scope, "--force", *(["--dry"] if dry_run else [])]
+    commits = [] if lineage.commit() is None else ["--all-branches", "--all-tags"] if tips else ["--all-commits"]
+    command = [*DVC, "gc", "--workspace", *commits, "--force", *(["--dry"] if dry_run else [])]
     if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
+        if commits and not tips:  # one old commit with a file that DVC cannot read is enough
+            return "DVC cannot read every commit, see above; `python -m scripts.prune --tips` asks the tips only"
         raise StageError("dvc gc failed; its message is above")
     return before - workspace.size(cache)
 

@@ -1,8 +1,8 @@
 """Delete what builds of the past left and nothing needs any more, and say how much that frees.
 
 Images of all but the last `retention.releases` releases go; what runs, the last verified release and its champion
-stay. DVC's cache keeps what any commit tracks and the last build's results; its remote is left alone. The history of
-builds is kept short by `history.keep` as it is written.
+stay. DVC's cache keeps what any commit tracks (with --tips: the tips of branches and tags) and the last build's
+results; its remote is left alone. The history of builds is kept short by `history.keep` as it is written.
 """
 
 import sys
@@ -14,11 +14,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     arguments = parser(__doc__, "prune")
     arguments.add_argument("--dry-run", action="store_true", help="say what would be deleted and stop")
+    arguments.add_argument("--tips", action="store_true", help="data that only older commits track may go too")
     options = arguments.parse_args(argv)
-    return run(lambda: prune(dry_run=options.dry_run))
+    return run(lambda: prune(dry_run=options.dry_run, tips=options.tips))
 
 
-def prune(*, dry_run: bool) -> None:
+def prune(*, dry_run: bool, tips: bool) -> None:
     """Delete, or say what would be."""
     from ci import configuration, pipeline
     from ci.rollout import retention
@@ -27,9 +28,9 @@ def prune(*, dry_run: bool) -> None:
     for path in paths:
         print(f"prune: {'would delete' if dry_run else 'deleted'} {path}")
     print(f"prune: images: {freed / 1e6:.1f} MB {'to free' if dry_run else 'freed'}")
-    collected = pipeline.collect(dry_run=dry_run)
-    if collected is None:
-        print("prune: DVC's cache is outside the repository, where others may share it: not touched")
+    collected = pipeline.collect(dry_run=dry_run, tips=tips)
+    if isinstance(collected, str):
+        print(f"prune: DVC's cache: not touched: {collected}")
     elif not dry_run:
         print(f"prune: DVC's cache: {collected / 1e6:.1f} MB freed")
 

@@ -158,4 +158,16 @@ def test_dvc_keeps_what_a_commit_or_the_workspace_names_and_the_command_says_wha
     assert Path("raw.csv").read_text() == "0" * 100_000
     subprocess.run([*dvc, "config", "cache.dir", str(tmp_path.parent / "shared")], check=True)
     assert prune.main([]) == 0
-    assert "outside the repository, where others may share it: not touched" in capfd.readouterr().out
+    assert "not touched: outside the repository, where others may share it" in capfd.readouterr().out
+    subprocess.run([*dvc, "config", "--unset", "cache.dir"], check=True)
+
+    Path("dvc.yaml").write_text("one: 1\n---\ntwo: 2\n")
+    subprocess.run(["git", "commit", "-qam", "a file that DVC cannot read"], check=True)
+    subprocess.run(["git", "checkout", "-q", "HEAD~1", "--", "dvc.yaml"], check=True)
+    subprocess.run(["git", "commit", "-qam", "repaired"], check=True)
+    before = workspace.size(cache)
+    assert prune.main([]) == 0
+    assert "not touched: DVC cannot read every commit" in capfd.readouterr().out
+    assert workspace.size(cache) == before
+    assert prune.main(["--tips"]) == 0
+    assert "DVC's cache: 0.1 MB freed" in capfd.readouterr().out
