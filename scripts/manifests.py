@@ -1,8 +1,8 @@
 """Print what a rollout applies to a cluster for the packaged model, as YAML.
 
 These are the objects of k8s/overlays/OVERLAY/server (serving.overlay) with the model's name and version, its image and
-resources.serving in the pods of both Deployments; with `serving.server: stand-in` the stand-in takes the place of
-TensorFlow Serving. To see what would change on a cluster:
+resources.serving in the pods of both Deployments, and what the last plan for a cluster advises; with
+`serving.server: stand-in` the stand-in takes the place of TensorFlow Serving. To see what would change on a cluster:
 
     python -m scripts.manifests | kubectl diff --server-side -f -
 """
@@ -24,14 +24,14 @@ def manifests() -> None:
 
     from ci import configuration
     from ci.packaging import package
-    from ci.rollout.manifests import image, put, render
+    from ci.rollout.manifests import advice, image, put, render
     from ci.workspace import PACKAGE
 
     settings = configuration.effective()
     packaged = package.verify(PACKAGE, settings.packaging.verify_key)
     reference = image(packaged)
     objects = render(settings)
-    put(objects, settings, packaged["version"], reference)
+    put(objects, settings, packaged["version"], reference, advice())
     print(yaml.safe_dump_all(objects, sort_keys=False), end="")
 
 

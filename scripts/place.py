@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typing_extensions import TypedDict
+
 from ci.command import parser, run
 from ci.placement.tasks import GROUPS
 
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
     from ci.placement.inventory import Inventory
     from ci.placement.model import Problem, Solution
     from ci.settings import Settings
+
+
+class Plan(TypedDict):
+    """What a comparison reads of the last plan: node names by group."""
+
+    sets: dict[str, list[str]]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,6 +65,7 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
     from ci.errors import StageError
     from ci.placement import report, tasks
     from ci.placement.check import faults
+    from ci.placement.inventory import counted
     from ci.placement.model import build
     from ci.placement.solver import solve
 
@@ -85,7 +94,7 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
         print("\n".join(lines))
     where = "nothing written" if dry_run else f"{folder}/explanation.txt, plan.svg"
     if solution.unplaced and settings.placement.full == "fail":
-        raise StageError(f"{len(solution.unplaced)} tasks fit nowhere: {where}")
+        raise StageError(f"no room for {counted(len(solution.unplaced), 'task')}: {where}")
     if solution.unplaced:
         print("place: warning: the cluster is full, so all pods are left to the scheduler's default")
     print(f"place: {lines[0]} ({solution.seconds:.2f} s) -> {where}")
@@ -97,7 +106,7 @@ def compare(file: Path | None, context: str | None) -> None:
     from ci.placement.handover import strays
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
-    planned = workspace.read_json(workspace.require(workspace.PLACEMENT / "plan.json"))
+    planned = workspace.read_json(workspace.PLACEMENT / "plan.json", Plan)
     actual = read(file, context, settings)
     lines = strays({group: frozenset(names) for group, names in planned["sets"].items()}, actual)
     workspace.write_json(workspace.PLACEMENT / "actual.json", {"inventory": actual.source, "found": lines})

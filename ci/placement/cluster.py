@@ -5,6 +5,8 @@ from collections.abc import Callable
 from time import sleep
 from typing import Any
 
+import yaml
+
 from ci.errors import InputError, StageError
 from ci.placement.inventory import Inventory, parse
 
@@ -35,7 +37,11 @@ def read(context: str | None, pause: Callable[[float], None] = sleep) -> Invento
             config.load_incluster_config()
     except config.ConfigException as error:
         raise InputError(f"no cluster {context or ''}: {error}; look at `kubectl config get-contexts`") from None
-    return inventory(client.CoreV1Api(), context or "the current cluster", pause)
+    except (yaml.YAMLError, TypeError, AttributeError) as error:
+        raise InputError(f"the kubeconfig cannot be read: {error}; look at `kubectl config view`") from None
+    settings = client.Configuration.get_default_copy()
+    settings.retries = False  # urllib3 would repeat each of our tries, and wait for as long as it is told
+    return inventory(client.CoreV1Api(client.ApiClient(settings)), context or "the current cluster", pause)
 
 
 def inventory(api: Any, name: str, pause: Callable[[float], None] = sleep) -> Inventory:
@@ -44,10 +50,15 @@ def inventory(api: Any, name: str, pause: Callable[[float], None] = sleep) -> In
     for kind, listing in (("Node", api.list_node), ("Pod", api.list_pod_for_all_namespaces)):
         token: str | None = None
         while token != "":
-            page = _page(listing, token, f"{name}: listing {kind.lower()}s", pause)
-            # Items of a list do not say their kind.
-            items += [{**item, "kind": kind} for item in page.get("items") or ()]
-            token = page.get("metadata", {}).get("continue") or ""
+            page = _page(listing, token, what := f"{name}: listing {kind.lower()}s", pause)
+            try:
+                # Items of a list do not say their kind.
+                items += [{**item, "kind": kind} for item in page.get("items") or ()]
+                token = (page.get("metadata") or {}).get("continue") or ""
+            except (TypeError, AttributeError):
+                raise StageError(
+                    f"{what}: the answer is no list of objects: is this a Kubernetes API server?"
+                ) from None
     return parse({"items": items}, name)
 
 
@@ -66,9 +77,10 @@ def _page(listing: Callable[..., Any], token: str | None, what: str, pause: Call
             problem = f"the API server answers {error.status} {error.reason}"
             if error.status and error.status != 429 and error.status < 500:
                 raise StageError(f"{what}: {problem}{fixes.get(error.status, '')}") from None
-            wait = float((error.headers or {}).get("Retry-After") or wait)
-        except (HTTPError, ValueError) as error:
+            asked = str((error.headers or {}).get("Retry-After"))
+            wait = float(asked) if asked.isdigit() else wait  # a date is allowed too: then our own wait is as good
+        except (HTTPError, ValueError, TypeError) as error:
             problem = f"no answer that can be used: {error}"
         if attempt + 1 < _TRIES:
             pause(min(wait, 10.0))
-    raise StageError(f"{what}: {problem}, {_TRIES} times")
+    raise StageError(f"{what}: {problem}, {_TRIES} times: try again later, or give --inventory a recorded one")

@@ -94,8 +94,8 @@ def widen(
 
 def advice(
     tasks: Sequence[Pod], nodes: Sequence[Node], plan: Mapping[str, str], spreads: Sequence[Spread], *, required: bool
-) -> tuple[dict[str, Any], Sets]:
-    """Return the pod fields of each group of planned tasks, and the sets that they lead to.
+) -> tuple[dict[str, Any], Sets, list[str]]:
+    """Return the pod fields of each group of planned tasks, the sets they lead to, and who would wait all the same.
 
     Args:
         tasks: the pods; those that the plan leaves out get no advice.
@@ -137,7 +137,7 @@ def advice(
             "affinity": {"nodeAffinity": {f"{strength}DuringSchedulingIgnoredDuringExecution": terms}},
             "topologySpreadConstraints": [spread],
         }
-    return fields, within
+    return fields, within, [placed[i].name for i in pending]
 
 
 def strays(within: Sets, actual: Inventory) -> list[str]:

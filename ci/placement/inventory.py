@@ -30,6 +30,7 @@ EXAMPLE = Path(__file__).with_name("example.json")
 
 COMPONENT = "app.kubernetes.io/component"
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?", re.ASCII)
 _RECORD = "`kubectl get nodes,pods -A -o json`"
 _QUANTITY = re.compile(r"\+?(\d+\.?\d*|\.\d+)(?:([eE])([+-]?\d{1,2})|([numkMGTPE]|[KMGTPE]i)?)", re.ASCII)
 _SUFFIX: dict[str | None, Fraction] = {
@@ -171,6 +172,8 @@ def parse(document: object, source: str) -> Inventory:
             continue
         if not isinstance(name, str) or not name:
             raise InputError(f"{where}.metadata.name: the {kind} has no name")
+        if not _NAME.fullmatch(name):
+            raise InputError(f"{where}.metadata.name: {ascii(name)[:80]} is no name that Kubernetes accepts")
         full = f"{metadata.get('namespace', 'default')}/{name}" if kind == "Pod" else name
         if (key := f"{kind} {full}") in seen:
             raise InputError(f"{where}: {key} appears twice: record the inventory again")
@@ -179,7 +182,9 @@ def parse(document: object, source: str) -> Inventory:
         if kind == "Node":
             nodes[name] = (item, where)
         elif _object(item.get("status"), f"{where}.status").get("phase") not in ("Succeeded", "Failed"):
-            labels = _object(metadata.get("labels"), f"{where}.metadata.labels")
+            labels = _labels(metadata, where)
+            if not isinstance(spec.get("nodeName") or "", str):
+                raise InputError(f"{where}.spec.nodeName: expected a name, found {type(spec['nodeName']).__name__}")
             found = pod(full, str(labels.get(COMPONENT, full)), spec, f"{where}.spec")
             pods.setdefault(spec.get("nodeName") or "", []).append(found)
     if not nodes:
@@ -245,7 +250,7 @@ def _node(item: Mapping[str, Any], where: str, running: list[Pod]) -> Node:
         allocatable=allocatable,
         free={name: max(0, amount - taken[name]) for name, amount in allocatable.items()},
         running=tuple(sorted(running, key=lambda each: each.name)),
-        labels=_object(item["metadata"].get("labels"), f"{where}.metadata.labels"),
+        labels=_labels(item["metadata"], where),
         taints=tuple(taints),
         unschedulable=spec.get("unschedulable") is True,
         ready=any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions),
@@ -288,6 +293,15 @@ def _object(value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, dict | NoneType):
         raise InputError(f"{where}: expected an object, found {type(value).__name__}")
     return value or {}
+
+
+def _labels(metadata: Mapping[str, Any], where: str) -> dict[str, str]:
+    labels = _object(metadata.get("labels"), f"{where}.metadata.labels")
+    if wrong := [key for key, value in labels.items() if not isinstance(value, str)]:
+        raise InputError(
+            f"{where}.metadata.labels.{wrong[0]}: expected a text, found {type(labels[wrong[0]]).__name__}"
+        )
+    return labels
 
 
 def _list(value: object, where: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The picture of a plan: nodes as bars, pods as blocks, free space in white."""
+"""The picture of a plan: nodes as bars, pods as blocks, free space nearly white."""
 
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -8,7 +8,7 @@ from ci.placement.inventory import Node, Pod
 from ci.placement.model import Problem, Solution
 
 _COLOURS = ("#08306b", "#2f7fbf", "#7f2704", "#e6862f", "#00441b", "#55a868", "#54278f", "#b39ddb")
-_HEIGHT, _GAP, _LEFT, _TOP, _BUSY = 190, 34, 64, 48, "#c9c9c9"
+_HEIGHT, _GAP, _LEFT, _TOP, _BUSY, _FREE = 190, 34, 96, 48, "#bdbdbd", "#eef3f8"
 
 
 def draw(tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solution: Solution) -> str:
@@ -19,7 +19,7 @@ def draw(tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solution
     """
     shown = [name for name in problem.resources if name in ("cpu", "memory")] or list(problem.resources[:1])
     colour = dict(zip(sorted({task.group for task in tasks}), cycle(_COLOURS), strict=False))
-    legend = [("running already", _BUSY), *colour.items()]
+    legend = [("running already", _BUSY), ("free", _FREE), *colour.items()]
     on: dict[int, list[Pod]] = {}
     for task, j in zip(tasks, solution.node_of, strict=True):
         on.setdefault(j, []).append(task)
@@ -36,6 +36,9 @@ def draw(tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solution
         base = _TOP + row * (_HEIGHT + _GAP) + _HEIGHT
         parts.append(f'<text x="4" y="{base - _HEIGHT / 2:g}">{escape(resource)}</text>')
         parts.append(_block(_LEFT, base, step * len(nodes), 0.6, "#555"))
+        for share in (0, 50, 100):
+            y = base - _HEIGHT * share / 100 + 4
+            parts.append(f'<text x="{_LEFT - 5}" y="{y:g}" text-anchor="end" font-size="10">{share} %</text>')
         for place, j in enumerate(order):
             parts += _bar(nodes[j], on.get(j, ()), resource, colour, _LEFT + place * step, base, bar)
     for place, j in enumerate(order if named else ()):
@@ -51,12 +54,16 @@ def draw(tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solution
 def _bar(
     node: Node, tasks: Sequence[Pod], resource: str, colour: dict[str, str], x: float, base: float, width: float
 ) -> Iterator[str]:
-    """Yield a node's frame, where there is room for one, and in it what runs and what is planned, from the bottom."""
+    """Yield a node's free space, framed where there is room, and in it what runs and what is planned, from the bottom.
+
+    A node that takes no pods is left white, and its frame is dashed.
+    """
     whole = max(1, node.allocatable.get(resource, 0))
-    dashes = "" if node.ready and not node.unschedulable else ' stroke-dasharray="3 3"'
-    frame, edge = f' stroke="#999" stroke-width="0.6"{dashes}', ' stroke="white" stroke-width="0.7"'
-    if width > 3:
-        yield _block(x, base - _HEIGHT, width, _HEIGHT, "white", frame, node.name)
+    usable = node.ready and not node.unschedulable
+    dashes = "" if usable else ' stroke-dasharray="3 3"'
+    frame = f' stroke="#999" stroke-width="0.6"{dashes}' if width > 3 else ""
+    edge = ' stroke="white" stroke-width="0.7"'
+    yield _block(x, base - _HEIGHT, width, _HEIGHT, _FREE if usable else "white", frame, node.name)
     level = whole - node.free.get(resource, 0)
     yield _block(x, base - _HEIGHT * level / whole, width, _HEIGHT * level / whole, _BUSY, "", node.name)
     for task in tasks:

@@ -34,10 +34,17 @@ def write(
     explanation = explain.explain(tasks, nodes, spreads, problem, solution)
     # A full cluster is left to the scheduler's own way.
     advised = () if solution.unplaced else tasks
-    fields, within = handover.advice(advised, nodes, plan, spreads, required=required)
+    fields, within, waiting = handover.advice(advised, nodes, plan, spreads, required=required)
     extra = len(frozenset().union(*within.values()) - set(plan.values()))
-    wider = f"the scheduler spreads pods: its sets have {counted(extra, 'node')} more than the plan, or some would wait"
-    lines = [*explain.sentences(explanation), *[wider] * bool(extra), *inventory.notes]
+    wider = [
+        f"the scheduler spreads pods: its sets have {counted(extra, 'node')} more than the plan, or some would wait"
+    ]
+    if waiting:
+        still = (
+            f"{counted(len(waiting), 'task')} would wait all the same in some order of arrival, such as {waiting[0]}"
+        )
+        wider = [f"the scheduler spreads pods: on all nodes that may take them {still}"]
+    lines = [*explain.sentences(explanation), *wider * bool(extra or waiting), *inventory.notes]
     if folder is None:
         return lines
     document = {
@@ -55,7 +62,9 @@ def write(
     with workspace.replacing(folder) as out:
         workspace.write_json(out / "plan.json", document)
         workspace.write_json(out / "handover.json", fields)
-        workspace.write_json(out / "explanation.json", explanation | {"notes": [*inventory.notes], "wider": extra})
+        workspace.write_json(
+            out / "explanation.json", explanation | {"notes": [*inventory.notes], "wider": extra, "waiting": waiting}
+        )
         workspace.write_text(out / "explanation.txt", "\n".join(lines) + "\n")
         workspace.write_text(out / "plan.svg", picture.draw(tasks, nodes, problem, solution))
         workspace.write_json(out / "timing.json", {"seconds": round(solution.seconds, 3)})

@@ -38,7 +38,7 @@ def solve(problem: Problem, time_limit: float) -> Solution:
     weights = _cover(problem)
     bound = lower_bound(problem, _linear(problem, weights))
     best = kinds.unpack(greedy(kinds, weights, 0.0))
-    if (best < 0).any() or _score(problem, best)[1] > bound:
+    if ((best < 0).any() or _score(problem, best)[1] > bound) and monotonic() < until:
         best = min(best, kinds.unpack(greedy(kinds, weights, 0.5)), key=lambda plan: _score(problem, plan))
     few = len(kinds.demand) <= _FEW
     if (best < 0).any():

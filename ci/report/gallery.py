@@ -81,7 +81,7 @@ def _of_stages() -> Iterator[Picture]:
     plan = workspace.PLACEMENT / "plan.svg"
     if plan.exists():
         caption = (
-            "Every node as a bar: what already runs is grey, what is planned has its group's shade, free is white."
+            "A bar for each node: grey runs already, a group's shade is planned, pale is free, white takes no pods."
         )
         yield Picture("placement", "What runs and what is planned on each node", caption, file=plan)
     for path in sorted(workspace.TUNING.glob("*.svg")):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from typing_extensions import TypedDict
 
 from ci import workspace
 from ci.errors import InputError, StageError
@@ -22,6 +23,10 @@ _OVERLAYS = Path("k8s/overlays")
 _STANDIN = Path("k8s/components/stand-in")
 _ROOT = workspace.ROLLOUT / "manifests"
 _INSTALL = "install it, 1.30 or newer, from https://kubernetes.io/docs/tasks/tools/"
+
+
+class _Plan(TypedDict):
+    inventory: str
 
 
 def render(settings: Settings) -> list[dict[str, Any]]:
@@ -59,6 +64,17 @@ def image(packaged: Mapping[str, Any]) -> str:
             f"with serving.server: stand-in, and package again"
         )
     return str(found["reference"])
+
+
+def advice() -> dict[str, Any]:
+    """Return the pod fields that the last plan gives to serving pods; none if it was made for the example's nodes."""
+    if not (workspace.PLACEMENT / "plan.json").exists():
+        return {}
+    if workspace.read_json(workspace.PLACEMENT / "plan.json", _Plan)["inventory"] == "example":
+        return {}
+    kind = dict[str, dict[str, Any]]
+    fields: dict[str, dict[str, Any]] = workspace.read_json(workspace.PLACEMENT / "handover.json", kind)
+    return fields.get("serving", {})
 
 
 def put(

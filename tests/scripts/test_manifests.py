@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ci import workspace
 from scripts import configure, manifests
 from tests import pods
 from tests.programs import needed
@@ -65,3 +66,20 @@ def test_a_wrong_server_is_refused_with_those_that_there_are(capsys):
     assert (
         "serving.server: input should be 'tensorflow-serving' or 'stand-in', found 'nginx'" in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize(("inventory", "advised"), [("the current cluster", True), ("example", False), (None, False)])
+def test_the_last_plan_of_a_cluster_is_advice_for_the_pods(monkeypatch, capsys, inventory, advised):
+    configured()
+    monkeypatch.setattr("ci.packaging.package.verify", lambda *_: PACKAGED)
+    if inventory:
+        fields = {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}}
+        workspace.write_json(workspace.PLACEMENT / "plan.json", {"inventory": inventory})
+        workspace.write_json(workspace.PLACEMENT / "handover.json", {"serving": fields, "training": {}})
+    capsys.readouterr()
+    assert manifests.main([]) == 0
+    printed = {each["metadata"]["name"]: each for each in yaml.safe_load_all(capsys.readouterr().out)}
+    for name in ("model-stable", "model-canary"):
+        pod = printed[name]["spec"]["template"]["spec"]
+        assert ("affinity" in pod) is advised
+        assert pod["topologySpreadConstraints"], "the advice names none here, so the manifest's stay"

@@ -107,7 +107,8 @@ def test_each_group_gets_preferred_affinity_and_no_node_name(workspace):
 def a_node(name: str, **changes) -> dict:
     amounts = {"cpu": "16", "memory": "64Gi", "pods": "110"} | changes.pop("amounts", {})
     status = {"allocatable": amounts, "conditions": [{"type": "Ready", "status": changes.pop("ready", "True")}]}
-    return {"kind": "Node", "metadata": {"name": name}, "spec": changes, "status": status}
+    metadata = {"name": name, "labels": changes.pop("labels", {})}
+    return {"kind": "Node", "metadata": metadata, "spec": changes, "status": status}
 
 
 def a_pod(name: str, node: str) -> dict:
@@ -129,6 +130,16 @@ def a_pod(name: str, node: str) -> dict:
         ({"items": [a_node("n", taints=[{"key": "k", "effect": "Never"}])]}, "taints[0].effect: 'Never' is none of"),
         ({"items": [a_node("n"), *[a_pod("p", "n")] * 2]}, "bad.json: items[2]: Pod default/p appears twice"),
         ({"kind": "Secret", "data": {"a": "b"}}, "bad.json: not a Kubernetes list"),
+        ({"items": [a_node("\ud800")]}, "items[0].metadata.name: '\\ud800' is no name that Kubernetes accepts"),
+        ({"items": [a_node("a\x07")]}, "is no name that Kubernetes accepts"),
+        (
+            {"items": [a_node("n"), a_pod("p", ["n"])]},
+            "items[1] (Pod default/p).spec.nodeName: expected a name, found list",
+        ),
+        (
+            {"items": [a_node("n", labels={"kubernetes.io/hostname": 5})]},
+            "labels.kubernetes.io/hostname: expected a text",
+        ),
         (None, "bad.json is missing: record one with `kubectl"),
     ],
 )

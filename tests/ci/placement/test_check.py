@@ -4,6 +4,7 @@ import pytest
 
 from ci.placement.check import faults
 from ci.placement.inventory import Node, Pod
+from ci.placement.model import Spread
 
 AMOUNTS = {"cpu": 1000, "memory": 2**30, "pods": 2}
 TASKS = [Pod("a", "g", {"cpu": 600, "pods": 1}), Pod("b", "g", {"cpu": 600, "pods": 1})]
@@ -23,6 +24,25 @@ NODES = [Node("n", AMOUNTS, AMOUNTS), Node("m", AMOUNTS, AMOUNTS), Node("down", 
 )
 def test_every_kind_of_fault_is_named(plan, found):
     assert faults(TASKS, NODES, plan) == found
+
+
+ZONES = [Node(name, AMOUNTS, AMOUNTS, labels={"topology.kubernetes.io/zone": z}) for name, z in ("na", "mb", "ob")]
+
+
+@pytest.mark.parametrize(
+    ("plan", "spread", "found"),
+    [
+        ({"a": "n", "b": "m"}, Spread("g", 1), []),
+        ({"a": "n", "b": "n"}, Spread("g", 2), []),
+        ({"a": "n", "b": "n"}, Spread("g", 1), ["node n: 2 tasks of g, 1 allowed"]),
+        ({"a": "n", "b": "n"}, Spread("other", 1), []),
+        ({"a": "n", "b": "m"}, Spread("g", 1, "zone"), []),
+        ({"a": "m", "b": "o"}, Spread("g", 2, "zone"), []),
+        ({"a": "m", "b": "o"}, Spread("g", 1, "zone"), ["zone b: 2 tasks of g, 1 allowed"]),
+    ],
+)
+def test_a_spread_is_counted_by_node_and_by_zone(plan, spread, found):
+    assert faults([Pod("a", "g", {"pods": 1}), Pod("b", "g", {"pods": 1})], ZONES, plan, [spread]) == found
 
 
 def test_a_resource_that_the_node_does_not_have_counts_as_none_free():

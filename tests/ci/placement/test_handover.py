@@ -29,6 +29,14 @@ def pending_on(tasks, available, within):
     return handover.Scheduler(build(tasks, available), tasks, available, within).run(range(len(tasks)))
 
 
+def test_who_waits_on_all_nodes_all_the_same_is_named():
+    tasks, available = pods("five", 40, 5) + pods("three", 40, 3) + pods("eight", 40, 8), nodes(41)
+    _, within, waiting = handover.advice(tasks, available, planned(tasks, available), [], required=False)
+    assert waiting
+    assert {name.rpartition("-")[0] for name in waiting} <= {"five", "three", "eight"}
+    assert all(len(names) == 41 for group, names in within.items() if group in {w.rpartition("-")[0] for w in waiting})
+
+
 def test_spreading_leaves_pods_pending_on_a_set_that_the_plan_fills_and_widening_ends_that():
     tasks, available = pods("small", 250, 3) + pods("large", 150, 5), nodes(140)
     plan = planned(tasks, available)
@@ -52,7 +60,7 @@ def test_a_pod_stays_within_its_groups_nodes():
 def test_the_advice_prefers_nodes_with_weight_100_and_never_names_one():
     tasks, available = pods("serving", 3, 2), nodes(3)
     spread = Spread("serving", 2)
-    patch, within = handover.advice(tasks, available, planned(tasks, available), [spread], required=False)
+    patch, within, _ = handover.advice(tasks, available, planned(tasks, available), [spread], required=False)
     (term,) = patch["serving"]["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
     assert term["weight"] == 100
     (constraint,) = patch["serving"]["topologySpreadConstraints"]
@@ -63,7 +71,7 @@ def test_the_advice_prefers_nodes_with_weight_100_and_never_names_one():
 
 def test_a_required_set_is_wide_enough_for_the_loss_of_any_one_node():
     tasks, plan = pods("serving", 2, 2), {"serving-0": "n000", "serving-1": "n000"}
-    patch, within = handover.advice(tasks, nodes(3), plan, [], required=True)
+    patch, within, _ = handover.advice(tasks, nodes(3), plan, [], required=True)
     assert len(within["serving"]) == 2
     assert "requiredDuringSchedulingIgnoredDuringExecution" in patch["serving"]["affinity"]["nodeAffinity"]
     with pytest.raises(InputError, match="survives the loss"):
