@@ -241,9 +241,11 @@ class Cluster:
         self._seen = {}
         for name in (manifests.STABLE, manifests.CANARY, manifests.SERVICE):
             try:
-                self._seen[name] = self._api.get(self._path(name))
+                found = self._api.get(self._path(name))
             except Missing:
                 continue
+            if "deletionTimestamp" not in found["metadata"]:  # what is being deleted takes no part in any decision
+                self._seen[name] = found
 
     def _path(self, name: str, kind: str = "") -> str:
         kind = kind or ("Service" if name == manifests.SERVICE else "Deployment")
@@ -261,8 +263,6 @@ class Cluster:
         return objects
 
     def _canary(self, canary: Json) -> Phase:
-        if canary["metadata"].get("deletionTimestamp"):
-            return Phase.LOADING
         if _rolled(canary) is Phase.SERVING:
             selector = self._seen.get(manifests.SERVICE, {}).get("spec", {}).get("selector", {})
             return Phase.READY if "track" in selector or not selector else Phase.SHARING

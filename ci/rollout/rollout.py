@@ -106,12 +106,13 @@ class Rollout:
     settings: Settings
     clock: Callable[[], datetime]
     facts: dict[str, bool] = field(default_factory=lambda: {"started": False, "verified": False})
+    _passed: set[str] = field(default_factory=set)
 
     def observe(self) -> Observed:
         """Return the state of the rollout."""
         phases = self.where.phases()
         wanted = phases.pop(self.digest, Phase.ABSENT)
-        last, passed = self.ledger.last(), self.where.passed(self.digest)
+        last, passed = self.ledger.last(), self.where.passed(self.digest) | self._passed
         return Observed(
             wanted=wanted,
             stable=phases.get(last["digest"], Phase.ABSENT) if last else Phase.ABSENT,
@@ -167,7 +168,7 @@ class Rollout:
                 self._wait_anew()
             case Step.SMOKE:
                 measured = self._check_all(public=False)
-                self.where.note(self.digest, "smoked")
+                self._note("smoked")
                 return measured
             case Step.VERIFY:
                 measured = self._check_all(public=True)
@@ -177,7 +178,7 @@ class Rollout:
                 self.where.join(self.digest)
             case Step.ANALYSE:
                 measured = self.where.analyse(self.digest)
-                self.where.note(self.digest, "analysed")
+                self._note("analysed")
                 return measured
             case Step.PROMOTE:
                 self.where.promote(self.digest)
@@ -195,6 +196,11 @@ class Rollout:
                 gone += [self.digest] * self.where.leftover(self.digest)
                 return {digest: self.where.retire(digest) for digest in gone}
         return {}
+
+    def _note(self, fact: str) -> None:
+        """Remember what the version has passed: where it runs for the next run, and here, as its canary goes."""
+        self.where.note(self.digest, fact)
+        self._passed.add(fact)
 
     def _wait_anew(self) -> None:
         self._deadline = time.monotonic() + self.settings.startup_timeout
