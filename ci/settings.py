@@ -138,7 +138,7 @@ class Gates(Section):
     resamples: Annotated[int, Field(ge=100, le=100_000)] = 2000
     """Bootstrap resamples of the holdout's days."""
     slice_margin: Annotated[float, Field(ge=0)] = 0.03
-    """How much worse than the champion a slice may look, beyond chance or not; the primary metric's unit."""
+    """A slice that lost more against the champion, and beyond chance, keeps the champion; the primary metric's unit."""
     slice_min_rows: Annotated[int, Field(ge=2)] = 500
     """Rows from which a slice is large enough to be judged; rows."""
     unscorable_champion: Literal["keep", "promote"] = "keep"

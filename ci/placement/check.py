@@ -1,4 +1,4 @@
-"""The re-check of a plan, in plain integers and without anything that the solvers use."""
+"""The re-check of a plan in plain integers; only how a node's rules are read (`exclusion`) is the solvers' too."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

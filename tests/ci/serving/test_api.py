@@ -95,6 +95,22 @@ def test_not_a_number_goes_in_and_comes_out_as_a_token(url: str) -> None:
         ("/v1/models/echo:predict", '{"signature_name": "no", "instances": [1]}', 400, '"no" not found in signature'),
         ("/v1/models/echo:predict", '{"instances": ["x"]}', 400, "not of expected type: float"),
         ("/v1/models/echo:classify", "{}", 501, "does not implement :classify"),
+        ("/v1/foo", None, 400, "Malformed request: GET /v1/foo"),
+        ("/v1/models", "{}", 400, "Malformed request: POST /v1/models"),
+        ("/v1/models/echo/version/7:predict", "{}", 400, "Malformed request"),
+        ("/v1/models/echo/label/new:predict", "{}", 400, "Malformed request"),
+        ("/v1/models/echo/versions/7/labels/new:predict", "{}", 400, "Malformed request"),
+        ("/v1/models/echo/more/names", None, 400, "Malformed request"),
+        ("/v1/models/echo:PREDICT", '{"instances": [1]}', 400, "Malformed request: POST /v1/models/echo:PREDICT"),
+        (f"/v1/models/echo/versions/{2**64 - 1}", None, 400, f"Failed to convert version: {2**64 - 1} to numeric."),
+        ("/v1/models/echo/labels/new/metadata", None, 400, "Unrecognized servable version label: new"),
+        ("/v1/models/echo/labels/a%2Fb:predict", "{}", 400, "Unrecognized servable version label: a/b"),
+        # The body is read before the model is looked for.
+        ("/v1/models/other:predict", "", 400, "JSON Parse error: The document is empty"),
+        ("/v1/models/other:predict", '{"signature_name": 1}', 400, "'signature_name' key must be a string value."),
+        ("/v1/models/other:predict", '{"instances": []}', 404, "Servable not found for request: Latest(other)"),
+        ("/v1/models/echo/versions/99:predict", "{}", 404, "Servable not found for request: Specific(echo, 99)"),
+        ("/v1/models/a%21%23%2F:predict", "{}", 404, "Servable not found for request: Latest(a!#/)"),
     ],
 )  # fmt: skip
 def test_an_error_is_a_status_code_and_a_message(
@@ -103,6 +119,7 @@ def test_an_error_is_a_status_code_and_a_message(
     found = ask(url, path, body)
     assert found[0] == status
     assert message in found[1]["error"]
+    assert list(found[1]) == ["error"]
 
 
 def test_what_is_not_the_api_is_not_found(url: str) -> None:

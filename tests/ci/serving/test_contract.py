@@ -145,34 +145,6 @@ def test_a_request_that_does_not_fit_is_refused_with_the_servers_words(url: str,
     assert problem in answer["error"]
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "status", "problem"),
-    [
-        ("/v1/foo", None, 400, "Malformed request: GET /v1/foo"),
-        ("/v1/models", "{}", 400, "Malformed request: POST /v1/models"),
-        ("/v1/models/echo/version/7:predict", "{}", 400, "Malformed request"),
-        ("/v1/models/echo/label/new:predict", "{}", 400, "Malformed request"),
-        ("/v1/models/echo/versions/7/labels/new:predict", "{}", 400, "Malformed request"),
-        ("/v1/models/echo/more/names", None, 400, "Malformed request"),
-        ("/v1/models/echo:PREDICT", '{"instances": [1]}', 400, "Malformed request: POST /v1/models/echo:PREDICT"),
-        (f"/v1/models/echo/versions/{2**64 - 1}", None, 400, f"Failed to convert version: {2**64 - 1} to numeric."),
-        ("/v1/models/echo/labels/new/metadata", None, 400, "Unrecognized servable version label: new"),
-        ("/v1/models/echo/labels/a%2Fb:predict", "{}", 400, "Unrecognized servable version label: a/b"),
-        # The body is read before the model is looked for.
-        ("/v1/models/other:predict", "", 400, "JSON Parse error: The document is empty"),
-        ("/v1/models/other:predict", '{"signature_name": 1}', 400, "'signature_name' key must be a string value."),
-        ("/v1/models/other:predict", '{"instances": []}', 404, "Servable not found for request: Latest(other)"),
-        ("/v1/models/echo/versions/99:predict", "{}", 404, "Servable not found for request: Specific(echo, 99)"),
-        ("/v1/models/a%21%23%2F:predict", "{}", 404, "Servable not found for request: Latest(a!#/)"),
-    ],
-)
-def test_a_path_that_leads_nowhere_says_why(url: str, path: str, body: str | None, status: int, problem: str) -> None:
-    found = ask(url, path, body)
-    assert found[0] == status
-    assert problem in found[1]["error"]
-    assert list(found[1]) == ["error"]
-
-
 def test_a_status_takes_no_notice_of_labels_nor_of_metadata_in_capitals(url: str) -> None:
     plain = ask(url, "/v1/models/echo")
     assert plain[0] == 200
