@@ -29,7 +29,7 @@ def serving(settings, **changes):
 def containers(objects):
     found = [each["spec"]["template"]["spec"]["containers"] for each in objects if each["kind"] == "Deployment"]
     assert len(found) == 2
-    return [container for [container] in found]
+    return [container for both in found for container in both if container["name"] == manifests.CONTAINER]
 
 
 def test_a_version_is_in_the_pods_of_both_deployments_and_nowhere_else(settings):

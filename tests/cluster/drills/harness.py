@@ -1,4 +1,4 @@
-"""What the drills share: light models as packages, deployments through the library, and a load that counts every failure."""
+"""What the drills share: light models as packages, deployments through the library, and a load that keeps failures."""
 
 import json
 import subprocess
@@ -49,7 +49,7 @@ class Fork:
     versions: dict[str, str] = field(default_factory=dict)
 
     def package(self, behaviour: Mapping[str, Any], *, loaded: bool = True, golden_off: float = 0.0) -> str:
-        """Leave a package of a model with this behaviour as `build/package`, its image in the nodes; return its digest."""
+        """Leave a package of a model with this behaviour in `build/`, its image in the nodes; return its digest."""
         version = f"2013040{len(self.versions) + 100001}"
         model = Path(f"models-{version}")
         model.mkdir()
@@ -132,13 +132,12 @@ class Load:
 
 def settings(**analysis: float) -> Settings:
     """The shipped settings with a light model, short waits, and a window that a drill can wait for."""
-    shipped = configuration.read(pods.REPOSITORY / "pipeline.yaml", [
+    return configuration.read(pods.REPOSITORY / "pipeline.yaml", [
         "model.name=light", "serving.server=stand-in", "rollout.startup_timeout=60.0",
         "resources.serving={cpu: 100m, memory: 64Mi}", "resources.gateway={cpu: 50m, memory: 64Mi}",
         "as_of=2013-04-01",
         f"rollout.analysis={json.dumps({'window': 10.0, 'timeout': 60.0, 'min_predictions': 50, **analysis})}",
     ])  # fmt: skip
-    return shipped
 
 
 def node_port() -> str:
