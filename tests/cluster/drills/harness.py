@@ -41,7 +41,7 @@ def bases(cluster: str, folder: Path) -> image.Base:
 
 @dataclass
 class Fork:
-    """A fork's folder that deploys light models to a cluster: what the stages up to `place` leave is written by hand."""
+    """A fork's folder that deploys light models to a cluster: the stages before are written by hand."""
 
     cluster: str
     base: image.Base
