@@ -176,10 +176,14 @@ class Cluster:
             if self.phases().get(digest) is not Phase.SHARING:
                 raise StageError(f"the canary does not serve any more: {self.failure(digest)}")
 
-    def _told(self, track: str) -> dict[str, Json]:
-        """Return what the gateways of a track's ready pods tell."""
+    def captured(self, digest: str) -> dict[str, list[Json]]:
+        """Return sampled requests to each ready pod of a version with its answers, its canary's too."""
+        return {pod: told["captured"] for pod, told in self._told(None, digest).items()}
+
+    def _told(self, track: str | None, digest: str | None = None) -> dict[str, Json]:
+        """Return what the gateways of ready pods tell: of a track, of a version."""
         told = {}
-        for name in [pod["metadata"]["name"] for pod in self._pods(None, track) if pods.ready(pod)]:
+        for name in [pod["metadata"]["name"] for pod in self._pods(digest, track) if pods.ready(pod)]:
             with forward(self._api, self.namespace, name, GATEWAY) as url:
                 told[name] = ask(url)
         return told

@@ -10,7 +10,7 @@ from ci import lineage, workspace
 from ci.errors import InputError, StageError
 from ci.packaging import package
 from ci.rollout import place as places
-from ci.rollout import releases
+from ci.rollout import releases, skew
 from ci.rollout.decision import Decision, Phase, admit
 from ci.rollout.place import Place
 from ci.rollout.rollout import STEPS, SUMMARY, Rollout
@@ -50,7 +50,8 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
     """
     manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
     with places.locked(settings, context, wait) as place:
-        STEPS.unlink(missing_ok=True)
+        for file in (STEPS, skew.FILE):
+            file.unlink(missing_ok=True)
         before, decision = _decide(place, manifest)
         summary: dict[str, Any] = {
             "action": decision.action,
@@ -179,4 +180,11 @@ def _rollout(
             }
         )
 
-    return Rollout(place.where, digest, place.ledger, record, settings.rollout, clock)
+    def rescore() -> dict[str, Any]:
+        captured = place.where.captured(digest)
+        if manifest is None or captured is None:  # a released version passed it when it was new
+            return {}
+        layout, tolerance = workspace.PACKAGE / package.IMAGE, settings.rollout.golden_tolerance
+        return {"skew": skew.check(captured, manifest, layout, tolerance)}
+
+    return Rollout(place.where, digest, place.ledger, record, settings.rollout, clock, rescore)

@@ -85,6 +85,9 @@ class Where(Protocol):
     def leftover(self, digest: str) -> bool:
         """Tell whether a version serves as stable while its canary still runs."""
 
+    def captured(self, digest: str) -> dict[str, list[dict[str, Any]]] | None:
+        """Return sampled requests to each pod of a version with its answers; None where nothing captures them."""
+
 
 @dataclass
 class Rollout:
@@ -97,6 +100,8 @@ class Rollout:
         record: called once when it has been verified on the public address and is not yet the last release.
         settings: timeouts and tolerances.
         clock: the time for the journal.
+        rescore: compares what it served with its SavedModel once it is verified, raises StageError if they differ, and
+            returns what was measured.
     """
 
     where: Where
@@ -105,6 +110,7 @@ class Rollout:
     record: Callable[[], None]
     settings: Settings
     clock: Callable[[], datetime]
+    rescore: Callable[[], dict[str, Any]] = dict
     facts: dict[str, bool] = field(default_factory=lambda: {"started": False, "verified": False})
     _passed: set[str] = field(default_factory=set)
 
@@ -171,7 +177,7 @@ class Rollout:
                 self._note("smoked")
                 return measured
             case Step.VERIFY:
-                measured = self._check_all(public=True)
+                measured = self._check_all(public=True) | self.rescore()
                 self.facts["verified"] = True
                 return measured
             case Step.JOIN:
