@@ -6,22 +6,26 @@ ConfigMaps. Each write is a server-side apply with the resourceVersion that it w
 """
 
 import copy
+import difflib
 import json
 import os
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
+
+import yaml
 
 from ci import workspace
 from ci.apiserver import APPLY, MERGE, ApiServer, Missing
 from ci.errors import StageError
-from ci.rollout import manifests, pods
+from ci.rollout import manifests, pods, preflight
 from ci.rollout.analysis import analyse, as_json, verdict
 from ci.rollout.decision import Phase
 from ci.rollout.forward import forward
 from ci.rollout.history import History
-from ci.rollout.lease import Lease
+from ci.rollout.lease import Lease, holder
 from ci.rollout.traffic import GATEWAY, Meter, ask
 from ci.settings import Settings
 
@@ -94,6 +98,24 @@ class Cluster:
         found = json.loads(written) if written else {}
         return set(found["facts"]) if found.get("digest") == digest else set()
 
+    def changed(self, digest: str) -> str | None:
+        """Return in a sentence that an earlier release, not the one wanted, was put back by hand; None if not."""
+        releases, stable = self._history.read(), self._seen.get(manifests.STABLE)
+        serves = _digest(stable) if stable else None
+        back = next((release for release in reversed(releases) if release["digest"] == serves), None)
+        if back is None or serves in (digest, releases[-1]["digest"]):
+            return None
+        last = releases[-1]["release"]
+        return (
+            f"release {last} was verified last, but {manifests.STABLE} is of release {back['release']}: it was changed "
+            f"by hand, as `kubectl rollout undo` does; `python -m scripts.rollback --to {back['release']}` makes that "
+            f"the release, `--to {last}` undoes it"
+        )
+
+    def busy(self) -> str | None:
+        """Return who holds the Lease."""
+        return holder(self._api, self.namespace, LEASE)
+
     def failure(self, digest: str) -> str:
         """Return why a version's pods are not ready, in words."""
         reasons = [pods.failure(pod) for pod in self._pods(digest)]
@@ -124,11 +146,36 @@ class Cluster:
         with ExitStack() as stack:
             yield [stack.enter_context(forward(self._api, self.namespace, name, PORT)) for name in names]
 
+    def difference(self, manifest: Mapping[str, Any]) -> str:
+        """Return as a diff what the API server would make of a version's manifests, which it only tries."""
+        self._observe()
+        lines: list[str] = []
+        for wanted in self._put(manifest):
+            name, kind = wanted["metadata"]["name"], wanted["kind"]
+            path = self._path(name, kind)
+            try:
+                before = self._seen.get(name) or self._api.get(path)
+            except Missing:
+                before = {}
+            query = {"fieldManager": MANAGER, "dryRun": "All"}
+            after = self._api.ask("PATCH", path, wanted, query=query, kind=APPLY)
+            old, new = (yaml.safe_dump(_declared(each)).splitlines() if each else [] for each in (before, after))
+            lines += difflib.unified_diff(old, new, f"{kind} {name} now", f"{kind} {name} then", lineterm="", n=2)
+        return "\n".join(lines)
+
     # What is done.
 
-    def reserve(self) -> None:
-        """Take hold of all that will be written, so that whoever held the Lease before can write nothing any more."""
+    def reserve(self, digest: str) -> None:
+        """Take hold of all that will be written, so that whoever held the Lease before can write nothing any more.
+
+        Raises:
+            StageError: what serves was changed by hand, or the plan's nodes are gone.
+        """
         self._observe()
+        if changed := self.changed(digest):
+            raise StageError(changed)
+        if warning := preflight.unusable(self._api, self._advice):
+            print(f"deploy: warning: {warning}", file=sys.stderr)
         term = {"metadata": {"annotations": {TERM: str(self._lease.term if self._lease else 0)}}}
         for name in list(self._seen):
             self._checked()
@@ -173,7 +220,12 @@ class Cluster:
             if spent > settings.timeout:
                 raise StageError(f"the canary had too little traffic to be judged in {settings.timeout:g} s: {reason}")
             self._pause(min(2.0, settings.window / 10))
-            if self.phases().get(digest) is not Phase.SHARING:
+            phase = self.phases().get(digest)
+            if manifests.STABLE not in self._seen:
+                raise StageError(f"the Deployment {manifests.STABLE} was deleted while the canary was watched")
+            if phase is Phase.LOADING:
+                return {"interrupted": self.waiting(digest)}
+            if phase is not Phase.SHARING:
                 raise StageError(f"the canary does not serve any more: {self.failure(digest)}")
 
     def _told(self, track: str) -> dict[str, Json]:
@@ -253,13 +305,15 @@ class Cluster:
         return f"{group}/namespaces/{self.namespace}/{kind.lower()}s/{name}"
 
     def _objects(self, digest: str) -> list[Json]:
-        """Return what `k8s/` says, with a version's fields."""
-        manifest = workspace.read_json(self._history.evidence(digest) / "manifest.json")
+        return self._put(workspace.read_json(self._history.evidence(digest) / "manifest.json"))
+
+    def _put(self, manifest: Mapping[str, Any]) -> list[Json]:
+        """Return what `k8s/` says, with the fields of a version's manifest."""
         objects = copy.deepcopy(self._rendered)
-        manifests.put(objects, self._settings, manifest["version"], manifest["image"]["reference"], self._advice)
+        manifests.put(objects, self._settings, manifest["version"], manifests.image(manifest), self._advice)
         for each in objects:
             if each["kind"] == "Deployment":
-                each["spec"]["template"]["metadata"].setdefault("annotations", {})[DIGEST] = digest
+                each["spec"]["template"]["metadata"].setdefault("annotations", {})[DIGEST] = manifest["image"]["digest"]
         return objects
 
     def _canary(self, canary: Json) -> Phase:
@@ -284,9 +338,16 @@ def _space(objects: list[Json]) -> str:
     return str(objects[0]["metadata"]["namespace"])
 
 
-def holder() -> str:
+def identity() -> str:
     """Return a name of this process for the Lease: who it is, for people, and unlike any other."""
     return f"{os.environ.get('USER') or 'deployer'}@{os.uname().nodename}-{os.getpid()}-{os.urandom(3).hex()}"
+
+
+def _declared(found: Json) -> Json:
+    """Return an object without what the API server keeps of it."""
+    kept = {"managedFields", "resourceVersion", "generation", "uid", "creationTimestamp"}
+    metadata = {key: value for key, value in found["metadata"].items() if key not in kept}
+    return {**{key: value for key, value in found.items() if key != "status"}, "metadata": metadata}
 
 
 def _digest(deployment: Json) -> str:

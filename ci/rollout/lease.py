@@ -155,6 +155,13 @@ class Lease:
         self._renewed = sent
 
 
+def holder(api: ApiServer, namespace: str, name: str) -> str | None:
+    """Return who holds a Lease now; None if nobody does, or whoever did has let it expire."""
+    lease = api.get(f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}")
+    seconds = float(lease.get("spec", {}).get("leaseDurationSeconds") or 0)
+    return None if not _holder(lease) or _silent(lease, seconds) else _holder(lease)
+
+
 def _holder(lease: Json) -> str:
     return str(lease.get("spec", {}).get("holderIdentity") or "")
 

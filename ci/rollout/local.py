@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ class Local:
             return Phase.READY
         return Phase.SERVING if status["accepting"] else Phase.PAUSED
 
-    def reserve(self) -> None:
+    def reserve(self, digest: str) -> None:  # noqa: ARG002 - the port is the same for every version
         """Make sure that the public port is ours: held by a server of ours, or bound from now on.
 
         Raises:
@@ -131,6 +131,22 @@ class Local:
                 raise StageError(f"the server ended at once: {_tail(path.with_suffix('.log'))}")
             time.sleep(0.02)
 
+    def changed(self, digest: str) -> str | None:  # noqa: ARG002 - nobody else can start a version here
+        """Return nothing: whatever serves was started by a deployment."""
+        return None
+
+    def difference(self, manifest: Mapping[str, Any]) -> str:  # noqa: ARG002 - processes have no manifests
+        """Return nothing."""
+        return ""
+
+    def busy(self) -> str | None:
+        """Return that another command holds this machine's serving, if one does."""
+        try:
+            with alone():
+                return None
+        except StageError:
+            return "another command"
+
     def failure(self, digest: str) -> str:
         """Return why a version could not load."""
         return str(_ask(digest, "status")["error"])
@@ -174,7 +190,7 @@ class Local:
             listener = _ask(holders[0], "give")["listener"]
         else:
             if self._reserved is None:
-                self.reserve()
+                self.reserve(digest)
             listener = self._reserved
         status = _ask(digest, "take", listener)
         self._reserved = None

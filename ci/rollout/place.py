@@ -8,7 +8,9 @@ from typing import Any
 from ci import workspace
 from ci.packaging import package, registry
 from ci.rollout import local, releases
+from ci.rollout.decision import Phase
 from ci.rollout.rollout import Ledger, Where
+from ci.rollout.status import Status, describe
 from ci.settings import Settings
 
 _EVIDENCE = (package.MANIFEST, package.GOLDEN, package.REFERENCE)
@@ -32,6 +34,14 @@ class Place:
     ledger: Ledger
     keep: Callable[[Mapping[str, Any]], None]
     add: Callable[[dict[str, Any]], dict[str, Any]]
+
+    def status(self) -> Status:
+        """Return what serves, in words."""
+        phases = self.where.phases()
+        waiting = {d: self.where.waiting(d) for d, phase in phases.items() if phase in (Phase.LOADING, Phase.ROLLING)}
+        waiting |= {d: self.where.failure(d) for d, phase in phases.items() if phase is Phase.FAILED}
+        changed, busy = self.where.changed(""), self.where.busy()
+        return describe(self.name, phases, self.ledger.read(), waiting=waiting, changed=changed, busy=busy)
 
 
 def here(settings: Settings) -> Place:
@@ -65,11 +75,13 @@ def locked(settings: Settings, context: str | None, wait: float = 0.0) -> Iterat
             yield here(settings)
         return
     from ci.apiserver import ApiServer
-    from ci.rollout.cluster import LEASE, holder, namespace
+    from ci.rollout import preflight
+    from ci.rollout.cluster import LEASE, identity, namespace
     from ci.rollout.lease import Lease
 
     api = ApiServer(None if context == "-" else context)
-    with Lease(api, namespace(settings), LEASE, holder(), wait=wait) as lease:
+    preflight.permitted(api, namespace(settings))
+    with Lease(api, namespace(settings), LEASE, identity(), wait=wait) as lease:
         yield _cluster(api, settings, lease)
 
 
@@ -83,6 +95,7 @@ def look(settings: Settings, context: str | None) -> Place:
 
 
 def _cluster(api: Any, settings: Settings, lease: Any) -> Place:
+    from ci.rollout import manifests
     from ci.rollout.cluster import Cluster, namespace
     from ci.rollout.history import History
 
@@ -92,7 +105,5 @@ def _cluster(api: Any, settings: Settings, lease: Any) -> Place:
         files = {name: (workspace.PACKAGE / name).read_text(encoding="utf-8") for name in _EVIDENCE}
         history.keep(manifest["image"]["digest"], files)
 
-    advice = workspace.PLACEMENT / "handover.json"
-    fields = workspace.read_json(advice).get("serving", {}) if advice.exists() else {}
-    where = Cluster(api, settings, history, lease, fields)
+    where = Cluster(api, settings, history, lease, manifests.advice())
     return Place(f"namespace {where.namespace}", where, history, keep, history.add)

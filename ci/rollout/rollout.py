@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,12 +17,17 @@ from ci.settings import Rollout as Settings
 
 STEPS = workspace.ROLLOUT / "steps.jsonl"
 SUMMARY = workspace.ROLLOUT / "rollout.json"
+_INTERRUPTIONS = 3
+"""How often a canary's pod may be moved to another node while its traffic is watched."""
 _TIMEOUT = 30.0
 """Longest wait for one answer of a version under test; seconds."""
 
 
 class Ledger(Protocol):
     """The releases of a place: the module `ci.rollout.releases` for this machine."""
+
+    def read(self) -> list[Release]:
+        """Return every release, the oldest first."""
 
     def last(self) -> Release | None:
         """Return the last verified release."""
@@ -42,11 +47,25 @@ class Where(Protocol):
     def phases(self) -> dict[str, Phase]:
         """Return what each running version does, by its image's digest."""
 
-    def reserve(self) -> None:
-        """Make sure, before anything is started, that the public address can be had."""
+    def reserve(self, digest: str) -> None:
+        """Make sure, before a version is started, that nothing stands in its way.
+
+        Raises:
+            InputError: the public address cannot be had.
+            StageError: somebody has changed by hand what serves.
+        """
 
     def start(self, digest: str) -> None:
         """Start a version that takes no traffic."""
+
+    def changed(self, digest: str) -> str | None:
+        """Return in a sentence that what serves was changed by hand, to another version than the one named."""
+
+    def difference(self, manifest: Mapping[str, Any]) -> str:
+        """Return as a diff what a version's manifests would change, where there are any."""
+
+    def busy(self) -> str | None:
+        """Return who deploys there now."""
 
     def failure(self, digest: str) -> str:
         """Return why a version could not load."""
@@ -61,7 +80,7 @@ class Where(Protocol):
         """Let a version take part of the traffic."""
 
     def analyse(self, digest: str) -> dict[str, Any]:
-        """Watch a version's part of the traffic and return what was measured.
+        """Watch a version's part of the traffic and return what was measured, or `interrupted` and why.
 
         Raises:
             StageError: it is worse than the stable version's, or too little to judge.
@@ -97,6 +116,7 @@ class Rollout:
         record: called once when it has been verified on the public address and is not yet the last release.
         settings: timeouts and tolerances.
         clock: the time for the journal.
+        trusted: it was a release before, and is needed now: its part of the traffic is not analysed.
     """
 
     where: Where
@@ -105,8 +125,10 @@ class Rollout:
     record: Callable[[], None]
     settings: Settings
     clock: Callable[[], datetime]
+    trusted: bool = False
     facts: dict[str, bool] = field(default_factory=lambda: {"started": False, "verified": False})
     _passed: set[str] = field(default_factory=set)
+    _interruptions: int = 0
 
     def observe(self) -> Observed:
         """Return the state of the rollout."""
@@ -117,11 +139,12 @@ class Rollout:
             wanted=wanted,
             stable=phases.get(last["digest"], Phase.ABSENT) if last else Phase.ABSENT,
             others=frozenset(phases.values()),
+            released=last is not None and last["digest"] != self.digest,
             recorded=last is not None and last["digest"] == self.digest,
             late=time.monotonic() > self._deadline,
             shares=self.where.shares,
             smoked="smoked" in passed,
-            analysed="analysed" in passed,
+            analysed=self.trusted or "analysed" in passed,
             leftover=self.where.leftover(self.digest),
             **self.facts,
         )
@@ -139,7 +162,7 @@ class Rollout:
             InputError: the public address cannot be had; nothing was started.
         """
         self._wait_anew()
-        self.where.reserve()
+        self.where.reserve(self.digest)
         try:
             while (step := next_step(self.observe())) is not Step.DONE:
                 self._take(step)
@@ -178,7 +201,13 @@ class Rollout:
                 self.where.join(self.digest)
             case Step.ANALYSE:
                 measured = self.where.analyse(self.digest)
-                self._note("analysed")
+                if "interrupted" not in measured:
+                    self._note("analysed")
+                elif (interruptions := self._interruptions + 1) > _INTERRUPTIONS:
+                    raise StageError(f"the canary's pod was moved {interruptions} times while it was watched")
+                else:
+                    self._interruptions = interruptions
+                    self._wait_anew()
                 return measured
             case Step.PROMOTE:
                 self.where.promote(self.digest)

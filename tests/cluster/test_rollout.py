@@ -22,9 +22,9 @@ def fork(operated, tmp_path_factory):
     with pytest.MonkeyPatch.context() as here:
         here.chdir(folder)
         here.setenv("GIT_CEILING_DIRECTORIES", str(folder.parent))
-        here.setattr("ci.lineage.inputs_digest", lambda: "sha256:inputs")
         Path("k8s").symlink_to(pods.REPOSITORY / "k8s")
         found = harness.Fork(operated, harness.bases(operated, folder), harness.settings())
+        here.setattr("ci.lineage.inputs_digest", found.inputs)
         found.package({"bias": 1.0})
         assert found.deploy() == 0
         yield found
