@@ -41,7 +41,7 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
     Args:
         settings: the fork's.
         clock: the time for the records.
-        context: of a kubeconfig (`-`: the current one); None means this machine.
+        context: of a kubeconfig (`-`: the current one) in place of the settings'.
         wait: for another deployment there to end; seconds.
 
     Raises:
@@ -121,7 +121,7 @@ def rollback(
         settings: the fork's.
         clock: the time for the records.
         to: number of the release; None means the newest of another image that was not rolled back itself.
-        context: of a kubeconfig (`-`: the current one); None means this machine.
+        context: of a kubeconfig (`-`: the current one) in place of the settings'.
         wait: for another deployment there to end; seconds.
         dry_run: say what would be done, and change nothing.
 
@@ -180,7 +180,7 @@ def serve(settings: Settings, clock: Clock) -> releases.Release:
     Raises:
         StageError: there is none, or it fails its smoke test.
     """
-    with places.locked(settings, None) as place:
+    with places.locked(settings) as place:
         last = place.ledger.last()
         if last is None:
             raise StageError("nothing was released yet: run `make ci`, or `python -m scripts.deploy` after packaging")
@@ -190,12 +190,12 @@ def serve(settings: Settings, clock: Clock) -> releases.Release:
 
 
 def served(settings: Settings) -> tuple[int, bool] | None:
-    """Return the number of the last release of this machine and whether it serves now; None if there is no release."""
-    last = releases.last()
+    """Return the number of the last release and whether it serves now; None if there is no release."""
+    place = places.look(settings)
+    last = place.ledger.last()
     if last is None:
         return None
-    phases = places.here(settings).where.phases()
-    return last["release"], phases.get(last["digest"]) is Phase.SERVING
+    return last["release"], place.where.phases().get(last["digest"]) is Phase.SERVING
 
 
 def _decide(place: Place, manifest: dict[str, Any]) -> tuple[releases.Release | None, Decision]:

@@ -73,10 +73,8 @@ class Local:
             StageError: a server holds its control socket but does not answer.
         """
         found = self.phases()
-        for digest, phase in found.items():
-            if phase is Phase.UNREACHABLE:
-                log = _control(digest).with_suffix(".log")
-                raise StageError(f"a server lives but does not answer: look at {log}; `make stop` ends it")
+        if hung := next((digest for digest, phase in found.items() if phase is Phase.UNREACHABLE), None):
+            raise StageError(self.failure(hung))
         return found
 
     def _phase(self, status: dict[str, Any]) -> Phase:
@@ -148,7 +146,10 @@ class Local:
             return "another command"
 
     def failure(self, digest: str) -> str:
-        """Return why a version could not load."""
+        """Return why a version could not load, or that its server hangs."""
+        if self.phases().get(digest) is Phase.UNREACHABLE:
+            log = _control(digest).with_suffix(".log")
+            return f"a server lives but does not answer: look at {log}; `make stop` ends it"
         return str(_ask(digest, "status")["error"])
 
     def waiting(self, digest: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ci import workspace
+from ci.errors import InputError
 from ci.packaging import package, registry
 from ci.rollout import local, releases
 from ci.rollout.decision import Phase
@@ -35,6 +36,17 @@ class Place:
     keep: Callable[[Mapping[str, Any]], None]
     add: Callable[[dict[str, Any]], dict[str, Any]]
 
+    def serving(self) -> releases.Release:
+        """Return the last verified release.
+
+        Raises:
+            InputError: there is none.
+        """
+        found = self.ledger.last()
+        if found is None:
+            raise InputError("nothing was released yet: run `python -m scripts.deploy` first")
+        return found
+
     def status(self) -> Status:
         """Return what serves, in words."""
         phases = self.where.phases()
@@ -49,7 +61,7 @@ def here(settings: Settings) -> Place:
 
     def keep(manifest: Mapping[str, Any]) -> None:
         digest = manifest["image"]["digest"]
-        registry.push(workspace.PACKAGE / package.IMAGE, digest, manifest["image"]["reference"])
+        _keep_image(manifest)
         for name in (*_EVIDENCE, package.SBOM, package.CARD):
             workspace.write_bytes(releases.evidence(digest) / name, (workspace.PACKAGE / name).read_bytes())
 
@@ -57,19 +69,25 @@ def here(settings: Settings) -> Place:
     return Place(f"port {settings.serving.port}", where, releases, keep, releases.add)
 
 
+def _keep_image(manifest: Mapping[str, Any]) -> None:
+    """Keep the image on this machine too: the next build's model is compared with the one in it."""
+    registry.push(workspace.PACKAGE / package.IMAGE, manifest["image"]["digest"], manifest["image"]["reference"])
+
+
 @contextmanager
-def locked(settings: Settings, context: str | None, wait: float = 0.0) -> Iterator[Place]:
+def locked(settings: Settings, context: str | None = None, wait: float = 0.0) -> Iterator[Place]:
     """Hold a place, so that nobody else deploys there meanwhile.
 
     Args:
         settings: the fork's.
-        context: of a kubeconfig (`-`: the current one); None means this machine.
+        context: of a kubeconfig (`-`: the current one) in place of the settings'.
         wait: for whoever deploys there now; seconds.
 
     Raises:
         StageError: another deployment is under way there.
         InputError: there is no such context.
     """
+    context = context or settings.serving.context
     if context is None:
         with local.alone():
             yield here(settings)
@@ -85,8 +103,9 @@ def locked(settings: Settings, context: str | None, wait: float = 0.0) -> Iterat
         yield _cluster(api, settings, lease)
 
 
-def look(settings: Settings, context: str | None) -> Place:
+def look(settings: Settings, context: str | None = None) -> Place:
     """Return a place to look at; nothing can be written there on a cluster."""
+    context = context or settings.serving.context
     if context is None:
         return here(settings)
     from ci.apiserver import ApiServer
@@ -102,6 +121,7 @@ def _cluster(api: Any, settings: Settings, lease: Any) -> Place:
     history = History(api, namespace(settings))
 
     def keep(manifest: Mapping[str, Any]) -> None:
+        _keep_image(manifest)
         files = {name: (workspace.PACKAGE / name).read_text(encoding="utf-8") for name in _EVIDENCE}
         history.keep(manifest["image"]["digest"], files)
 
