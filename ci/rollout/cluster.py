@@ -117,9 +117,21 @@ class Cluster:
         return holder(self._api, self.namespace, LEASE)
 
     def failure(self, digest: str) -> str:
-        """Return why a version's pods are not ready, in words."""
-        reasons = [pods.failure(pod) for pod in self._pods(digest)]
-        return "; ".join(filter(None, reasons)) or self.waiting(digest)
+        """Return why a version's pods are not ready, in words, with the last lines of a server that ended."""
+        failed = [(pod, reason) for pod in self._pods(digest) if (reason := pods.failure(pod))]
+        return "; ".join(f"{reason}{self._last_lines(pod)}" for pod, reason in failed) or self.waiting(digest)
+
+    def _last_lines(self, pod: Json) -> str:
+        for container in pods.ended(pod):
+            path = f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}/log"
+            query: dict[str, str | int] = {"container": container, "tailLines": 5, "limitBytes": 2000}
+            try:
+                text = self._api.raw("GET", path, query={**query, "previous": "true"}).decode(errors="replace").strip()
+            except StageError:  # the container is gone, and what it said with it: the reason must do
+                continue
+            if text:
+                return f"; its last lines: {text}"
+        return ""
 
     def waiting(self, digest: str) -> str:
         """Return what the pods of a version that are not ready wait for."""
@@ -229,12 +241,19 @@ class Cluster:
                 raise StageError(f"the canary does not serve any more: {self.failure(digest)}")
 
     def _told(self, track: str) -> dict[str, Json]:
-        """Return what the gateways of a track's ready pods tell."""
+        """Return what the gateways of a track's ready pods tell; a pod may go while it is asked."""
         told = {}
-        for name in [pod["metadata"]["name"] for pod in self._pods(None, track) if pods.ready(pod)]:
-            with forward(self._api, self.namespace, name, GATEWAY) as url:
-                told[name] = ask(url)
+        for name in self._ready(track):
+            try:
+                with forward(self._api, self.namespace, name, GATEWAY) as url:
+                    told[name] = ask(url)
+            except StageError:
+                if name in self._ready(track):
+                    raise
         return told
+
+    def _ready(self, track: str) -> list[str]:
+        return [pod["metadata"]["name"] for pod in self._pods(None, track) if pods.ready(pod)]
 
     def promote(self, digest: str) -> None:
         """Let the stable Deployment roll to a version, none of its pods unavailable at any time."""
@@ -258,7 +277,7 @@ class Cluster:
         self._exclude()
         self._checked()
         try:
-            self._api.ask("DELETE", self._path(manifests.CANARY), {"propagationPolicy": "Foreground"})
+            self._api.ask("DELETE", self._path(manifests.CANARY), {"propagationPolicy": "Background"})
         except Missing:
             return "had ended"
         return "ended after its requests"
@@ -326,7 +345,8 @@ class Cluster:
     def _pods(self, digest: str | None, track: str | None = None) -> list[Json]:
         labels = "app.kubernetes.io/name=model" + (f",track={track}" if track else "")
         found = self._api.get(f"/api/v1/namespaces/{self.namespace}/pods", labelSelector=labels).get("items", [])
-        return [pod for pod in found if digest in (None, pod["metadata"].get("annotations", {}).get(DIGEST))]
+        there = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+        return [pod for pod in there if digest in (None, pod["metadata"].get("annotations", {}).get(DIGEST))]
 
 
 def namespace(settings: Settings) -> str:

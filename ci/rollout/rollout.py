@@ -1,6 +1,7 @@
 """Carrying out a rollout: observe, let `ci.rollout.decision` say what comes next, do it, write down how it went."""
 
 import json
+import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from ci import workspace
+from ci.apiserver import Conflict
 from ci.errors import InputError, StageError
 from ci.rollout.decision import Observed, Phase, Step, next_step, plan, smoke_problem
 from ci.rollout.releases import Release
@@ -17,6 +19,8 @@ from ci.settings import Rollout as Settings
 
 STEPS = workspace.ROLLOUT / "steps.jsonl"
 SUMMARY = workspace.ROLLOUT / "rollout.json"
+_CONFLICTS = 6
+"""How often a step may meet a write of somebody else before that counts as a failure."""
 _INTERRUPTIONS = 3
 """How often a canary's pod may be moved to another node while its traffic is watched."""
 _TIMEOUT = 30.0
@@ -162,12 +166,19 @@ class Rollout:
             InputError: the public address cannot be had; nothing was started.
         """
         self._wait_anew()
-        self.where.reserve(self.digest)
+        _insist(lambda: self.where.reserve(self.digest))
         try:
-            while (step := next_step(self.observe())) is not Step.DONE:
-                self._take(step)
+            while _insist(self._advance):
+                pass
         except (InputError, StageError) as error:
             self._abort(error)
+
+    def _advance(self) -> bool:
+        """Take the next step, if one is left."""
+        step = next_step(self.observe())
+        if step is not Step.DONE:
+            self._take(step)
+        return step is not Step.DONE
 
     def _take(self, step: Step) -> None:
         if step is Step.ABORT:
@@ -178,6 +189,9 @@ class Rollout:
         begin = time.perf_counter()
         try:
             measured = self._do(step)
+        except Conflict as error:
+            self._journal(step, begin, {"again": str(error)})
+            raise
         except (InputError, StageError) as error:
             self._journal(step, begin, {"failed": str(error)})
             raise
@@ -256,7 +270,7 @@ class Rollout:
         begin, reasons = time.perf_counter(), [str(error)]
         for undo in (self._resume, self._withdraw):
             try:
-                undo()
+                _insist(undo)
             except (InputError, StageError) as problem:
                 reasons.append(f"on the way back: {problem}")
         self._journal(Step.ABORT, begin, {"reason": "; ".join(reasons)})
@@ -330,3 +344,15 @@ class Rollout:
         STEPS.parent.mkdir(parents=True, exist_ok=True)
         with STEPS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def _insist(act: Callable[[], Any]) -> Any:
+    """Do something that begins by looking, again while others write in between; return what it returns."""
+    for attempt in range(_CONFLICTS):
+        try:
+            return act()
+        except Conflict:
+            if attempt + 1 == _CONFLICTS:
+                raise
+            time.sleep(0.2 * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - so that two do not meet again
+    raise AssertionError("the last attempt returns or raises")
