@@ -12,13 +12,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import yaml
 
 from ci import workspace
-from ci.apiserver import APPLY, MERGE, ApiServer, Missing
+from ci.apiserver import APPLY, MERGE, ApiServer, Conflict, Missing
 from ci.errors import StageError
 from ci.rollout import manifests, pods, preflight
 from ci.rollout.analysis import analyse, as_json, verdict
@@ -169,8 +169,11 @@ class Cluster:
                 before = self._seen.get(name) or self._api.get(path)
             except Missing:
                 before = {}
-            query = {"fieldManager": MANAGER, "dryRun": "All"}
-            after = self._api.ask("PATCH", path, wanted, query=query, kind=APPLY)
+            if kind == "ConfigMap":  # created, never changed: its name says what is in it
+                after = before or wanted
+            else:
+                query = {"fieldManager": MANAGER, "dryRun": "All"}
+                after = self._api.ask("PATCH", path, wanted, query=query, kind=APPLY)
             old, new = (yaml.safe_dump(_declared(each)).splitlines() if each else [] for each in (before, after))
             lines += difflib.unified_diff(old, new, f"{kind} {name} now", f"{kind} {name} then", lineterm="", n=2)
         return "\n".join(lines)
@@ -198,7 +201,7 @@ class Cluster:
         objects = self._objects(digest)
         for each in objects:
             if each["kind"] == "ConfigMap":
-                self._apply(each)
+                self._create(each)
         if manifests.SERVICE not in self._seen:
             self._apply(_named(objects, manifests.SERVICE))
         self._exclude()
@@ -287,6 +290,12 @@ class Cluster:
         if service and "track" not in service["spec"]["selector"]:
             self._apply(_named(self._rendered, manifests.SERVICE))
 
+    def _create(self, wanted: Json) -> None:
+        """Create what is named by its content's digest; what is there already is the same."""
+        self._checked()
+        with suppress(Conflict):
+            self._api.ask("POST", self._path("", wanted["kind"]).rstrip("/"), wanted)
+
     def _apply(self, wanted: Json) -> None:
         """Apply an object, if it is still as it was seen.
 
@@ -300,9 +309,7 @@ class Cluster:
         if name in self._seen:
             wanted["metadata"]["resourceVersion"] = self._seen[name]["metadata"]["resourceVersion"]
         query = {"fieldManager": MANAGER}
-        answer = self._api.ask("PATCH", self._path(name, wanted["kind"]), wanted, query=query, kind=APPLY)
-        if wanted["kind"] != "ConfigMap":
-            self._seen[name] = answer
+        self._seen[name] = self._api.ask("PATCH", self._path(name, wanted["kind"]), wanted, query=query, kind=APPLY)
 
     def _checked(self) -> None:
         assert self._lease is not None  # noqa: S101 - without one nothing is written

@@ -73,7 +73,7 @@ class Done:
     said: str
 
 
-@dataclass
+@dataclass(repr=False)
 class Fork:
     """A fork's folder that deploys light models to a cluster; what the stages before leave is written by hand."""
 
@@ -85,7 +85,7 @@ class Fork:
 
     def package(self, behaviour: Mapping[str, Any], *, loaded: bool = True, golden_off: float = 0.0) -> str:
         """Leave a package of a model with this behaviour in `build/`, its image in the nodes; return its digest."""
-        version = f"{20130401000000 + int(time.time() * 10) % 10**9}"
+        version = f"20130401{int(time.time() * 10) % 10**6:06d}"
         workspace.write_text(Path("code.txt"), version)  # what tells this build's inputs from the last one's
         self.configure()
         self.run("champion")
