@@ -21,32 +21,25 @@ from ci import configuration, lineage, workspace
 from ci.packaging import image, package
 from ci.settings import Settings
 from tests import pods
+from tests.cluster import images
 from tests.cluster.tools import PIPELINE, SERVING, kubectl
 
 HERE = Path(__file__).parent
 INSTANCES = [{"x": float(n)} for n in range(8)]
-SERVER, GATEWAY = "localhost/drill-server:1", pods.images()["gateway"]
+SERVER = "localhost/drill-server:1"
 STEPS = Path("build/rollout/steps.jsonl")
 
 
 def bases(cluster: str, folder: Path) -> image.Base:
     """Build both images, load the gateway into the nodes, and return the light server as a base."""
-    for name, file in ((SERVER, "server.Dockerfile"), (GATEWAY, "gateway.Dockerfile")):
-        subprocess.run(["docker", "build", "-t", name, "-f", HERE / file, pods.REPOSITORY], check=True)
-    subprocess.run(
-        ["kind", "load", "docker-image", GATEWAY, "--name", cluster, "--nodes", workers(cluster)], check=True
-    )
+    images.gateway(cluster)
+    subprocess.run(["docker", "build", "-t", SERVER, "-f", HERE / "server.Dockerfile", pods.REPOSITORY], check=True)
     archive, layout = folder / "server.tar", folder / "server"
     subprocess.run(["docker", "save", "-o", archive, SERVER], check=True)
     copy = ["skopeo", "copy", "--quiet", "--insecure-policy", "--dest-oci-accept-uncompressed-layers"]
     subprocess.run([*copy, f"docker-archive:{archive}", f"oci:{layout}:1"], check=True)
     [digest] = image.images(layout)
     return image.Base(layout, digest, f"{SERVER}@{digest}", pinned=True)
-
-
-def workers(cluster: str) -> str:
-    """Return the nodes that run models, as `kind load` takes them."""
-    return f"{cluster}-worker,{cluster}-worker2"
 
 
 def kubeconfig(account: str, path: Path, server: str | None = None, token: str | None = None) -> Path:
@@ -117,7 +110,7 @@ class Fork:
         if loaded:
             archive = Path(f"{version}.tar")
             subprocess.run(["tar", "-C", folder / "image", "-cf", archive, "."], check=True)
-            nodes = ["--name", self.cluster, "--nodes", workers(self.cluster)]
+            nodes = ["--name", self.cluster, "--nodes", images.workers(self.cluster)]
             subprocess.run(["kind", "load", "image-archive", archive, *nodes], check=True)
             archive.unlink()
         self.versions[digest] = version
