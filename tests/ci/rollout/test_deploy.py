@@ -206,6 +206,32 @@ def killed_after(step: str) -> None:
 
 
 @pytest.mark.slow
+def test_where_requests_are_captured_a_version_that_answers_otherwise_than_its_saved_model_is_given_up(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def captured(self: local.Local, digest: str) -> dict[str, list[dict[str, object]]]:
+        entry = {"number": 1, "time": "now", "path": "/v1/models/flights:predict", "status": 200}
+        body = json.dumps({"instances": INSTANCES[:1]})
+        return {"pod": [{**entry, "request": body, "response": json.dumps({"predictions": [5.6]})}]}
+
+    monkeypatch.setattr(local.Local, "captured", captured)
+    checkout.build(0.5)
+    assert deploy.main([]) == 0
+    verify = json.loads((workspace.ROLLOUT / "steps.jsonl").read_text().splitlines()[-2])
+    assert verify["step"] == "verify"
+    assert verify["skew"] == {"compared": 1, "largest_difference": 0.0, "passed_over": {}}
+
+    checkout.build(0.75, as_of="2013-05-01")
+    capsys.readouterr()
+    assert deploy.main([]) == 1
+    said = capsys.readouterr().err
+    assert "training-serving skew: 1 of 1 captured requests" in said
+    assert "predictions[0] was served as 5.6, offline it is 5.85" in said
+    assert said.rstrip().endswith("of release 1 serves")
+    checkout.serves(0.5, release=1)
+
+
+@pytest.mark.slow
 def test_a_release_outlives_its_process_and_is_never_mistaken_for_none(
     checkout: Checkout, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import requests
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci import workspace
@@ -149,6 +149,7 @@ VALUES = st.one_of(st.floats(), st.integers(-(2**63), 2**63), st.booleans(), st.
 NESTED = st.recursive(VALUES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("ab"), inner))
 
 
+@settings(deadline=None, max_examples=50)
 @given(NESTED)
 def test_every_answer_equals_itself_and_no_other_shape(answer: Any) -> None:
     captured = [entry(ROWS, json.dumps({"predictions": answer}))]
@@ -161,6 +162,7 @@ def test_every_answer_equals_itself_and_no_other_shape(answer: Any) -> None:
         assert len(skew.compare(captured, says(other), MANIFEST, 1e-5).different) == 1
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.dictionaries(st.text(), st.lists(st.integers(), max_size=1000), max_size=13))
 def test_the_sample_is_the_newest_of_each_pod_alike(numbers: dict[str, list[int]]) -> None:
     found = skew.sample({pod: [{"number": n} for n in held] for pod, held in numbers.items()})
