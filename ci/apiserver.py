@@ -165,6 +165,18 @@ def _owned(answer: bytes) -> bool:
         return False
 
 
+def name(context: str) -> str:
+    """Return a context's name: `-` is the kubeconfig's current one, or `-` itself in a pod that has none."""
+    from kubernetes import config
+
+    if context != "-":
+        return context
+    try:
+        return str(config.list_kube_config_contexts()[1]["name"])
+    except config.ConfigException:
+        return context
+
+
 def _client(context: str | None) -> Any:
     from kubernetes import client, config
 

@@ -53,7 +53,12 @@ class Lease:
         pause: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._api, self._namespace, self._name, self._holder = api.within(seconds / 5), namespace, name, holder
+        self._api, self._namespace, self._name, self._holder = (
+            api.within(max(1.0, seconds / 5)),
+            namespace,
+            name,
+            holder,
+        )
         self._seconds, self._wait, self._pause, self._clock = seconds, wait, pause, clock
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._ended = threading.Event()

@@ -100,7 +100,7 @@ def locked(settings: Settings, context: str | None = None, wait: float = 0.0) ->
     api = ApiServer(None if context == "-" else context)
     preflight.permitted(api, namespace(settings))
     with Lease(api, namespace(settings), LEASE, identity(), wait=wait) as lease:
-        yield _cluster(api, settings, lease)
+        yield _cluster(api, settings, lease, context)
 
 
 def look(settings: Settings, context: str | None = None) -> Place:
@@ -110,10 +110,12 @@ def look(settings: Settings, context: str | None = None) -> Place:
         return here(settings)
     from ci.apiserver import ApiServer
 
-    return _cluster(ApiServer(None if context == "-" else context), settings, None)
+    return _cluster(ApiServer(None if context == "-" else context), settings, None, context)
 
 
-def _cluster(api: Any, settings: Settings, lease: Any) -> Place:
+def _cluster(api: Any, settings: Settings, lease: Any, context: str) -> Place:
+    from ci.apiserver import name
+    from ci.packaging.delivery import deliver
     from ci.rollout import manifests
     from ci.rollout.cluster import Cluster, namespace
     from ci.rollout.history import History
@@ -122,8 +124,10 @@ def _cluster(api: Any, settings: Settings, lease: Any) -> Place:
 
     def keep(manifest: Mapping[str, Any]) -> None:
         _keep_image(manifest)
+        digest, reference = manifest["image"]["digest"], manifest["image"]["reference"]
+        print(f"deploy: image {deliver(workspace.PACKAGE / package.IMAGE, digest, reference, name(context))}")
         files = {name: (workspace.PACKAGE / name).read_text(encoding="utf-8") for name in _EVIDENCE}
-        history.keep(manifest["image"]["digest"], files)
+        history.keep(digest, files)
 
     where = Cluster(api, settings, history, lease, manifests.advice())
     return Place(f"namespace {where.namespace}", where, history, keep, history.add)

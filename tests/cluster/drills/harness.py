@@ -164,8 +164,8 @@ class Fork:
 class Load:
     """Clients that ask without pause, half of them on new connections, none of them twice; every failure is kept."""
 
-    def __init__(self, url: str, clients: int = 6, log: Path | None = None):
-        self.url, self.log = url, log
+    def __init__(self, url: str, clients: int = 6, log: Path | None = None, rest: float = 0.01):
+        self.url, self.log, self.rest = url, log, rest
         self.answers: list[tuple[float, float, float]] = []
         self.failures: list[str] = []
         self._done = threading.Event()
@@ -194,7 +194,7 @@ class Load:
                 self.answers.append((begin, time.monotonic() - begin, value))
             except (requests.RequestException, KeyError, ValueError) as error:
                 self.failures.append(f"{begin:.3f} {error!r}")
-            time.sleep(0.01)
+            time.sleep(self.rest)
 
     def seen(self) -> Counter[float]:
         """How often each prediction was answered."""
