@@ -113,7 +113,7 @@ def test_deploying_it_again_changes_nothing(fork):
         ({"nan": True}, {}, {}, "no finite number"),
         ({"bias": 2.0, "seconds": 0.3}, {}, {}, "latency p50 is"),
         ({"bias": 2.0, "errors": 0.02}, {}, {}, "requests failed"),
-        ({"bias": 2.0, "bytes_per_request": 2**20}, {}, {}, "OOMKilled"),
+        ({"bias": 2.0, "bytes_per_request": 2**23}, {}, {}, "OOMKilled"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -24,7 +24,7 @@ from ci.rollout.deploy import served
 from ci.rollout.rollout import Rollout as Rollout_
 from ci.serving.control import Remote
 from ci.settings import Model, Rollout, Serving, Settings
-from scripts import champion, deploy, package, serve, stop
+from scripts import champion, deploy, package, rollback, serve, status, stop
 from tests import saved_models
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -177,6 +177,39 @@ def test_versions_take_over_without_a_failed_request_and_a_bad_one_never_does(
 
     steps = [json.loads(line) for line in (workspace.ROLLOUT / "steps.jsonl").read_text().splitlines()]
     assert [step["step"] for step in steps] == ["start", "smoke", "abort"]
+
+
+@pytest.mark.slow
+def test_a_release_is_rolled_back_without_a_failed_request_and_stays_so(
+    checkout: Checkout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkout.configure()
+    assert rollback.main([]) == 1
+    assert "nothing was released yet" in capsys.readouterr().err
+    assert status.main([]) == 1
+    for number, bias in enumerate((0.5, 0.75), 1):
+        checkout.build(bias, as_of=f"2013-0{number + 3}-01")
+        assert deploy.main([]) == 0
+    assert rollback.main(["--to", "9"]) == 2
+    assert "there is no release 9: releases are 1 to 2" in capsys.readouterr().err
+    assert rollback.main(["--dry-run"]) == 0
+    assert "would bring back release 1" in capsys.readouterr().out
+    with Load(checkout.port) as load:
+        assert rollback.main([]) == 0
+        time.sleep(0.5)
+    assert load.failures == []
+    assert sorted(set(load.answers)) == [5.6, 5.85]
+    checkout.serves(0.5, release=3)
+
+    capsys.readouterr()
+    assert deploy.main([]) == 0  # the pipeline does not bring back what was rolled back
+    assert "this image is release 2, which was rolled back" in capsys.readouterr().out
+    assert rollback.main([]) == 1
+    assert "no release is earlier than release 3 and was not rolled back itself" in capsys.readouterr().err
+    assert status.main([]) == 0
+    assert "in place of release 2" in capsys.readouterr().out
+    assert rollback.main(["--to", "2"]) == 0
+    checkout.serves(0.75, release=4)
 
 
 @pytest.mark.slow
