@@ -230,14 +230,14 @@ def _overtaken(recorded: Mapping[str, Any] | None, found: Mapping[str, Any] | No
 def _serving(settings: Settings, place: Place, clock: Clock, *, start: bool) -> str:
     """Return what serves after a failure, in a clause; `start` the last verified release first if it does not."""
     try:
-        last = place.ledger.last()
-        serves = last is not None and place.where.phases().get(last["digest"]) is Phase.SERVING
+        last, phases = place.ledger.last(), place.where.phases()
     except StageError as error:
         return f"what serves now cannot be seen: {error}"
     if last is None:
-        return "nothing is serving"
+        left = "it stays there unverified, as there is no release to go back to"
+        return left if {Phase.SERVING, Phase.ROLLING} & {*phases.values()} else "nothing is serving"
     name = f"version {last['version']} of release {last['release']}"
-    if serves:
+    if phases.get(last["digest"]) is Phase.SERVING:
         return f"{name} serves"
     if place.where.shares:
         return f"{name} does not serve: see `python -m scripts.status`"
