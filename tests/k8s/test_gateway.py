@@ -161,7 +161,10 @@ def test_errors_of_the_server_are_counted_and_those_of_the_client_are_not(gatewa
     assert (told["requests"], told["errors"]) == (4, 2)
 
 
-def test_a_server_that_is_gone_is_answered_in_json_and_counted_as_an_error(gateway, server):
+@pytest.mark.parametrize("ending", [False, True])
+def test_a_server_that_is_gone_is_answered_in_json_and_counted_as_an_error(gateway, server, ending):
+    if ending:
+        (gateway.state / "ending").touch()
     server.http.shutdown()
     server.http.server_close()
     answer = gateway.predict(1.0)
@@ -222,3 +225,15 @@ def test_a_meter_counts_from_where_it_began(gateway):
     seen = meter.traffic()
     assert (seen.requests, seen.errors, len(seen.seconds)) == (20, 0, 20)
     np.testing.assert_array_equal(seen.predictions, [0.0, 5.0])
+
+
+def test_before_its_end_each_answer_asks_its_client_to_connect_anew_and_is_counted_as_ever(gateway, server):
+    with requests.Session() as session:
+        assert "close" not in gateway.predict(1.0, session=session).headers.get("Connection", "")
+        (gateway.state / "ending").touch()  # as preStop does
+        answer = gateway.predict(3.0, session=session)
+    assert (answer.json(), answer.headers["Connection"]) == ({"predictions": [1.5]}, "close")
+    server.statuses = [500]
+    assert gateway.predict(1.0).status_code == 500
+    told = traffic.ask(gateway.inside)
+    assert (told["requests"], told["errors"]) == (3, 1)
