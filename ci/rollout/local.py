@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,7 @@ class Local:
         """Never asked for, as nothing is shared."""
         raise StageError(f"the port {self.port} cannot be shared with {digest}")
 
-    def analyse(self, digest: str) -> dict[str, Any]:
+    def analyse(self, digest: str, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:  # noqa: ARG002
         """Never asked for, as nothing is shared."""
         raise StageError(f"the port {self.port} is not shared with {digest}")
 

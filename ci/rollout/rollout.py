@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Protocol
 from ci import workspace
 from ci.errors import InputError, StageError
 from ci.rollout.decision import Observed, Phase, Step, next_step, plan, smoke_problem
+from ci.rollout.progress import Progress
 from ci.rollout.releases import Release
 from ci.settings import Rollout as Settings
 
@@ -60,8 +61,12 @@ class Where(Protocol):
     def join(self, digest: str) -> None:
         """Let a version take part of the traffic."""
 
-    def analyse(self, digest: str) -> dict[str, Any]:
+    def analyse(self, digest: str, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Watch a version's part of the traffic and return what was measured.
+
+        Args:
+            digest: its image.
+            tell: gets what was measured so far after each look: its `requests`, and the `measures`.
 
         Raises:
             StageError: it is worse than the stable version's, or too little to judge.
@@ -97,6 +102,7 @@ class Rollout:
         record: called once when it has been verified on the public address and is not yet the last release.
         settings: timeouts and tolerances.
         clock: the time for the journal.
+        progress: tells people how it goes on.
     """
 
     where: Where
@@ -106,11 +112,15 @@ class Rollout:
     settings: Settings
     clock: Callable[[], datetime]
     facts: dict[str, bool] = field(default_factory=lambda: {"started": False, "verified": False})
+    progress: Progress = field(default_factory=Progress)
     _passed: set[str] = field(default_factory=set)
+    _phases: dict[str, Phase] = field(default_factory=dict)
+    _measured: dict[str, Any] = field(default_factory=dict)
 
     def observe(self) -> Observed:
         """Return the state of the rollout."""
         phases = self.where.phases()
+        self._phases = dict(phases)
         wanted = phases.pop(self.digest, Phase.ABSENT)
         last, passed = self.ledger.last(), self.where.passed(self.digest) | self._passed
         return Observed(
@@ -150,15 +160,30 @@ class Rollout:
         if step is Step.ABORT:
             raise StageError(self._why_aborted())
         if step is Step.WAIT:
-            time.sleep(self.where.interval)
+            self._wait()
             return
-        begin = time.perf_counter()
+        begin, self._measured = time.perf_counter(), {}
         try:
             measured = self._do(step)
         except (InputError, StageError) as error:
-            self._journal(step, begin, {"failed": str(error)})
+            self._journal(step, begin, {**self._measured, "failed": str(error)})
             raise
         self._journal(step, begin, measured)
+
+    def _wait(self) -> None:
+        """Wait until another step is due, and tell what for."""
+        begin, seen = time.perf_counter(), self._phases
+        due = Step.WAIT
+        while due is Step.WAIT:
+            why = self.where.waiting(self.digest)
+            self.progress.waits(Step.WAIT, why)
+            time.sleep(self.where.interval)
+            due = next_step(self.observe())
+        self._journal(Step.WAIT, begin, {"observed": seen, "for": why})
+
+    def _hear(self, measured: dict[str, Any]) -> None:
+        self._measured = measured
+        self.progress.watches(Step.ANALYSE, measured)
 
     def _do(self, step: Step) -> dict[str, Any]:
         match step:
@@ -177,7 +202,7 @@ class Rollout:
             case Step.JOIN:
                 self.where.join(self.digest)
             case Step.ANALYSE:
-                measured = self.where.analyse(self.digest)
+                measured = self.where.analyse(self.digest, self._hear)
                 self._note("analysed")
                 return measured
             case Step.PROMOTE:
@@ -220,18 +245,22 @@ class Rollout:
             while self.where.shares and self.where.phases().get(last["digest"]) is not Phase.SERVING:
                 if time.monotonic() > self._deadline:
                     raise StageError(f"release {last['release']} is not back: {self.where.waiting(last['digest'])}")
+                self.progress.waits(Step.RESUME, self.where.waiting(last["digest"]))
                 time.sleep(self.where.interval)
 
     def _abort(self, error: InputError | StageError) -> NoReturn:
         """Put back what served before, as far as it can be, and raise why."""
-        begin, reasons = time.perf_counter(), [str(error)]
-        for undo in (self._resume, self._withdraw):
+        begin, reasons, self._measured = time.perf_counter(), [str(error)], {}
+        for undo in (self._resume, self._withdraw, self._look_back):
             try:
                 undo()
             except (InputError, StageError) as problem:
                 reasons.append(f"on the way back: {problem}")
-        self._journal(Step.ABORT, begin, {"reason": "; ".join(reasons)})
+        self._journal(Step.ABORT, begin, {**self._measured, "reason": "; ".join(reasons)})
         raise type(error)("; ".join(reasons)) from None
+
+    def _look_back(self) -> None:
+        self._measured["left"] = self.where.phases()
 
     def _withdraw(self) -> None:
         """End the version, unless it is a verified release that serves."""
@@ -296,8 +325,10 @@ class Rollout:
             "step": step.value,
             "digest": self.digest,
             "seconds": round(time.perf_counter() - begin, 3),
+            "observed": self._phases,
             **measured,
         }
         STEPS.parent.mkdir(parents=True, exist_ok=True)
         with STEPS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        self.progress.ended(entry)
