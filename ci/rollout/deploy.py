@@ -9,11 +9,11 @@ from typing_extensions import TypedDict
 from ci import lineage, workspace
 from ci.errors import InputError, StageError
 from ci.packaging import package
+from ci.rollout import outcome, releases
 from ci.rollout import place as places
-from ci.rollout import releases
 from ci.rollout.decision import Decision, Phase, admit
 from ci.rollout.place import Place
-from ci.rollout.rollout import STEPS, SUMMARY, Rollout
+from ci.rollout.rollout import SUMMARY, Rollout
 from ci.settings import Settings
 
 
@@ -48,9 +48,8 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
             what served before serves.
         InputError: the port or the key cannot be had.
     """
-    manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
-    with places.locked(settings, context, wait) as place:
-        STEPS.unlink(missing_ok=True)
+    with places.locked(settings, context, wait) as place, outcome.written():
+        manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
         before, decision = _decide(place, manifest)
         summary: dict[str, Any] = {
             "action": decision.action,
