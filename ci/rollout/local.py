@@ -136,8 +136,9 @@ class Local:
         return str(_ask(digest, "status")["error"])
 
     def waiting(self, digest: str) -> str:
-        """Return the last line of a version's log."""
-        return _tail(_control(digest).with_suffix(".log"))
+        """Return what a version's server said last."""
+        log = _control(digest).with_suffix(".log")
+        return f"its log ends with: {_tail(log)}" if log.exists() and log.stat().st_size else "its log is empty so far"
 
     @contextmanager
     def addresses(self, digest: str, *, public: bool) -> Iterator[list[str]]:

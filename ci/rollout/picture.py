@@ -13,9 +13,11 @@ from typing import Any
 from ci.rollout.timeline import Kind, Row, Serving, Span, Timeline, duration
 
 _INK, _SOFT, _FAINT, _ACCENT, _WARM = "#1d2530", "#5b6675", "#d5dae1", "#1f4e8c", "#b4531a"
-_WIDTH, _ROW, _MARGIN, _AFTER = 530, 23, 10, 86
+_WIDTH, _ROW, _MARGIN, _AFTER = 450, 23, 8, 80
 _LETTER = 7.2
 """Width of a letter at most, on average; the picture's fonts differ from machine to machine."""
+_LIMIT = 52
+"""From zero to a measure's limit; pixels."""
 _REASON = 300
 """Longest title; characters."""
 _FILLS: dict[Kind | Serving, str] = {
@@ -31,7 +33,7 @@ _FILLS: dict[Kind | Serving, str] = {
 _WORDS: dict[Kind, str] = {
     "done": "",
     "waited": "waited ",
-    "failed": "\N{MULTIPLICATION SIGN} failed after ",
+    "failed": "\N{MULTIPLICATION SIGN} failed, ",
     "abort": "undone in ",
 }
 _MARKS = {"pass": "\N{CHECK MARK}", "fail": "\N{MULTIPLICATION SIGN}", "wait": "?"}
@@ -74,7 +76,7 @@ def _lines(title: str) -> list[str]:
     if len(title) > _REASON:
         head, _, tail = title.rpartition("; ")
         title = f"{head[: _REASON - len(tail)]}\N{HORIZONTAL ELLIPSIS}; {tail}"
-    return textwrap.wrap(title, 58)
+    return textwrap.wrap(title, 49)
 
 
 def _patterns() -> str:
@@ -163,7 +165,7 @@ def _bar(row: Row, left: float, scale: float, top: float) -> Iterator[str]:
 
 def _measures(measures: list[Any], left: float, top: float) -> Iterator[str]:
     """Yield each measure of the canary: its interval against the limit, and in words."""
-    limit, far = left + 84, left + 84 * 1.5
+    limit, far = left + _LIMIT, left + 1.5 * _LIMIT
     yield _text(_MARGIN, top + 12, "The canary against its limits", bold=True)
     first, last = top + 20, top + 22 + _ROW * len(measures)
     yield _line(left, first, left, last, _FAINT)
@@ -174,7 +176,7 @@ def _measures(measures: list[Any], left: float, top: float) -> Iterator[str]:
         yield _text(left - 8, y + 4, measure["name"], anchor="end", bold=measure["verdict"] == "fail")
         if measure["value"] is not None:
             low, value, high = (
-                far if measure[key] is None else min(far, left + 84 * _share(measure[key], measure["limit"]))
+                far if measure[key] is None else min(far, left + _LIMIT * _share(measure[key], measure["limit"]))
                 for key in ("low", "value", "high")
             )
             colour = _WARM if measure["verdict"] == "fail" else _INK

@@ -55,7 +55,7 @@ def test_every_step_is_named_and_says_how_long_it_took(name: str) -> None:
 def test_what_failed_is_said_in_words_and_hatched() -> None:
     text, root = drawn(*ROLLOUTS["analysis"])
     said = words(root)
-    assert "\N{MULTIPLICATION SIGN} failed after 12 s" in said
+    assert "\N{MULTIPLICATION SIGN} failed, 12 s" in said
     assert "\N{MULTIPLICATION SIGN} fail: 310.0 ms, limit 28.6 ms" in said
     assert "? wait: no value, limit 0.25" in said
     assert {"url(#crosses)", "url(#lines)", "url(#dots)", "url(#stripes)"} <= set(
