@@ -15,7 +15,7 @@ from ci.errors import InputError, StageError
 
 Json = dict[str, Any]
 TRIES = 5
-LIMIT = (5.0, 30.0)
+LIMIT = (5.0, 15.0)
 """Longest wait for a connection and for an answer; seconds."""
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
@@ -44,13 +44,24 @@ class ApiServer:
         client: the official client's `ApiClient`; None reads the kubeconfig, or else the pod's service account.
         context: name in the kubeconfig; None means the current one.
         pause: waits so many seconds before a request is repeated.
+        limit: longest wait for an answer; seconds.
 
     Raises:
         InputError: there is no such context, or no kubeconfig.
     """
 
-    def __init__(self, context: str | None = None, client: Any = None, pause: Callable[[float], None] = sleep) -> None:
-        self._client, self._pause = client or _client(context), pause
+    def __init__(
+        self,
+        context: str | None = None,
+        client: Any = None,
+        pause: Callable[[float], None] = sleep,
+        limit: float = LIMIT[1],
+    ) -> None:
+        self._client, self._pause, self._limit = client or _client(context), pause, limit
+
+    def within(self, seconds: float) -> "ApiServer":
+        """Return the same server, asked with another limit for an answer."""
+        return ApiServer(None, self._client, self._pause, seconds)
 
     @property
     def client(self) -> Any:
@@ -108,6 +119,8 @@ class ApiServer:
                 if status < 300:
                     return answer
                 problem = f"{method} {path}: the API server answers {status}: {_said(answer)}"
+                if status == 401:
+                    problem += ": the credentials are unknown or have expired: log in again, or make a new token"
                 if status != 429 and status < 500:
                     raise (Foreign if _owned(answer) else _KINDS.get(status, StageError))(problem)
                 wait = float(headers.get("Retry-After") or wait)
@@ -120,15 +133,14 @@ class ApiServer:
     ) -> tuple[int, Mapping[str, str], bytes]:
         from urllib3 import Timeout
 
-        headers = {"Accept": "application/json", "Content-Type": kind}
+        headers = {"Accept": "application/json, */*", "Content-Type": kind}
         self._client.update_params_for_auth(headers, [], ["BearerToken"], where, method, body)
-        connect, read = LIMIT
         answer = self._client.rest_client.pool_manager.request(
             method,
             self._client.configuration.host + where,
             body=None if body is None else json.dumps(body).encode(),
             headers=headers,
-            timeout=Timeout(connect=connect, read=read),
+            timeout=Timeout(connect=LIMIT[0], read=self._limit),
             retries=False,  # `raw` knows what may be repeated, and says how often it was
         )
         return answer.status, answer.headers, answer.data
@@ -151,6 +163,18 @@ def _owned(answer: bytes) -> bool:
         return any(cause.get("reason") == "FieldManagerConflict" for cause in causes)
     except (ValueError, KeyError, TypeError):
         return False
+
+
+def name(context: str) -> str:
+    """Return a context's name: `-` is the kubeconfig's current one, or `-` itself in a pod that has none."""
+    from kubernetes import config
+
+    if context != "-":
+        return context
+    try:
+        return str(config.list_kube_config_contexts()[1]["name"])
+    except config.ConfigException:
+        return context
 
 
 def _client(context: str | None) -> Any:

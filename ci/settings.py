@@ -212,6 +212,9 @@ class Serving(Section):
     """Server on a cluster; the stand-in is for those that cannot pull TensorFlow Serving. A bare machine has it."""
     overlay: Name = "kind"
     """Folder of k8s/overlays with what is particular to the cluster."""
+    context: str | None = None
+    """Kubeconfig context of the cluster that serves; `-` is the current one, or the pod's own account; null means this
+    machine."""
 
 
 class Analysis(Section):

@@ -19,13 +19,15 @@ def main(argv: list[str] | None = None) -> int:
 def champion() -> None:
     """Write the champion and say which it is."""
     from ci import configuration, lineage, workspace
+    from ci.errors import StageError
+    from ci.rollout import place as places
     from ci.rollout import releases
     from ci.rollout.decision import Phase
-    from ci.rollout.local import Local
 
-    settings = configuration.effective()
-    last = releases.last()
-    phases = Local(settings.serving.port, settings.rollout.drain_timeout).require_answers()
+    place = places.look(configuration.effective())
+    last, phases = place.ledger.last(), place.where.phases()
+    if hung := next((digest for digest, phase in phases.items() if phase is Phase.UNREACHABLE), None):
+        raise StageError(place.where.failure(hung))
     if last and phases.get(last["digest"]) is not Phase.SERVING:
         print(f"champion: nothing serves; taking release {last['release']}, the last that was verified")
     inputs = lineage.inputs_digest()

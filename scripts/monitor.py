@@ -20,13 +20,14 @@ def monitor() -> None:
     """Watch the window and say what was found."""
     from ci import configuration, workspace
     from ci.monitoring.monitor import monitor
-    from ci.rollout import releases
+    from ci.rollout import place as places
 
     settings = configuration.effective()
-    release = releases.serving()
-    reference = workspace.read_json(releases.evidence(release["digest"]) / "reference.json")
-    url = f"http://127.0.0.1:{settings.serving.port}/v1/models/{release['model']}"
-    result = monitor(settings, url, reference)
+    place = places.look(settings)
+    release = place.serving()
+    reference = workspace.read_json(place.ledger.evidence(release["digest"]) / "reference.json")
+    with place.where.addresses(release["digest"], public=True) as addresses:
+        result = monitor(settings, f"{addresses[0]}/v1/models/{release['model']}", reference)
     first, end = result["window"]["first"], result["window"]["end"]
     print(
         f"monitor: {result['rows']} requests of {first} to {end} (excluded) went through release {release['release']}"

@@ -25,14 +25,17 @@ def main(argv: list[str] | None = None) -> int:
 def report(record_at: datetime | None) -> None:
     """Write the report, with the build added to the history at a time if one is given."""
     from ci import lineage, workspace
-    from ci.errors import StageError
+    from ci.errors import InputError, StageError
     from ci.report import evidence, history, mlflow, page
     from ci.rollout import deploy
     from ci.settings import History
 
     build, commit = evidence.read(), lineage.commit()
-    if build.settings and (found := deploy.served(build.settings)):
-        build = replace(build, served=evidence.Served(release=found[0], serves=found[1]))
+    try:
+        if build.settings and (found := deploy.served(build.settings)):
+            build = replace(build, served=evidence.Served(release=found[0], serves=found[1]))
+    except (InputError, StageError) as error:  # the report tells of the build all the same
+        print(f"report: what serves now cannot be seen: {error}")
     settings = build.settings.history if build.settings else History()
     records = history.read(settings)
     problem: StageError | None = None

@@ -25,11 +25,11 @@ def retrain(*, start: bool) -> int:
 
     from ci import configuration, workspace
     from ci.monitoring.retraining import Monitored, decide
-    from ci.rollout import releases
+    from ci.rollout import place as places
 
     settings = configuration.effective()
     monitoring = workspace.read_json(workspace.MONITORING / "monitoring.json", Monitored)
-    release = releases.serving()
+    release = places.look(settings).serving()
     decision = decide(monitoring, date.fromisoformat(release["as_of"]), settings.retraining)
     as_of = monitoring["window"]["end"]
     overrides = [text for text in workspace.read_json(workspace.OVERRIDES, list[str]) if not text.startswith("as_of=")]

@@ -1,4 +1,4 @@
-"""Reading from a registry: digests of tags, manifests and blobs, each compared with the digest that names it.
+"""A registry: digests of tags, manifests and blobs, each compared with the digest that names it; and sending images.
 
 The requests are those of https://github.com/opencontainers/distribution-spec/blob/main/spec.md; a registry that wants a
 token says where to get one, as in https://distribution.github.io/distribution/spec/auth/token/. Access is anonymous,
@@ -6,10 +6,12 @@ or with what ~/.netrc has for the host. Only registries on this machine are spok
 """
 
 import hashlib
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urljoin
 
 from ci.errors import StageError
 
@@ -70,19 +72,46 @@ class Repository:
             raise StageError(f"{self.name}: the registry sent other content than {digest}: try again")
         partial.replace(path)
 
+    def send(self, blobs: Sequence[Path], manifest: Path, tag: str) -> None:
+        """Upload an image: the blobs that the registry lacks, then the manifest, which makes it visible under the tag.
+
+        Args:
+            blobs: files of a layout, named by the hexadecimal SHA-256 of their content.
+            manifest: the same of the image's manifest.
+            tag: what the image is to be called.
+
+        Raises:
+            StageError: the registry cannot be reached, or refuses.
+        """
+        for path in blobs:
+            digest = f"sha256:{path.name}"
+            if self._ask("HEAD", f"blobs/{digest}", (200, 404)).status_code == 200:
+                continue
+            where = self._ask("POST", "blobs/uploads/", (202,)).headers["Location"]
+            with path.open("rb") as file:
+                kind = {"Content-Type": "application/octet-stream"}
+                self._ask("PUT", where, (201,), headers=kind, params={"digest": digest}, data=file)
+        content = manifest.read_bytes()
+        kind = {"Content-Type": json.loads(content)["mediaType"]}
+        self._ask("PUT", f"manifests/{tag}", (201,), headers=kind, data=content)
+
     def _get(self, path: str, *, stream: bool = False) -> "requests.Response":
+        headers = {"Accept": _KINDS, "Accept-Encoding": "identity"}
+        return self._ask("GET", path, (200,), headers=headers, stream=stream)
+
+    def _ask(self, method: str, path: str, expected: tuple[int, ...], **options: Any) -> "requests.Response":
+        """Ask for a path of the repository, or for where the registry has led to."""
         import requests
 
-        url = f"{self._base}/{path}"
-        headers = {"Accept": _KINDS, "Accept-Encoding": "identity"}
+        url = urljoin(f"{self._base}/", path)
         try:
-            answer = self._session.get(url, headers=headers, stream=stream, timeout=_TIMEOUT, auth=self._authorize)
-            if answer.status_code == 401 and self._authorize is None:
+            answer = self._session.request(method, url, timeout=_TIMEOUT, auth=self._authorize, **options)
+            if answer.status_code == 401:  # no token yet, or one that only lets read
                 self._log_in(answer.headers.get("WWW-Authenticate", ""))
-                answer = self._session.get(url, headers=headers, stream=stream, timeout=_TIMEOUT, auth=self._authorize)
+                answer = self._session.request(method, url, timeout=_TIMEOUT, auth=self._authorize, **options)
         except requests.RequestException as error:
             raise StageError(f"{self.name}: the registry cannot be reached: {error}") from None
-        if answer.status_code != 200:
+        if answer.status_code not in expected:
             why = {401: "wants a login", 403: "refuses access", 404: "does not have it", 429: "asks to wait"}
             said = why.get(answer.status_code, "cannot answer")
             raise StageError(f"{self.name}: {path}: the registry {said} (HTTP {answer.status_code})")

@@ -6,22 +6,26 @@ ConfigMaps. Each write is a server-side apply with the resourceVersion that it w
 """
 
 import copy
+import difflib
 import json
 import os
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+import yaml
+
 from ci import workspace
-from ci.apiserver import APPLY, MERGE, ApiServer, Missing
+from ci.apiserver import APPLY, MERGE, ApiServer, Conflict, Missing
 from ci.errors import StageError
-from ci.rollout import manifests, pods
+from ci.rollout import manifests, pods, preflight
 from ci.rollout.analysis import analyse, as_json, verdict
 from ci.rollout.decision import Phase
 from ci.rollout.forward import forward
 from ci.rollout.history import History
-from ci.rollout.lease import Lease
+from ci.rollout.lease import Lease, holder
 from ci.rollout.traffic import GATEWAY, Meter, ask
 from ci.settings import Settings
 
@@ -94,10 +98,40 @@ class Cluster:
         found = json.loads(written) if written else {}
         return set(found["facts"]) if found.get("digest") == digest else set()
 
+    def changed(self, digest: str) -> str | None:
+        """Return in a sentence that an earlier release, not the one wanted, was put back by hand; None if not."""
+        releases, stable = self._history.read(), self._seen.get(manifests.STABLE)
+        serves = _digest(stable) if stable else None
+        back = next((release for release in reversed(releases) if release["digest"] == serves), None)
+        if back is None or serves in (digest, releases[-1]["digest"]):
+            return None
+        last = releases[-1]["release"]
+        return (
+            f"release {last} was verified last, but {manifests.STABLE} is of release {back['release']}: it was changed "
+            f"by hand, as `kubectl rollout undo` does; `python -m scripts.rollback --to {back['release']}` makes that "
+            f"the release, `--to {last}` undoes it"
+        )
+
+    def busy(self) -> str | None:
+        """Return who holds the Lease."""
+        return holder(self._api, self.namespace, LEASE)
+
     def failure(self, digest: str) -> str:
-        """Return why a version's pods are not ready, in words."""
-        reasons = [pods.failure(pod) for pod in self._pods(digest)]
-        return "; ".join(filter(None, reasons)) or self.waiting(digest)
+        """Return why a version's pods are not ready, in words, with the last lines of a server that ended."""
+        failed = [(pod, reason) for pod in self._pods(digest) if (reason := pods.failure(pod))]
+        return "; ".join(f"{reason}{self._last_lines(pod)}" for pod, reason in failed) or self.waiting(digest)
+
+    def _last_lines(self, pod: Json) -> str:
+        for container in pods.ended(pod):
+            path = f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}/log"
+            query: dict[str, str | int] = {"container": container, "tailLines": 5, "limitBytes": 2000}
+            try:
+                text = self._api.raw("GET", path, query={**query, "previous": "true"}).decode(errors="replace").strip()
+            except StageError:  # the container is gone, and what it said with it: the reason must do
+                continue
+            if text:
+                return f"; its last lines: {text}"
+        return ""
 
     def waiting(self, digest: str) -> str:
         """Return what the pods of a version that are not ready wait for."""
@@ -125,11 +159,39 @@ class Cluster:
         with ExitStack() as stack:
             yield [stack.enter_context(forward(self._api, self.namespace, name, PORT)) for name in names]
 
+    def difference(self, manifest: Mapping[str, Any]) -> str:
+        """Return as a diff what the API server would make of a version's manifests, which it only tries."""
+        self._observe()
+        lines: list[str] = []
+        for wanted in self._put(manifest):
+            name, kind = wanted["metadata"]["name"], wanted["kind"]
+            path = self._path(name, kind)
+            try:
+                before = self._seen.get(name) or self._api.get(path)
+            except Missing:
+                before = {}
+            if kind == "ConfigMap":  # created, never changed: its name says what is in it
+                after = before or wanted
+            else:
+                query = {"fieldManager": MANAGER, "dryRun": "All"}
+                after = self._api.ask("PATCH", path, wanted, query=query, kind=APPLY)
+            old, new = (yaml.safe_dump(_declared(each)).splitlines() if each else [] for each in (before, after))
+            lines += difflib.unified_diff(old, new, f"{kind} {name} now", f"{kind} {name} then", lineterm="", n=2)
+        return "\n".join(lines)
+
     # What is done.
 
-    def reserve(self) -> None:
-        """Take hold of all that will be written, so that whoever held the Lease before can write nothing any more."""
+    def reserve(self, digest: str) -> None:
+        """Take hold of all that will be written, so that whoever held the Lease before can write nothing any more.
+
+        Raises:
+            StageError: what serves was changed by hand, or the plan's nodes are gone.
+        """
         self._observe()
+        if changed := self.changed(digest):
+            raise StageError(changed)
+        if warning := preflight.unusable(self._api, self._advice):
+            print(f"deploy: warning: {warning}", file=sys.stderr)
         term = {"metadata": {"annotations": {TERM: str(self._lease.term if self._lease else 0)}}}
         for name in list(self._seen):
             self._checked()
@@ -140,7 +202,7 @@ class Cluster:
         objects = self._objects(digest)
         for each in objects:
             if each["kind"] == "ConfigMap":
-                self._apply(each)
+                self._create(each)
         if manifests.SERVICE not in self._seen:
             self._apply(_named(objects, manifests.SERVICE))
         self._exclude()
@@ -180,16 +242,28 @@ class Cluster:
             if spent > settings.timeout:
                 raise StageError(f"the canary had too little traffic to be judged in {settings.timeout:g} s: {reason}")
             self._pause(min(2.0, settings.window / 10))
-            if self.phases().get(digest) is not Phase.SHARING:
+            phase = self.phases().get(digest)
+            if manifests.STABLE not in self._seen:
+                raise StageError(f"the Deployment {manifests.STABLE} was deleted while the canary was watched")
+            if phase is Phase.LOADING:
+                return {"interrupted": self.waiting(digest)}
+            if phase is not Phase.SHARING:
                 raise StageError(f"the canary does not serve any more: {self.failure(digest)}")
 
     def _told(self, track: str) -> dict[str, Json]:
-        """Return what the gateways of a track's ready pods tell."""
+        """Return what the gateways of a track's ready pods tell; a pod may go while it is asked."""
         told = {}
-        for name in [pod["metadata"]["name"] for pod in self._pods(None, track) if pods.ready(pod)]:
-            with forward(self._api, self.namespace, name, GATEWAY) as url:
-                told[name] = ask(url)
+        for name in self._ready(track):
+            try:
+                with forward(self._api, self.namespace, name, GATEWAY) as url:
+                    told[name] = ask(url)
+            except StageError:
+                if name in self._ready(track):
+                    raise
         return told
+
+    def _ready(self, track: str) -> list[str]:
+        return [pod["metadata"]["name"] for pod in self._pods(None, track) if pods.ready(pod)]
 
     def promote(self, digest: str) -> None:
         """Let the stable Deployment roll to a version, none of its pods unavailable at any time."""
@@ -213,7 +287,7 @@ class Cluster:
         self._exclude()
         self._checked()
         try:
-            self._api.ask("DELETE", self._path(manifests.CANARY), {"propagationPolicy": "Foreground"})
+            self._api.ask("DELETE", self._path(manifests.CANARY), {"propagationPolicy": "Background"})
         except Missing:
             return "had ended"
         return "ended after its requests"
@@ -222,6 +296,12 @@ class Cluster:
         service = self._seen.get(manifests.SERVICE)
         if service and "track" not in service["spec"]["selector"]:
             self._apply(_named(self._rendered, manifests.SERVICE))
+
+    def _create(self, wanted: Json) -> None:
+        """Create what is named by its content's digest; what is there already is the same."""
+        self._checked()
+        with suppress(Conflict):
+            self._api.ask("POST", self._path("", wanted["kind"]).rstrip("/"), wanted)
 
     def _apply(self, wanted: Json) -> None:
         """Apply an object, if it is still as it was seen.
@@ -236,9 +316,7 @@ class Cluster:
         if name in self._seen:
             wanted["metadata"]["resourceVersion"] = self._seen[name]["metadata"]["resourceVersion"]
         query = {"fieldManager": MANAGER}
-        answer = self._api.ask("PATCH", self._path(name, wanted["kind"]), wanted, query=query, kind=APPLY)
-        if wanted["kind"] != "ConfigMap":
-            self._seen[name] = answer
+        self._seen[name] = self._api.ask("PATCH", self._path(name, wanted["kind"]), wanted, query=query, kind=APPLY)
 
     def _checked(self) -> None:
         assert self._lease is not None  # noqa: S101 - without one nothing is written
@@ -260,13 +338,15 @@ class Cluster:
         return f"{group}/namespaces/{self.namespace}/{kind.lower()}s/{name}"
 
     def _objects(self, digest: str) -> list[Json]:
-        """Return what `k8s/` says, with a version's fields."""
-        manifest = workspace.read_json(self._history.evidence(digest) / "manifest.json")
+        return self._put(workspace.read_json(self._history.evidence(digest) / "manifest.json"))
+
+    def _put(self, manifest: Mapping[str, Any]) -> list[Json]:
+        """Return what `k8s/` says, with the fields of a version's manifest."""
         objects = copy.deepcopy(self._rendered)
-        manifests.put(objects, self._settings, manifest["version"], manifest["image"]["reference"], self._advice)
+        manifests.put(objects, self._settings, manifest["version"], manifests.image(manifest), self._advice)
         for each in objects:
             if each["kind"] == "Deployment":
-                each["spec"]["template"]["metadata"].setdefault("annotations", {})[DIGEST] = digest
+                each["spec"]["template"]["metadata"].setdefault("annotations", {})[DIGEST] = manifest["image"]["digest"]
         return objects
 
     def _canary(self, canary: Json) -> Phase:
@@ -279,7 +359,8 @@ class Cluster:
     def _pods(self, digest: str | None, track: str | None = None) -> list[Json]:
         labels = "app.kubernetes.io/name=model" + (f",track={track}" if track else "")
         found = self._api.get(f"/api/v1/namespaces/{self.namespace}/pods", labelSelector=labels).get("items", [])
-        return [pod for pod in found if digest in (None, pod["metadata"].get("annotations", {}).get(DIGEST))]
+        there = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+        return [pod for pod in there if digest in (None, pod["metadata"].get("annotations", {}).get(DIGEST))]
 
 
 def namespace(settings: Settings) -> str:
@@ -291,9 +372,16 @@ def _space(objects: list[Json]) -> str:
     return str(objects[0]["metadata"]["namespace"])
 
 
-def holder() -> str:
+def identity() -> str:
     """Return a name of this process for the Lease: who it is, for people, and unlike any other."""
     return f"{os.environ.get('USER') or 'deployer'}@{os.uname().nodename}-{os.getpid()}-{os.urandom(3).hex()}"
+
+
+def _declared(found: Json) -> Json:
+    """Return an object without what the API server keeps of it."""
+    kept = {"managedFields", "resourceVersion", "generation", "uid", "creationTimestamp"}
+    metadata = {key: value for key, value in found["metadata"].items() if key not in kept}
+    return {**{key: value for key, value in found.items() if key != "status"}, "metadata": metadata}
 
 
 def _digest(deployment: Json) -> str:

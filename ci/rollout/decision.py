@@ -71,8 +71,10 @@ class Observed:
     """It has been loading, or taking over, for longer than is allowed."""
     shares: bool = False
     """Where it runs a canary can take part of the traffic."""
+    released: bool = False
+    """There is a verified release of another version."""
     analysed: bool = False
-    """Its part of the traffic was analysed and is no worse than the stable version's."""
+    """Its part of the traffic was analysed and is no worse than the stable version's, or need not be."""
     leftover: bool = False
     """It serves as the stable version, and its canary still runs."""
 
@@ -81,10 +83,12 @@ def next_step(seen: Observed) -> Step:
     """Return the step that leads from what is seen towards only the wanted version serving, verified and recorded."""
     # What hangs may hold the port that the wanted version needs; once that one serves, it is retired like the others.
     hangs = Phase.UNREACHABLE in seen.others and seen.wanted is not Phase.SERVING
-    judged = seen.analysed or not seen.shares or seen.stable is Phase.ABSENT
+    judged = seen.analysed or not seen.shares or not seen.released
+    # What a canary is to be compared with has been deleted, or gave way to a version that was never verified.
+    gone = seen.stable is Phase.ABSENT and not judged and seen.wanted not in (Phase.ROLLING, Phase.SERVING)
     table = (
         (seen.wanted is Phase.UNREACHABLE or hangs, Step.ABORT),
-        (seen.stable is Phase.PAUSED and seen.wanted is not Phase.SERVING, Step.RESUME),
+        (gone or (seen.stable is Phase.PAUSED and seen.wanted is not Phase.SERVING), Step.RESUME),
         (seen.wanted is Phase.ABSENT and not seen.started, Step.START),
         (seen.wanted in (Phase.ABSENT, Phase.FAILED), Step.ABORT),
         (seen.wanted in (Phase.LOADING, Phase.ROLLING), Step.ABORT if seen.late else Step.WAIT),
@@ -153,19 +157,25 @@ class Decision:
     reason: str
 
 
-def admit(verdict: str, reason: str, *, same: bool, overtaken: str | None = None) -> Decision:
+def admit(
+    verdict: str, reason: str, *, same: bool, withdrawn: int | None = None, overtaken: str | None = None
+) -> Decision:
     """Decide about a package by its evaluation's verdict.
 
     Args:
         verdict: `promote`, `keep` or `block`.
         reason: the evaluation's reason for it.
         same: the package's image is the one that serves.
+        withdrawn: number of the release of this image that was rolled back, None if none was.
         overtaken: why the verdict is about another champion than the one that serves, None if it is not.
     """
     if verdict == "block":
         return Decision("refuse", f"the evaluation blocked this model: {reason}")
     if same:
         return Decision("nothing", "this image is already serving")
+    if withdrawn is not None:
+        again = f"`python -m scripts.rollback --to {withdrawn}` brings it back"
+        return Decision("nothing", f"this image is release {withdrawn}, which was rolled back: {again}")
     if verdict == "keep":
         return Decision("nothing", f"the champion is kept: {reason}")
     if overtaken:
@@ -173,6 +183,37 @@ def admit(verdict: str, reason: str, *, same: bool, overtaken: str | None = None
     if verdict == "promote":
         return Decision("deploy", reason)
     return Decision("refuse", f"the evaluation's verdict {verdict!r} is none of promote, keep and block")
+
+
+def withdrawn(releases: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the digests that were rolled back and not brought back since, with the number of the release it was.
+
+    Args:
+        releases: every release, the oldest first; `instead_of` is the number of the one that was rolled back by it.
+    """
+    gone: dict[str, int] = {}
+    numbered = {release["release"]: release["digest"] for release in releases}
+    for release in releases:
+        if number := release.get("instead_of"):
+            gone[numbered[number]] = number
+        gone.pop(release["digest"], None)
+    return gone
+
+
+def target(releases: Sequence[Mapping[str, Any]], to: int | None) -> Mapping[str, Any] | None:
+    """Return the release that a rollback goes back to; None if there is no such one.
+
+    Without a number it is the newest one of another image that was not rolled back itself, so that rolling back twice
+    goes back twice.
+
+    Args:
+        releases: every release, the oldest first.
+        to: a release's number.
+    """
+    if to is not None:
+        return next((release for release in releases if release["release"] == to), None)
+    gone = {*withdrawn(releases), releases[-1]["digest"]} if releases else set()
+    return next((release for release in reversed(releases) if release["digest"] not in gone), None)
 
 
 def smoke_problem(

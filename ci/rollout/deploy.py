@@ -1,6 +1,7 @@
 """From a package to a release: admit it, roll it out, record it; and starting again what was released before."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ from ci.errors import InputError, StageError
 from ci.packaging import package
 from ci.rollout import outcome, releases
 from ci.rollout import place as places
-from ci.rollout.decision import Decision, Phase, admit
+from ci.rollout.decision import Decision, Phase, admit, target, withdrawn
 from ci.rollout.place import Place
 from ci.rollout.rollout import SUMMARY, Rollout
 from ci.settings import Settings
@@ -40,7 +41,7 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
     Args:
         settings: the fork's.
         clock: the time for the records.
-        context: of a kubeconfig (`-`: the current one); None means this machine.
+        context: of a kubeconfig (`-`: the current one) in place of the settings'.
         wait: for another deployment there to end; seconds.
 
     Raises:
@@ -59,25 +60,34 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
             "before": before and {key: before[key] for key in ("digest", "version", "release")},
         }
         again = ""
-        try:
+        with _summary(settings, place, clock, summary):
             if decision.action == "refuse":
                 raise StageError(f"not deployed: {decision.reason}")
             if decision.action == "deploy":
                 place.keep(manifest)
-                _rollout(settings, place, manifest["image"]["digest"], clock, manifest).run()
+                record = _recorder(place, manifest, clock)
+                _rollout(settings, place, manifest["image"]["digest"], clock, record).run()
             elif before and place.where.phases() != {before["digest"]: Phase.SERVING}:
                 _rollout(settings, place, before["digest"], clock).run()
                 again = f"; release {before['release']} was not serving and was started again"
-        except (InputError, StageError) as error:
-            start = decision.action != "nothing" and not isinstance(error, InputError)
-            message = f"{error}; {_serving(settings, place, clock, start=start)}"
-            workspace.write_json(SUMMARY, {**summary, "failed": message})
-            raise type(error)(message) from None
         last = place.ledger.last()
-        workspace.write_json(SUMMARY, {**summary, "release": last and last["release"]})
     if decision.action == "nothing" or last is None:
         return f"nothing to do: {decision.reason}{again}"
     return f"version {last['version']} serves on {place.name} as release {last['release']}"
+
+
+@contextmanager
+def _summary(settings: Settings, place: Place, clock: Clock, summary: dict[str, Any]) -> Iterator[None]:
+    """Write down how the block's rollout ended, and say in its error what serves now."""
+    try:
+        yield
+    except (InputError, StageError) as error:
+        start = summary["action"] != "nothing" and not isinstance(error, InputError)
+        message = f"{error}; {_serving(settings, place, clock, start=start)}"
+        workspace.write_json(SUMMARY, {**summary, "failed": message})
+        raise type(error)(message) from None
+    last = place.ledger.last()
+    workspace.write_json(SUMMARY, {**summary, "release": last and last["release"]})
 
 
 def preview(settings: Settings, clock: Clock, context: str | None = None) -> str:
@@ -87,9 +97,81 @@ def preview(settings: Settings, clock: Clock, context: str | None = None) -> str
     _, decision = _decide(place, manifest)
     steps = ""
     if decision.action == "deploy":
-        plan = _rollout(settings, place, manifest["image"]["digest"], clock, manifest).plan()
-        steps = f"\nsteps: {' -> '.join(plan)}"
+        plan = _rollout(settings, place, manifest["image"]["digest"], clock).plan()
+        steps = f"\nsteps: {' -> '.join(plan)}\n{place.where.difference(manifest)}".rstrip()
     return f"would {decision.action} version {manifest['version']}: {decision.reason}{steps}"
+
+
+def rollback(
+    settings: Settings,
+    clock: Clock,
+    to: int | None = None,
+    context: str | None = None,
+    wait: float = 0.0,
+    *,
+    dry_run: bool = False,
+) -> str:
+    """Bring an earlier release back and record that, and return what was done in one line.
+
+    It is smoke-tested beside what serves, and takes over without an analysis of traffic: it was verified before, and is
+    needed now.
+
+    Args:
+        settings: the fork's.
+        clock: the time for the records.
+        to: number of the release; None means the newest of another image that was not rolled back itself.
+        context: of a kubeconfig (`-`: the current one) in place of the settings'.
+        wait: for another deployment there to end; seconds.
+        dry_run: say what would be done, and change nothing.
+
+    Raises:
+        InputError: there is no release of that number.
+        StageError: there is none to go back to, or it failed a check on its way; what served before serves.
+    """
+    if dry_run:
+        place = places.look(settings, context)
+        found = _earlier(place, to)
+        steps = _rollout(settings, place, found["digest"], clock, trusted=True).plan()
+        return f"would bring back release {found['release']}, version {found['version']}\nsteps: {' -> '.join(steps)}"
+    with places.locked(settings, context, wait) as place, outcome.written():
+        found, before = _earlier(place, to), place.ledger.last()
+        assert before is not None  # noqa: S101 - there is one at least, the one that is gone back to
+
+        def record() -> None:
+            instead = {**found, "time": clock().isoformat(timespec="seconds"), "instead_of": before["release"]}
+            del instead["release"]
+            place.add(instead)
+
+        summary: dict[str, Any] = {
+            "action": "roll back",
+            "reason": f"somebody asked for release {found['release']}",
+            "digest": found["digest"],
+            "version": found["version"],
+            "before": {key: before[key] for key in ("digest", "version", "release")},
+        }
+        if found["digest"] == before["digest"] and place.where.phases() == {found["digest"]: Phase.SERVING}:
+            why = f"release {before['release']} serves on {place.name}, which is that image"
+            workspace.write_json(SUMMARY, {**summary, "action": "nothing", "reason": why, "release": before["release"]})
+            return f"nothing to do: {why}"
+        with _summary(settings, place, clock, summary):
+            _rollout(settings, place, found["digest"], clock, record, trusted=True).run()
+        number = len(place.ledger.read())
+    return f"version {found['version']} of release {found['release']} serves on {place.name} again, as release {number}"
+
+
+def _earlier(place: Place, to: int | None) -> releases.Release:
+    recorded = place.ledger.read()
+    found = target(recorded, to)
+    if found is None and to is not None:
+        raise InputError(f"--to: there is no release {to}: releases are 1 to {len(recorded)}, see `scripts.status`")
+    if found is None and not recorded:
+        raise StageError("nothing was released yet, so there is nothing to go back to")
+    if found is None:
+        raise StageError(
+            f"no release is earlier than release {recorded[-1]['release']} and was not rolled back itself, so that one "
+            "keeps serving: name one with --to, see `python -m scripts.status`"
+        )
+    return dict(found)
 
 
 def serve(settings: Settings, clock: Clock) -> releases.Release:
@@ -98,7 +180,7 @@ def serve(settings: Settings, clock: Clock) -> releases.Release:
     Raises:
         StageError: there is none, or it fails its smoke test.
     """
-    with places.locked(settings, None) as place:
+    with places.locked(settings) as place:
         last = place.ledger.last()
         if last is None:
             raise StageError("nothing was released yet: run `make ci`, or `python -m scripts.deploy` after packaging")
@@ -108,12 +190,12 @@ def serve(settings: Settings, clock: Clock) -> releases.Release:
 
 
 def served(settings: Settings) -> tuple[int, bool] | None:
-    """Return the number of the last release of this machine and whether it serves now; None if there is no release."""
-    last = releases.last()
+    """Return the number of the last release and whether it serves now; None if there is no release."""
+    place = places.look(settings)
+    last = place.ledger.last()
     if last is None:
         return None
-    phases = places.here(settings).where.phases()
-    return last["release"], phases.get(last["digest"]) is Phase.SERVING
+    return last["release"], place.where.phases().get(last["digest"]) is Phase.SERVING
 
 
 def _decide(place: Place, manifest: dict[str, Any]) -> tuple[releases.Release | None, Decision]:
@@ -126,9 +208,10 @@ def _decide(place: Place, manifest: dict[str, Any]) -> tuple[releases.Release | 
             f"{workspace.PACKAGE} was not made from {file}, so its verdict is about another model: "
             "run `python -m scripts.pipeline package`, then deploy again"
         )
-    same = last is not None and last["digest"] == manifest["image"]["digest"]
+    digest = manifest["image"]["digest"]
+    same, gone = last is not None and last["digest"] == digest, withdrawn(place.ledger.read()).get(digest)
     overtaken = _overtaken(recorded, releases.champion(last, lineage.inputs_digest()))
-    return last, admit(evaluation["verdict"], evaluation["reason"], same=same, overtaken=overtaken)
+    return last, admit(evaluation["verdict"], evaluation["reason"], same=same, withdrawn=gone, overtaken=overtaken)
 
 
 def _overtaken(recorded: Mapping[str, Any] | None, found: Mapping[str, Any] | None) -> str | None:
@@ -145,12 +228,18 @@ def _overtaken(recorded: Mapping[str, Any] | None, found: Mapping[str, Any] | No
 
 def _serving(settings: Settings, place: Place, clock: Clock, *, start: bool) -> str:
     """Return what serves after a failure, in a clause; `start` the last verified release first if it does not."""
-    last = place.ledger.last()
+    try:
+        last = place.ledger.last()
+        serves = last is not None and place.where.phases().get(last["digest"]) is Phase.SERVING
+    except StageError as error:
+        return f"what serves now cannot be seen: {error}"
     if last is None:
         return "nothing is serving"
     name = f"version {last['version']} of release {last['release']}"
-    if place.where.phases().get(last["digest"]) is Phase.SERVING:
+    if serves:
         return f"{name} serves"
+    if place.where.shares:
+        return f"{name} does not serve: see `python -m scripts.status`"
     if not start:
         return f"{name} does not serve: `make serve` starts it"
     try:
@@ -160,17 +249,14 @@ def _serving(settings: Settings, place: Place, clock: Clock, *, start: bool) -> 
     return f"{name} had ended, was started again and serves"
 
 
-def _rollout(
-    settings: Settings, place: Place, digest: str, clock: Clock, manifest: dict[str, Any] | None = None
-) -> Rollout:
-    """Return the rollout of a version: with the manifest of a new one, which is recorded, or of a released one."""
+def _recorder(place: Place, manifest: Mapping[str, Any], clock: Clock) -> Callable[[], None]:
+    """Return what records the release of a new package."""
 
     def record() -> None:
-        assert manifest is not None  # noqa: S101 - a released version is recorded already
         place.add(
             {
                 "time": clock().isoformat(timespec="seconds"),
-                "digest": digest,
+                "digest": manifest["image"]["digest"],
                 **{key: manifest[key] for key in ("version", "as_of", "model")},
                 "inputs": lineage.inputs_digest(),
                 "commit": lineage.commit(),
@@ -178,4 +264,21 @@ def _rollout(
             }
         )
 
-    return Rollout(place.where, digest, place.ledger, record, settings.rollout, clock)
+    return record
+
+
+def _recorded() -> None:
+    raise AssertionError("the last release is recorded already")
+
+
+def _rollout(
+    settings: Settings,
+    place: Place,
+    digest: str,
+    clock: Clock,
+    record: Callable[[], None] = _recorded,
+    *,
+    trusted: bool = False,
+) -> Rollout:
+    """Return the rollout of a version: of the last release, unless `record` records another."""
+    return Rollout(place.where, digest, place.ledger, record, settings.rollout, clock, trusted)

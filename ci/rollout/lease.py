@@ -53,7 +53,12 @@ class Lease:
         pause: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._api, self._namespace, self._name, self._holder = api, namespace, name, holder
+        self._api, self._namespace, self._name, self._holder = (
+            api.within(max(1.0, seconds / 5)),
+            namespace,
+            name,
+            holder,
+        )
         self._seconds, self._wait, self._pause, self._clock = seconds, wait, pause, clock
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._ended = threading.Event()
@@ -153,6 +158,13 @@ class Lease:
         else:
             self._api.ask("POST", self._path, {**body, "spec": spec})
         self._renewed = sent
+
+
+def holder(api: ApiServer, namespace: str, name: str) -> str | None:
+    """Return who holds a Lease now; None if nobody does, or whoever did has let it expire."""
+    lease = api.get(f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}")
+    seconds = float(lease.get("spec", {}).get("leaseDurationSeconds") or 0)
+    return None if not _holder(lease) or _silent(lease, seconds) else _holder(lease)
 
 
 def _holder(lease: Json) -> str:

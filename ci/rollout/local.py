@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,10 +73,8 @@ class Local:
             StageError: a server holds its control socket but does not answer.
         """
         found = self.phases()
-        for digest, phase in found.items():
-            if phase is Phase.UNREACHABLE:
-                log = _control(digest).with_suffix(".log")
-                raise StageError(f"a server lives but does not answer: look at {log}; `make stop` ends it")
+        if hung := next((digest for digest, phase in found.items() if phase is Phase.UNREACHABLE), None):
+            raise StageError(self.failure(hung))
         return found
 
     def _phase(self, status: dict[str, Any]) -> Phase:
@@ -86,7 +84,7 @@ class Local:
             return Phase.READY
         return Phase.SERVING if status["accepting"] else Phase.PAUSED
 
-    def reserve(self) -> None:
+    def reserve(self, digest: str) -> None:  # noqa: ARG002 - the port is the same for every version
         """Make sure that the public port is ours: held by a server of ours, or bound from now on.
 
         Raises:
@@ -131,8 +129,27 @@ class Local:
                 raise StageError(f"the server ended at once: {_tail(path.with_suffix('.log'))}")
             time.sleep(0.02)
 
+    def changed(self, digest: str) -> str | None:  # noqa: ARG002 - nobody else can start a version here
+        """Return nothing: whatever serves was started by a deployment."""
+        return None
+
+    def difference(self, manifest: Mapping[str, Any]) -> str:  # noqa: ARG002 - processes have no manifests
+        """Return nothing."""
+        return ""
+
+    def busy(self) -> str | None:
+        """Return that another command holds this machine's serving, if one does."""
+        try:
+            with alone():
+                return None
+        except StageError:
+            return "another command"
+
     def failure(self, digest: str) -> str:
-        """Return why a version could not load."""
+        """Return why a version could not load, or that its server hangs."""
+        if self.phases().get(digest) is Phase.UNREACHABLE:
+            log = _control(digest).with_suffix(".log")
+            return f"a server lives but does not answer: look at {log}; `make stop` ends it"
         return str(_ask(digest, "status")["error"])
 
     def waiting(self, digest: str) -> str:
@@ -175,7 +192,7 @@ class Local:
             listener = _ask(holders[0], "give")["listener"]
         else:
             if self._reserved is None:
-                self.reserve()
+                self.reserve(digest)
             listener = self._reserved
         status = _ask(digest, "take", listener)
         self._reserved = None

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ci import workspace
+from ci.errors import InputError
 from ci.packaging import package, registry
 from ci.rollout import local, releases
+from ci.rollout.decision import Phase
 from ci.rollout.rollout import Ledger, Where
+from ci.rollout.status import Status, describe
 from ci.settings import Settings
 
 _EVIDENCE = (package.MANIFEST, package.GOLDEN, package.REFERENCE)
@@ -33,13 +36,32 @@ class Place:
     keep: Callable[[Mapping[str, Any]], None]
     add: Callable[[dict[str, Any]], dict[str, Any]]
 
+    def serving(self) -> releases.Release:
+        """Return the last verified release.
+
+        Raises:
+            InputError: there is none.
+        """
+        found = self.ledger.last()
+        if found is None:
+            raise InputError("nothing was released yet: run `python -m scripts.deploy` first")
+        return found
+
+    def status(self) -> Status:
+        """Return what serves, in words."""
+        phases = self.where.phases()
+        waiting = {d: self.where.waiting(d) for d, phase in phases.items() if phase in (Phase.LOADING, Phase.ROLLING)}
+        waiting |= {d: self.where.failure(d) for d, phase in phases.items() if phase is Phase.FAILED}
+        changed, busy = self.where.changed(""), self.where.busy()
+        return describe(self.name, phases, self.ledger.read(), waiting=waiting, changed=changed, busy=busy)
+
 
 def here(settings: Settings) -> Place:
     """Return this machine."""
 
     def keep(manifest: Mapping[str, Any]) -> None:
         digest = manifest["image"]["digest"]
-        registry.push(workspace.PACKAGE / package.IMAGE, digest, manifest["image"]["reference"])
+        _keep_image(manifest)
         for name in (*_EVIDENCE, package.SBOM, package.CARD):
             workspace.write_bytes(releases.evidence(digest) / name, (workspace.PACKAGE / name).read_bytes())
 
@@ -47,52 +69,65 @@ def here(settings: Settings) -> Place:
     return Place(f"port {settings.serving.port}", where, releases, keep, releases.add)
 
 
+def _keep_image(manifest: Mapping[str, Any]) -> None:
+    """Keep the image on this machine too: the next build's model is compared with the one in it."""
+    registry.push(workspace.PACKAGE / package.IMAGE, manifest["image"]["digest"], manifest["image"]["reference"])
+
+
 @contextmanager
-def locked(settings: Settings, context: str | None, wait: float = 0.0) -> Iterator[Place]:
+def locked(settings: Settings, context: str | None = None, wait: float = 0.0) -> Iterator[Place]:
     """Hold a place, so that nobody else deploys there meanwhile.
 
     Args:
         settings: the fork's.
-        context: of a kubeconfig (`-`: the current one); None means this machine.
+        context: of a kubeconfig (`-`: the current one) in place of the settings'.
         wait: for whoever deploys there now; seconds.
 
     Raises:
         StageError: another deployment is under way there.
         InputError: there is no such context.
     """
+    context = context or settings.serving.context
     if context is None:
         with local.alone():
             yield here(settings)
         return
     from ci.apiserver import ApiServer
-    from ci.rollout.cluster import LEASE, holder, namespace
+    from ci.rollout import preflight
+    from ci.rollout.cluster import LEASE, identity, namespace
     from ci.rollout.lease import Lease
 
     api = ApiServer(None if context == "-" else context)
-    with Lease(api, namespace(settings), LEASE, holder(), wait=wait) as lease:
-        yield _cluster(api, settings, lease)
+    preflight.permitted(api, namespace(settings))
+    with Lease(api, namespace(settings), LEASE, identity(), wait=wait) as lease:
+        yield _cluster(api, settings, lease, context)
 
 
-def look(settings: Settings, context: str | None) -> Place:
+def look(settings: Settings, context: str | None = None) -> Place:
     """Return a place to look at; nothing can be written there on a cluster."""
+    context = context or settings.serving.context
     if context is None:
         return here(settings)
     from ci.apiserver import ApiServer
 
-    return _cluster(ApiServer(None if context == "-" else context), settings, None)
+    return _cluster(ApiServer(None if context == "-" else context), settings, None, context)
 
 
-def _cluster(api: Any, settings: Settings, lease: Any) -> Place:
+def _cluster(api: Any, settings: Settings, lease: Any, context: str) -> Place:
+    from ci.apiserver import name
+    from ci.packaging.delivery import deliver
+    from ci.rollout import manifests
     from ci.rollout.cluster import Cluster, namespace
     from ci.rollout.history import History
 
     history = History(api, namespace(settings))
 
     def keep(manifest: Mapping[str, Any]) -> None:
+        _keep_image(manifest)
+        digest, reference = manifest["image"]["digest"], manifest["image"]["reference"]
+        print(f"deploy: image {deliver(workspace.PACKAGE / package.IMAGE, digest, reference, name(context))}")
         files = {name: (workspace.PACKAGE / name).read_text(encoding="utf-8") for name in _EVIDENCE}
-        history.keep(manifest["image"]["digest"], files)
+        history.keep(digest, files)
 
-    advice = workspace.PLACEMENT / "handover.json"
-    fields = workspace.read_json(advice).get("serving", {}) if advice.exists() else {}
-    where = Cluster(api, settings, history, lease, fields)
+    where = Cluster(api, settings, history, lease, manifests.advice())
     return Place(f"namespace {where.namespace}", where, history, keep, history.add)

@@ -62,6 +62,11 @@ def progress(pod: Json, events: Sequence[Json] = ()) -> str:
     return _say(pod, f"it is loading; its probe says: {probes[-1]}" if probes else "it is loading")
 
 
+def ended(pod: Json) -> list[str]:
+    """Return the names of the containers that have ended at least once."""
+    return [status["name"] for status in _containers(pod) if status.get("lastState", {}).get("terminated")]
+
+
 def ready(pod: Json) -> bool:
     """Tell whether a pod takes traffic, if its Service lets it."""
     conditions = {each["type"]: each["status"] for each in pod.get("status", {}).get("conditions", ())}

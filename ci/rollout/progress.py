@@ -70,6 +70,8 @@ def passed(entry: Mapping[str, Any]) -> str:
     if "golden" in entry:
         servers = f" from {entry['servers']} servers" if entry.get("servers", 1) > 1 else ""
         return f"passed, {entry['golden']} golden predictions{servers}"
+    if "again" in entry:
+        return f"to be taken again, {entry['again']}"
     if "interrupted" in entry:
         return f"interrupted, {entry['interrupted']}"
     if "measures" in entry:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ci import workspace
-from ci.errors import InputError, StageError
+from ci.errors import StageError
 
 FOLDER = workspace.STATE / "serving"
 RECORDS = FOLDER / "releases.jsonl"
@@ -39,18 +39,6 @@ def last() -> Release | None:
     """Return the last verified release."""
     releases = read()
     return releases[-1] if releases else None
-
-
-def serving() -> Release:
-    """Return the last verified release.
-
-    Raises:
-        InputError: there is none.
-    """
-    found = last()
-    if found is None:
-        raise InputError("nothing was released yet: run `python -m scripts.deploy` first")
-    return found
 
 
 def add(release: Mapping[str, Any]) -> Release:

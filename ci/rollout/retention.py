@@ -5,6 +5,7 @@ from pathlib import Path
 from ci import workspace
 from ci.packaging import bases, registry
 from ci.rollout import local, releases
+from ci.rollout import place as places
 from ci.settings import Settings
 
 
@@ -18,8 +19,9 @@ def prune(settings: Settings, *, dry_run: bool) -> tuple[list[Path], int]:
             changed; nothing was deleted.
     """
     with local.alone():
-        running = local.Local(settings.serving.port, settings.rollout.drain_timeout).phases()
-        keep = releases.kept(releases.read(), settings.retention.releases) | running.keys()
+        keep: set[str] = set()
+        for place in (places.here(settings), places.look(settings)):
+            keep |= releases.kept(place.ledger.read(), settings.retention.releases) | place.where.phases().keys()
         names = {digest.removeprefix("sha256:") for digest in keep}
         records = [*releases.evidence("sha256:*").parent.glob("*"), *releases.FOLDER.glob("*.log")]
         paths = [*registry.unused(keep), *(path for path in records if path.stem not in names), *bases.CACHE.glob("*")]

@@ -1,8 +1,9 @@
 """Carrying out a rollout: observe, let `ci.rollout.decision` say what comes next, do it, write down how it went."""
 
 import json
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from ci import workspace
+from ci.apiserver import Conflict
 from ci.errors import InputError, StageError
 from ci.rollout.decision import Observed, Phase, Step, next_step, plan, smoke_problem
 from ci.rollout.progress import Progress
@@ -18,12 +20,19 @@ from ci.settings import Rollout as Settings
 
 STEPS = workspace.ROLLOUT / "steps.jsonl"
 SUMMARY = workspace.ROLLOUT / "rollout.json"
+_CONFLICTS = 6
+"""How often a step may meet a write of somebody else before that counts as a failure."""
+_INTERRUPTIONS = 3
+"""How often a canary's pod may be moved to another node while its traffic is watched."""
 _TIMEOUT = 30.0
 """Longest wait for one answer of a version under test; seconds."""
 
 
 class Ledger(Protocol):
     """The releases of a place: the module `ci.rollout.releases` for this machine."""
+
+    def read(self) -> list[Release]:
+        """Return every release, the oldest first."""
 
     def last(self) -> Release | None:
         """Return the last verified release."""
@@ -43,11 +52,25 @@ class Where(Protocol):
     def phases(self) -> dict[str, Phase]:
         """Return what each running version does, by its image's digest."""
 
-    def reserve(self) -> None:
-        """Make sure, before anything is started, that the public address can be had."""
+    def reserve(self, digest: str) -> None:
+        """Make sure, before a version is started, that nothing stands in its way.
+
+        Raises:
+            InputError: the public address cannot be had.
+            StageError: somebody has changed by hand what serves.
+        """
 
     def start(self, digest: str) -> None:
         """Start a version that takes no traffic."""
+
+    def changed(self, digest: str) -> str | None:
+        """Return in a sentence that what serves was changed by hand, to another version than the one named."""
+
+    def difference(self, manifest: Mapping[str, Any]) -> str:
+        """Return as a diff what a version's manifests would change, where there are any."""
+
+    def busy(self) -> str | None:
+        """Return who deploys there now."""
 
     def failure(self, digest: str) -> str:
         """Return why a version could not load."""
@@ -62,7 +85,7 @@ class Where(Protocol):
         """Let a version take part of the traffic."""
 
     def analyse(self, digest: str, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """Watch a version's part of the traffic and return what was measured.
+        """Watch a version's part of the traffic and return what was measured, or `interrupted` and why.
 
         Args:
             digest: its image.
@@ -102,6 +125,7 @@ class Rollout:
         record: called once when it has been verified on the public address and is not yet the last release.
         settings: timeouts and tolerances.
         clock: the time for the journal.
+        trusted: it was a release before, and is needed now: its part of the traffic is not analysed.
         progress: tells people how it goes on.
     """
 
@@ -111,11 +135,13 @@ class Rollout:
     record: Callable[[], None]
     settings: Settings
     clock: Callable[[], datetime]
+    trusted: bool = False
     facts: dict[str, bool] = field(default_factory=lambda: {"started": False, "verified": False})
     progress: Progress = field(default_factory=Progress)
     _passed: set[str] = field(default_factory=set)
     _phases: dict[str, Phase] = field(default_factory=dict)
     _measured: dict[str, Any] = field(default_factory=dict)
+    _interruptions: int = 0
 
     def observe(self) -> Observed:
         """Return the state of the rollout."""
@@ -127,11 +153,12 @@ class Rollout:
             wanted=wanted,
             stable=phases.get(last["digest"], Phase.ABSENT) if last else Phase.ABSENT,
             others=frozenset(phases.values()),
+            released=last is not None and last["digest"] != self.digest,
             recorded=last is not None and last["digest"] == self.digest,
             late=time.monotonic() > self._deadline,
             shares=self.where.shares,
             smoked="smoked" in passed,
-            analysed="analysed" in passed,
+            analysed=self.trusted or "analysed" in passed,
             leftover=self.where.leftover(self.digest),
             **self.facts,
         )
@@ -149,12 +176,19 @@ class Rollout:
             InputError: the public address cannot be had; nothing was started.
         """
         self._wait_anew()
-        self.where.reserve()
+        _insist(lambda: self.where.reserve(self.digest))
         try:
-            while (step := next_step(self.observe())) is not Step.DONE:
-                self._take(step)
+            while _insist(self._advance):
+                pass
         except (InputError, StageError) as error:
             self._abort(error)
+
+    def _advance(self) -> bool:
+        """Take the next step, if one is left."""
+        step = next_step(self.observe())
+        if step is not Step.DONE:
+            self._take(step)
+        return step is not Step.DONE
 
     def _take(self, step: Step) -> None:
         if step is Step.ABORT:
@@ -165,6 +199,9 @@ class Rollout:
         begin, self._measured = time.perf_counter(), {}
         try:
             measured = self._do(step)
+        except Conflict as error:
+            self._journal(step, begin, {"again": str(error)})
+            raise
         except (InputError, StageError) as error:
             self._journal(step, begin, {**self._measured, "failed": str(error)})
             raise
@@ -203,7 +240,13 @@ class Rollout:
                 self.where.join(self.digest)
             case Step.ANALYSE:
                 measured = self.where.analyse(self.digest, self._hear)
-                self._note("analysed")
+                if "interrupted" not in measured:
+                    self._note("analysed")
+                elif (interruptions := self._interruptions + 1) > _INTERRUPTIONS:
+                    raise StageError(f"the canary's pod was moved {interruptions} times while it was watched")
+                else:
+                    self._interruptions = interruptions
+                    self._wait_anew()
                 return measured
             case Step.PROMOTE:
                 self.where.promote(self.digest)
@@ -253,7 +296,7 @@ class Rollout:
         begin, reasons, self._measured = time.perf_counter(), [str(error)], {}
         for undo in (self._resume, self._withdraw, self._look_back):
             try:
-                undo()
+                _insist(undo)
             except (InputError, StageError) as problem:
                 reasons.append(f"on the way back: {problem}")
         self._journal(Step.ABORT, begin, {**self._measured, "reason": "; ".join(reasons)})
@@ -332,3 +375,15 @@ class Rollout:
         with STEPS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
         self.progress.ended(entry)
+
+
+def _insist(act: Callable[[], Any]) -> Any:
+    """Do something that begins by looking, again while others write in between; return what it returns."""
+    for attempt in range(_CONFLICTS):
+        try:
+            return act()
+        except Conflict:
+            if attempt + 1 == _CONFLICTS:
+                raise
+            time.sleep(0.2 * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - so that two do not meet again
+    raise AssertionError("the last attempt returns or raises")

@@ -102,7 +102,9 @@ def duration(seconds: float) -> str:
 def _kind(entry: Json) -> Kind:
     if "failed" in entry:
         return "failed"
-    return "abort" if entry["step"] == Step.ABORT else "waited" if entry["step"] == Step.WAIT else "done"
+    if entry["step"] == Step.ABORT:
+        return "abort"
+    return "waited" if entry["step"] == Step.WAIT or "again" in entry else "done"
 
 
 def _takers(phases: Json) -> set[str]:
@@ -171,7 +173,7 @@ def _title(steps: Sequence[Json], rows: Sequence[Row], left: Set[str] | None, su
         if again:
             return f"{name} could not be started again ({took}): {reason}; {serves}."
         met = any(summary["digest"] in _takers(entry["observed"]) for entry in steps[: aborted + 1])
-        did = "was rolled back" if summary["action"] == "deploy" else "was not brought back"
+        did = "was rolled back" if summary["action"] == "deploy" else "was not brought back, but given up"
         return f"{name} {did} after {took}{'' if met else ', before any request met it'}: {reason}; {serves}."
     if again:
         return f"{name} was not serving, and was started again in {duration(rows[-1].end)}."

@@ -17,11 +17,19 @@ PROGRAMS = ("kind", "kubectl", "kwok", "docker", "skopeo")
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A cluster of one control plane and two workers; its name. KUBECONFIG leads to it."""
+    """A cluster of one control plane and two workers; its name. KUBECONFIG leads to it.
+
+    A cluster of that name that is there already is used, and left: tests are written one after another against it.
+    """
     missing = [name for name in PROGRAMS if not shutil.which(name)]
     assert not missing, f"not on the PATH: {', '.join(missing)}; the tests in tests/cluster need {', '.join(PROGRAMS)}"
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("KUBECONFIG", str(tmp_path_factory.mktemp("cluster") / "kubeconfig"))
+        listed = subprocess.run(["kind", "get", "clusters"], check=True, capture_output=True, text=True).stdout
+        if NAME in listed.split():
+            subprocess.run(["kind", "export", "kubeconfig", "--name", NAME], check=True)
+            yield NAME
+            return
         subprocess.run(["kind", "create", "cluster", "--name", NAME, "--config", HERE / "kind.yaml"], check=True)
         try:
             yield NAME

@@ -6,6 +6,7 @@ from pathlib import Path
 from ci.packaging import image, package
 from tests import pods
 
+HERE = Path(__file__).parent
 NAME = pods.images()["stand-in"]
 
 
@@ -22,6 +23,20 @@ def base(folder: Path) -> image.Base:
     return image.Base(layout, digest, f"{NAME}@{digest}", pinned=True)
 
 
+def gateway(cluster: str) -> None:
+    """Build the gateway's image, where the official one cannot be pulled, and load it into the cluster's workers."""
+    name = pods.images()["gateway"]
+    subprocess.run(
+        ["docker", "build", "-t", name, "-f", HERE / "drills/gateway.Dockerfile", pods.REPOSITORY], check=True
+    )
+    subprocess.run(["kind", "load", "docker-image", name, "--name", cluster, "--nodes", workers(cluster)], check=True)
+
+
+def workers(cluster: str) -> str:
+    """Return the nodes that run models, as `kind load` takes them: no pod of one goes to the control plane."""
+    return f"{cluster}-worker,{cluster}-worker2"
+
+
 def load(cluster: str, folder: Path, on: image.Base, saved_model: Path, model: str, version: str) -> str:
     """Put a model on the base, load the image into the cluster's workers, and return its name."""
     layout, reference = folder / f"{model}-{version}", f"localhost/models/{model}:{version}"
@@ -29,7 +44,7 @@ def load(cluster: str, folder: Path, on: image.Base, saved_model: Path, model: s
     image.index(layout, {image.build(layout, files, {}, on): reference})
     archive = folder / f"{model}-{version}.tar"
     subprocess.run(["tar", "-C", layout, "-cf", archive, "."], check=True)
-    workers = f"{cluster}-worker,{cluster}-worker2"  # no pod of a model goes to the control plane
-    subprocess.run(["kind", "load", "image-archive", archive, "--name", cluster, "--nodes", workers], check=True)
+    nodes = ["--name", cluster, "--nodes", workers(cluster)]
+    subprocess.run(["kind", "load", "image-archive", archive, *nodes], check=True)
     archive.unlink()
     return reference

@@ -1,90 +1,261 @@
-"""Rollouts on a cluster with real pods, and what must happen when something goes wrong on the way."""
+"""Rollouts on a cluster with real pods and the deployer's own account, and what goes wrong on the way."""
 
 import json
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ci.apiserver import ApiServer
 from ci.rollout import manifests
 from ci.rollout.history import History
-from tests import pods
 from tests.cluster.drills import harness
-from tests.cluster.tools import SERVING, kubectl
+from tests.cluster.drills.proxy import Proxy
+from tests.cluster.tools import SERVING, kubectl, until
 
 pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
-def fork(operated, tmp_path_factory):
+def fork(operated: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[harness.Fork]:
     """A fork's folder, current for the module, with one release that serves."""
-    folder = tmp_path_factory.mktemp("fork")
-    with pytest.MonkeyPatch.context() as here:
-        here.chdir(folder)
-        here.setenv("GIT_CEILING_DIRECTORIES", str(folder.parent))
-        here.setattr("ci.lineage.inputs_digest", lambda: "sha256:inputs")
-        Path("k8s").symlink_to(pods.REPOSITORY / "k8s")
-        found = harness.Fork(operated, harness.bases(operated, folder), harness.settings())
+    with harness.fork(operated, tmp_path_factory.mktemp("fork")) as found:
         found.package({"bias": 1.0})
-        assert found.deploy() == 0
+        assert found.run("rollback").code == 1  # there is nothing to go back to, and that is said
+        assert found.run("deploy").code == 0
         yield found
         kubectl("delete", "deployments", "--all", "-n", SERVING)
 
 
-def serving() -> tuple[str, int]:
-    """The version of the stable pods, and the last release."""
-    stable = json.loads(kubectl("get", "deployment", manifests.STABLE, "-n", SERVING, "-o", "json"))
-    container = next(e for e in stable["spec"]["template"]["spec"]["containers"] if e["name"] == "serving")
-    version = next(each["value"] for each in container["env"] if each["name"] == "MODEL_VERSION")
-    last = History(ApiServer(), SERVING).last()
-    assert last is not None
-    return version, last["release"]
+@pytest.fixture
+def load(fork: harness.Fork, tmp_path: Path) -> Iterator[harness.Load]:
+    with harness.Load(harness.url(), log=tmp_path / "load.txt") as running:
+        yield running
 
 
-def canaries() -> list[str]:
+def releases() -> list[dict[str, Any]]:
+    return History(ApiServer(), SERVING).read()
+
+
+def deployment(name: str) -> dict[str, Any] | None:
     listed = json.loads(kubectl("get", "deployments", "-n", SERVING, "-o", "json"))["items"]
-    return [each["metadata"]["name"] for each in listed if each["metadata"]["name"] == manifests.CANARY]
+    return next((each for each in listed if each["metadata"]["name"] == name), None)
 
 
-def test_a_good_version_takes_over_under_load_without_a_failed_request(fork, tmp_path, capsys):
-    with harness.Load(harness.node_port(), log=tmp_path / "load.txt") as load:
-        digest = fork.package({"bias": 2.0})
-        assert fork.deploy() == 0
-    assert not load.failures, load.failures[:3]
+def serving() -> tuple[str, str]:
+    """The version of the stable pods, and that of the last release; all its pods are ready and no canary is left."""
+    stable = deployment(manifests.STABLE)
+    assert stable is not None
+    assert deployment(manifests.CANARY) is None
+    assert (
+        stable["status"].get("updatedReplicas") == stable["status"].get("readyReplicas") == stable["spec"]["replicas"]
+    )
+    container = next(e for e in stable["spec"]["template"]["spec"]["containers"] if e["name"] == manifests.CONTAINER)
+    return next(e["value"] for e in container["env"] if e["name"] == "MODEL_VERSION"), releases()[-1]["version"]
+
+
+def resources() -> dict[str, str]:
+    found = json.loads(kubectl("get", "deployments,services,configmaps", "-n", SERVING, "-o", "json"))["items"]
+    return {f"{each['kind']}/{each['metadata']['name']}": each["metadata"]["resourceVersion"] for each in found}
+
+
+@contextmanager
+def when(fork: harness.Fork, step: str, act: Callable[[], object]) -> Iterator[None]:
+    """Do something while a command runs, once it has finished a step."""
+
+    def watch() -> None:
+        until(lambda: f"{step} is finished: {fork.steps()}", lambda: step in fork.steps(), 90)
+        time.sleep(1)
+        act()
+
+    harness.STEPS.unlink(missing_ok=True)
+    thread = threading.Thread(target=watch)
+    thread.start()
+    yield
+    thread.join()
+
+
+def test_a_good_version_takes_over_under_load_without_a_failed_request(fork, load):
+    digest = fork.package({"bias": 2.0})
+    planned = fork.run("deploy", "--dry-run")
+    assert "+++ Deployment model-canary then" in planned.said
+    assert "join -> analyse -> promote" in planned.said
+    assert fork.run("deploy").code == 0
+    until(lambda: "the new version answers", lambda: load.answers[-1][2] == 3.0, 20)
+    assert not load.failures
     assert set(load.seen()) == {2.0, 3.0}
-    assert serving() == (fork.versions[digest], 2)
-    assert canaries() == []
+    assert serving() == (fork.versions[digest], fork.versions[digest])
+    assert fork.run("status").code == 0
 
 
-def test_deploying_it_again_changes_nothing(fork, capsys):
-    before = kubectl("get", "deployments,services,configmaps", "-n", SERVING, "-o", "json")
-    assert fork.deploy() == 0
-    assert "nothing to do" in capsys.readouterr().out
-    after = kubectl("get", "deployments,services,configmaps", "-n", SERVING, "-o", "json")
-    assert [e["metadata"]["resourceVersion"] for e in json.loads(after)["items"]] == [
-        e["metadata"]["resourceVersion"] for e in json.loads(before)["items"]
-    ]
+def test_deploying_it_again_changes_nothing(fork):
+    before = resources()
+    done = fork.run("deploy")
+    assert (done.code, "nothing to do" in done.said) == (0, True)
+    assert resources() == before
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "options", "reason"),
+    ("behaviour", "package", "rollout", "reason"),
     [
-        ({"bias": 3.0}, {"loaded": False}, "its image"),
-        ({"crashes": True}, {}, "its server ends again and again"),
-        ({"loads_for_ever": True}, {}, "had not loaded its model"),
-        ({"dtype": "DT_STRING"}, {}, "the signature is"),
-        ({"bias": 3.0}, {"golden_off": 0.5}, "golden prediction 0 is"),
-        ({"nan": True}, {}, "no finite number"),
-        ({"bias": 2.0, "seconds": 0.3}, {}, "latency p50 is"),
-        ({"bias": 2.0, "errors": 0.2}, {}, "requests failed"),
+        ({"bias": 3.0}, {"loaded": False}, {}, "its image cannot be pulled"),
+        ({"crashes": True}, {}, {}, "told to crash at the start"),
+        ({"loads_for_ever": True}, {}, {"startup_timeout": 15.0}, "had not loaded its model after 15 s"),
+        ({"dtype": "DT_STRING"}, {}, {}, "the signature is"),
+        ({"bias": 3.0}, {"golden_off": 0.5}, {}, "golden prediction 0 is"),
+        ({"nan": True}, {}, {}, "no finite number"),
+        ({"bias": 2.0, "seconds": 0.3}, {}, {}, "latency p50 is"),
+        ({"bias": 2.0, "errors": 0.02}, {}, {}, "requests failed"),
+        ({"bias": 2.0, "bytes_per_request": 2**23}, {}, {}, "OOMKilled"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_bad_version_never_takes_over_and_the_reason_is_said(fork, capsys, behaviour, options, reason):
+def test_a_bad_version_never_takes_over_and_the_reason_is_said(fork, load, behaviour, package, rollout, reason):
     before = serving()
-    with harness.Load(harness.node_port()):
-        fork.package(behaviour, **options)
-        assert fork.deploy() == 1
-    said = capsys.readouterr().err
-    assert reason in said
+    fork.package(behaviour, **package)
+    fork.configure(**rollout)
+    done = fork.run("deploy")
+    assert done.code == 1
+    assert reason in done.said
     assert serving() == before
-    assert canaries() == []
+
+
+def test_a_canary_that_no_node_can_hold_says_what_the_scheduler_says(fork):
+    before, usual = serving(), fork.settings
+    resources = usual.resources.model_copy(
+        update={"serving": usual.resources.serving.model_copy(update={"cpu": "999"})}
+    )
+    fork.settings = usual.model_copy(update={"resources": resources})
+    fork.package({"bias": 3.0})
+    fork.configure(startup_timeout=10.0)
+    done = fork.run("deploy")
+    fork.settings = usual
+    assert (done.code, "no node takes it: 0/3 nodes are available" in done.said) == (1, True)
+    assert serving() == before
+
+
+def test_a_stable_deployment_deleted_by_hand_comes_back(fork):
+    before = serving()
+    fork.package({"bias": 4.0})
+    delete = lambda: kubectl("delete", "deployment", manifests.STABLE, "-n", SERVING)  # noqa: E731
+    with when(fork, "join", delete), harness.Load(harness.url()) as load:
+        done = fork.run("deploy")
+    assert (done.code, f"{manifests.STABLE} was deleted" in done.said) == (1, True)
+    assert serving() == before
+    assert not [
+        each for each in load.failures if "Connect" not in each
+    ]  # with no pod at all there is nobody to connect to
+
+
+def test_a_deployer_killed_at_each_step_is_continued_by_the_next(fork, load):
+    digest = fork.package({"bias": 5.0})
+    number = len(releases())
+    for step in ("start", "smoke", "join", "analyse", "promote", "verify", "record"):
+        harness.STEPS.unlink(missing_ok=True)
+        process = fork.start("deploy")
+        reached = lambda: step in fork.steps() or process.poll() is not None  # noqa: B023, E731
+        until(lambda: f"{step} of {fork.steps()}", reached, 120)  # noqa: B023
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert fork.run("deploy").code == 0
+    assert serving() == (fork.versions[digest], fork.versions[digest])
+    assert len(releases()) == number + 1
+    assert not load.failures
+
+
+def test_of_two_deployers_at_once_one_deploys_and_the_other_says_who(fork):
+    digest, number = fork.package({"bias": 6.0}), len(releases())
+    with harness.Load(harness.url()):
+        both = [fork.start("deploy"), fork.start("deploy")]
+        said = [process.communicate(timeout=240)[0] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 1], said
+    assert any("is deploying to namespace model-serving" in each for each in said)
+    assert serving()[0] == fork.versions[digest]
+    assert len(releases()) == number + 1
+
+
+def test_an_api_server_that_fails_every_sixth_request_delays_a_rollout_and_does_not_break_it(fork, load, tmp_path):
+    digest = fork.package({"bias": 7.0})
+    with Proxy(every=6) as proxy:
+        through = harness.kubeconfig("deployer", tmp_path / "kubeconfig", server=proxy.url)
+        assert fork.run("deploy", kubeconfig=through).code == 0
+        assert {*proxy.injected} == {"409", "429", "500", "cut", "hang"}
+    assert serving()[0] == fork.versions[digest]
+    assert not load.failures
+
+
+@pytest.mark.parametrize("token", ["expired", "wrong"])
+def test_credentials_that_have_expired_are_said_and_nothing_is_changed(fork, tmp_path, token):
+    fork.package({"bias": 8.0}, loaded=False)
+    before = resources()
+    done = fork.run("deploy", kubeconfig=harness.kubeconfig("deployer", tmp_path / "kubeconfig", token=token))
+    assert (done.code, "the credentials are unknown or have expired" in done.said) == (1, True)
+    assert resources() == before
+
+
+def test_a_verb_that_the_account_lacks_is_named_before_anything_is_changed(fork):
+    role = json.loads(kubectl("get", "role", "deployer", "-n", SERVING, "-o", "json"))
+    lacking = json.loads(json.dumps(role))
+    [rule] = [each for each in lacking["rules"] if each["resources"] == ["services"]]
+    rule["verbs"].remove("patch")
+    before = resources()
+    try:
+        kubectl("replace", "-f", "-", given=json.dumps(lacking))
+        done = fork.run("deploy")
+    finally:
+        del role["metadata"]["resourceVersion"]
+        kubectl("replace", "-f", "-", given=json.dumps(role))
+    assert (done.code, "the account may not patch services/model in namespace" in done.said) == (1, True)
+    assert resources() == before
+
+
+def test_what_was_undone_by_hand_is_noticed_and_not_overwritten(fork):
+    digest = releases()[-1]["digest"]
+    kubectl("rollout", "undo", f"deployment/{manifests.STABLE}", "-n", SERVING)
+    kubectl("rollout", "status", f"deployment/{manifests.STABLE}", "-n", SERVING, "--timeout=90s")
+    found = fork.run("status")
+    assert (found.code, "it was changed by hand" in found.said) == (1, True)
+    fork.package({"bias": 9.0}, loaded=False)
+    done = fork.run("deploy")
+    assert (done.code, "it was changed by hand" in done.said) == (1, True)
+    assert fork.run("rollback", "--to", str(len(releases()))).code == 0
+    assert serving() == (fork.versions[digest], fork.versions[digest])
+
+
+def test_rolling_back_twice_goes_back_twice_under_load_without_a_failed_request(fork, load):
+    """Each goes back to the newest release that was not rolled back, and the pipeline does not undo that."""
+    known = [each["version"] for each in releases()]
+    fork.package({"bias": 10.0})
+    assert fork.run("deploy").code == 0
+    assert fork.run("rollback").code == 0
+    assert serving() == (known[-1], known[-1])
+    again = fork.run("deploy")
+    assert (again.code, "which was rolled back" in again.said) == (0, True)
+    assert fork.run("rollback").code == 0
+    assert serving()[0] == next(version for version in reversed(known) if version != known[-1])
+    assert fork.run("rollback", "--to", "99").code == 2
+    assert not load.failures
+
+
+def test_a_node_drained_while_its_canary_is_watched_delays_the_rollout(fork, load):
+    digest = fork.package({"bias": 11.0})
+    node: list[str] = []
+
+    def drain() -> None:
+        found = kubectl("get", "pods", "-n", SERVING, "-l", "track=canary", "-o", "jsonpath={.items[0].spec.nodeName}")
+        node.append(found)
+        kubectl("drain", found, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s")
+
+    with when(fork, "join", drain):
+        done = fork.run("deploy")
+    subprocess.run(["kubectl", "uncordon", *node], check=True)
+    assert done.code == 0
+    assert serving() == (fork.versions[digest], fork.versions[digest])
+    assert not load.failures

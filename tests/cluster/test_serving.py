@@ -28,10 +28,11 @@ PREDICTED = 0.1 + 0.5 + 3 + 2
 
 @pytest.fixture(scope="module")
 def rendered(operated, tmp_path_factory) -> dict[str, dict[str, Any]]:
-    """What a rollout applies, by kind or a Deployment's name, with a model that the nodes have."""
+    """What a rollout applies, by name, with a model that the nodes have."""
     folder = tmp_path_factory.mktemp("images")
     model = saved_models.save(folder / "saved_model")
     reference = images.load(operated, folder, images.base(folder), model, "flights", VERSION)
+    images.gateway(operated)
     settings = configuration.read(pods.REPOSITORY / "pipeline.yaml")
     settings = settings.model_copy(update={"serving": settings.serving.model_copy(update={"server": "stand-in"})})
     with pytest.MonkeyPatch.context() as here:
@@ -39,14 +40,15 @@ def rendered(operated, tmp_path_factory) -> dict[str, dict[str, Any]]:
         (folder / "k8s").symlink_to(pods.REPOSITORY / "k8s")
         objects = manifests.render(settings)
     manifests.put(objects, settings, VERSION, reference)
-    return {each["metadata"]["name"] if each["kind"] == "Deployment" else each["kind"]: each for each in objects}
+    return {each["metadata"]["name"].split("-" if each["kind"] == "ConfigMap" else None)[0]: each for each in objects}
 
 
 @pytest.fixture(scope="module")
 def stable(rendered) -> Iterator[str]:
     """The stable Deployment, with all the replicas that the autoscaler wants ready; the name of one pod."""
-    kubectl("create", "-f", "-", given=yaml.safe_dump(rendered["ConfigMap"]), account="deployer")
-    for name in ("Service", manifests.STABLE):
+    for name in ("serving", "gateway"):
+        attempt("create", "-f", "-", given=yaml.safe_dump(rendered[name]), account="deployer")  # may be there already
+    for name in (manifests.SERVICE, manifests.STABLE):
         kubectl(*APPLY, given=yaml.safe_dump(rendered[name]), account="deployer")
     try:
         until(lambda: state(manifests.STABLE), lambda: ready(manifests.STABLE) == 3, 300)
@@ -163,14 +165,14 @@ def test_a_canary_takes_no_traffic_until_the_service_lets_it_and_is_gone_when_de
     until(lambda: "the canary is an endpoint", lambda: endpoints("model-canary") == {canary}, 30)
     assert endpoints("model") == set(names("track=stable"))
 
-    open_to_all = json.loads(json.dumps(rendered["Service"]))
+    open_to_all = json.loads(json.dumps(rendered[manifests.SERVICE]))
     del open_to_all["spec"]["selector"]["track"]
     kubectl(*APPLY, given=yaml.safe_dump(open_to_all), account="deployer")
     until(lambda: "the canary takes traffic", lambda: endpoints("model") == {canary, *names("track=stable")}, 30)
     path = f"/api/v1/namespaces/{SERVING}/services/model:rest/proxy/v1/models/flights"
     assert json.loads(kubectl("get", "--raw", path))["model_version_status"][0]["state"] == "AVAILABLE"
 
-    kubectl(*APPLY, given=yaml.safe_dump(rendered["Service"]), account="deployer")
+    kubectl(*APPLY, given=yaml.safe_dump(rendered[manifests.SERVICE]), account="deployer")
     until(lambda: "the canary is out", lambda: canary not in endpoints("model"), 30)
     kubectl("delete", "deployment", manifests.CANARY, "-n", SERVING, account="deployer")
     until(lambda: "the canary is gone", lambda: not names("track=canary"), 60)

@@ -44,17 +44,47 @@ def serving(repository: str = "library/base", token: str = "let-me-in") -> Itera
                 return self.answer(200, json.dumps({"token": token}).encode())
             if url.path.startswith("/elsewhere/"):  # the store behind the registry
                 return self.answer(200, registry.content[url.path.removeprefix("/elsewhere/")])
-            if token and self.headers.get("Authorization") != f"Bearer {token}":
-                host = self.headers["Host"]
-                challenge = f'Bearer realm="http://{host}/token",service="here",scope="repository:{repository}:pull"'
-                return self.answer(401, b"{}", ("WWW-Authenticate", challenge))
-            wanted = url.path.removeprefix(f"/v2/{repository}/")
+            if self.refused():
+                return None
+            wanted = self.wanted()
             if wanted not in registry.content:
                 return self.answer(404, b"{}")
             registry.asked.append(wanted)
             if wanted.startswith("blobs/"):
                 return self.answer(307, b"", ("Location", f"/elsewhere/{wanted}"))
             return self.answer(200, registry.content[wanted])
+
+        def do_HEAD(self) -> None:
+            if self.refused():
+                return None
+            return self.answer(200 if self.wanted() in registry.content else 404, b"")
+
+        def do_POST(self) -> None:
+            if self.refused():
+                return None
+            return self.answer(202, b"", ("Location", f"/v2/{repository}/blobs/uploads/1?state=x"))
+
+        def do_PUT(self) -> None:
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.refused():
+                return None
+            kind, name = self.wanted().split("/")[0], self.wanted().split("/")[-1]
+            digest = registry.put(kind, content, name if kind == "manifests" else None)
+            if kind == "blobs":
+                assert parse_qs(urlsplit(self.path).query) == {"state": ["x"], "digest": [digest]}
+            registry.asked.append(f"put {kind}/{name}")
+            return self.answer(201, b"")
+
+        def wanted(self) -> str:
+            return urlsplit(self.path).path.removeprefix(f"/v2/{repository}/")
+
+        def refused(self) -> bool:
+            if token and self.headers.get("Authorization") != f"Bearer {token}":
+                host = self.headers["Host"]
+                challenge = f'Bearer realm="http://{host}/token",service="here",scope="repository:{repository}:pull"'
+                self.answer(401, b"", ("WWW-Authenticate", challenge))
+                return True
+            return False
 
         def answer(self, status: int, content: bytes, *headers: tuple[str, str]) -> None:
             self.send_response(status)

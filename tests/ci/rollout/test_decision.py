@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ci.rollout.decision import Observed, Phase, Step, admit, next_step, plan, smoke_problem
+from ci.rollout.decision import Observed, Phase, Step, admit, next_step, plan, smoke_problem, target, withdrawn
 
 A, L, F, R, S, P = Phase.ABSENT, Phase.LOADING, Phase.FAILED, Phase.READY, Phase.SERVING, Phase.PAUSED
 U, C, G = Phase.UNREACHABLE, Phase.SHARING, Phase.ROLLING
@@ -37,10 +37,14 @@ U, C, G = Phase.UNREACHABLE, Phase.SHARING, Phase.ROLLING
         (Observed(S, A, frozenset({P}), smoked=True, verified=True, recorded=True), Step.RETIRE),
         (Observed(S, A, smoked=True, verified=True, recorded=True), Step.DONE),
         (Observed(S, A, frozenset({R}), smoked=True, verified=True, recorded=True), Step.RETIRE),
-        (Observed(R, S, frozenset({S}), smoked=True, shares=True), Step.JOIN),
-        (Observed(C, S, frozenset({S}), shares=True), Step.SMOKE),
-        (Observed(C, S, frozenset({S}), smoked=True, shares=True), Step.ANALYSE),
-        (Observed(C, S, frozenset({S}), smoked=True, shares=True, analysed=True), Step.PROMOTE),
+        (Observed(R, S, frozenset({S}), smoked=True, shares=True, released=True), Step.JOIN),
+        (Observed(C, S, frozenset({S}), shares=True, released=True), Step.SMOKE),
+        (Observed(C, S, frozenset({S}), smoked=True, shares=True, released=True), Step.ANALYSE),
+        (Observed(C, S, frozenset({S}), smoked=True, shares=True, released=True, analysed=True), Step.PROMOTE),
+        (Observed(A, A, shares=True, released=True), Step.RESUME),
+        (Observed(C, A, smoked=True, shares=True, released=True), Step.RESUME),
+        (Observed(A, A, shares=True, released=True, analysed=True), Step.START),
+        (Observed(G, A, shares=True, released=True, smoked=True), Step.WAIT),
         (Observed(R, A, smoked=True, shares=True), Step.PROMOTE),
         (Observed(G, shares=True, leftover=True, smoked=True), Step.WAIT),
         (Observed(G, shares=True, leftover=True, smoked=True, late=True), Step.ABORT),
@@ -62,21 +66,25 @@ def test_on_a_cluster_a_canary_shares_the_traffic_unless_there_is_nothing_to_com
     first = "start wait smoke promote wait verify record retire done"
     later = "start wait smoke join analyse promote wait verify record retire done"
     assert plan(Observed(A, shares=True)) == first.split()
-    assert plan(Observed(A, S, frozenset({S}), shares=True)) == later.split()
+    assert plan(Observed(A, S, frozenset({S}), shares=True, released=True)) == later.split()
+    again = Observed(A, S, frozenset({S}), shares=True, released=True, analysed=True)
+    assert plan(again) == ["start", "wait", "smoke", "promote", "wait", "verify", "record", "retire", "done"]
 
 
 def test_from_every_state_a_rollout_ends_with_the_version_recorded_or_is_given_up() -> None:
     others = [frozenset(group) for group in ((), (S,), (P,), (R,), (S, P), (S, R, L), (F,), (U,))]
-    flags = list(product([False, True], repeat=7))
-    for wanted, stable, group, (smoked, verified, recorded, started, late, shares, analysed) in product(
+    flags = list(product([False, True], repeat=8))
+    for wanted, stable, group, (smoked, verified, recorded, started, late, shares, released, analysed) in product(
         Phase, Phase, others, flags
     ):
-        if stable is not A and (stable not in group or recorded):
+        if (stable is not A and (stable not in group or not released)) or (released and recorded):
             continue
-        seen = Observed(wanted, stable, group, smoked, verified, recorded, started, late, shares, analysed)
+        seen = Observed(wanted, stable, group, smoked, verified, recorded, started, late, shares, released, analysed)
         steps = plan(seen)
         assert len(steps) < 15
-        assert (Step.ANALYSE in steps) <= (shares and not analysed)
+        assert (Step.ANALYSE in steps) <= (shares and released and not analysed)
+        if shares and released and not analysed and wanted in (A, L, R, C) and Step.PROMOTE in steps:
+            assert Step.ANALYSE in steps[: steps.index(Step.PROMOTE)]
         if steps[-1] is Step.ABORT:
             assert (
                 wanted in (F, U)
@@ -89,26 +97,63 @@ def test_from_every_state_a_rollout_ends_with_the_version_recorded_or_is_given_u
 
 
 @pytest.mark.parametrize(
-    ("verdict", "same", "overtaken", "action", "reason"),
+    ("verdict", "same", "withdrawn", "overtaken", "action", "reason"),
     [
-        ("promote", False, "release 2 serves now", "refuse", "release 2 serves now"),
-        ("promote", True, "release 2 serves now", "nothing", "already serving"),
-        ("keep", False, "release 2 serves now", "nothing", "the champion is kept"),
-        ("promote", False, None, "deploy", "because"),
-        ("promote", True, None, "nothing", "already serving"),
-        ("keep", False, None, "nothing", "the champion is kept: because"),
-        ("keep", True, None, "nothing", "already serving"),
-        ("block", False, None, "refuse", "blocked this model: because"),
-        ("block", True, None, "refuse", "blocked this model: because"),
-        ("maybe", False, None, "refuse", "none of promote, keep and block"),
+        ("promote", False, 4, None, "nothing", "release 4, which was rolled back"),
+        ("keep", False, 4, None, "nothing", "release 4, which was rolled back"),
+        ("block", False, 4, None, "refuse", "blocked this model"),
+        ("promote", False, None, "release 2 serves now", "refuse", "release 2 serves now"),
+        ("promote", True, None, "release 2 serves now", "nothing", "already serving"),
+        ("keep", False, None, "release 2 serves now", "nothing", "the champion is kept"),
+        ("promote", False, None, None, "deploy", "because"),
+        ("promote", True, None, None, "nothing", "already serving"),
+        ("keep", False, None, None, "nothing", "the champion is kept: because"),
+        ("keep", True, None, None, "nothing", "already serving"),
+        ("block", False, None, None, "refuse", "blocked this model: because"),
+        ("block", True, None, None, "refuse", "blocked this model: because"),
+        ("maybe", False, None, None, "refuse", "none of promote, keep and block"),
     ],
 )
 def test_a_package_is_admitted_by_its_verdict(
-    verdict: str, same: bool, overtaken: str | None, action: str, reason: str
+    verdict: str, same: bool, withdrawn: int | None, overtaken: str | None, action: str, reason: str
 ) -> None:
-    decision = admit(verdict, "because", same=same, overtaken=overtaken)
+    decision = admit(verdict, "because", same=same, withdrawn=withdrawn, overtaken=overtaken)
     assert decision.action == action
     assert reason in decision.reason
+
+
+def history(text: str) -> list[dict[str, Any]]:
+    """Releases from their images' letters; `a<2` is image a, released in place of release 2."""
+    parts = [part.partition("<") for part in text.split()]
+    return [
+        {"release": number, "digest": digest, **({"instead_of": int(of)} if of else {})}
+        for number, (digest, _, of) in enumerate(parts, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("releases", "to", "found", "gone"),
+    [
+        ("", None, None, {}),
+        ("", 1, None, {}),
+        ("a", None, None, {}),
+        ("a b", None, 1, {}),
+        ("a b c", None, 2, {}),
+        ("a b c", 1, 1, {}),
+        ("a b c", 4, None, {}),
+        ("a b c b<3", None, 1, {"c": 3}),
+        ("a b c b<3 a<4", None, None, {"c": 3, "b": 4}),
+        ("a b c b<3 c<4", None, 1, {"b": 4}),
+        ("a b a<2 c", None, 3, {"b": 2}),
+        ("a b a<2 b<3", None, None, {"a": 3}),
+    ],
+)
+def test_a_rollback_goes_to_the_newest_release_that_was_not_rolled_back(
+    releases: str, to: int | None, found: int | None, gone: dict[str, int]
+) -> None:
+    chosen = target(history(releases), to)
+    assert (chosen and chosen["release"]) == found
+    assert withdrawn(history(releases)) == gone
 
 
 SIGNATURE = {"inputs": {"x": "DT_FLOAT"}, "output": "y"}

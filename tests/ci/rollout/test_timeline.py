@@ -26,6 +26,17 @@ def lost() -> tuple[list[Any], dict[str, Any]]:
     return steps, summary
 
 
+def brought_back(failed: str = "") -> tuple[list[Any], dict[str, Any]]:
+    """Somebody asks for an earlier version in the place of release 1, which may fail."""
+    steps = journals.journal(
+        ("start", 2.0, {OLD: "serving"}),
+        ("abort", 0.5, {OLD: "serving", NEW: "loading"}, {"reason": failed, "left": {OLD: "serving"}})
+        if failed
+        else ("record", 0.5, {NEW: "serving"}),
+    )
+    return steps, journals.summary(action="roll back", release=2)
+
+
 def again_after_an_abort() -> tuple[list[Any], dict[str, Any]]:
     """Release 1 ended while the new version was tried, and is started again."""
     steps, summary = journals.smoke_failed()
@@ -51,6 +62,12 @@ def again_after_an_abort() -> tuple[list[Any], dict[str, Any]]:
             journals.analysis_failed(),
             "Version 20130401 was rolled back after 20 s: the canary's traffic is worse than the stable version's: "
             "latency p99 is 310.0 ms against 12.4 ms (limit 28.6 ms); release 1 serves.",
+        ),
+        (brought_back(), "Version 20130401 serves as release 2 after 2.5 s, in the place of release 1."),
+        (
+            brought_back("it hangs"),
+            "Version 20130401 was not brought back, but given up after 2.5 s, before any request met it: "
+            "it hangs; release 1 serves.",
         ),
         (restarted(), "Release 1 was not serving, and was started again in 1.0 s."),
         (

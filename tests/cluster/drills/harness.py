@@ -1,36 +1,39 @@
-"""What the drills share: light models as packages, deployments through the library, and a load that keeps failures."""
+"""What the drills share: light models as packages, the commands run as a user does, and a load that keeps failures."""
 
 import json
+import os
+import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import requests
+import yaml
 
 from ci import configuration, lineage, workspace
-from ci.apiserver import ApiServer
 from ci.packaging import image, package
-from ci.rollout.history import History
 from ci.settings import Settings
-from scripts import deploy
 from tests import pods
-from tests.cluster.tools import SERVING, kubectl
+from tests.cluster import images
+from tests.cluster.tools import PIPELINE, SERVING, kubectl
 
 HERE = Path(__file__).parent
 INSTANCES = [{"x": float(n)} for n in range(8)]
-SERVER, GATEWAY = "localhost/drill-server:1", pods.images()["gateway"]
+SERVER = "localhost/drill-server:1"
+STEPS = Path("build/rollout/steps.jsonl")
 
 
 def bases(cluster: str, folder: Path) -> image.Base:
-    """Build the light server and the gateway, load the gateway into the nodes, and return the server as a base."""
-    for name, file in ((SERVER, "server.Dockerfile"), (GATEWAY, "gateway.Dockerfile")):
-        subprocess.run(["docker", "build", "-t", name, "-f", HERE / file, pods.REPOSITORY], check=True)
-    subprocess.run(["kind", "load", "docker-image", GATEWAY, "--name", cluster], check=True)
+    """Build both images, load the gateway into the nodes, and return the light server as a base."""
+    images.gateway(cluster)
+    subprocess.run(["docker", "build", "-t", SERVER, "-f", HERE / "server.Dockerfile", pods.REPOSITORY], check=True)
     archive, layout = folder / "server.tar", folder / "server"
     subprocess.run(["docker", "save", "-o", archive, SERVER], check=True)
     copy = ["skopeo", "copy", "--quiet", "--insecure-policy", "--dest-oci-accept-uncompressed-layers"]
@@ -39,18 +42,46 @@ def bases(cluster: str, folder: Path) -> image.Base:
     return image.Base(layout, digest, f"{SERVER}@{digest}", pinned=True)
 
 
+def kubeconfig(account: str, path: Path, server: str | None = None, token: str | None = None) -> Path:
+    """Write a kubeconfig whose current context is a ServiceAccount of the pipeline, perhaps through a proxy."""
+    found = yaml.safe_load(kubectl("config", "view", "--minify", "--raw", "-o", "yaml"))
+    cluster = {"server": server} if server else found["clusters"][0]["cluster"]
+    token = token or kubectl("create", "token", account, "-n", PIPELINE, "--duration=4h").strip()
+    parts = {
+        "clusters": [{"name": account, "cluster": cluster}],
+        "users": [{"name": account, "user": {"token": token}}],
+        "contexts": [{"name": account, "context": {"cluster": account, "user": account}}],
+    }
+    workspace.write_text(
+        path, yaml.safe_dump({"apiVersion": "v1", "kind": "Config", "current-context": account, **parts})
+    )
+    return path
+
+
 @dataclass
+class Done:
+    """How a command ended, and what it said."""
+
+    code: int
+    said: str
+
+
+@dataclass(repr=False)
 class Fork:
-    """A fork's folder that deploys light models to a cluster: the stages before are written by hand."""
+    """A fork's folder that deploys light models to a cluster; what the stages before leave is written by hand."""
 
     cluster: str
     base: image.Base
     settings: Settings
+    kubeconfig: Path
     versions: dict[str, str] = field(default_factory=dict)
 
     def package(self, behaviour: Mapping[str, Any], *, loaded: bool = True, golden_off: float = 0.0) -> str:
         """Leave a package of a model with this behaviour in `build/`, its image in the nodes; return its digest."""
-        version = f"2013040{len(self.versions) + 100001}"
+        version = f"20130401{int(time.time() * 10) % 10**6:06d}"
+        workspace.write_text(Path("code.txt"), version)  # what tells this build's inputs from the last one's
+        self.configure()
+        self.run("champion")
         model = Path(f"models-{version}")
         model.mkdir()
         (model / "behaviour.json").write_text(json.dumps(behaviour))
@@ -72,30 +103,55 @@ class Fork:
             workspace.write_json(part / "manifest.json", manifest)
             predictions = [row["x"] + behaviour.get("bias", 0.0) + golden_off for row in INSTANCES]
             workspace.write_json(part / "golden.json", {"instances": INSTANCES, "predictions": predictions})
-            workspace.write_json(part / "reference.json", {})
+            for name in ("reference.json", package.SBOM, package.CARD):
+                workspace.write_json(part / name, {})
             workspace.write_text(part / "SHA256SUMS", package._sums(part))
+        shutil.rmtree(model)
         if loaded:
             archive = Path(f"{version}.tar")
             subprocess.run(["tar", "-C", folder / "image", "-cf", archive, "."], check=True)
-            subprocess.run(["kind", "load", "image-archive", archive, "--name", self.cluster], check=True)
+            nodes = ["--name", self.cluster, "--nodes", images.workers(self.cluster)]
+            subprocess.run(["kind", "load", "image-archive", archive, *nodes], check=True)
             archive.unlink()
         self.versions[digest] = version
         return digest
 
-    def deploy(self) -> int:
-        """Run the command on what is packaged, compared with what serves; return its exit code."""
-        last = History(ApiServer(), SERVING).last()
-        champion = {key: last[key] for key in ("digest", "version", "as_of", "release")} if last else None
-        workspace.write_json(workspace.CHAMPION, champion)
-        workspace.write_text(workspace.SETTINGS, configuration.dump(self.settings))
-        return deploy.main(["--context", "-"])
+    def configure(self, **changes: Any) -> None:
+        """Write the settings, some of `rollout` changed for a while."""
+        rollout = self.settings.rollout.model_copy(update=changes)
+        workspace.write_text(
+            workspace.SETTINGS, configuration.dump(self.settings.model_copy(update={"rollout": rollout}))
+        )
+
+    def start(self, command: str, *arguments: str, kubeconfig: Path | None = None) -> subprocess.Popen[str]:
+        """Start a command, as the account that deploys."""
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(pods.REPOSITORY),
+            "KUBECONFIG": str(kubeconfig or self.kubeconfig),
+        }
+        line = [sys.executable, "-m", f"scripts.{command}", *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(line, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+
+    def run(self, command: str, *arguments: str, kubeconfig: Path | None = None) -> Done:
+        """Run a command to its end."""
+        process = self.start(command, *arguments, kubeconfig=kubeconfig)
+        said, _ = process.communicate(timeout=300)
+        print(said)
+        return Done(process.returncode, said)
+
+    def steps(self) -> list[str]:
+        """The steps that the last command has finished."""
+        lines = STEPS.read_text().splitlines() if STEPS.exists() else []
+        return [json.loads(line)["step"] for line in lines]
 
 
 class Load:
     """Clients that ask without pause, half of them on new connections, none of them twice; every failure is kept."""
 
-    def __init__(self, url: str, clients: int = 6, log: Path | None = None):
-        self.url, self.log = url, log
+    def __init__(self, url: str, clients: int = 6, log: Path | None = None, rest: float = 0.01):
+        self.url, self.log, self.rest = url, log, rest
         self.answers: list[tuple[float, float, float]] = []
         self.failures: list[str] = []
         self._done = threading.Event()
@@ -111,7 +167,8 @@ class Load:
         for thread in self._threads:
             thread.join()
         if self.log:
-            self.log.write_text("".join(f"{at:.3f} {seconds:.4f} {value}\n" for at, seconds, value in self.answers))
+            lines = [f"{at:.3f} {seconds:.4f} {value}\n" for at, seconds, value in sorted(self.answers)]
+            self.log.write_text("".join([*lines, *(f"{line}\n" for line in self.failures)]))
 
     def _ask(self, keep: bool) -> None:
         session = requests.Session()
@@ -123,7 +180,7 @@ class Load:
                 self.answers.append((begin, time.monotonic() - begin, value))
             except (requests.RequestException, KeyError, ValueError) as error:
                 self.failures.append(f"{begin:.3f} {error!r}")
-            time.sleep(0.01)
+            time.sleep(self.rest)
 
     def seen(self) -> Counter[float]:
         """How often each prediction was answered."""
@@ -132,16 +189,39 @@ class Load:
 
 def settings(**analysis: float) -> Settings:
     """The shipped settings with a light model, short waits, and a window that a drill can wait for."""
-    return configuration.read(pods.REPOSITORY / "pipeline.yaml", [
-        "model.name=light", "serving.server=stand-in", "rollout.startup_timeout=60.0",
-        "resources.serving={cpu: 100m, memory: 64Mi}", "resources.gateway={cpu: 50m, memory: 64Mi}",
-        "as_of=2013-04-01",
-        f"rollout.analysis={json.dumps({'window': 10.0, 'timeout': 60.0, 'min_predictions': 50, **analysis})}",
-    ])  # fmt: skip
+    watch = {"window": 6.0, "timeout": 45.0, "min_predictions": 30, **analysis}
+    return configuration.read(
+        pods.REPOSITORY / "pipeline.yaml",
+        [
+            "as_of=2013-04-01",
+            "model.name=light",
+            "serving.server=stand-in",
+            "serving.context=deployer",
+            "rollout.startup_timeout=40.0",
+            "resources.serving={cpu: 100m, memory: 64Mi}",
+            "resources.gateway={cpu: 50m, memory: 64Mi}",
+            f"rollout.analysis={json.dumps(watch)}",
+        ],
+    )
 
 
-def node_port() -> str:
+def url() -> str:
     """The URL that clients use, from outside."""
     service = json.loads(kubectl("get", "service", "model", "-n", SERVING, "-o", "json"))
     port = next(each["nodePort"] for each in service["spec"]["ports"] if each["name"] == "rest")
     return f"http://127.0.0.1:{port}/v1/models/light:predict"
+
+
+@contextmanager
+def fork(cluster: str, folder: Path, **analysis: float) -> Iterator[Fork]:
+    """A fork's folder, the current one for the block, on a cluster that an operator has prepared."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        Path("k8s").symlink_to(pods.REPOSITORY / "k8s")
+        graph = {"stages": {"train": {"cmd": "x", "deps": ["code.txt"]}}}
+        Path("dvc.yaml").write_text(yaml.safe_dump(graph))
+        account = kubeconfig("deployer", folder / "kubeconfig")
+        yield Fork(cluster, bases(cluster, folder), settings(**analysis), account)
+    finally:
+        os.chdir(before)

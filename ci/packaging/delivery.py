@@ -1,0 +1,49 @@
+"""Bringing a packaged image to where a cluster's nodes can have it: its registry, or into the nodes of Kind."""
+
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+from ci.errors import InputError, StageError
+from ci.packaging import image
+from ci.packaging.distribution import Repository
+
+_KIND = "kind-"
+"""What Kind puts before a cluster's name in a kubeconfig's contexts."""
+
+
+def deliver(layout: Path, digest: str, reference: str, context: str) -> str:
+    """Bring an image to a cluster and return in a clause how.
+
+    Args:
+        layout: an image layout that has it.
+        digest: of its manifest.
+        reference: its name, `HOST/REPOSITORY:TAG`.
+        context: name of the cluster's context.
+
+    Raises:
+        InputError: `kind` is missing for a cluster of Kind.
+        StageError: a blob was changed, the registry refuses, or Kind does.
+    """
+    name, _, tag = reference.rpartition(":")
+    if name.partition("/")[0] != "localhost":
+        found = image.verify(layout, digest)
+        Repository(name).send(found.blobs[1:], found.blobs[0], tag)
+        return f"sent to {name}"
+    if not context.startswith(_KIND):
+        return f"{reference} names no registry, so the nodes must have it: see packaging.repository"
+    if not shutil.which("kind"):
+        raise InputError(f"kind is not on the PATH, and loads images into the cluster of context {context}")
+    image.verify(layout, digest)
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "image.tar"
+        with tarfile.open(archive, "w") as tar:
+            for path in sorted(layout.rglob("*")):
+                tar.add(path, path.relative_to(layout).as_posix(), recursive=False)
+        command = ["kind", "load", "image-archive", str(archive), "--name", context.removeprefix(_KIND)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StageError(f"kind could not load {reference} into the cluster of {context}: {done.stderr.strip()[-500:]}")
+    return f"loaded into the nodes of {context}"

@@ -1,0 +1,87 @@
+"""What must hold before a rollout on a cluster begins: the account's rights, and the nodes of the plan."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ci.apiserver import ApiServer
+from ci.errors import StageError
+from ci.rollout import manifests
+
+RIGHTS = (
+    ("apps", "deployments", manifests.STABLE, ("get", "create", "patch")),
+    ("apps", "deployments", manifests.CANARY, ("get", "create", "patch", "delete")),
+    ("", "services", manifests.SERVICE, ("get", "create", "patch")),
+    ("", "configmaps", "", ("get", "create")),
+    ("", "configmaps", "rollout-history", ("update",)),
+    ("", "pods", "", ("list",)),
+    ("", "pods/log", "", ("get",)),
+    ("", "pods/portforward", "", ("create",)),
+    ("", "events", "", ("list",)),
+    ("coordination.k8s.io", "leases", "rollout", ("get", "update")),
+)
+"""API group, resource, name (empty: any) and verbs: all that a rollout does, as `k8s/base/roles.yaml` grants it."""
+
+
+def denied(api: ApiServer, namespace: str) -> list[str]:
+    """Return what the account may not do and a rollout does, such as `patch deployments/model-canary`."""
+    found = []
+    for group, resource, name, verbs in RIGHTS:
+        kind, _, part = resource.partition("/")
+        for verb in verbs:
+            asked = {"namespace": namespace, "group": group, "resource": kind, "verb": verb}
+            asked |= {"subresource": part} if part else {}
+            asked |= {"name": name} if name else {}
+            review = {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SelfSubjectAccessReview",
+                "spec": {"resourceAttributes": asked},
+            }
+            answer = api.ask("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
+            if not answer["status"]["allowed"]:
+                found.append(f"{verb} {resource}{'/' + name if name else ''}")
+    return found
+
+
+def permitted(api: ApiServer, namespace: str) -> None:
+    """Make sure that the account may do all that a rollout does.
+
+    Raises:
+        StageError: it may not; nothing was changed.
+    """
+    if missing := denied(api, namespace):
+        raise StageError(
+            f"the account may not {', '.join(missing)} in namespace {namespace}: apply your overlay of k8s/overlays as "
+            "an administrator, and deploy as the ServiceAccount `deployer`"
+        )
+
+
+def unusable(api: ApiServer, advice: Mapping[str, Any] | None) -> str | None:
+    """Return which of the plan's nodes take no pods any more, in a sentence; None if all do.
+
+    Args:
+        api: the API server.
+        advice: pod fields of the placement's plan.
+
+    Raises:
+        StageError: none of them does, and pods may go nowhere else.
+    """
+    affinity = (advice or {}).get("affinity", {}).get("nodeAffinity", {})
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms", [])
+    preferred = [e["preference"] for e in affinity.get("preferredDuringSchedulingIgnoredDuringExecution", [])]
+    terms = [each for term in [*required, *preferred] for each in term["matchExpressions"]]
+    planned = {name for term in terms if term["key"] == "kubernetes.io/hostname" for name in term["values"]}
+    if not planned:
+        return None
+    nodes = api.get("/api/v1/nodes")["items"]
+    usable = {node["metadata"]["labels"].get("kubernetes.io/hostname") for node in nodes if _takes_pods(node)}
+    if not (gone := sorted(planned - usable)):
+        return None
+    what = f"{len(gone)} of the plan's {len(planned)} nodes take no pods ({', '.join(gone[:3])}): plan again"
+    if required and not planned & usable:
+        raise StageError(f"{what} with `python -m scripts.place`; placement.affinity allows no others")
+    return what
+
+
+def _takes_pods(node: Mapping[str, Any]) -> bool:
+    conditions = {each["type"]: each["status"] for each in node.get("status", {}).get("conditions", ())}
+    return conditions.get("Ready") == "True" and not node["spec"].get("unschedulable", False)

@@ -1,0 +1,80 @@
+"""What serves in a place, in words: a function of what runs there and of its releases."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ci.rollout.decision import Phase, withdrawn
+from ci.rollout.releases import Release
+
+SHOWN = 10
+"""Of the releases, the newest so many."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Lines for people, and whether the last verified release is all that runs."""
+
+    lines: list[str]
+    well: bool
+
+
+def describe(
+    name: str,
+    phases: Mapping[str, Phase],
+    releases: Sequence[Release],
+    *,
+    waiting: Mapping[str, str],
+    changed: str | None = None,
+    busy: str | None = None,
+) -> Status:
+    """Return the status of a place.
+
+    Args:
+        name: of the place.
+        phases: what each version does, by its image's digest.
+        releases: every release, the oldest first.
+        waiting: for versions that neither serve nor are paused, what they wait for.
+        changed: in a sentence, what was changed by hand.
+        busy: who deploys there now.
+    """
+    last = releases[-1] if releases else None
+    well = last is not None and phases == {last["digest"]: Phase.SERVING} and changed is None
+    lines = [_headline(name, phases, last)]
+    if changed:
+        lines.append(changed)
+    if busy:
+        lines.append(f"{busy} is deploying there now")
+    for digest, phase in phases.items():
+        if last is None or digest != last["digest"] or phase is not Phase.SERVING:
+            more = f": {waiting[digest]}" if digest in waiting else ""
+            lines.append(f"{_called(digest, releases)} is {phase}{more}")
+    gone, shown = withdrawn(releases), releases[-SHOWN:]
+    for release in reversed(shown):
+        what = f"release {release['release']:>3}  {release['time']}  version {release['version']}"
+        if number := release.get("instead_of"):
+            what += f"  in place of release {number}"
+        if gone.get(release["digest"]) == release["release"]:
+            what += "  (rolled back)"
+        lines.append(what)
+    if len(shown) < len(releases):
+        lines.append(f"and {len(releases) - len(shown)} before")
+    return Status(lines, well)
+
+
+def _headline(name: str, phases: Mapping[str, Phase], last: Release | None) -> str:
+    if last is None:
+        return f"{name}: nothing was released yet"
+    does = phases.get(last["digest"], Phase.ABSENT)
+    of = f"release {last['release']}, version {last['version']}"
+    if does is Phase.SERVING:
+        return f"{name}: {of}, serves"
+    return f"{name}: {of}, does not serve: it is {does}"
+
+
+def _called(digest: str, releases: Sequence[Release]) -> str:
+    found = next((release for release in reversed(releases) if release["digest"] == digest), None)
+    return (
+        f"release {found['release']}, version {found['version']},"
+        if found
+        else f"a version not released, {digest[:19]},"
+    )

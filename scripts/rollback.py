@@ -1,0 +1,40 @@
+"""Bring an earlier release back: the newest one that was not rolled back itself, or the one named with --to.
+
+It starts beside what serves, must pass the smoke test, and takes over without losing a request; its traffic is not
+analysed first, because it was verified before. This is recorded as a release of its own, and the pipeline does not
+deploy the version that was rolled back again by itself. Writes build/rollout/.
+
+Exit codes: 0 it serves; 1 there is none to go back to, or it failed a check and what served before serves; 2 bad input.
+"""
+
+import sys
+from datetime import UTC, datetime
+
+from ci.command import parser, run
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments = parser(__doc__, "rollback")
+    arguments.add_argument(
+        "--to", type=int, metavar="RELEASE", help="number of the release (`scripts.status` lists them)"
+    )
+    arguments.add_argument("--dry-run", action="store_true", help="print what would be done and stop")
+    arguments.add_argument("--context", help="the cluster of this kubeconfig context (`-`: the current one)")
+    arguments.add_argument("--wait", type=float, default=0.0, help="seconds to wait for another deployment there (0)")
+    options = arguments.parse_args(argv)
+    return run(lambda: rollback(options.to, options.context, options.wait, dry_run=options.dry_run))
+
+
+def rollback(to: int | None, context: str | None, wait: float, *, dry_run: bool) -> None:
+    """Roll back, or say what would be done."""
+    from ci import configuration
+    from ci.rollout import deploy as rollout
+
+    settings = configuration.effective()
+    did = rollout.rollback(settings, lambda: datetime.now(UTC), to, context, wait, dry_run=dry_run)
+    print(f"rollback: {did}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""Say what serves, here or on a cluster: the last verified release, what else runs, who deploys now, what was changed.
+
+A `kubectl rollout undo` by hand is noticed and named. Nothing is changed. Exit codes: 0 the last verified release is
+all that runs; 1 it is not, or cannot be seen; 2 bad input.
+"""
+
+import sys
+
+from ci.command import parser, run
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments = parser(__doc__, "status")
+    arguments.add_argument("--context", help="the cluster of this kubeconfig context (`-`: the current one)")
+    options = arguments.parse_args(argv)
+    return run(lambda: status(options.context))
+
+
+def status(context: str | None) -> int:
+    """Print the status; return the exit code."""
+    from ci import configuration
+    from ci.rollout import place as places
+
+    place = places.look(configuration.effective(), context)
+    found = place.status()
+    print("\n".join(f"status: {line}" if number == 0 else f"  {line}" for number, line in enumerate(found.lines)))
+    return 0 if found.well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

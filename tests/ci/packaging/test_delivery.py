@@ -1,0 +1,75 @@
+"""Images on their way to a cluster: to a registry that wants a token, and into the nodes of Kind."""
+
+import os
+
+import pytest
+
+from ci.errors import InputError, StageError
+from ci.packaging import delivery, image
+from tests.ci.packaging import registries
+
+
+@pytest.fixture
+def packaged(tmp_path):
+    """A layout with one image of one layer; the layout and the digest."""
+    file = tmp_path / "model.txt"
+    file.write_text("weights")
+    digest = image.build(tmp_path / "image", {"models/m/1/model.txt": file}, {})
+    image.index(tmp_path / "image", {digest: "localhost/models/m:1"})
+    return tmp_path / "image", digest
+
+
+def test_a_registry_gets_what_it_lacks_and_last_the_manifest_that_makes_it_visible(packaged):
+    layout, digest = packaged
+    with registries.serving("models/m") as registry:
+        said = delivery.deliver(layout, digest, f"{registry.name}:7", "production")
+        assert said == f"sent to {registry.name}"
+        assert registry.content["manifests/7"] == image.blob(layout, digest).read_bytes()
+        sent = [each for each in registry.asked if each.startswith("put")]
+        assert sent[-1] == "put manifests/7"
+        for path in image.verify(layout, digest).blobs[1:]:
+            assert registry.content[f"blobs/sha256:{path.name}"] == path.read_bytes()
+        delivery.deliver(layout, digest, f"{registry.name}:7", "production")
+        assert [each for each in registry.asked if each.startswith("put")] == [*sent, "put manifests/7"]
+
+
+def test_a_registry_that_cannot_be_reached_is_a_failure_that_names_it(packaged):
+    with pytest.raises(StageError, match=r"127\.0\.0\.1:9/m: the registry cannot be reached"):
+        delivery.deliver(*packaged, "127.0.0.1:9/m:1", "production")
+
+
+def test_a_changed_blob_is_not_sent(packaged):
+    layout, digest = packaged
+    layer = image.verify(layout, digest).blobs[-1]
+    layer.write_bytes(layer.read_bytes() + b"x")
+    with pytest.raises(StageError), registries.serving("models/m") as registry:
+        delivery.deliver(layout, digest, f"{registry.name}:7", "production")
+
+
+@pytest.mark.parametrize(("code", "said"), [(0, None), (1, "no such cluster")])
+def test_a_cluster_of_kind_has_the_image_loaded(packaged, tmp_path, monkeypatch, code, said):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "kind").write_text(
+        f'#!/bin/sh\necho "$@" > {tmp_path}/asked\ntar -tf "$3" > {tmp_path}/listed\n'
+        f"echo no such cluster >&2\nexit {code}\n"
+    )
+    (programs / "kind").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    if said:
+        with pytest.raises(StageError, match=said):
+            delivery.deliver(*packaged, "localhost/models/m:1", "kind-laptop")
+        return
+    assert delivery.deliver(*packaged, "localhost/models/m:1", "kind-laptop") == "loaded into the nodes of kind-laptop"
+    assert (tmp_path / "asked").read_text().split()[-2:] == ["--name", "laptop"]
+    assert {"oci-layout", "index.json"} < set((tmp_path / "listed").read_text().split())
+
+
+def test_kind_that_is_missing_is_said(packaged, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="kind is not on the PATH"):
+        delivery.deliver(*packaged, "localhost/models/m:1", "kind-laptop")
+
+
+def test_without_a_registry_the_nodes_must_have_it_and_that_is_said(packaged):
+    assert "the nodes must have it" in delivery.deliver(*packaged, "localhost/models/m:1", "elsewhere")
