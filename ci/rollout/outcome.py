@@ -52,7 +52,7 @@ def cases(steps: Sequence[Json], summary: Json, problem: str | None) -> list[jun
         found.append(junit.Case("steps", name, "\n".join(told), why, seconds=entry["seconds"]))
         found += _measures(name, entry)
     if problem is not None and not any(case.problem for case in found):
-        found.append(junit.Case("decision", summary.get("action", "deploy"), problem, problem))
+        found.append(junit.Case("decision", summary.get("action", "deployment"), problem, problem))
     elif not found:
         reason = f"nothing to do: {summary.get('reason', 'what is wanted serves')}"
         found.append(junit.Case("decision", "nothing", reason))

@@ -44,7 +44,7 @@ def ended(case: junit.Case) -> str:
         ),
         (([], {"action": "refuse", "reason": "blocked", "failed": "not deployed: x"}), ["refuse"], {"refuse"}, set()),
         (([], {"action": "nothing", "reason": "this image is already serving"}), ["nothing"], set(), set()),
-        (([], {"failed": "SHA256SUMS: a file was changed"}), ["deploy"], {"deploy"}, set()),
+        (([], {"failed": "SHA256SUMS: a file was changed"}), ["deployment"], {"deployment"}, set()),
     ],
 )
 def test_every_step_and_measure_is_a_case_and_a_decision_without_steps_too(
