@@ -249,7 +249,8 @@ class Rollout(Section):
     drain_timeout: Annotated[float, Field(gt=0, le=3600)] = 30.0
     """Longest wait for the old version to finish its requests; seconds."""
     golden_tolerance: Annotated[float, Field(gt=0, le=1)] = 1e-5
-    """Largest difference between a served and an evaluated golden prediction; the prediction's unit."""
+    """Largest difference between a served and an evaluated golden prediction; the prediction's unit. Between what was
+    served and what the SavedModel answers offline, times the prediction where that is beyond 1."""
 
 
 class Monitoring(Section):

@@ -250,20 +250,24 @@ class Cluster:
             if phase is not Phase.SHARING:
                 raise StageError(f"the canary does not serve any more: {self.failure(digest)}")
 
-    def _told(self, track: str) -> dict[str, Json]:
-        """Return what the gateways of a track's ready pods tell; a pod may go while it is asked."""
+    def captured(self, digest: str) -> dict[str, list[Json]]:
+        """Return sampled requests to each ready pod of a version with its answers, its canary's too."""
+        return {pod: told["captured"] for pod, told in self._told(digest=digest).items()}
+
+    def _told(self, track: str | None = None, digest: str | None = None) -> dict[str, Json]:
+        """Return what the gateways of ready pods tell, of a track or of a version; a pod may go while it is asked."""
         told = {}
-        for name in self._ready(track):
+        for name in self._ready(track, digest):
             try:
                 with forward(self._api, self.namespace, name, GATEWAY) as url:
                     told[name] = ask(url)
             except StageError:
-                if name in self._ready(track):
+                if name in self._ready(track, digest):
                     raise
         return told
 
-    def _ready(self, track: str) -> list[str]:
-        return [pod["metadata"]["name"] for pod in self._pods(None, track) if pods.ready(pod)]
+    def _ready(self, track: str | None, digest: str | None) -> list[str]:
+        return [pod["metadata"]["name"] for pod in self._pods(digest, track) if pods.ready(pod)]
 
     def promote(self, digest: str) -> None:
         """Let the stable Deployment roll to a version, none of its pods unavailable at any time."""

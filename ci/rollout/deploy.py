@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from ci import lineage, workspace
 from ci.errors import InputError, StageError
 from ci.packaging import package
-from ci.rollout import outcome, releases
+from ci.rollout import outcome, releases, skew
 from ci.rollout import place as places
 from ci.rollout.decision import Decision, Phase, admit, target, withdrawn
 from ci.rollout.place import Place
@@ -65,8 +65,8 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
                 raise StageError(f"not deployed: {decision.reason}")
             if decision.action == "deploy":
                 place.keep(manifest)
-                record = _recorder(place, manifest, clock)
-                _rollout(settings, place, manifest["image"]["digest"], clock, record).run()
+                record, rescore = _recorder(place, manifest, clock), _rescorer(settings, place, manifest)
+                _rollout(settings, place, manifest["image"]["digest"], clock, record, rescore).run()
             elif before and place.where.phases() != {before["digest"]: Phase.SERVING}:
                 _rollout(settings, place, before["digest"], clock).run()
                 again = f"; release {before['release']} was not serving and was started again"
@@ -229,14 +229,14 @@ def _overtaken(recorded: Mapping[str, Any] | None, found: Mapping[str, Any] | No
 def _serving(settings: Settings, place: Place, clock: Clock, *, start: bool) -> str:
     """Return what serves after a failure, in a clause; `start` the last verified release first if it does not."""
     try:
-        last = place.ledger.last()
-        serves = last is not None and place.where.phases().get(last["digest"]) is Phase.SERVING
+        last, phases = place.ledger.last(), place.where.phases()
     except StageError as error:
         return f"what serves now cannot be seen: {error}"
     if last is None:
-        return "nothing is serving"
+        left = "it stays there unverified, as there is no release to go back to"
+        return left if {Phase.SERVING, Phase.ROLLING} & {*phases.values()} else "nothing is serving"
     name = f"version {last['version']} of release {last['release']}"
-    if serves:
+    if phases.get(last["digest"]) is Phase.SERVING:
         return f"{name} serves"
     if place.where.shares:
         return f"{name} does not serve: see `python -m scripts.status`"
@@ -267,6 +267,19 @@ def _recorder(place: Place, manifest: Mapping[str, Any], clock: Clock) -> Callab
     return record
 
 
+def _rescorer(settings: Settings, place: Place, manifest: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
+    """Return what compares answers of a new package's version with its SavedModel, where requests are captured."""
+
+    def rescore() -> dict[str, Any]:
+        captured = place.where.captured(manifest["image"]["digest"])
+        if captured is None:
+            return {}
+        layout, tolerance = workspace.PACKAGE / package.IMAGE, settings.rollout.golden_tolerance
+        return {"skew": skew.check(captured, manifest, layout, tolerance)}
+
+    return rescore
+
+
 def _recorded() -> None:
     raise AssertionError("the last release is recorded already")
 
@@ -277,8 +290,9 @@ def _rollout(
     digest: str,
     clock: Clock,
     record: Callable[[], None] = _recorded,
+    rescore: Callable[[], dict[str, Any]] = dict,
     *,
     trusted: bool = False,
 ) -> Rollout:
-    """Return the rollout of a version: of the last release, unless `record` records another."""
-    return Rollout(place.where, digest, place.ledger, record, settings.rollout, clock, trusted)
+    """Return the rollout of a version: of the last release, unless `record` records another that `rescore` tests."""
+    return Rollout(place.where, digest, place.ledger, record, settings.rollout, clock, trusted, rescore)

@@ -175,6 +175,9 @@ class Local:
         """Tell that no version has a canary of its own."""
         return False
 
+    def captured(self, digest: str) -> None:
+        """Tell that nothing captures requests here."""
+
     def join(self, digest: str) -> None:
         """Never asked for, as nothing is shared."""
         raise StageError(f"the port {self.port} cannot be shared with {digest}")

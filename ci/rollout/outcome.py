@@ -7,7 +7,7 @@ from typing import Any
 
 from ci import junit, workspace
 from ci.errors import InputError, StageError
-from ci.rollout import picture, timeline
+from ci.rollout import picture, skew, timeline
 from ci.rollout.rollout import STEPS, SUMMARY
 
 JUNIT = workspace.ROLLOUT / "junit.xml"
@@ -18,7 +18,7 @@ Json = Mapping[str, Any]
 @contextmanager
 def written() -> Iterator[None]:
     """Forget the last rollout's results, and leave those of this one when the block ends with a result or a problem."""
-    for path in (STEPS, SUMMARY, JUNIT, PICTURE):
+    for path in (STEPS, SUMMARY, JUNIT, PICTURE, skew.FILE):
         path.unlink(missing_ok=True)
     try:
         yield

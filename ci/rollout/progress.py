@@ -69,7 +69,9 @@ def passed(entry: Mapping[str, Any]) -> str:
     """Return what a step that did not fail has found, in a few words; nothing for one that only did something."""
     if "golden" in entry:
         servers = f" from {entry['servers']} servers" if entry.get("servers", 1) > 1 else ""
-        return f"passed, {entry['golden']} golden predictions{servers}"
+        compared = entry.get("skew", {}).get("compared", 0)
+        captured = f", {compared} captured requests" if compared else ""
+        return f"passed, {entry['golden']} golden predictions{captured}{servers}"
     if "again" in entry:
         return f"to be taken again, {entry['again']}"
     if "interrupted" in entry:

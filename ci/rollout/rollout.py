@@ -113,6 +113,9 @@ class Where(Protocol):
     def leftover(self, digest: str) -> bool:
         """Tell whether a version serves as stable while its canary still runs."""
 
+    def captured(self, digest: str) -> dict[str, list[dict[str, Any]]] | None:
+        """Return sampled requests to each pod of a version with its answers; None where nothing captures them."""
+
 
 @dataclass
 class Rollout:
@@ -126,6 +129,8 @@ class Rollout:
         settings: timeouts and tolerances.
         clock: the time for the journal.
         trusted: it was a release before, and is needed now: its part of the traffic is not analysed.
+        rescore: compares what it served with its SavedModel once it is verified, raises StageError if they differ, and
+            returns what was measured.
         progress: tells people how it goes on.
     """
 
@@ -136,6 +141,7 @@ class Rollout:
     settings: Settings
     clock: Callable[[], datetime]
     trusted: bool = False
+    rescore: Callable[[], dict[str, Any]] = dict
     facts: dict[str, bool] = field(default_factory=lambda: {"started": False, "verified": False})
     progress: Progress = field(default_factory=Progress)
     _passed: set[str] = field(default_factory=set)
@@ -233,7 +239,7 @@ class Rollout:
                 self._note("smoked")
                 return measured
             case Step.VERIFY:
-                measured = self._check_all(public=True)
+                measured = self._check_all(public=True) | self.rescore()
                 self.facts["verified"] = True
                 return measured
             case Step.JOIN:

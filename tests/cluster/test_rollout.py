@@ -15,6 +15,7 @@ import pytest
 from ci.apiserver import ApiServer
 from ci.rollout import manifests
 from ci.rollout.history import History
+from tests import saved_models
 from tests.cluster.drills import harness
 from tests.cluster.drills.proxy import Proxy
 from tests.cluster.tools import SERVING, kubectl, until
@@ -124,6 +125,24 @@ def test_a_bad_version_never_takes_over_and_the_reason_is_said(fork, load, behav
     assert done.code == 1
     assert reason in done.said
     assert serving() == before
+
+
+def test_a_version_whose_answers_its_saved_model_does_not_give_is_rolled_back(fork, load, tmp_path):
+    echo, before = saved_models.save_kinds(tmp_path / "model"), serving()
+    fork.package({"bias": 2.0}, saved_model=echo)
+    done = fork.run("deploy")
+    assert (done.code, "training-serving skew" in done.said) == (1, True)
+    assert "predictions[0] was served as 3.0, offline it is 1.0" in done.said
+    assert serving() == before
+
+    digest = fork.package({"bias": 0.0}, saved_model=echo)
+    assert fork.run("deploy").code == 0
+    steps = [json.loads(line) for line in harness.STEPS.read_text().splitlines()]
+    [skew] = [step["skew"] for step in steps if step["step"] == "verify"]
+    assert skew["compared"] > 0
+    assert skew["largest_difference"] == 0.0
+    assert serving() == (fork.versions[digest], fork.versions[digest])
+    assert not load.failures
 
 
 def test_a_canary_that_no_node_can_hold_says_what_the_scheduler_says(fork):

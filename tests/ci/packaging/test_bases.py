@@ -193,6 +193,7 @@ def test_pinning_writes_digests_where_images_are_named_and_leaves_all_else(
         shutil.copy(REPOSITORY / path, path)
     before = (REPOSITORY / bases.LIST).read_text()
     before = before.replace("docker.io/library/python", registry.name).replace("docker.io/tensorflow", "127.0.0.1:1")
+    before = before.replace("registry.k8s.io", "127.0.0.1:1")
     before = before.replace("registry.example.com/model-pipeline", registry.name)
     bases.LIST.write_text(before)
     for path in Path("ci").rglob("*"):

@@ -25,7 +25,7 @@ from ci.rollout.deploy import served
 from ci.rollout.rollout import Rollout as Rollout_
 from ci.serving.control import Remote
 from ci.settings import Model, Rollout, Serving, Settings
-from scripts import champion, deploy, package, serve, stop
+from scripts import champion, deploy, package, rollback, serve, status, stop
 from tests import saved_models
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -194,6 +194,39 @@ def test_versions_take_over_without_a_failed_request_and_a_bad_one_never_does(
 
 
 @pytest.mark.slow
+def test_a_release_is_rolled_back_without_a_failed_request_and_stays_so(
+    checkout: Checkout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkout.configure()
+    assert rollback.main([]) == 1
+    assert "nothing was released yet" in capsys.readouterr().err
+    assert status.main([]) == 1
+    for number, bias in enumerate((0.5, 0.75), 1):
+        checkout.build(bias, as_of=f"2013-0{number + 3}-01")
+        assert deploy.main([]) == 0
+    assert rollback.main(["--to", "9"]) == 2
+    assert "there is no release 9: releases are 1 to 2" in capsys.readouterr().err
+    assert rollback.main(["--dry-run"]) == 0
+    assert "would bring back release 1" in capsys.readouterr().out
+    with Load(checkout.port) as load:
+        assert rollback.main([]) == 0
+        time.sleep(0.5)
+    assert load.failures == []
+    assert sorted(set(load.answers)) == [5.6, 5.85]
+    checkout.serves(0.5, release=3)
+
+    capsys.readouterr()
+    assert deploy.main([]) == 0  # the pipeline does not bring back what was rolled back
+    assert "this image is release 2, which was rolled back" in capsys.readouterr().out
+    assert rollback.main([]) == 1
+    assert "no release is earlier than release 3 and was not rolled back itself" in capsys.readouterr().err
+    assert status.main([]) == 0
+    assert "in place of release 2" in capsys.readouterr().out
+    assert rollback.main(["--to", "2"]) == 0
+    checkout.serves(0.75, release=4)
+
+
+@pytest.mark.slow
 def test_a_deployment_that_is_killed_at_any_moment_converges_when_it_is_run_again(checkout: Checkout) -> None:
     checkout.build(0.5)
     assert deploy.main([]) == 0
@@ -217,6 +250,32 @@ def killed_after(step: str) -> None:
         assert process.poll() is None, "the deployment ended before it could be killed"
     process.send_signal(signal.SIGKILL)
     process.wait()
+
+
+@pytest.mark.slow
+def test_where_requests_are_captured_a_version_that_answers_otherwise_than_its_saved_model_is_given_up(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def captured(self: local.Local, digest: str) -> dict[str, list[dict[str, object]]]:
+        entry = {"number": 1, "time": "now", "path": "/v1/models/flights:predict", "status": 200}
+        body = json.dumps({"instances": INSTANCES[:1]})
+        return {"pod": [{**entry, "request": body, "response": json.dumps({"predictions": [5.6]})}]}
+
+    monkeypatch.setattr(local.Local, "captured", captured)
+    checkout.build(0.5)
+    assert deploy.main([]) == 0
+    verify = json.loads((workspace.ROLLOUT / "steps.jsonl").read_text().splitlines()[-2])
+    assert verify["step"] == "verify"
+    assert verify["skew"] == {"compared": 1, "largest_difference": 0.0, "passed_over": {}}
+
+    checkout.build(0.75, as_of="2013-05-01")
+    capsys.readouterr()
+    assert deploy.main([]) == 1
+    said = capsys.readouterr().err
+    assert "training-serving skew: 1 of 1 captured requests" in said
+    assert "predictions[0] was served as 5.6, offline it is 5.85" in said
+    assert said.rstrip().endswith("of release 1 serves")
+    checkout.serves(0.5, release=1)
 
 
 @pytest.mark.slow

@@ -55,6 +55,12 @@ def test_each_step_that_ends_is_a_line(watched: Watched, rollout: tuple[list[Any
     assert watched.lines == [line.strip() for line in lines.splitlines()]
 
 
+def test_captured_requests_that_were_compared_are_counted(watched: Watched) -> None:
+    [entry] = journals.journal(("verify", 2.0, {}, {**journals.CHECKED, "skew": {"compared": 120}}))
+    watched.progress.ended(entry)
+    assert watched.lines == ["verify: passed, 8 golden predictions, 120 captured requests, 2.0 s"]
+
+
 def test_a_reason_is_said_when_a_step_fails_and_not_again_by_the_abort(watched: Watched) -> None:
     for entry in journals.smoke_failed()[0][-2:]:
         watched.progress.ended(entry)

@@ -76,8 +76,18 @@ class Fork:
     kubeconfig: Path
     versions: dict[str, str] = field(default_factory=dict)
 
-    def package(self, behaviour: Mapping[str, Any], *, loaded: bool = True, golden_off: float = 0.0) -> str:
-        """Leave a package of a model with this behaviour in `build/`, its image in the nodes; return its digest."""
+    def package(
+        self,
+        behaviour: Mapping[str, Any],
+        *,
+        loaded: bool = True,
+        golden_off: float = 0.0,
+        saved_model: Path | None = None,
+    ) -> str:
+        """Leave a package of a model with this behaviour in `build/`, its image in the nodes; return its digest.
+
+        A SavedModel is put beside the behaviour: what the light server answers is then held to it.
+        """
         version = f"20130401{int(time.time() * 10) % 10**6:06d}"
         workspace.write_text(Path("code.txt"), version)  # what tells this build's inputs from the last one's
         self.configure()
@@ -88,11 +98,13 @@ class Fork:
         reference = f"localhost/models/{self.settings.model.name}:{version}"
         folder = workspace.PACKAGE
         with workspace.replacing(folder) as part:
-            files = {f"models/{self.settings.model.name}/{version}/behaviour.json": model / "behaviour.json"}
+            found = package.model_files(saved_model) if saved_model else {}
+            found["behaviour.json"] = model / "behaviour.json"
+            files = {f"models/{self.settings.model.name}/{version}/{name}": path for name, path in found.items()}
             digest = image.build(part / "image", files, {}, self.base)
             image.index(part / "image", {digest: reference})
             workspace.write_json(workspace.EVALUATION / "evaluation.json", {"verdict": "promote", "reason": version})
-            manifest = {
+            manifest: dict[str, Any] = {
                 "model": self.settings.model.name,
                 "version": version,
                 "as_of": "2013-04-01",
@@ -100,6 +112,8 @@ class Fork:
                 "signature": {"inputs": {"x": "DT_FLOAT"}, "output": "y"},
                 "digests": {"evaluation": lineage.file_digest(workspace.EVALUATION / "evaluation.json")},
             }
+            if saved_model:
+                manifest["digests"]["model"] = package.model_digest(saved_model)
             workspace.write_json(part / "manifest.json", manifest)
             predictions = [row["x"] + behaviour.get("bias", 0.0) + golden_off for row in INSTANCES]
             workspace.write_json(part / "golden.json", {"instances": INSTANCES, "predictions": predictions})

@@ -1,0 +1,50 @@
+"""Answer predict requests by a SavedModel on disk, with no server: what every server of it should answer.
+
+`python -m ci.serving.offline FOLDER REQUESTS ANSWERS` is a process of its own because TensorFlow holds Python's lock
+for seconds while it is imported, in which its caller could renew no Lease, and because what goes wrong in a model's
+code, or for want of memory, must not end the caller.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from typing_extensions import TypedDict
+
+from ci import workspace
+from ci.serving import tensors
+from ci.serving.model import Version
+
+
+class Answer(TypedDict):
+    """What a SavedModel says to one request: a response's text, or why it refuses the request; the other is None."""
+
+    response: str | None
+    error: str | None
+
+
+def answer(version: Version, request: str) -> Answer:
+    """Return what a loaded version says to the body of a predict request."""
+    try:
+        parsed = tensors.parse(request.encode())
+        name = parsed.signature or "serving_default"
+        outputs = version.run(name, tensors.arrays(parsed, version.inputs(name)))
+        return {"response": tensors.answer(parsed, outputs).decode(errors="replace"), "error": None}
+    except (tensors.InvalidArgument, tensors.Unimplemented) as error:
+        return {"response": None, "error": str(error)}
+
+
+def main(argv: list[str]) -> int:
+    """Read requests, a JSON list of texts, and write as many answers."""
+    folder, requests, answers = map(Path, argv)
+    version = Version(model="", number=0)
+    version.load(folder)
+    if version.state != "AVAILABLE":
+        print(f"it cannot be loaded: {version.error}", file=sys.stderr)
+        return 1
+    workspace.write_json(answers, [answer(version, request) for request in json.loads(requests.read_bytes())])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
