@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from typing_extensions import TypedDict
 
-from ci import task, workspace
+from ci import junit, task, workspace
 from ci.errors import InputError, StageError
 from ci.monitoring.reference import describe_column
 from ci.packaging import registry
-from ci.quality import behaviour, junit, metrics, verdict
+from ci.quality import behaviour, metrics, verdict
 from ci.quality.compare import Scored, compare, measure, slices
 from ci.settings import Settings
 from ci.training.export import predictor

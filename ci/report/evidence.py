@@ -252,7 +252,7 @@ class Served(Fact):
 class Rollout(Fact):
     """From `rollout/rollout.json`."""
 
-    action: Literal["deploy", "nothing", "refuse"]
+    action: Literal["deploy", "roll back", "nothing", "refuse"]
     reason: str
     digest: str
     version: str

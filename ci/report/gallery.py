@@ -58,7 +58,7 @@ def draw(build: Build, records: list[Record], folder: Path) -> dict[str, Shown]:
     last = workspace.REPORT / DIGESTS
     before = workspace.read_json(last) if last.exists() else {}
     digests, shown = {}, {}
-    for picture in (*_of_stages(), *_own(build, records)):
+    for picture in (*_of_stages(build), *_own(build, records)):
         file = f"{picture.name}.svg"
         digests[file] = picture.digest
         old = workspace.REPORT / file
@@ -76,7 +76,7 @@ def _size(svg: str) -> tuple[int | None, int | None]:
     return (round(float(found[1]) * 4 / 3), round(float(found[2]) * 4 / 3)) if found else (None, None)
 
 
-def _of_stages() -> Iterator[Picture]:
+def _of_stages(build: Build) -> Iterator[Picture]:
     """Yield the pictures that stages have drawn themselves."""
     plan = workspace.PLACEMENT / "plan.svg"
     if plan.exists():
@@ -84,6 +84,14 @@ def _of_stages() -> Iterator[Picture]:
             "A bar for each node: grey runs already, a group's shade is planned, pale is free, white takes no pods."
         )
         yield Picture("placement", "What runs and what is planned on each node", caption, file=plan)
+    timeline = workspace.ROLLOUT / "timeline.svg"
+    if timeline.exists() and build.steps:
+        spans = ", ".join(f"{step.step} {step.seconds:.1f} s" for step in build.steps)
+        caption = (
+            "The rollout's steps by time, and what took clients' requests meanwhile and, on the right, since; "
+            "hatched is what failed or was undone, dotted is waiting."
+        )
+        yield Picture("timeline", f"Steps of the rollout: {spans}; the table has the numbers", caption, file=timeline)
     for path in sorted(workspace.TUNING.glob("*.svg")):
         words = path.stem.replace("_", " ").replace("-", " ")
         yield Picture(f"tuning-{path.stem}", f"Tuning: {words}", words.capitalize(), file=path)

@@ -131,7 +131,7 @@ def _rollout(build: Build) -> tuple[State, str]:
     assert build.rollout is not None  # noqa: S101 - the caller has looked
     if build.rollout.failed:
         return "failed", "refused" if build.rollout.action == "refuse" else "failed"
-    return "done", f"release {build.rollout.release}" if build.rollout.action == "deploy" else "nothing to do"
+    return "done", f"release {build.rollout.release}" if build.rollout.action != "nothing" else "nothing to do"
 
 
 def serving(build: Build) -> str:
@@ -149,7 +149,7 @@ def serving(build: Build) -> str:
         return kept if rollout.action == "refuse" else f"the rollout failed: {rollout.failed}"
     if rollout.release is None:
         return "nothing is serving"
-    return f"release {rollout.release} {'is' if rollout.action == 'deploy' else 'keeps'} serving"
+    return f"release {rollout.release} {'keeps' if rollout.action == 'nothing' else 'is'} serving"
 
 
 def headline(build: Build, found: dict[str, Standing]) -> str:

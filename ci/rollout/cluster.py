@@ -137,12 +137,13 @@ class Cluster:
         """Return what the pods of a version that are not ready wait for."""
         events = self._api.get(f"/api/v1/namespaces/{self.namespace}/events").get("items", [])
         events.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
-        late = [pod for pod in self._pods(digest) if not pods.ready(pod)]
+        found = self._pods(digest)
+        late = [pod for pod in found if not pods.ready(pod)]
         said = [
             pods.progress(pod, [e for e in events if e["involvedObject"].get("name") == pod["metadata"]["name"]])
             for pod in late
         ]
-        return "; ".join(said) or "it has no pods yet"
+        return "; ".join(said) or ("its pods are ready, others still end" if found else "it has no pods yet")
 
     @contextmanager
     def addresses(self, digest: str, *, public: bool) -> Iterator[list[str]]:
@@ -213,8 +214,12 @@ class Cluster:
         del service["spec"]["selector"]["track"]
         self._apply(service)
 
-    def analyse(self, digest: str) -> Json:
+    def analyse(self, digest: str, tell: Callable[[Json], None]) -> Json:
         """Watch the canary's traffic beside the stable version's until it can be judged.
+
+        Args:
+            digest: the canary's image.
+            tell: gets what was measured so far after each look.
 
         Raises:
             StageError: it is worse, too little to judge in `rollout.analysis.timeout`, or its pod ended.
@@ -227,11 +232,13 @@ class Cluster:
             canary, stable = (meters[track].traffic() for track in ("canary", "stable"))
             measures = analyse(canary, stable, settings)
             word, reason = verdict(measures)
+            measured = {"requests": canary.requests, "measures": as_json(measures)}
+            tell(measured)
             spent = self._clock() - begin
             if word == "fail":
                 raise StageError(f"the canary's traffic is worse than the stable version's: {reason}")
             if word == "pass" and spent >= settings.window:
-                return {"measures": as_json(measures)}
+                return measured
             if spent > settings.timeout:
                 raise StageError(f"the canary had too little traffic to be judged in {settings.timeout:g} s: {reason}")
             self._pause(min(2.0, settings.window / 10))

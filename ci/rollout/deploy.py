@@ -10,11 +10,11 @@ from typing_extensions import TypedDict
 from ci import lineage, workspace
 from ci.errors import InputError, StageError
 from ci.packaging import package
+from ci.rollout import outcome, releases, skew
 from ci.rollout import place as places
-from ci.rollout import releases, skew
 from ci.rollout.decision import Decision, Phase, admit, target, withdrawn
 from ci.rollout.place import Place
-from ci.rollout.rollout import STEPS, SUMMARY, Rollout
+from ci.rollout.rollout import SUMMARY, Rollout
 from ci.settings import Settings
 
 
@@ -49,10 +49,8 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
             what served before serves.
         InputError: the port or the key cannot be had.
     """
-    manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
-    with places.locked(settings, context, wait) as place:
-        for file in (STEPS, skew.FILE):
-            file.unlink(missing_ok=True)
+    with places.locked(settings, context, wait) as place, outcome.written():
+        manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
         before, decision = _decide(place, manifest)
         summary: dict[str, Any] = {
             "action": decision.action,
@@ -135,12 +133,9 @@ def rollback(
         found = _earlier(place, to)
         steps = _rollout(settings, place, found["digest"], clock, trusted=True).plan()
         return f"would bring back release {found['release']}, version {found['version']}\nsteps: {' -> '.join(steps)}"
-    with places.locked(settings, context, wait) as place:
-        STEPS.unlink(missing_ok=True)
+    with places.locked(settings, context, wait) as place, outcome.written():
         found, before = _earlier(place, to), place.ledger.last()
         assert before is not None  # noqa: S101 - there is one at least, the one that is gone back to
-        if found["digest"] == before["digest"] and place.where.phases() == {found["digest"]: Phase.SERVING}:
-            return f"nothing to do: release {before['release']} serves on {place.name}, which is that image"
 
         def record() -> None:
             instead = {**found, "time": clock().isoformat(timespec="seconds"), "instead_of": before["release"]}
@@ -154,6 +149,10 @@ def rollback(
             "version": found["version"],
             "before": {key: before[key] for key in ("digest", "version", "release")},
         }
+        if found["digest"] == before["digest"] and place.where.phases() == {found["digest"]: Phase.SERVING}:
+            why = f"release {before['release']} serves on {place.name}, which is that image"
+            workspace.write_json(SUMMARY, {**summary, "action": "nothing", "reason": why, "release": before["release"]})
+            return f"nothing to do: {why}"
         with _summary(settings, place, clock, summary):
             _rollout(settings, place, found["digest"], clock, record, trusted=True).run()
         number = len(place.ledger.read())

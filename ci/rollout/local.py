@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -153,8 +153,9 @@ class Local:
         return str(_ask(digest, "status")["error"])
 
     def waiting(self, digest: str) -> str:
-        """Return the last line of a version's log."""
-        return _tail(_control(digest).with_suffix(".log"))
+        """Return what a version's server said last."""
+        log = _control(digest).with_suffix(".log")
+        return f"its log ends with: {_tail(log)}" if log.exists() and log.stat().st_size else "its log is empty so far"
 
     @contextmanager
     def addresses(self, digest: str, *, public: bool) -> Iterator[list[str]]:
@@ -181,7 +182,7 @@ class Local:
         """Never asked for, as nothing is shared."""
         raise StageError(f"the port {self.port} cannot be shared with {digest}")
 
-    def analyse(self, digest: str) -> dict[str, Any]:
+    def analyse(self, digest: str, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:  # noqa: ARG002
         """Never asked for, as nothing is shared."""
         raise StageError(f"the port {self.port} is not shared with {digest}")
 

@@ -14,6 +14,7 @@ from ci import workspace
 from ci.apiserver import Conflict
 from ci.errors import InputError, StageError
 from ci.rollout.decision import Observed, Phase, Step, next_step, plan, smoke_problem
+from ci.rollout.progress import Progress
 from ci.rollout.releases import Release
 from ci.settings import Rollout as Settings
 
@@ -83,8 +84,12 @@ class Where(Protocol):
     def join(self, digest: str) -> None:
         """Let a version take part of the traffic."""
 
-    def analyse(self, digest: str) -> dict[str, Any]:
+    def analyse(self, digest: str, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Watch a version's part of the traffic and return what was measured, or `interrupted` and why.
+
+        Args:
+            digest: its image.
+            tell: gets what was measured so far after each look: its `requests`, and the `measures`.
 
         Raises:
             StageError: it is worse than the stable version's, or too little to judge.
@@ -126,6 +131,7 @@ class Rollout:
         trusted: it was a release before, and is needed now: its part of the traffic is not analysed.
         rescore: compares what it served with its SavedModel once it is verified, raises StageError if they differ, and
             returns what was measured.
+        progress: tells people how it goes on.
     """
 
     where: Where
@@ -137,12 +143,16 @@ class Rollout:
     trusted: bool = False
     rescore: Callable[[], dict[str, Any]] = dict
     facts: dict[str, bool] = field(default_factory=lambda: {"started": False, "verified": False})
+    progress: Progress = field(default_factory=Progress)
     _passed: set[str] = field(default_factory=set)
+    _phases: dict[str, Phase] = field(default_factory=dict)
+    _measured: dict[str, Any] = field(default_factory=dict)
     _interruptions: int = 0
 
     def observe(self) -> Observed:
         """Return the state of the rollout."""
         phases = self.where.phases()
+        self._phases = dict(phases)
         wanted = phases.pop(self.digest, Phase.ABSENT)
         last, passed = self.ledger.last(), self.where.passed(self.digest) | self._passed
         return Observed(
@@ -190,18 +200,33 @@ class Rollout:
         if step is Step.ABORT:
             raise StageError(self._why_aborted())
         if step is Step.WAIT:
-            time.sleep(self.where.interval)
+            self._wait()
             return
-        begin = time.perf_counter()
+        begin, self._measured = time.perf_counter(), {}
         try:
             measured = self._do(step)
         except Conflict as error:
             self._journal(step, begin, {"again": str(error)})
             raise
         except (InputError, StageError) as error:
-            self._journal(step, begin, {"failed": str(error)})
+            self._journal(step, begin, {**self._measured, "failed": str(error)})
             raise
         self._journal(step, begin, measured)
+
+    def _wait(self) -> None:
+        """Wait until another step is due, and tell what for."""
+        begin, seen = time.perf_counter(), self._phases
+        due = Step.WAIT
+        while due is Step.WAIT:
+            why = self.where.waiting(self.digest)
+            self.progress.waits(Step.WAIT, why)
+            time.sleep(self.where.interval)
+            due = next_step(self.observe())
+        self._journal(Step.WAIT, begin, {"observed": seen, "for": why})
+
+    def _hear(self, measured: dict[str, Any]) -> None:
+        self._measured = measured
+        self.progress.watches(Step.ANALYSE, measured)
 
     def _do(self, step: Step) -> dict[str, Any]:
         match step:
@@ -220,7 +245,7 @@ class Rollout:
             case Step.JOIN:
                 self.where.join(self.digest)
             case Step.ANALYSE:
-                measured = self.where.analyse(self.digest)
+                measured = self.where.analyse(self.digest, self._hear)
                 if "interrupted" not in measured:
                     self._note("analysed")
                 elif (interruptions := self._interruptions + 1) > _INTERRUPTIONS:
@@ -269,18 +294,22 @@ class Rollout:
             while self.where.shares and self.where.phases().get(last["digest"]) is not Phase.SERVING:
                 if time.monotonic() > self._deadline:
                     raise StageError(f"release {last['release']} is not back: {self.where.waiting(last['digest'])}")
+                self.progress.waits(Step.RESUME, self.where.waiting(last["digest"]))
                 time.sleep(self.where.interval)
 
     def _abort(self, error: InputError | StageError) -> NoReturn:
         """Put back what served before, as far as it can be, and raise why."""
-        begin, reasons = time.perf_counter(), [str(error)]
-        for undo in (self._resume, self._withdraw):
+        begin, reasons, self._measured = time.perf_counter(), [str(error)], {}
+        for undo in (self._resume, self._withdraw, self._look_back):
             try:
                 _insist(undo)
             except (InputError, StageError) as problem:
                 reasons.append(f"on the way back: {problem}")
-        self._journal(Step.ABORT, begin, {"reason": "; ".join(reasons)})
+        self._journal(Step.ABORT, begin, {**self._measured, "reason": "; ".join(reasons)})
         raise type(error)("; ".join(reasons)) from None
+
+    def _look_back(self) -> None:
+        self._measured["left"] = self.where.phases()
 
     def _withdraw(self) -> None:
         """End the version, unless it is a verified release that serves."""
@@ -345,11 +374,13 @@ class Rollout:
             "step": step.value,
             "digest": self.digest,
             "seconds": round(time.perf_counter() - begin, 3),
+            "observed": self._phases,
             **measured,
         }
         STEPS.parent.mkdir(parents=True, exist_ok=True)
         with STEPS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        self.progress.ended(entry)
 
 
 def _insist(act: Callable[[], Any]) -> Any:

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ci import task, workspace
-from ci.quality import evaluate, junit
+from ci import junit, task, workspace
+from ci.quality import evaluate
 from ci.quality.compare import Scored
 from ci.quality.verdict import Champion
 from ci.settings import Data, Gates, Model, Settings, Tuning

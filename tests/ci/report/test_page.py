@@ -54,7 +54,7 @@ def test_a_complete_build_makes_a_valid_page_that_the_policy_allows():
     _, document = rendered()
     check_policy(document)
     pictures = {image.get("src") for image in document.iter(f"{HTML}img")}
-    names = "windows missing tuning hyperparameters training roc calibration slices drift trend placement"
+    names = "windows missing tuning hyperparameters training roc calibration slices drift trend placement timeline"
     assert pictures == {f"{name}.svg" for name in names.split()}
     assert all(image.get("alt") for image in document.iter(f"{HTML}img"))
 

@@ -87,6 +87,7 @@ def test_the_headline_says_what_serves_now(values, clause):
     [
         ((1, True), {"action": "deploy", "release": 1}, "release 1 is serving"),
         ((1, True), {"action": "nothing", "release": 1}, "release 1 keeps serving"),
+        ((3, True), {"action": "roll back", "release": 3}, "release 3 is serving"),
         ((2, True), {"action": "nothing", "release": 1}, "release 2 is serving"),
         ((1, False), {"action": "nothing", "release": 1}, "release 1 is to serve and does not: `make serve` starts it"),
         (

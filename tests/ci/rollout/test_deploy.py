@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import requests
@@ -152,6 +153,8 @@ def test_versions_take_over_without_a_failed_request_and_a_bad_one_never_does(
     assert deploy.main([]) == 0
     assert time.perf_counter() - begin < 1
     assert "nothing to do" in capsys.readouterr().out
+    assert 'name="nothing"' in (workspace.ROLLOUT / "junit.xml").read_text()
+    assert not (workspace.ROLLOUT / "timeline.svg").exists()
 
     with Load(checkout.port) as load:
         checkout.build(0.75, as_of="2013-05-01")
@@ -168,7 +171,11 @@ def test_versions_take_over_without_a_failed_request_and_a_bad_one_never_does(
     assert json.loads(workspace.CHAMPION.read_text())["release"] == 2
     capsys.readouterr()
     assert deploy.main([]) == 1
-    assert "golden prediction 0 is 5.35" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "golden prediction 0 is 5.35" in said
+    assert [line.split(":")[0] for line in said.splitlines() if line.startswith("  ") and ": failed" in line] == [
+        "  smoke"
+    ]
     checkout.serves(0.75, release=2)
 
     checkout.configure("2013-05-01")  # the inputs of the release that serves: a rerun changes nothing
@@ -176,7 +183,14 @@ def test_versions_take_over_without_a_failed_request_and_a_bad_one_never_does(
     assert json.loads(workspace.CHAMPION.read_text()) == champion_then
 
     steps = [json.loads(line) for line in (workspace.ROLLOUT / "steps.jsonl").read_text().splitlines()]
-    assert [step["step"] for step in steps] == ["start", "smoke", "abort"]
+    assert [step["step"] for step in steps] == ["start", "wait", "smoke", "abort"]
+    suite = ElementTree.parse(workspace.ROLLOUT / "junit.xml").find("testsuite")  # noqa: S314 - written by us
+    assert suite is not None
+    assert [case.get("name") for case in suite if case.find("failure") is not None] == ["smoke", "abort"]
+    title = ElementTree.parse(workspace.ROLLOUT / "timeline.svg").find("{*}title")  # noqa: S314 - written by us
+    assert title is not None
+    assert "was rolled back after" in str(title.text)
+    assert str(title.text).endswith("release 2 serves.")
 
 
 @pytest.mark.slow

@@ -1,0 +1,73 @@
+"""What a rollout leaves beside its journal when it has ended, well or badly: its JUnit file, and its picture."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ci import junit, workspace
+from ci.errors import InputError, StageError
+from ci.rollout import picture, skew, timeline
+from ci.rollout.rollout import STEPS, SUMMARY
+
+JUNIT = workspace.ROLLOUT / "junit.xml"
+PICTURE = workspace.ROLLOUT / "timeline.svg"
+Json = Mapping[str, Any]
+
+
+@contextmanager
+def written() -> Iterator[None]:
+    """Forget the last rollout's results, and leave those of this one when the block ends with a result or a problem."""
+    for path in (STEPS, SUMMARY, JUNIT, PICTURE, skew.FILE):
+        path.unlink(missing_ok=True)
+    try:
+        yield
+    except (InputError, StageError) as error:
+        _write(str(error))
+        raise
+    _write(None)
+
+
+def _write(problem: str | None) -> None:
+    lines = STEPS.read_text(encoding="utf-8").splitlines() if STEPS.exists() else []
+    steps = [json.loads(line) for line in lines]
+    summary = workspace.read_json(SUMMARY) if SUMMARY.exists() else {}
+    workspace.write_text(JUNIT, junit.render("rollout", cases(steps, summary, problem)))
+    if steps and summary:
+        workspace.write_text(PICTURE, picture.draw(timeline.describe(steps, summary)))
+
+
+def cases(steps: Sequence[Json], summary: Json, problem: str | None) -> list[junit.Case]:
+    """Return a case for each step and each measure of an analysis; one for the decision, where no step says it.
+
+    Args:
+        steps: the journal.
+        summary: what was decided; empty if it came to no decision.
+        problem: why the deployment failed, None if it did not.
+    """
+    found = []
+    for name, entry in zip(timeline.names(steps, summary), steps, strict=True):
+        told = [f"{key}: {_plain(value)}" for key, value in entry.items() if key not in ("step", "seconds", "measures")]
+        why = entry.get("failed") or entry.get("reason")
+        found.append(junit.Case("steps", name, "\n".join(told), why, seconds=entry["seconds"]))
+        found += _measures(name, entry)
+    if problem is not None and not any(case.problem for case in found):
+        found.append(junit.Case("decision", summary.get("action", "deployment"), problem, problem))
+    elif not found:
+        reason = f"nothing to do: {summary.get('reason', 'what is wanted serves')}"
+        found.append(junit.Case("decision", "nothing", reason))
+    return found
+
+
+def _measures(name: str, entry: Json) -> Iterator[junit.Case]:
+    """Yield a step's measures; one that waited for more is a failure where that ended the rollout."""
+    for measure in entry.get("measures", ()):
+        word, reason = measure["verdict"], measure["reason"]
+        failed = word == "fail" or (word == "wait" and reason in entry.get("failed", ""))
+        keys = ("verdict", "value", "low", "high", "limit")
+        told = "\n".join([reason, *(f"{key}: {_plain(measure[key])}" for key in keys)])
+        yield junit.Case(name, measure["name"], told, reason if failed else None, word == "wait" and not failed)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
