@@ -100,6 +100,7 @@ class Cluster:
 
     def changed(self, digest: str) -> str | None:
         """Return in a sentence that an earlier release, not the one wanted, was put back by hand; None if not."""
+        self._observe()
         releases, stable = self._history.read(), self._seen.get(manifests.STABLE)
         serves = _digest(stable) if stable else None
         back = next((release for release in reversed(releases) if release["digest"] == serves), None)
@@ -181,15 +182,13 @@ class Cluster:
 
     # What is done.
 
-    def reserve(self, digest: str) -> None:
+    def reserve(self) -> None:
         """Take hold of all that will be written, so that whoever held the Lease before can write nothing any more.
 
         Raises:
-            StageError: what serves was changed by hand, or the plan's nodes are gone.
+            StageError: the plan's nodes are gone, and pods may go nowhere else.
         """
         self._observe()
-        if changed := self.changed(digest):
-            raise StageError(changed)
         if warning := preflight.unusable(self._api, self._advice):
             print(f"deploy: warning: {warning}", file=sys.stderr)
         term = {"metadata": {"annotations": {TERM: str(self._lease.term if self._lease else 0)}}}

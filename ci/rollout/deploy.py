@@ -63,6 +63,8 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
         with _summary(settings, place, clock, summary):
             if decision.action == "refuse":
                 raise StageError(f"not deployed: {decision.reason}")
+            if changed := place.where.changed(manifest["image"]["digest"]):
+                raise StageError(f"not deployed: {changed}")
             if decision.action == "deploy":
                 place.keep(manifest)
                 record, rescore = _recorder(place, manifest, clock), _rescorer(settings, place, manifest)

@@ -52,13 +52,8 @@ class Where(Protocol):
     def phases(self) -> dict[str, Phase]:
         """Return what each running version does, by its image's digest."""
 
-    def reserve(self, digest: str) -> None:
-        """Make sure, before a version is started, that nothing stands in its way.
-
-        Raises:
-            InputError: the public address cannot be had.
-            StageError: somebody has changed by hand what serves.
-        """
+    def reserve(self) -> None:
+        """Make sure, before anything is started, that the public address can be had."""
 
     def start(self, digest: str) -> None:
         """Start a version that takes no traffic."""
@@ -182,7 +177,7 @@ class Rollout:
             InputError: the public address cannot be had; nothing was started.
         """
         self._wait_anew()
-        _insist(lambda: self.where.reserve(self.digest))
+        _insist(self.where.reserve)
         try:
             while _insist(self._advance):
                 pass

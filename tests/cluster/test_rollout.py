@@ -68,18 +68,25 @@ def resources() -> dict[str, str]:
 
 @contextmanager
 def when(fork: harness.Fork, step: str, act: Callable[[], object]) -> Iterator[None]:
-    """Do something while a command runs, once it has finished a step."""
+    """Do something while the block's command runs, once that has finished a step."""
+    over, acted = threading.Event(), []
 
     def watch() -> None:
-        until(lambda: f"{step} is finished: {fork.steps()}", lambda: step in fork.steps(), 90)
-        time.sleep(1)
-        act()
+        while not over.wait(0.5):
+            if step in fork.steps():
+                time.sleep(1)
+                acted.append(act())
+                return
 
     harness.STEPS.unlink(missing_ok=True)
     thread = threading.Thread(target=watch)
     thread.start()
-    yield
-    thread.join()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    assert acted, f"{step} was not finished: {fork.steps()}"
 
 
 def test_a_good_version_takes_over_under_load_without_a_failed_request(fork, load):
