@@ -12,7 +12,14 @@ from tests.cluster.tools import kubectl
 
 HERE = Path(__file__).parent
 NAME = "delivery"
-PROGRAMS = ("kind", "kubectl", "kwok", "docker", "skopeo")
+PROGRAMS = {
+    "kind": "https://kind.sigs.k8s.io",
+    "kubectl": "https://kubernetes.io/docs/tasks/tools",
+    "kwok": "https://kwok.sigs.k8s.io",
+    "docker": "https://docs.docker.com/engine/install",
+    "skopeo": "your distribution's package",
+}
+"""What the tests of this folder need, and where to get it."""
 
 
 @pytest.fixture(scope="session")
@@ -21,8 +28,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     A cluster of that name that is there already is used, and left: tests are written one after another against it.
     """
-    missing = [name for name in PROGRAMS if not shutil.which(name)]
-    assert not missing, f"not on the PATH: {', '.join(missing)}; the tests in tests/cluster need {', '.join(PROGRAMS)}"
+    missing = [f"{name} ({where})" for name, where in PROGRAMS.items() if not shutil.which(name)]
+    assert not missing, f"not on the PATH, and needed by the tests in tests/cluster: {', '.join(missing)}"
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("KUBECONFIG", str(tmp_path_factory.mktemp("cluster") / "kubeconfig"))
         listed = subprocess.run(["kind", "get", "clusters"], check=True, capture_output=True, text=True).stdout
