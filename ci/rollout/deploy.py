@@ -69,9 +69,9 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
                 place.keep(manifest)
                 record, rescore = _recorder(place, manifest, clock), _rescorer(settings, place, manifest)
                 _rollout(settings, place, manifest["image"]["digest"], clock, record, rescore).run()
-            elif before and place.where.phases() != {before["digest"]: Phase.SERVING}:
+            elif before and not place.settled(before["digest"]):
                 _rollout(settings, place, before["digest"], clock).run()
-                again = f"; release {before['release']} was not serving and was started again"
+                again = f"; release {before['release']} was not all that serves, and is now"
         last = place.ledger.last()
     if decision.action == "nothing" or last is None:
         return f"nothing to do: {decision.reason}{again}"
@@ -151,7 +151,7 @@ def rollback(
             "version": found["version"],
             "before": {key: before[key] for key in ("digest", "version", "release")},
         }
-        if found["digest"] == before["digest"] and place.where.phases() == {found["digest"]: Phase.SERVING}:
+        if found["digest"] == before["digest"] and place.settled(found["digest"]):
             why = f"release {before['release']} serves on {place.name}, which is that image"
             workspace.write_json(SUMMARY, {**summary, "action": "nothing", "reason": why, "release": before["release"]})
             return f"nothing to do: {why}"
@@ -186,7 +186,7 @@ def serve(settings: Settings, clock: Clock) -> releases.Release:
         last = place.ledger.last()
         if last is None:
             raise StageError("nothing was released yet: run `make ci`, or `python -m scripts.deploy` after packaging")
-        if place.where.phases() != {last["digest"]: Phase.SERVING}:
+        if not place.settled(last["digest"]):
             _rollout(settings, place, last["digest"], clock).run()
     return last
 

@@ -47,13 +47,19 @@ class Place:
             raise InputError("nothing was released yet: run `python -m scripts.deploy` first")
         return found
 
+    def settled(self, digest: str) -> bool:
+        """Tell whether a version is all that runs, without a canary."""
+        return self.where.phases() == {digest: Phase.SERVING} and not self.where.leftover(digest)
+
     def status(self) -> Status:
         """Return what serves, in words."""
         phases = self.where.phases()
         waiting = {d: self.where.waiting(d) for d, phase in phases.items() if phase in (Phase.LOADING, Phase.ROLLING)}
         waiting |= {d: self.where.failure(d) for d, phase in phases.items() if phase is Phase.FAILED}
+        releases = self.ledger.read()
+        leftover = bool(releases) and self.where.leftover(releases[-1]["digest"])
         changed, busy = self.where.changed(""), self.where.busy()
-        return describe(self.name, phases, self.ledger.read(), waiting=waiting, changed=changed, busy=busy)
+        return describe(self.name, phases, releases, waiting=waiting, leftover=leftover, changed=changed, busy=busy)
 
 
 def here(settings: Settings) -> Place:

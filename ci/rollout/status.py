@@ -24,6 +24,7 @@ def describe(
     releases: Sequence[Release],
     *,
     waiting: Mapping[str, str],
+    leftover: bool = False,
     changed: str | None = None,
     busy: str | None = None,
 ) -> Status:
@@ -34,14 +35,17 @@ def describe(
         phases: what each version does, by its image's digest.
         releases: every release, the oldest first.
         waiting: for versions that neither serve nor are paused, what they wait for.
+        leftover: the last release's canary still runs.
         changed: in a sentence, what was changed by hand.
         busy: who deploys there now.
     """
     last = releases[-1] if releases else None
-    well = last is not None and phases == {last["digest"]: Phase.SERVING} and changed is None
+    well = last is not None and phases == {last["digest"]: Phase.SERVING} and changed is None and not leftover
     lines = [_headline(name, phases, last)]
     if changed:
         lines.append(changed)
+    if leftover:
+        lines.append("its canary still runs: `python -m scripts.deploy` ends it")
     if busy:
         lines.append(f"{busy} is deploying there now")
     for digest, phase in phases.items():

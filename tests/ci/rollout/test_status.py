@@ -37,6 +37,7 @@ BACK = [*TWO, release(3, "a", instead_of=2)]
             ["does not serve", "it was changed by hand", "release 1, version v-a, is serving"],
         ),
         ({"a": Phase.SERVING}, BACK, {}, True, ["in place of release 2", "version v-b  (rolled back)"]),
+        ({"b": Phase.SERVING}, TWO, {"leftover": True}, False, ["serves", "its canary still runs"]),
         ({"b": Phase.ROLLING}, TWO, {"waiting": {"b": "pod y"}}, False, ["it is rolling", "is rolling: pod y"]),
     ],
 )
