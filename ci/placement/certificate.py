@@ -16,7 +16,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import ceil
+from math import ceil, lcm
+from operator import mul
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,10 +93,11 @@ def _worth(problem: Problem, proof: Certificate) -> list[tuple[Fraction, int]]:
 
 
 def _by_weights(offered: Offered, frees: list[tuple[int, ...]], weights: tuple[Fraction, ...]) -> list[Fraction]:
-    rest = Fraction(0)
+    scale = lcm(*(weight.denominator for weight in weights))
+    whole, rest = [int(weight * scale) for weight in weights], 0
     for (price, asked), times in offered.items():
-        rest += times * max(Fraction(0), price - sum(w * q for w, q in zip(weights, asked, strict=True)))
-    return [rest + sum(w * f for w, f in zip(weights, free, strict=True)) for free in frees]
+        rest += times * max(0, price * scale - sum(map(mul, whole, asked)))
+    return [Fraction(rest + sum(map(mul, whole, free)), scale) for free in frees]
 
 
 def _by_units(offered: Offered, frees: list[tuple[int, ...]], units: Mapping[int, int]) -> list[Fraction]:

@@ -20,13 +20,16 @@ from dataclasses import dataclass
 from functools import cache
 from math import ceil, gcd
 from time import monotonic
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ci.errors import InputError
 from ci.placement.inventory import Node, Pod, exclusion
+
+if TYPE_CHECKING:
+    from ci.placement.certificate import Certificate
 
 Ints = NDArray[np.int64]
 
@@ -68,13 +71,15 @@ class Solution:
     """What a solver found: `node_of[i]` is the node of task i, or -1 where it has none.
 
     No plan with all tasks uses fewer than `bound` nodes, and every plan leaves at least `least_unplaced` tasks without
-    a node. `seconds` is the wall time from the problem to this solution.
+    a node. `seconds` is the wall time from the problem to this solution. `proof` shows the bound that counts: on tasks
+    without a node if there are any, else on nodes. Where branch and bound has found a better one, it shows less.
     """
 
     node_of: tuple[int, ...]
     bound: int
     least_unplaced: int
     seconds: float
+    proof: "Certificate | None" = None
 
     @property
     def objective(self) -> int:
@@ -88,7 +93,11 @@ class Solution:
 
     @property
     def proven(self) -> bool:
-        """Whether no plan places more tasks or, if all are placed, uses fewer nodes."""
+        """Whether no plan places more tasks or, if all are placed, uses fewer nodes.
+
+        It says nothing of which nodes: that no plan with as many has more nodes in use is proven for small problems
+        only (see `ci.placement.solver`).
+        """
         return len(self.unplaced) == self.least_unplaced if self.unplaced else self.bound == self.objective
 
     def plan(self, tasks: Sequence[Pod], nodes: Sequence[Node]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ci.placement.certificate import lower_bound
 from ci.placement.check import faults
 from ci.placement.inventory import Node, Pod
 from ci.placement.model import Problem, Spread, build, plain
@@ -88,6 +89,31 @@ def test_the_time_limit_holds_and_the_plan_is_complete():
     assert process_time() - started < 4
     assert not solution.unplaced
     assert solution.bound <= solution.objective
+
+
+def test_eight_thousand_pods_that_all_differ_keep_the_limit_from_the_first_plan_on():
+    random = np.random.default_rng(0)
+    problem = Problem.of(random.integers(100, 4000, (8000, 2)), np.full((4000, 2), 16000))
+    started = process_time()
+    solution = solve(problem, 1.0)
+    assert process_time() - started < 2.5
+    assert not solution.unplaced
+    assert 1027 <= solution.bound <= solution.objective <= 1400
+
+
+@pytest.mark.parametrize("seed", [18, 20, 26, 70, 111])
+def test_small_problems_in_odd_bytes_that_no_grid_holds_are_proven(seed):
+    random = np.random.default_rng(seed)
+    count, hosts = int(random.integers(8, 20)), int(random.integers(5, 9))
+    cpu = random.integers(1, 17, count) * 250 + random.integers(0, 40, count)
+    asked = np.column_stack([cpu, random.integers(2**28, 6 * 2**30, count)])
+    free = np.column_stack([random.integers(2, 5, hosts) * 3999, random.integers(4 * 2**30, 17 * 2**30, hosts)])
+    solution = solve(problem := Problem.of(asked, free), 30)
+    assert solution.proven
+    assert solution.proof
+    unplaced = bool(solution.unplaced)
+    shown = lower_bound(problem, solution.proof, unplaced=unplaced)
+    assert shown <= (solution.least_unplaced if unplaced else solution.bound)
 
 
 def test_perfect_triplets_are_at_most_one_node_from_a_third_as_many():
