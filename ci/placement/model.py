@@ -112,11 +112,16 @@ class Solution:
 
 @dataclass(frozen=True)
 class Spread:
-    """At most `limit` tasks of a group on one node, or in one zone."""
+    """At most `limit` tasks of a group on one node, or in one zone; tasks named in `besides` are not counted."""
 
     group: str
     limit: int
     by: Literal["node", "zone"] = "node"
+    besides: frozenset[str] = frozenset()
+
+    def counts(self, task: Pod) -> bool:
+        """Return whether a task is one of those that are limited."""
+        return task.group == self.group and task.name not in self.besides
 
 
 def build(tasks: Sequence[Pod], nodes: Sequence[Node], spreads: Sequence[Spread] = ()) -> Problem:
@@ -131,7 +136,7 @@ def build(tasks: Sequence[Pod], nodes: Sequence[Node], spreads: Sequence[Spread]
         raise InputError(f"none of the {len(nodes)} nodes is ready: look at `kubectl get nodes`")
     real = sorted({name for task in tasks for name in task.requests})
     rules = sorted({task.rules for task in tasks})
-    asked = [[t.requests.get(r, 0) for r in real] + [int(t.group == s.group) for s in spreads] for t in tasks]
+    asked = [[t.requests.get(r, 0) for r in real] + [int(s.counts(t)) for s in spreads] for t in tasks]
     free = [[node.free.get(r, 0) for r in real] + [s.limit for s in spreads] for node in nodes]
     allowed = [[exclusion(rule, node) is None for node in nodes] for rule in rules]
     return Problem(

@@ -38,7 +38,7 @@ def solve(problem: Problem, time_limit: float) -> Solution:
         return Solution((), 0, 0, monotonic() - started)
     until, half, kinds, least = started + time_limit, started + time_limit / 2, Kinds.of(problem), 0
     weights = _cover(problem)
-    proof = _linear(problem, weights)
+    proof = lack = _linear(problem, weights)
     bound = lower_bound(problem, proof)
     best = kinds.unpack(greedy(kinds, weights, 0.0, half))
     if (best < 0).any() and monotonic() > half:
@@ -49,7 +49,7 @@ def solve(problem: Problem, time_limit: float) -> Solution:
     if (best < 0).any():
         half = (monotonic() + until) / 2
         if few:
-            best, least, proof = _by_patterns(problem, kinds, best, 0, proof, half, np.zeros(len(kinds.count)), 1.0)
+            best, least, lack = _by_patterns(problem, kinds, best, 0, lack, half, np.zeros(len(kinds.count)), 1.0)
         if (best < 0).sum() > least:
             even = 1 / problem.free.sum(axis=0).clip(1)
             best = seat(problem, best, np.ones(len(problem.free), dtype=bool), even, (half + until) / 2)
@@ -60,19 +60,19 @@ def solve(problem: Problem, time_limit: float) -> Solution:
         if few and problem.preferred.any() and _score(problem, best)[2]:
             cost = 1 + ~kinds.preferred / (len(problem.free) + 1)
             best, *_ = _by_patterns(problem, kinds, best, bound, proof, until, cost)
-    solution = _solution(best, bound, least, started, proof)
+    solution = _solution(best, bound, least, started, (proof, lack))
     done = solution.proven and (solution.unplaced or not problem.preferred.any() or not _score(problem, best)[2])
     if problem.allowed.shape[1] * len(best) <= _SMALL and not done and monotonic() < until:
         # Amounts that no grid holds exactly, and nodes in use: of this size, branch and bound settles both.
         exact = plain(problem, until - monotonic())
         best = min(best, np.array(exact.node_of), key=lambda plan: _score(problem, plan))
-        solution = _solution(best, max(bound, exact.bound), max(least, exact.least_unplaced), started, proof)
+        solution = _solution(best, max(bound, exact.bound), max(least, exact.least_unplaced), started, (proof, lack))
     return solution
 
 
-def _solution(best: Ints, bound: int, least: int, started: float, proof: Certificate) -> Solution:
+def _solution(best: Ints, bound: int, least: int, started: float, proofs: tuple[Certificate, Certificate]) -> Solution:
     missing = bool((best < 0).any())
-    return Solution(tuple(best.tolist()), 0 if missing else bound, least, monotonic() - started, proof)
+    return Solution(tuple(best.tolist()), 0 if missing else bound, least, monotonic() - started, proofs[missing])
 
 
 def _score(problem: Problem, node_of: Ints) -> tuple[int, int, int]:

@@ -134,6 +134,32 @@ def test_nodes_in_use_are_preferred_among_equally_many():
     assert solve(problem, 5).node_of[0] == 1
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_as_many_nodes_in_use_as_the_plain_formulation_where_it_is_small(seed):
+    random = np.random.default_rng(seed)
+    problem = replace(
+        Problem.of(random.integers(2, 9, (12, 2)), random.integers(9, 20, (10, 2))), preferred=random.random(10) < 0.5
+    )
+    solution, reference = solve(problem, 20), plain(problem, 20)
+    assert solution.objective == reference.objective
+
+    def new(plan):
+        return sum(not problem.preferred[j] for j in set(plan.node_of) - {-1})
+
+    assert new(solution) == new(reference)
+
+
+@pytest.mark.parametrize("seed", [10, 17, 20])
+def test_nodes_in_use_are_preferred_where_the_problem_is_too_large_for_the_plain_formulation(seed):
+    random = np.random.default_rng(seed)
+    asked = np.array([(3, 5), (5, 4), (4, 7), (7, 3)])[random.integers(0, 4, 60)]
+    free = np.array([(16, 16), (17, 18), (20, 20)])[random.integers(0, 3, 30)]
+    problem = replace(Problem.of(asked, free), preferred=random.random(30) < 0.6)
+    solution = solve(problem, 20)
+    assert solution.proven
+    assert sum(not problem.preferred[j] for j in set(solution.node_of)) <= 1
+
+
 def test_a_zone_that_is_nearly_full_neither_stops_the_search_nor_hides_the_optimum():
     rules, asked = ["{}" if i == 2 else TOLERATES for i in range(6)], {"cpu": 2, "memory": 1}
     tasks = [Pod(f"t{i}", group, asked, rules[i]) for i, group in enumerate("abbbab")]
