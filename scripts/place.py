@@ -4,7 +4,7 @@ Reads build/settings.yaml and an inventory of nodes and running pods; writes bui
 objective, bound, gap), handover.json (what each group's pods get), explanation.json and .txt, plan.svg, timing.json.
 A cluster is read again when the plan is ready, and planned again if it no longer fits. With --compare nothing is
 planned: it says which pods are not on the nodes that plan.json has for their group, and writes actual.json. With
---verify plan and bound are checked again from plan.json alone. Exit code 1 if a task fits nowhere, unless
+--verify the bound is proven again from the certificate in plan.json. Exit code 1 if a task fits nowhere, unless
 placement.full is `default`, and if what is verified does not hold.
 """
 
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     source.add_argument("--context", help="read the cluster of this kubeconfig context (`-`: the current one)")
     arguments.add_argument("--group", choices=GROUPS, help="plan only these tasks (all)")
     arguments.add_argument("--explain", action="store_true", help="print the explanation too")
-    arguments.add_argument("--verify", action="store_true", help="check the last plan and its certificate again")
+    arguments.add_argument("--verify", action="store_true", help="check the certificate of the last plan again")
     arguments.add_argument("--compare", action="store_true", help="compare the last plan with where pods are now")
     arguments.add_argument("--dry-run", action="store_true", help="print what would be planned, write nothing")
     options = arguments.parse_args(argv)
@@ -74,8 +74,8 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
     from ci.placement.solver import solve
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
-    wanted, limits = tasks.planned(settings, group), tasks.spreads(settings)
     offer = read(file, context, settings)
+    wanted, limits = tasks.planned(settings, group), tasks.spreads(settings)
 
     def plan(offer: "Inventory") -> tuple["Problem", "Solution"]:
         problem = build(wanted, offer.nodes, limits)
@@ -118,26 +118,23 @@ def compare(file: Path | None, context: str | None) -> None:
 
 
 def verify() -> None:
-    """Check the last plan and its bound once more, from what plan.json holds."""
+    """Check the last plan's bound once more, from what plan.json holds."""
     from ci import workspace
     from ci.errors import StageError
     from ci.placement import certificate
 
-    document = workspace.read_json(file := workspace.PLACEMENT / "plan.json", certificate.Plan)
+    plan = workspace.read_json(file := workspace.PLACEMENT / "plan.json", certificate.Plan)
     try:
-        wrong = certificate.recheck(document)
-    except (ValueError, IndexError, ZeroDivisionError, OverflowError) as error:
+        wrong = certificate.recheck(plan)
+    except (LookupError, ValueError, TypeError, ArithmeticError) as error:
         raise workspace.damaged(file, f"its certificate is not whole ({error})") from None
     if wrong:
         raise StageError(f"{file}: {'; '.join(wrong)}")
-    given = document["certificate"]
-    what, about = (
-        ("tasks stay without a node", "least_unplaced") if given["unplaced"] else ("nodes are needed", "bound")
-    )
-    more = document[about] - given["proves"]
-    rest = f"; {more} more are branch and bound's word" * (more > 0)
-    found = f"{len(document['plan'])} tasks on {document['objective']} nodes"
-    print(f"place: {file} holds: {found}; by its certificate at least {given['proves']} {what}{rest}")
+    shown, lacking = plan["certificate"]["proves"], plan["certificate"]["unplaced"]
+    what = "tasks stay without a node" if lacking else f"nodes are needed, and {plan['objective']} are used"
+    more = (plan["least_unplaced"] if lacking else plan["bound"]) - shown
+    rest = f"; {more} more by branch and bound, which leaves no certificate" * (more > 0)
+    print(f"place: {file} holds: at least {shown} {what}{rest}")
 
 
 if __name__ == "__main__":

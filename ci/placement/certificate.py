@@ -13,11 +13,12 @@ costs σ_zr f_zr.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil, lcm
 from operator import mul
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from typing_extensions import TypedDict
 
 from ci.placement.model import Problem
 
+_ARRAYS, _LISTS = ("requests", "free", "rule", "allowed", "zone", "preferred"), ("resources", "zoned")
 Offered = Counter[tuple[int, tuple[int, ...]]]
 """How many tasks there are of each price and requests."""
 
@@ -122,100 +124,43 @@ def _by_units(offered: Offered, frees: list[tuple[int, ...]], units: Mapping[int
     return [Fraction(int(most[tuple(row)])) for row in has]
 
 
-class Recorded(TypedDict):
-    """A program and the proof of a bound in JSON; node names besides, so that a plan can be checked against it."""
-
-    nodes: list[str]
-    resources: list[str]
-    requests: list[list[int]]
-    free: list[list[int]]
-    rule: list[int]
-    allowed: list[str]
-    zone: list[int]
-    zoned: list[int]
-    scale: int
-    prices: list[int]
-    weights: list[str]
-    units: list[tuple[int, int]]
-    fees: list[tuple[int, int, int]]
-    unplaced: bool
-    proves: int
-
-
-class Named(TypedDict):
-    """A task by its name."""
-
-    name: str
-
-
 class Plan(TypedDict):
-    """What a re-check reads of `plan.json`."""
+    """What a re-check reads of `plan.json`; the certificate is what `record` returns."""
 
     objective: int
     bound: int
     least_unplaced: int
     plan: dict[str, str]
-    tasks: list[Named]
-    certificate: Recorded
+    certificate: dict[str, Any]
 
 
-def record(problem: Problem, names: Sequence[str], proof: Certificate, *, unplaced: bool) -> Recorded:
-    """Return the certificate in JSON; `allowed` has a row of 0 and 1 for each rule."""
+def record(problem: Problem, proof: Certificate, *, unplaced: bool) -> dict[str, Any]:
+    """Return the proof of a bound and the program that it is about as JSON values."""
     return {
-        "nodes": list(names),
-        "resources": list(problem.resources),
-        "requests": problem.requests.tolist(),
-        "free": problem.free.tolist(),
-        "rule": problem.rule.tolist(),
-        "allowed": ["".join(str(int(may)) for may in row) for row in problem.allowed],
-        "zone": problem.zone.tolist(),
-        "zoned": list(problem.zoned),
+        **{key: getattr(problem, key).tolist() for key in _ARRAYS},
+        **{key: list(getattr(problem, key)) for key in _LISTS},
         "scale": proof.scale,
         "prices": list(proof.prices),
         "weights": [str(weight) for weight in proof.weights],
         "units": list(proof.units.items()),
-        "fees": [(zone, resource, fee) for (zone, resource), fee in proof.fees.items()],
+        "fees": [[*key, fee] for key, fee in proof.fees.items()],
         "unplaced": unplaced,
         "proves": lower_bound(problem, proof, unplaced=unplaced),
     }
 
 
 def recheck(document: Plan) -> list[str]:
-    """Return what does not hold of a recorded plan and its bound, in sentences; it needs nothing but the file."""
-    given, at = document["certificate"], {name: j for j, name in enumerate(document["certificate"]["nodes"])}
-    problem = Problem(
-        np.array(given["requests"], dtype=np.int64).reshape(len(given["requests"]), -1),
-        np.array(given["free"], dtype=np.int64),
-        tuple(given["resources"]),
-        np.array(given["rule"], dtype=np.int64),
-        np.array([[may == "1" for may in row] for row in given["allowed"]], dtype=bool).reshape(-1, len(at)),
-        np.array(given["zone"], dtype=np.int64),
-        tuple(given["zoned"]),
-        np.zeros(len(at), dtype=bool),
-    )
-    proof = Certificate(
-        given["scale"],
-        tuple(given["prices"]),
-        tuple(map(Fraction, given["weights"])),
-        dict(given["units"]),
-        {(zone, resource): fee for zone, resource, fee in given["fees"]},
-    )
-    names, plan, found = [task["name"] for task in document["tasks"]], document["plan"], []
-    if strange := sorted((plan.keys() - set(names)) | (set(plan.values()) - at.keys())):
-        return [f"{strange[0]} is neither a task nor a node"]
-    node_of = np.array([at[plan[name]] if name in plan else -1 for name in names], dtype=np.int64)
-    placed, taken = np.flatnonzero(node_of >= 0), np.zeros_like(problem.free)
-    np.add.at(taken, node_of[placed], problem.requests[placed])
-    for zone in np.unique(problem.zone):
-        here = np.ix_(problem.zone == zone, list(problem.zoned))
-        taken[here] = taken[here].sum(axis=0)
-    for j, r in np.argwhere(taken > problem.free)[:1]:
-        found.append(f"{given['nodes'][j]}: {given['resources'][r]} {taken[j, r]} asked, {problem.free[j, r]} free")
-    for i in placed[~problem.allowed[problem.rule[placed], node_of[placed]]][:1]:
-        found.append(f"{names[i]} may not run on {plan[names[i]]}")
-    if (used := len(set(plan.values()))) != document["objective"]:
+    """Return what does not hold of a recorded bound, in sentences; it needs nothing but the file."""
+    given, used = document["certificate"], len(set(document["plan"].values()))
+    fields: dict[str, Any] = {key: np.array(given[key]) for key in _ARRAYS}
+    problem = Problem(**fields | {key: tuple(given[key]) for key in _LISTS})
+    fees = {(zone, resource): fee for zone, resource, fee in given["fees"]}
+    weights = tuple(map(Fraction, given["weights"]))
+    proof = Certificate(given["scale"], tuple(given["prices"]), weights, dict(given["units"]), fees)
+    found = []
+    if used != document["objective"]:
         found.append(f"the plan uses {used} nodes, not {document['objective']}")
-    if (len(plan) < len(names)) is not given["unplaced"]:
+    if (len(document["plan"]) < len(problem.requests)) is not given["unplaced"]:
         found.append("the certificate is about another question than the plan answers")
     if (proven := lower_bound(problem, proof, unplaced=given["unplaced"])) != given["proves"]:
         found.append(f"the certificate proves {proven}, not {given['proves']}")

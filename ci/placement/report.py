@@ -53,8 +53,7 @@ def write(
         "tasks": [{"name": task.name, "group": task.group, "requests": task.requests} for task in tasks],
     }
     if solution.proof:
-        names, unplaced = [node.name for node in nodes], bool(solution.unplaced)
-        document["certificate"] = certificate.record(problem, names, solution.proof, unplaced=unplaced)
+        document["certificate"] = certificate.record(problem, solution.proof, unplaced=bool(solution.unplaced))
         if wrong := certificate.recheck(cast(certificate.Plan, document)):
             raise StageError(f"the plan's record does not hold: {'; '.join(wrong)}")
     if folder is None:
