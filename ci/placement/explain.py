@@ -48,15 +48,11 @@ def explain(
 
 def _left(problem: Problem, solution: Solution) -> Ints:
     """Return what the plan leaves of each node; of what a zone shares, what it leaves of the zone."""
-    left, node_of = problem.free.copy(), np.array(solution.node_of, dtype=np.int64)
-    placed, shared = np.flatnonzero(node_of >= 0), list(problem.zoned)
-    taken = np.zeros_like(left)
-    np.add.at(taken, node_of[placed], problem.requests[placed])
-    for zone in np.unique(problem.zone):
-        here = np.ix_(problem.zone == zone, shared)
-        taken[here] = taken[here].sum(axis=0)
-    left -= taken
-    return left
+    taken, node_of = np.zeros_like(problem.free), np.array(solution.node_of)
+    np.add.at(taken, node_of[node_of >= 0], problem.requests[node_of >= 0])
+    inside = (problem.zone[:, None] == problem.zone).astype(np.int64)
+    taken[:, list(problem.zoned)] = inside @ taken[:, list(problem.zoned)]
+    return problem.free - taken
 
 
 def _named(problem: Problem, spreads: Sequence[Spread], resource: int) -> str:

@@ -78,11 +78,14 @@ class Scheduler:
 
     def run(
         self, left: Ints, queues: Ints, ties: NDArray[np.float32], until: float = inf, *, closed: bool = False
-    ) -> Ints | None:
-        """Return the node (index in `nodes`) of each task in each queue, -1 if it waits; None if time runs out.
+    ) -> Ints:
+        """Return the node (index in `nodes`) of each task in each queue, -1 if it waits.
 
         Shapes: `left` (resources, nodes) what is free at first; `queues` (worlds, tasks) tasks in order, -1 for none;
         `ties` (worlds, nodes) in [0, 1) decides among equals. With `closed`, node w takes nothing in world w.
+
+        Raises:
+            TimeoutError: at the monotonic time `until`.
         """
         hosts, size = np.full(queues.shape, -1), max(1, _CELLS // (self._may.size + 1))
         first = self._score(left, np.arange(len(self.nodes)))[:, None]
@@ -95,7 +98,7 @@ class Scheduler:
             there = np.repeat(left[:, None], len(world), axis=1)
             for step, which in enumerate(queues[part : part + size].T):
                 if monotonic() > until:
-                    return None
+                    raise TimeoutError
                 kind = self._kind[which]
                 offered = score[kind, world]
                 at = offered.argmax(axis=1)
@@ -106,26 +109,20 @@ class Scheduler:
                 score[:, taken, at] = np.where((points := self._score(now, at)) >= 0, points + tie[taken, at], -1)
         return hosts
 
-    def waiting(
-        self, orders: Ints, ties: NDArray[np.float32], until: float = inf, *, loss: bool = False
-    ) -> Ints | None:
-        """Return the tasks that wait in the worst of these orders; None if time runs out.
+    def waiting(self, orders: Ints, ties: NDArray[np.float32], until: float = inf, *, loss: bool = False) -> Ints:
+        """Return the tasks that wait in the worst of these orders.
 
         With `loss` also those that would find no other place if one node were lost after the first order.
         """
-        if (hosts := self.run(self.free, orders, ties, until)) is None:
-            return None
+        hosts = self.run(self.free, orders, ties, until)
         worst = int((hosts < 0).sum(axis=1).argmax())
         pending: Ints = orders[worst][hosts[worst] < 0]
         if loss and not pending.size:
-            on = [orders[0][hosts[0] == j] for j in range(len(self.nodes))]
-            queues = np.array([np.pad(here, (0, max(map(len, on)) - len(here)), constant_values=-1) for here in on])
-            left = self.free.copy()
+            left, on = self.free.copy(), [orders[0][hosts[0] == j] for j in range(len(self.nodes))]
             np.subtract.at(left.T, hosts[0], self._asked.T[self._kind[orders[0]]])
+            queues = np.array([np.pad(here, (0, max(map(len, on)) - len(here)), constant_values=-1) for here in on])
             moved = self.run(left, queues, np.broadcast_to(ties[0], (len(on), len(on))), until, closed=True)
-            if moved is None:
-                return None
-            pending = np.unique(queues[(moved < 0) & (queues >= 0)])
+            pending = queues[(moved < 0) & (queues >= 0)]
         return pending
 
 
@@ -146,22 +143,22 @@ def widen(
     At the monotonic time `until` the sets are what they are, tried with so many orders.
     """
     problem = build(tasks, nodes, [spread for spread in spreads if spread.by == "node"])
-    share = problem.requests / problem.requests.sum(axis=0).clip(1)
-    room, names = (problem.free / problem.requests.sum(axis=0).clip(1)).min(axis=1), [node.name for node in nodes]
+    total, names = problem.requests.sum(axis=0).clip(1), [node.name for node in nodes]
+    room, size = (problem.free / total).min(axis=1), (problem.requests / total).max(axis=1)
     used = frozenset().union(*planned.values())
     order = sorted(range(len(nodes)), key=lambda j: (names[j] not in used, -room[j], names[j]))
     random, given = np.random.default_rng(0), np.arange(len(tasks))
-    arrivals = [given, given[::-1], np.argsort(share.max(axis=1), kind="stable")]
+    arrivals = [given, given[::-1], np.argsort(size, kind="stable")]
     arrivals += [random.permutation(len(tasks)) for _ in range(ORDERS - len(arrivals))]
     orders, ties = np.array(arrivals), random.random((ORDERS, len(nodes)), dtype=np.float32)
     within, start, tried = dict(planned), 0, 0
     pending: Sequence[int] = ()
     while tried < ORDERS:
         scheduler, batch = Scheduler(problem, tasks, nodes, within), slice(start, start + _BATCH)
-        found = scheduler.waiting(orders[batch], ties[batch][:, scheduler.nodes], until, loss=loss)
-        if found is None:
+        try:
+            pending = scheduler.waiting(orders[batch], ties[batch][:, scheduler.nodes], until, loss=loss).tolist()
+        except TimeoutError:
             break
-        pending = found.tolist()
         if not pending:
             start, tried = (start + _BATCH) % ORDERS, tried + _BATCH
             continue
