@@ -102,6 +102,15 @@ def test_serving_survives_the_loss_of_any_node(workspace):
     assert len({node for task, node in plan.items() if task.startswith("serving-")}) > 1
 
 
+def test_the_canary_may_stand_beside_a_replica(workspace):
+    configure.main(["--file", str(REPOSITORY / "pipeline.yaml"), "--set", "serving.replicas=2"])
+    Path("two.json").write_text(json.dumps({"items": [a_node("a"), a_node("b")]}))
+    assert place.main(["--inventory", "two.json", "--group", "serving"]) == 0
+    plan = json.loads((workspace / "plan.json").read_text())["plan"]
+    assert plan["serving-0"] != plan["serving-1"]
+    assert set(plan) == {"serving-0", "serving-1", "canary"}
+
+
 def test_each_group_gets_preferred_affinity_and_no_node_name(workspace):
     assert place.main([]) == 0
     text = (workspace / "handover.json").read_text()

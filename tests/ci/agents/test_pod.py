@@ -1,11 +1,13 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import yaml
 
 from ci.agents import pod
 from ci.errors import InputError
+from ci.placement import solver
 from ci.settings import Request
 from scripts import agent, configure
 from tests.pods import REPOSITORY, violations
@@ -103,6 +105,17 @@ def test_a_required_node_is_refused_where_its_loss_would_leave_the_pod_without_o
     spec = json.loads((tmp_path / "build/agent.json").read_text())["spec"]
     demanded = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert demanded == {"nodeSelectorTerms": [led_to("pool-large-1", "pool-large-2")]}
+
+
+def test_a_plan_that_does_not_hold_gives_no_pod(tmp_path, monkeypatch, capsys):
+    checkout(tmp_path, monkeypatch)
+    (tmp_path / "nodes.json").write_text(json.dumps(NODES))
+    assert configure.main(["--set", "placement.inventory=nodes.json"]) == 0
+    solve, small = solver.solve, 1  # nodes are in order of their names
+    monkeypatch.setattr(solver, "solve", lambda *given: replace(solve(*given), node_of=(small,) * 5))
+    assert agent.main([]) == 1
+    assert "the solver's plan does not hold" in capsys.readouterr().err
+    assert not (tmp_path / "build/agent.json").exists()
 
 
 def test_what_the_pod_asks_for_already_is_kept_beside_the_plan():
