@@ -58,7 +58,7 @@ def advised(settings: "Settings", inventory: Path) -> tuple[dict[str, Any], list
     from ci.placement.solver import solve
 
     nodes, limit = load(inventory).nodes, settings.placement.time_limit
-    wanted = tasks.planned(settings, "training")
+    wanted, _ = tasks.reported(tasks.planned(settings, "training"), nodes)
     solution = solve(build(wanted, nodes), tasks.PLANNING * limit)
     plan = solution.plan(wanted, nodes)
     placed = [task for task in wanted if task.name in plan]

@@ -74,8 +74,13 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
     from ci.placement.solver import solve
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
+    if file is None and settings.placement.inventory is None:
+        context = context or settings.serving.context
     offer = read(file, context, settings)
-    wanted, limits = tasks.planned(settings, group), tasks.spreads(settings)
+    wanted, absent = tasks.reported(tasks.planned(settings, group), offer.nodes)
+    limits = tasks.spreads(settings)
+    if absent:
+        print(f"place: no node of {offer.source} reports {' or '.join(absent)}, so that is left out")
 
     def plan(offer: "Inventory") -> tuple["Problem", "Solution"]:
         problem = build(wanted, offer.nodes, limits)
@@ -110,6 +115,8 @@ def compare(file: Path | None, context: str | None) -> None:
     from ci.placement.handover import strays
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
+    if file is None and settings.placement.inventory is None:
+        context = context or settings.serving.context
     planned = workspace.read_json(workspace.PLACEMENT / "plan.json", Plan)
     actual = read(file, context, settings)
     lines = strays({group: frozenset(names) for group, names in planned["sets"].items()}, actual)

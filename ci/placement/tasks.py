@@ -12,12 +12,16 @@ from ci.errors import InputError
 from ci.placement.inventory import COMPONENT, Pod, amounts, pod
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ci.placement.inventory import Node
     from ci.placement.model import Spread
     from ci.settings import Request, Settings
 
 GROUPS = ("serving", "training")
 PLANNING = 0.7
 """Share of the time limit that the solver gets at most; the rest is for trying the hand-over."""
+_REPORTED = ("pods", "ephemeral-storage")
 _SERVER, _AGENT = Path("k8s/server/pod/deployment.yaml"), Path("ci/agents/training.yaml")
 _TRAINING = "tensorflow"
 """The agent's container that gets `resources.training`; other containers are named like their key, or keep theirs."""
@@ -44,6 +48,16 @@ def planned(settings: Settings, group: str | None = None) -> tuple[Pod, ...]:
         found += [_task(f"tuning-{index}", "tuning", resources.tuning) for index in workers]
         found.append(replace(_template(_AGENT, settings), name="training"))
     return tuple(found)
+
+
+def reported(tasks: Sequence[Pod], nodes: Sequence[Node]) -> tuple[tuple[Pod, ...], list[str]]:
+    """Return the tasks without requests for what every kubelet reports and no node here has, and what that is.
+
+    An inventory that was written by hand often leaves it out, and says nothing about it by that.
+    """
+    absent = [name for name in _REPORTED if nodes and not any(name in node.allocatable for node in nodes)]
+    kept = [{name: amount for name, amount in task.requests.items() if name not in absent} for task in tasks]
+    return tuple(replace(task, requests=requests) for task, requests in zip(tasks, kept, strict=True)), absent
 
 
 def spreads(settings: Settings) -> tuple[Spread, ...]:
