@@ -73,6 +73,7 @@ class Cluster:
         self._rendered = manifests.render(settings)
         self.namespace: str = _space(self._rendered)
         self._seen: dict[str, Json] = {}
+        self._force = False
 
     # What is there.
 
@@ -182,8 +183,10 @@ class Cluster:
 
     # What is done.
 
-    def reserve(self) -> None:
+    def reserve(self, digest: str, *, force: bool) -> None:
         """Take hold of all that will be written, so that whoever held the Lease before can write nothing any more.
+
+        With `force` fields that somebody has changed by hand are taken back, also where the version serves already.
 
         Raises:
             StageError: the plan's nodes are gone, and pods may go nowhere else.
@@ -195,6 +198,9 @@ class Cluster:
         for name in list(self._seen):
             self._checked()
             self._seen[name] = self._api.ask("PATCH", self._path(name), term, kind=MERGE)
+        self._force = force
+        if force and manifests.STABLE in self._seen and _digest(self._seen[manifests.STABLE]) == digest:
+            self.promote(digest)
 
     def start(self, digest: str) -> None:
         """Apply the canary, which takes no traffic, and the configuration that its pods mount."""
@@ -311,14 +317,14 @@ class Cluster:
 
         Raises:
             Conflict: it is not.
-            Foreign: another manager has given a field of ours another value.
+            Foreign: another manager has given a field of ours another value, and nobody said that it is to be forced.
             Lost: the Lease is no longer ours.
         """
         self._checked()
         name = wanted["metadata"]["name"]
         if name in self._seen:
             wanted["metadata"]["resourceVersion"] = self._seen[name]["metadata"]["resourceVersion"]
-        query = {"fieldManager": MANAGER}
+        query = {"fieldManager": MANAGER, "force": str(self._force).lower()}
         self._seen[name] = self._api.ask("PATCH", self._path(name, wanted["kind"]), wanted, query=query, kind=APPLY)
 
     def _checked(self) -> None:

@@ -84,7 +84,7 @@ class Local:
             return Phase.READY
         return Phase.SERVING if status["accepting"] else Phase.PAUSED
 
-    def reserve(self) -> None:
+    def reserve(self, digest: str, *, force: bool) -> None:  # noqa: ARG002 - the port is the same for all versions
         """Make sure that the public port is ours: held by a server of ours, or bound from now on.
 
         Raises:
@@ -195,7 +195,7 @@ class Local:
             listener = _ask(holders[0], "give")["listener"]
         else:
             if self._reserved is None:
-                self.reserve()
+                self.reserve(digest, force=False)
             listener = self._reserved
         status = _ask(digest, "take", listener)
         self._reserved = None

@@ -52,8 +52,8 @@ class Where(Protocol):
     def phases(self) -> dict[str, Phase]:
         """Return what each running version does, by its image's digest."""
 
-    def reserve(self) -> None:
-        """Make sure, before anything is started, that the public address can be had."""
+    def reserve(self, digest: str, *, force: bool) -> None:
+        """Make sure, before a version is started, that the public address can be had, against others if forced."""
 
     def start(self, digest: str) -> None:
         """Start a version that takes no traffic."""
@@ -177,7 +177,7 @@ class Rollout:
             InputError: the public address cannot be had; nothing was started.
         """
         self._wait_anew()
-        _insist(self.where.reserve)
+        _insist(lambda: self.where.reserve(self.digest, force=self.trusted))
         try:
             while _insist(self._advance):
                 pass

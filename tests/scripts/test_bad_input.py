@@ -375,12 +375,12 @@ def test_the_hint_for_a_port_in_use_works(folder, capsys):
         from ci.rollout.local import Local
 
         with pytest.raises(InputError, match="then this command again") as error:
-            Local(configuration.effective().serving.port, 1.0).reserve()
+            Local(configuration.effective().serving.port, 1.0).reserve("sha256:x", force=False)
         hint = str(error.value).split("`")[1].split()[3:]
         with socket.create_server(("127.0.0.1", 0)) as other:
             free = other.getsockname()[1]
         assert configure.main([part.replace("PORT", str(free)) for part in hint]) == 0
-        Local(configuration.effective().serving.port, 1.0).reserve()
+        Local(configuration.effective().serving.port, 1.0).reserve("sha256:x", force=False)
 
 
 def test_make_passes_values_with_spaces_by_the_environment_and_others_by_set(folder):

@@ -191,7 +191,7 @@ class Load:
     def _ask(self, keep: bool) -> None:
         session = requests.Session()
         while not self._done.is_set():
-            begin, x = time.monotonic(), float(random.randrange(100))
+            begin, x = time.monotonic(), float(random.randrange(10_000))
             try:
                 answer = (session if keep else requests).post(self.url, json={"instances": [{"x": x}]}, timeout=5)
                 bias = answer.json()["predictions"][0] - x
