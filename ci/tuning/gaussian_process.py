@@ -23,8 +23,6 @@ LENGTH, LENGTH_DEVIATION = 0.5, 1.0
 """Prior median of a length for one hyperparameter, in units of its range; the deviation is of its logarithm."""
 SCALE, SCALE_DEVIATION = 1.0, 1.0
 NOISE, NOISE_DEVIATION = 1e-3, 2.0
-BELIEVED = 0.3
-"""Share of a deviation that counts while other trials run (docs/tuning.md has what else was tried)."""
 BOUNDS = (-5.0, 6.0), (-5.0, 5.0), (-16.0, 1.0)
 """Of the logarithms of lengths, scale and noise."""
 
@@ -79,9 +77,7 @@ def _yeo_johnson(value: Array, power: float) -> Array:
 class Posterior:
     """The process after seeing trials, in warped units."""
 
-    def __init__(
-        self, trials: tuple[Array, ...], group: Array, logarithms: Array, warp: Warp, share: float = 1.0
-    ) -> None:
+    def __init__(self, trials: tuple[Array, ...], group: Array, logarithms: Array, warp: Warp) -> None:
         """Condition on trials.
 
         Args:
@@ -90,9 +86,8 @@ class Posterior:
             group: the hyperparameter of each coordinate; shape (coordinates,).
             logarithms: of lengths, scale and noise; shape (hyperparameters + 2,).
             warp: of the objectives.
-            share: of each deviation that is told.
         """
-        self._trials, self._fitted, self._warp, self._share = trials, (group, logarithms, warp), warp, share
+        self._trials, self._fitted, self._warp = trials, (group, logarithms, warp), warp
         points, outputs, extra = trials
         self._lengths = np.exp(logarithms[group])
         self._scale, self._noise = np.exp(logarithms[-2:])
@@ -108,7 +103,7 @@ class Posterior:
         """Return mean and deviation of the process at points (rows, coordinates); each of shape (rows,)."""
         across = self._scale * _matern(_squares(points / self._lengths, self._points))
         explained = ((across @ self._factor.T) ** 2).sum(axis=1)
-        return across @ self._weights, self._share * np.sqrt(np.maximum(self._scale - explained, 1e-12))
+        return across @ self._weights, np.sqrt(np.maximum(self._scale - explained, 1e-12))
 
     def band(self, points: Array) -> Array:
         """Return the objective at points: the mean less a deviation, the mean, the mean plus one; shape (3, rows)."""
@@ -125,19 +120,17 @@ class Posterior:
         half = self._factor @ across
         deviation = float(np.sqrt(max(self._scale - half @ half, 1e-12)))
         deviation_slope = -(slope.T @ (self._factor.T @ half)) / deviation
-        share = self._share
-        return float(across @ self._weights), share * deviation, slope.T @ self._weights, share * deviation_slope
+        return float(across @ self._weights), deviation, slope.T @ self._weights, deviation_slope
 
     def believing(self, points: Array) -> "Posterior":
         """Return the process that takes its own means at `points` for outcomes, without noise (the kriging believer).
 
         Source: Ginsbourger et al. 2010, "Kriging is well-suited to parallelize optimization". With noise the place of
-        a running trial would remain worth a visit, and the next one would be run right beside it. Deviations count for
-        less: what is believed keeps trials apart already, and many workers leave few rounds to profit from exploring.
+        a running trial would remain worth a visit, and the next one would be run right beside it.
         """
         believed = points, self.predict(points)[0], np.full(len(points), -self._noise)
         trials = tuple(np.concatenate(pair) for pair in zip(self._trials, believed, strict=True))
-        return Posterior(trials, *self._fitted, share=BELIEVED)
+        return Posterior(trials, *self._fitted)
 
 
 def fit(points: Array, objectives: Array, deviations: Array, group: Array) -> Posterior:

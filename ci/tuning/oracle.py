@@ -358,7 +358,7 @@ class BayesianOracle(Oracle):
         rows, outputs, deviations = self.observations(space)
         design = self.initial_trials or min(max(4, len(space.dimensions) + 2), 10)
         if space.dimensions and len(self.trials) >= design and len(rows) >= 2:
-            posterior = fitted = gaussian_process.fit(space.embed(rows), outputs, deviations, space.group)
+            posterior = gaussian_process.fit(space.embed(rows), outputs, deviations, space.group)
             running = [trial for trial in self.trials.values() if trial.status in ("RUNNING", "INVALID")]
             if running:
                 located = np.array([space.locate(trial.hyperparameters.values) for trial in running])
@@ -367,7 +367,7 @@ class BayesianOracle(Oracle):
             ranked = acquisition.ranked(posterior, space, rows[np.argsort(outputs, kind="stable")[:4]], rng)
             values = self.first_new(space.values(row) for row in ranked)
             if values is not None:
-                return values, self._why(fitted, space.embed(space.locate(values)[None]))
+                return values, self._why(posterior, space.embed(space.locate(values)[None]))
         return self.sobol(), "initial design"
 
     def _why(self, posterior: Posterior, point: Array) -> str:
