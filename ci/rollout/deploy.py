@@ -49,8 +49,8 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
             what served before serves.
         InputError: the port or the key cannot be had.
     """
+    manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
     with places.locked(settings, context, wait) as place, outcome.written():
-        manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
         before, decision = _decide(place, manifest)
         summary: dict[str, Any] = {
             "action": decision.action,
