@@ -19,17 +19,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import requests
 
 from benchmarks.lines import Line, arguments, finish
 
 PROGRAMS = ("kind", "kubectl", "docker", "skopeo", "nginx", "wrk")
 REQUESTS = 10_000
 TIMES = 5
+ROW = {"x": 1.0, "carrier": "UA", "hour": 3}
+"""What the model of `tests/saved_models.py` takes."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -169,12 +172,12 @@ def _standin(base: Path) -> Iterator[int]:
     options = [f"--rest_api_port={port}", "--model_name=flights", f"--model_base_path={base}"]
     process = subprocess.Popen([sys.executable, "-m", "ci.serving.standin", *options])
     try:
+        url, body = f"http://127.0.0.1:{port}/v1/models/flights:predict", {"instances": [ROW]}
         for _ in range(600):
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
+            with suppress(requests.ConnectionError):
+                if requests.post(url, json=body, timeout=10).ok:
+                    break
+            time.sleep(0.1)
         yield port
     finally:
         process.terminate()
@@ -183,7 +186,7 @@ def _standin(base: Path) -> Iterator[int]:
 
 def _wrk(folder: Path, url: str, connections: int, seconds: int) -> tuple[float, float]:
     """Return the median latency in milliseconds and the requests a second of `wrk` on one thread."""
-    body = json.dumps({"instances": [{"x": 1.0, "carrier": "UA", "hour": 3}]})
+    body = json.dumps({"instances": [ROW]})
     script = folder / "post.lua"
     script.write_text(f"wrk.method = 'POST'\nwrk.body = '{body}'\n")
     target = f"{url}/v1/models/flights:predict"
