@@ -314,7 +314,7 @@ class Rollout:
             self.where.retire(self.digest)
 
     def _why_aborted(self) -> str:
-        phases = self.where.phases()
+        phases = dict(self._phases)  # as they were when this was decided: they may have changed since
         phase = phases.pop(self.digest, Phase.ABSENT)
         if phase is Phase.UNREACHABLE:
             return "the new version's process hangs"
