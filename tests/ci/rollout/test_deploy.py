@@ -347,7 +347,7 @@ def test_a_server_that_dies_or_hangs_between_two_steps_is_given_up_and_the_relea
         return measured
 
     monkeypatch.setattr(Rollout_, "_check", check_and_lose)
-    monkeypatch.setattr(Remote.ask, "__defaults__", (None, 1.0))
+    monkeypatch.setattr(Remote.ask, "__defaults__", (None, 5.0))
     capsys.readouterr()
     assert deploy.main([]) == 1
     said = capsys.readouterr().err
