@@ -5,6 +5,7 @@ resourceVersion they were decided on, which the server refuses (`Conflict`) once
 """
 
 import json
+import os
 import random
 from collections.abc import Callable, Mapping
 from time import sleep
@@ -93,7 +94,11 @@ class ApiServer:
             Missing, Denied, Conflict, Foreign: 404, 401 or 403, 409, 409 of an apply.
             StageError: the server refuses, does not answer, or stays too busy.
         """
-        return dict(json.loads(self.raw(method, path, body, query=query, kind=kind) or b"{}"))
+        answer = self.raw(method, path, body, query=query, kind=kind)
+        try:
+            return dict(json.loads(answer or b"{}"))
+        except ValueError:
+            raise StageError(f"{method} {path}: this is no API server: {_said(answer)[:80]!r}") from None
 
     def raw(
         self,
@@ -123,7 +128,7 @@ class ApiServer:
                     problem += ": the credentials are unknown or have expired: log in again, or make a new token"
                 if status != 429 and status < 500:
                     raise (Foreign if _owned(answer) else _KINDS.get(status, StageError))(problem)
-                wait = float(headers.get("Retry-After") or wait)
+                wait = _seconds(headers.get("Retry-After")) or wait
             if attempt + 1 < tries:
                 self._pause(min(wait, 10.0))
         raise StageError(f"{problem}, {tries} times")
@@ -147,6 +152,14 @@ class ApiServer:
 
 
 _KINDS = {401: Denied, 403: Denied, 404: Missing, 409: Conflict}
+
+
+def _seconds(text: str | None) -> float | None:
+    """Return a `Retry-After` in seconds; a date, which load balancers send, counts as none."""
+    try:
+        return float(text or "")
+    except ValueError:
+        return None
 
 
 def _said(answer: bytes) -> str:
@@ -178,6 +191,7 @@ def name(context: str) -> str:
 
 
 def _client(context: str | None) -> Any:
+    import yaml
     from kubernetes import client, config
 
     try:
@@ -189,4 +203,7 @@ def _client(context: str | None) -> Any:
             config.load_incluster_config()
     except config.ConfigException as error:
         raise InputError(f"no cluster {context or ''}: {error}; look at `kubectl config get-contexts`") from None
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
+        where = os.environ.get("KUBECONFIG", "~/.kube/config")
+        raise InputError(f"{where} is no kubeconfig: {str(error).splitlines()[0]}") from None
     return client.ApiClient()

@@ -69,7 +69,8 @@ def verdict(measures: Sequence[Measure]) -> tuple[Word, str]:
 
 
 def _errors(canary: Traffic, stable: Traffic | None, settings: Settings) -> Measure:
-    usual = stable.errors / stable.requests if stable and stable.requests else 0.0
+    # The least that the stable version's share may be: few requests of it are no excuse for the canary.
+    usual = share(stable.errors, stable.requests, settings.confidence)[0] if stable else 0.0
     limit = usual + settings.error_margin
     low, high = share(canary.errors, canary.requests, settings.confidence)
     value = canary.errors / canary.requests if canary.requests else math.nan

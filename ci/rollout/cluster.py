@@ -84,7 +84,9 @@ class Cluster:
         if canary := self._seen.get(manifests.CANARY):
             found[_digest(canary)] = self._canary(canary)
         if stable := self._seen.get(manifests.STABLE):
-            found[_digest(stable)] = _rolled(stable)
+            phase = _rolled(stable)
+            reached = manifests.SERVICE in self._seen  # without the Service no client gets there
+            found[_digest(stable)] = Phase.READY if phase is Phase.SERVING and not reached else phase
         return found
 
     def leftover(self, digest: str) -> bool:
@@ -96,8 +98,11 @@ class Cluster:
         """Return what a canary of this digest has passed, by what was seen last."""
         canary = self._seen.get(manifests.CANARY)
         written = canary["metadata"].get("annotations", {}).get(PASSED) if canary else None
-        found = json.loads(written) if written else {}
-        return set(found["facts"]) if found.get("digest") == digest else set()
+        try:
+            found = json.loads(written or "{}")
+            return set(found["facts"]) if found.get("digest") == digest else set()
+        except (ValueError, AttributeError, LookupError, TypeError):  # whoever has written that, it passed nothing
+            return set()
 
     def changed(self, digest: str) -> str | None:
         """Return in a sentence that an earlier release, not the one wanted, was put back by hand; None if not."""
@@ -276,7 +281,10 @@ class Cluster:
 
     def promote(self, digest: str) -> None:
         """Let the stable Deployment roll to a version, none of its pods unavailable at any time."""
-        self._apply(_named(self._objects(digest), manifests.STABLE))
+        objects = self._objects(digest)
+        self._apply(_named(objects, manifests.STABLE))
+        if manifests.SERVICE not in self._seen:  # somebody has deleted it
+            self._apply(_named(objects, manifests.SERVICE))
 
     def note(self, digest: str, fact: str) -> None:
         """Write down what a canary has passed, so that a deployer that is killed need not repeat it."""
@@ -294,9 +302,13 @@ class Cluster:
     def retire(self, digest: str) -> str:  # noqa: ARG002 - only a canary is ever deleted
         """Take the canary out of the traffic and delete it."""
         self._exclude()
+        if manifests.CANARY not in self._seen:
+            return "had ended"
         self._checked()
+        seen = {key: self._seen[manifests.CANARY]["metadata"][key] for key in ("uid", "resourceVersion")}
+        body = {"propagationPolicy": "Background", "preconditions": seen}
         try:
-            self._api.ask("DELETE", self._path(manifests.CANARY), {"propagationPolicy": "Background"})
+            self._api.ask("DELETE", self._path(manifests.CANARY), body)
         except Missing:
             return "had ended"
         return "ended after its requests"

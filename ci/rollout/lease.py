@@ -85,7 +85,7 @@ class Lease:
         self._ended.set()
         self._thread.join()
         if self._lost is None:
-            with suppress(Conflict, Missing):  # whoever has changed it has it now
+            with suppress(StageError):  # whoever has changed it has it now, and what cannot be given back expires
                 self._put(self._read(), "", self.term)
 
     def check(self) -> None:
@@ -107,7 +107,7 @@ class Lease:
             lease = self._read()
             holder, version = _holder(lease), lease.get("metadata", {}).get("resourceVersion", "")
             if seen is None or seen[0] != version:
-                seen = version, now
+                seen = version, self._clock()  # after the read, which may have taken long
             limit = float(lease.get("spec", {}).get("leaseDurationSeconds") or self._seconds)
             if holder in ("", self._holder) or now - seen[1] > limit:  # ours: an answer was lost on its way
                 try:

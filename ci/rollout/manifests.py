@@ -63,7 +63,8 @@ def image(packaged: Mapping[str, Any]) -> str:
             f"{found['reference']} has a model but no server in it: set packaging.base to `serving`, or to `stand-in` "
             f"with serving.server: stand-in, and package again"
         )
-    return str(found["reference"])
+    reference, local = str(found["reference"]), str(found["reference"]).startswith("localhost/")
+    return reference if local else f"{reference}@{found['digest']}"  # a tag may be given to another image
 
 
 def advice() -> dict[str, Any]:
@@ -90,7 +91,7 @@ def put(
         objects: what `render` returned; changed in place.
         settings: the model's name, and what a serving pod requests.
         version: the model's version.
-        reference: its image, by digest where the registry has one.
+        reference: its image, by digest where a registry has it.
         advice: pod fields of the plan, as `ci.placement.handover.advice` gives them.
     """
     for deployment in (found for found in objects if found["kind"] == "Deployment"):

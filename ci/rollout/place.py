@@ -136,4 +136,9 @@ def _cluster(api: Any, settings: Settings, lease: Any, context: str) -> Place:
         history.keep(digest, files)
 
     where = Cluster(api, settings, history, lease, manifests.advice())
-    return Place(f"namespace {where.namespace}", where, history, keep, history.add)
+
+    def add(release: dict[str, Any]) -> dict[str, Any]:
+        lease.check()
+        return history.add(release)
+
+    return Place(f"namespace {where.namespace}", where, history, keep, add)

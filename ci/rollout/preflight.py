@@ -15,7 +15,7 @@ RIGHTS = (
     ("", "configmaps", "rollout-history", ("update",)),
     ("", "pods", "", ("list",)),
     ("", "pods/log", "", ("get",)),
-    ("", "pods/portforward", "", ("create",)),
+    ("", "pods/portforward", "", ("get", "create")),
     ("", "events", "", ("list",)),
     ("coordination.k8s.io", "leases", "rollout", ("get", "update")),
 )

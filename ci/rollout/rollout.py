@@ -22,10 +22,16 @@ STEPS = workspace.ROLLOUT / "steps.jsonl"
 SUMMARY = workspace.ROLLOUT / "rollout.json"
 _CONFLICTS = 6
 """How often a step may meet a write of somebody else before that counts as a failure."""
+_CONNECTIONS = 3
+"""How often a version under test is asked when its connection breaks."""
 _INTERRUPTIONS = 3
 """How often a canary's pod may be moved to another node while its traffic is watched."""
 _TIMEOUT = 30.0
 """Longest wait for one answer of a version under test; seconds."""
+
+
+class _Unreachable(StageError):  # noqa: N818 - a state, not a fault
+    """A version's connection broke before it answered."""
 
 
 class Ledger(Protocol):
@@ -183,6 +189,9 @@ class Rollout:
                 pass
         except (InputError, StageError) as error:
             self._abort(error)
+        except Exception:
+            self._put_back()
+            raise
 
     def _advance(self) -> bool:
         """Take the next step, if one is left."""
@@ -282,26 +291,32 @@ class Rollout:
         last = self.ledger.last()
         if last is None:
             return
-        phase = self.where.phases().get(last["digest"], Phase.ABSENT)
+        phase: Phase | None = self.where.phases().get(last["digest"], Phase.ABSENT)
         if phase is Phase.PAUSED or (self.where.shares and phase in (Phase.ABSENT, Phase.ROLLING)):
             self.where.promote(last["digest"])
             self._wait_anew()
-            while self.where.shares and self.where.phases().get(last["digest"]) is not Phase.SERVING:
-                if time.monotonic() > self._deadline:
+            while self.where.shares and (phase := self.where.phases().get(last["digest"])) is not Phase.SERVING:
+                if time.monotonic() > self._deadline and phase is not Phase.ROLLING:
                     raise StageError(f"release {last['release']} is not back: {self.where.waiting(last['digest'])}")
                 self.progress.waits(Step.RESUME, self.where.waiting(last["digest"]))
                 time.sleep(self.where.interval)
 
     def _abort(self, error: InputError | StageError) -> NoReturn:
         """Put back what served before, as far as it can be, and raise why."""
-        begin, reasons, self._measured = time.perf_counter(), [str(error)], {}
+        begin, self._measured = time.perf_counter(), {}
+        reasons = [str(error), *self._put_back()]
+        self._journal(Step.ABORT, begin, {**self._measured, "reason": "; ".join(reasons)})
+        raise type(error)("; ".join(reasons)) from None
+
+    def _put_back(self) -> list[str]:
+        """Put back what served before, and return what stood in the way."""
+        problems = []
         for undo in (self._resume, self._withdraw, self._look_back):
             try:
                 _insist(undo)
             except (InputError, StageError) as problem:
-                reasons.append(f"on the way back: {problem}")
-        self._journal(Step.ABORT, begin, {**self._measured, "reason": "; ".join(reasons)})
-        raise type(error)("; ".join(reasons)) from None
+                problems.append(f"on the way back: {problem}")
+        return problems
 
     def _look_back(self) -> None:
         self._measured["left"] = self.where.phases()
@@ -331,8 +346,17 @@ class Rollout:
 
     def _check_all(self, *, public: bool) -> dict[str, Any]:
         with self.where.addresses(self.digest, public=public) as addresses:
-            measured = [self._check(address) for address in addresses]
+            measured = [self._check_patiently(address) for address in addresses]
         return {**measured[0], "servers": len(measured)}
+
+    def _check_patiently(self, address: str) -> dict[str, Any]:
+        """Check a version again if its connection breaks: on a cluster that leads through the API server."""
+        for _ in range(_CONNECTIONS - 1):
+            try:
+                return self._check(address)
+            except _Unreachable:
+                time.sleep(0.5)
+        return self._check(address)
 
     def _check(self, address: str) -> dict[str, Any]:
         """Ask a version for its status, its metadata and the golden predictions.
@@ -356,7 +380,9 @@ class Rollout:
             tolerance = self.settings.golden_tolerance
             signature, predictions = manifest["signature"], golden["predictions"]
             problem = smoke_problem(signature, status, metadata, predictions, served, tolerance)
-        except (requests.RequestException, KeyError, AttributeError) as error:
+        except requests.ConnectionError as error:
+            raise _Unreachable(f"{url} cannot be reached: {error!r}") from None
+        except (requests.RequestException, LookupError, AttributeError, TypeError) as error:
             raise StageError(f"{url} does not answer as TensorFlow Serving does: {error!r}") from None
         if problem:
             raise StageError(f"version {manifest['version']}: {problem}")

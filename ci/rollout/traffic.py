@@ -15,6 +15,8 @@ from ci.errors import StageError
 from ci.rollout.analysis import Traffic
 
 GATEWAY = 8081
+_TRIES = 3
+"""How often a gateway is asked before it counts as silent."""
 Json = dict[str, Any]
 
 
@@ -63,12 +65,15 @@ def ask(url: str) -> Json:
     """
     import requests
 
-    try:
-        told: Json = requests.get(f"{url}/traffic", timeout=10).json()
-        told["captured"] = requests.get(f"{url}/captured", timeout=10).json()
-    except (requests.RequestException, ValueError) as error:
-        raise StageError(f"the gateway at {url} does not answer: {error}") from None
-    return told
+    problem: Exception | None = None
+    for _ in range(_TRIES):
+        try:
+            told: Json = requests.get(f"{url}/traffic", timeout=10).json()
+            captured = requests.get(f"{url}/captured", timeout=10).json()
+            return {**{key: told[key] for key in ("requests", "errors", "recent")}, "captured": captured}
+        except (requests.RequestException, ValueError, LookupError, TypeError) as error:
+            problem = error  # a connection through the API server may break
+    raise StageError(f"the gateway at {url} does not answer: {problem!r}")
 
 
 def predictions(entry: Mapping[str, Any]) -> list[float]:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ci.apiserver import TRIES, Conflict, Denied, Missing
-from ci.errors import StageError
+from ci.apiserver import TRIES, ApiServer, Conflict, Denied, Missing
+from ci.errors import InputError, StageError
 from tests.ci import apiservers
 
 PATH = "/api/v1/namespaces/models/configmaps"
@@ -63,3 +63,21 @@ def test_a_write_whose_answer_was_lost_is_refused_the_second_time_and_so_is_neve
     with pytest.raises(Conflict):
         api.ask("PUT", f"{PATH}/one", {**seen, "data": {"count": "1"}})
     assert store.version == 2
+
+
+def test_a_date_to_come_back_at_is_no_number_of_seconds_and_no_fault(server):
+    store, api, waits = server
+    api.ask("POST", PATH, ONE)
+    store.faults, store.retry_after = [503], "Wed, 21 Oct 2026 07:28:00 GMT"
+    assert api.get(f"{PATH}/one")
+    assert len(waits) == 1
+
+
+@pytest.mark.parametrize("content", [b"{", b"plain text", b"\xff\xfe\x00"])
+def test_a_file_that_is_no_kubeconfig_is_named(tmp_path, monkeypatch, content):
+    file = tmp_path / "kubeconfig"
+    file.write_bytes(content)
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(file))
+    with pytest.raises(InputError, match=r"is no kubeconfig|no cluster"):
+        ApiServer()

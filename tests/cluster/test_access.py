@@ -37,6 +37,8 @@ ALLOWED = {
         list nodes
         list pods *
         get deployments.apps model-serving model-stable
+        get deployments.apps model-serving model-canary
+        get services model-serving model
         get configmaps model-serving rollout-history
     """,
     "monitor": "list endpointslices.discovery.k8s.io model-serving",

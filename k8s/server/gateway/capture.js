@@ -35,7 +35,7 @@ function keep(r) {
         const counts = read_counts();
         const status = Number(asked.status);
         counts.requests += 1;
-        counts.errors += status >= 500 ? 1 : 0;
+        counts.errors += status >= 500 || status === 499 || !status ? 1 : 0;   // 499: its client gave up waiting
         fs.writeFileSync(FOLDER + 'counts', JSON.stringify(counts));
         const seconds = Number(asked.request_time);
         add(RECENT, counts.requests, {number: counts.requests, status: status, seconds: seconds});
