@@ -151,7 +151,7 @@ def test_an_account_may_do_what_the_table_says_and_nothing_else(everything, ever
         ("deployer", "delete configmap rollout-history"),
         ("deployer", "delete networkpolicy default-deny"),
         ("deployer", "label namespace model-serving pod-security.kubernetes.io/enforce=privileged --overwrite"),
-        ("pipeline", "get deployment model-canary"),
+        ("pipeline", "get service model-canary"),
         ("pipeline", "label nodes --all spare=true"),
         ("monitor", "get pods"),
         ("monitor", "get configmap rollout-history"),
