@@ -33,8 +33,8 @@ def rendered(operated, tmp_path_factory) -> dict[str, dict[str, Any]]:
     model = saved_models.save(folder / "saved_model")
     reference = images.load(operated, folder, images.base(folder), model, "flights", VERSION)
     images.gateway(operated)
-    settings = configuration.read(pods.REPOSITORY / "pipeline.yaml")
-    settings = settings.model_copy(update={"serving": settings.serving.model_copy(update={"server": "stand-in"})})
+    small = "resources.serving={cpu: 500m, memory: 1Gi}"  # so that two replicas fit on a node of two cores
+    settings = configuration.read(pods.REPOSITORY / "pipeline.yaml", ["serving.server=stand-in", small])
     with pytest.MonkeyPatch.context() as here:
         here.chdir(folder)
         (folder / "k8s").symlink_to(pods.REPOSITORY / "k8s")
