@@ -2,7 +2,7 @@
 
 Everything that a rollout knows is in the cluster: the digest that a Deployment serves in its template's annotation, so
 that `kubectl rollout undo` brings it back too; what a canary has passed in the canary's own annotations; releases in
-ConfigMaps. Each write is a server-side apply with the resourceVersion that it was decided on.
+ConfigMaps. Whatever exists is applied, annotated or deleted with the resourceVersion that this was decided on.
 """
 
 import copy
@@ -47,6 +47,7 @@ class Cluster:
     Args:
         api: the API server.
         settings: the fork's.
+        rendered: what `manifests.render` made of them.
         history: the namespace's releases.
         lease: ours; checked before each write. None only looks.
         advice: pod fields of the placement's plan.
@@ -61,6 +62,7 @@ class Cluster:
         self,
         api: ApiServer,
         settings: Settings,
+        rendered: list[Json],
         history: History,
         lease: Lease | None = None,
         advice: Json | None = None,
@@ -70,8 +72,7 @@ class Cluster:
     ) -> None:
         self._api, self._settings, self._history, self._lease = api, settings, history, lease
         self._advice, self._clock, self._pause = advice, clock, pause
-        self._rendered = manifests.render(settings)
-        self.namespace: str = _space(self._rendered)
+        self._rendered, self.namespace = rendered, manifests.namespace(rendered)
         self._seen: dict[str, Json] = {}
         self._force = False
 
@@ -198,7 +199,7 @@ class Cluster:
         """
         self._observe()
         if warning := preflight.unusable(self._api, self._advice):
-            print(f"deploy: warning: {warning}", file=sys.stderr)
+            print(f"warning: {warning}", file=sys.stderr)
         term = {"metadata": {"annotations": {TERM: str(self._lease.term if self._lease else 0)}}}
         for name in list(self._seen):
             self._checked()
@@ -382,15 +383,6 @@ class Cluster:
         found = self._api.get(f"/api/v1/namespaces/{self.namespace}/pods", labelSelector=labels).get("items", [])
         there = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
         return [pod for pod in there if digest in (None, pod["metadata"].get("annotations", {}).get(DIGEST))]
-
-
-def namespace(settings: Settings) -> str:
-    """Return the namespace that the manifests name."""
-    return _space(manifests.render(settings))
-
-
-def _space(objects: list[Json]) -> str:
-    return str(objects[0]["metadata"]["namespace"])
 
 
 def identity() -> str:

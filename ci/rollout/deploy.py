@@ -201,7 +201,8 @@ def served(settings: Settings) -> tuple[int, bool] | None:
 
 
 def _decide(place: Place, manifest: dict[str, Any]) -> tuple[releases.Release | None, Decision]:
-    last = place.ledger.last()
+    known = place.ledger.read()
+    last = known[-1] if known else None
     recorded = workspace.read_json(workspace.CHAMPION, _Champion | None)
     file = workspace.EVALUATION / "evaluation.json"
     evaluation = workspace.read_json(file, _Evaluation)
@@ -211,7 +212,7 @@ def _decide(place: Place, manifest: dict[str, Any]) -> tuple[releases.Release | 
             "run `python -m scripts.pipeline package`, then deploy again"
         )
     digest = manifest["image"]["digest"]
-    same, gone = last is not None and last["digest"] == digest, withdrawn(place.ledger.read()).get(digest)
+    same, gone = last is not None and last["digest"] == digest, withdrawn(known).get(digest)
     overtaken = _overtaken(recorded, releases.champion(last, lineage.inputs_digest()))
     return last, admit(evaluation["verdict"], evaluation["reason"], same=same, withdrawn=gone, overtaken=overtaken)
 

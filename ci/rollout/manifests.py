@@ -51,6 +51,11 @@ def render(settings: Settings) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(done.stdout))
 
 
+def namespace(objects: list[dict[str, Any]]) -> str:
+    """Return the namespace of rendered objects: all are in one."""
+    return str(objects[0]["metadata"]["namespace"])
+
+
 def image(packaged: Mapping[str, Any]) -> str:
     """Return the image that pods run, from a package's manifest.
 

@@ -26,7 +26,7 @@ class Place:
         name: for people, such as `port 8501`.
         where: its servers.
         ledger: its releases.
-        keep: puts a package's evidence, and on this machine its image, where the rollout finds them.
+        keep: puts a package's image and evidence where the rollout finds them, and the image where the next build does.
         add: records a release and returns it with its number.
     """
 
@@ -99,14 +99,16 @@ def locked(settings: Settings, context: str | None = None, wait: float = 0.0) ->
             yield here(settings)
         return
     from ci.apiserver import ApiServer
-    from ci.rollout import preflight
-    from ci.rollout.cluster import LEASE, identity, namespace
+    from ci.rollout import manifests, preflight
+    from ci.rollout.cluster import LEASE, identity
     from ci.rollout.lease import Lease
 
     api = ApiServer(None if context == "-" else context)
-    preflight.permitted(api, namespace(settings))
-    with Lease(api, namespace(settings), LEASE, identity(), wait=wait) as lease:
-        yield _cluster(api, settings, lease, context)
+    rendered = manifests.render(settings)
+    namespace = manifests.namespace(rendered)
+    preflight.permitted(api, namespace)
+    with Lease(api, namespace, LEASE, identity(), wait=wait) as lease:
+        yield _cluster(api, settings, rendered, lease, context)
 
 
 def look(settings: Settings, context: str | None = None) -> Place:
@@ -115,18 +117,20 @@ def look(settings: Settings, context: str | None = None) -> Place:
     if context is None:
         return here(settings)
     from ci.apiserver import ApiServer
+    from ci.rollout import manifests
 
-    return _cluster(ApiServer(None if context == "-" else context), settings, None, context)
+    api = ApiServer(None if context == "-" else context)
+    return _cluster(api, settings, manifests.render(settings), None, context)
 
 
-def _cluster(api: Any, settings: Settings, lease: Any, context: str) -> Place:
+def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease: Any, context: str) -> Place:
     from ci.apiserver import name
     from ci.packaging.delivery import deliver
     from ci.rollout import manifests
-    from ci.rollout.cluster import Cluster, namespace
+    from ci.rollout.cluster import Cluster
     from ci.rollout.history import History
 
-    history = History(api, namespace(settings))
+    history = History(api, manifests.namespace(rendered))
 
     def keep(manifest: Mapping[str, Any]) -> None:
         _keep_image(manifest)
@@ -135,7 +139,7 @@ def _cluster(api: Any, settings: Settings, lease: Any, context: str) -> Place:
         files = {name: (workspace.PACKAGE / name).read_text(encoding="utf-8") for name in _EVIDENCE}
         history.keep(digest, files)
 
-    where = Cluster(api, settings, history, lease, manifests.advice())
+    where = Cluster(api, settings, rendered, history, lease, manifests.advice())
 
     def add(release: dict[str, Any]) -> dict[str, Any]:
         lease.check()

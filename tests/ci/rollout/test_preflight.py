@@ -1,9 +1,11 @@
 """What must hold before a rollout on a cluster begins."""
 
 import pytest
+import yaml
 
 from ci.errors import StageError
-from ci.rollout.preflight import unusable
+from ci.rollout.preflight import RIGHTS, unusable
+from tests import pods
 from tests.ci import apiservers
 
 
@@ -49,3 +51,17 @@ def test_nodes_of_the_plan_that_take_no_pods_are_named(nodes, said, required):
 def test_without_advice_no_node_is_asked_for():
     with apiservers.serving() as (_, api, _):
         assert unusable(api, {}) is None
+
+
+def test_every_right_that_is_asked_for_is_in_the_deployers_role():
+    roles = yaml.safe_load_all((pods.REPOSITORY / "k8s/base/roles.yaml").read_text())
+    rules = next(each for each in roles if each["kind"] == "Role" and each["metadata"]["name"] == "deployer")["rules"]
+    for group, resource, name, verbs in RIGHTS:
+        granted = {
+            verb
+            for rule in rules
+            if group in rule["apiGroups"] and resource in rule["resources"]
+            if "resourceNames" not in rule or name in rule["resourceNames"]
+            for verb in rule["verbs"]
+        }
+        assert {*verbs} <= granted, (resource, name)

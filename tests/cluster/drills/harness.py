@@ -205,9 +205,9 @@ class Load:
         return Counter(value for _, _, value in self.answers)
 
 
-def settings(**analysis: float) -> Settings:
+def settings() -> Settings:
     """The shipped settings with a light model, short waits, and a window that a drill can wait for."""
-    watch = {"window": 6.0, "timeout": 45.0, "min_predictions": 30, **analysis}
+    watch = {"window": 6.0, "timeout": 45.0, "min_predictions": 30}
     return configuration.read(
         pods.REPOSITORY / "pipeline.yaml",
         [
@@ -231,7 +231,7 @@ def url() -> str:
 
 
 @contextmanager
-def fork(cluster: str, folder: Path, **analysis: float) -> Iterator[Fork]:
+def fork(cluster: str, folder: Path) -> Iterator[Fork]:
     """A fork's folder, the current one for the block, on a cluster that an operator has prepared."""
     before = Path.cwd()
     os.chdir(folder)
@@ -240,6 +240,6 @@ def fork(cluster: str, folder: Path, **analysis: float) -> Iterator[Fork]:
         graph = {"stages": {"train": {"cmd": "x", "deps": ["code.txt"]}}}
         Path("dvc.yaml").write_text(yaml.safe_dump(graph))
         account = kubeconfig("deployer", folder / "kubeconfig")
-        yield Fork(cluster, bases(cluster, folder), settings(**analysis), account)
+        yield Fork(cluster, bases(cluster, folder), settings(), account)
     finally:
         os.chdir(before)
