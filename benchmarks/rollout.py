@@ -67,9 +67,9 @@ def rollouts(*, quick: bool) -> Iterator[Line]:
             "<= 30",
             _duration(steps) - window <= 30,
         )
-        before = _versions()
+        before = harness.written()
         _expect(fork.run("deploy").code == 0, "applying again")
-        changed = len(_versions() ^ before)
+        changed = len(set(harness.written().items()) ^ set(before.items()))
         yield Line("applying again: objects changed", changed, "<= 0", changed == 0)
         yield Line("applying again: seconds", time.monotonic() - begin, "printed", True)
         if not quick:
@@ -106,14 +106,6 @@ def _duration(steps: list[dict[str, Any]]) -> float:
 
     first, last = (datetime.fromisoformat(steps[end]["time"]).timestamp() for end in (0, -1))
     return last - first + float(steps[0]["seconds"])
-
-
-def _versions() -> set[str]:
-    """Return what tells one state of the serving namespace from another."""
-    from tests.cluster.tools import SERVING, kubectl
-
-    found = json.loads(kubectl("get", "deployments,services,configmaps", "-n", SERVING, "-o", "json"))["items"]
-    return {f"{each['metadata']['name']} {each['metadata']['resourceVersion']}" for each in found}
 
 
 @contextmanager

@@ -50,6 +50,9 @@ class Server:
 
     async def accept(self, listener: socket.socket) -> asyncio.Server:
         """Accept connections from a listening or bound socket."""
+        # asyncio sets this only where the socket's protocol is named. Without it an answer, which is sent in two parts,
+        # waits some 40 ms for the client to acknowledge the first.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop = asyncio.get_running_loop()
         make = lambda: HttpToolsProtocol(self._config, self._state, {}, loop)  # noqa: E731
         return await loop.create_server(make, sock=listener, backlog=_BACKLOG)

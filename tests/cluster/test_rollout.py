@@ -61,11 +61,6 @@ def serving() -> tuple[str, str]:
     return next(e["value"] for e in container["env"] if e["name"] == "MODEL_VERSION"), releases()[-1]["version"]
 
 
-def resources() -> dict[str, str]:
-    found = json.loads(kubectl("get", "deployments,services,configmaps", "-n", SERVING, "-o", "json"))["items"]
-    return {f"{each['kind']}/{each['metadata']['name']}": each["metadata"]["resourceVersion"] for each in found}
-
-
 @contextmanager
 def when(fork: harness.Fork, step: str, act: Callable[[], object]) -> Iterator[None]:
     """Do something while the block's command runs, once that has finished a step."""
@@ -103,10 +98,10 @@ def test_a_good_version_takes_over_under_load_without_a_failed_request(fork, loa
 
 
 def test_deploying_it_again_changes_nothing(fork):
-    before = resources()
+    before = harness.written()
     done = fork.run("deploy")
     assert (done.code, "nothing to do" in done.said) == (0, True)
-    assert resources() == before
+    assert harness.written() == before
 
 
 @pytest.mark.parametrize(
@@ -219,10 +214,10 @@ def test_an_api_server_that_fails_every_sixth_request_delays_a_rollout_and_does_
 @pytest.mark.parametrize("token", ["expired", "wrong"])
 def test_credentials_that_have_expired_are_said_and_nothing_is_changed(fork, tmp_path, token):
     fork.package({"bias": 8.0}, loaded=False)
-    before = resources()
+    before = harness.written()
     done = fork.run("deploy", kubeconfig=harness.kubeconfig("deployer", tmp_path / "kubeconfig", token=token))
     assert (done.code, "the credentials are unknown or have expired" in done.said) == (1, True)
-    assert resources() == before
+    assert harness.written() == before
 
 
 def test_a_verb_that_the_account_lacks_is_named_before_anything_is_changed(fork):
@@ -230,7 +225,7 @@ def test_a_verb_that_the_account_lacks_is_named_before_anything_is_changed(fork)
     lacking = json.loads(json.dumps(role))
     [rule] = [each for each in lacking["rules"] if each["resources"] == ["services"]]
     rule["verbs"].remove("patch")
-    before = resources()
+    before = harness.written()
     try:
         kubectl("replace", "-f", "-", given=json.dumps(lacking))
         done = fork.run("deploy")
@@ -238,7 +233,7 @@ def test_a_verb_that_the_account_lacks_is_named_before_anything_is_changed(fork)
         del role["metadata"]["resourceVersion"]
         kubectl("replace", "-f", "-", given=json.dumps(role))
     assert (done.code, "the account may not patch services/model in namespace" in done.said) == (1, True)
-    assert resources() == before
+    assert harness.written() == before
 
 
 def test_what_was_undone_by_hand_is_noticed_and_not_overwritten(fork):

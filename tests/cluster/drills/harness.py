@@ -223,6 +223,17 @@ def settings() -> Settings:
     )
 
 
+def written() -> dict[str, str]:
+    """What rollouts have written, by kind and name: of a Deployment what was asked of it, as its status goes on."""
+    found = json.loads(kubectl("get", "deployments,services,configmaps", "-n", SERVING, "-o", "json"))["items"]
+    return {
+        f"{each['kind']}/{each['metadata']['name']}": json.dumps([each["spec"], each["metadata"]["annotations"]])
+        if each["kind"] == "Deployment"
+        else each["metadata"]["resourceVersion"]
+        for each in found
+    }
+
+
 def url() -> str:
     """The URL that clients use, from outside."""
     service = json.loads(kubectl("get", "service", "model", "-n", SERVING, "-o", "json"))
