@@ -302,7 +302,7 @@ def main(argv: list[str] | None = None) -> int:
     large = fleet(1, 8152, 1523)
     if options.trace:
         large = trace(options.trace, gpus=False)
-        instances += [("trace, CPU and memory", large, 4.5)]
+        instances += [("trace, CPU and memory", large, 3.5)]
         instances += [("trace with GPUs", trace(options.trace, gpus=True), 15.0)]
     else:
         print("the trace is not measured: no --trace given")

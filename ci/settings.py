@@ -190,7 +190,7 @@ class Placement(Section):
     inventory: Annotated[str, Field(min_length=1)] | None = None
     """A recorded inventory (JSON); null means the embedded example of 20 nodes."""
     time_limit: Annotated[float, Field(gt=0, le=3600)] = 10.0
-    """Wall-clock limit of the solver; seconds."""
+    """Wall-clock limit of solver and hand-over together; seconds."""
     tuning_workers: Annotated[int, Field(ge=1, le=1000)] = 3
     """Tuning workers to find room for, beside their chief."""
     replicas_per_node: Annotated[int, Field(ge=1, le=1000)] | None = None

@@ -1,13 +1,13 @@
 """Write the pod that Jenkins runs the training stages in to build/agent.json.
 
 It is ci/agents/training.yaml with resources.training of build/settings.yaml as requests and limits. Where
-placement.inventory names an inventory of the cluster, the pod also prefers the node that a plan of the training group
-gives it; the plan is advice, so a pod that fits nowhere in it is left to the scheduler.
+placement.inventory names an inventory of the cluster, the pod also gets the node affinity that a plan of the training
+group gives it, preferred or required as placement.affinity says; a pod that fits nowhere is left to the scheduler.
 """
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ci.command import parser, run
 
@@ -32,31 +32,41 @@ def agent() -> None:
     inventory = settings.placement.inventory
     if inventory is None:
         where = "on any node (no inventory of the cluster is given)"
-    elif node := planned_node(settings, Path(inventory)):
-        training = pod.steered(training, node)
-        where = f"preferably on {node}"
     else:
-        where = f"on any node (it fits on none of {inventory} as they were recorded)"
+        fields, names = advised(settings, Path(inventory))
+        training = pod.steered(training, fields) if fields else training
+        only = "only" if settings.placement.affinity == "required" else "preferably"
+        where = (
+            f"{only} on {', '.join(names)}" if names else f"on any node (it fits on none of {inventory} as recorded)"
+        )
     workspace.write_json(workspace.AGENT, training)
     print(f"agent: {request.cpu} CPU, {request.memory}, {where} -> {workspace.AGENT}")
 
 
-def planned_node(settings: "Settings", inventory: Path) -> str | None:
-    """Return the node that a plan of the training group gives the training pod, None if it fits on none.
+def advised(settings: "Settings", inventory: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the pod fields that a plan of the training group gives the training pod and the nodes they lead to.
+
+    Both are empty if it fits on no node.
 
     Raises:
-        InputError: the inventory is missing or malformed.
+        InputError: the inventory is missing or malformed, or placement.affinity cannot be honoured.
+        StageError: the plan breaks a constraint.
     """
-    from ci.placement import tasks
+    from ci.placement import check, handover, tasks
     from ci.placement.inventory import load
     from ci.placement.model import build
     from ci.placement.solver import solve
 
-    nodes = load(inventory).nodes
-    wanted = tasks.planned(settings, "training")
-    solution = solve(build(wanted, nodes), settings.placement.time_limit)
-    chosen = solution.node_of[[task.name for task in wanted].index("training")]
-    return nodes[chosen].name if chosen >= 0 else None
+    nodes, limit = load(inventory).nodes, settings.placement.time_limit
+    wanted, _ = tasks.reported(tasks.planned(settings, "training"), nodes)
+    solution = solve(build(wanted, nodes), tasks.PLANNING * limit)
+    plan = solution.plan(wanted, nodes)
+    placed = [task for task in wanted if task.name in plan]
+    check.require(placed, nodes, plan)
+    required, left = settings.placement.affinity == "required", limit - solution.seconds
+    advice = handover.advice(placed, nodes, plan, (), required=required, time_limit=left)
+    group = wanted[-1].group
+    return advice.fields.get(group, {}), sorted(advice.sets.get(group, ()))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 Reads build/settings.yaml and an inventory of nodes and running pods; writes build/placement/: plan.json (plan,
 objective, bound, gap), handover.json (what each group's pods get), explanation.json and .txt, plan.svg, timing.json.
 A cluster is read again when the plan is ready, and planned again if it no longer fits. With --compare nothing is
-planned: it says which pods are not on the nodes that plan.json has for their group, and writes actual.json. Exit code 1
-if a task fits nowhere, unless placement.full is `default`.
+planned: it says which pods are not on the nodes that plan.json has for their group, and writes actual.json. With
+--verify the bound is proven again from the certificate in plan.json. Exit code 1 if a task fits nowhere, unless
+placement.full is `default`, and if what is verified does not hold.
 """
 
 import sys
@@ -36,9 +37,12 @@ def main(argv: list[str] | None = None) -> int:
     source.add_argument("--context", help="read the cluster of this kubeconfig context (`-`: the current one)")
     arguments.add_argument("--group", choices=GROUPS, help="plan only these tasks (all)")
     arguments.add_argument("--explain", action="store_true", help="print the explanation too")
+    arguments.add_argument("--verify", action="store_true", help="check the certificate of the last plan again")
     arguments.add_argument("--compare", action="store_true", help="compare the last plan with where pods are now")
     arguments.add_argument("--dry-run", action="store_true", help="print what would be planned, write nothing")
     options = arguments.parse_args(argv)
+    if options.verify:
+        return run(verify)
     if options.compare:
         return run(lambda: compare(options.inventory, options.context))
     return run(
@@ -72,12 +76,15 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
     settings = configuration.read(workspace.require(workspace.SETTINGS))
     if file is None and settings.placement.inventory is None:
         context = context or settings.serving.context
-    wanted, limits = tasks.planned(settings, group), tasks.spreads(settings)
     offer = read(file, context, settings)
+    wanted, absent = tasks.reported(tasks.planned(settings, group), offer.nodes)
+    limits = tasks.spreads(settings)
+    if absent:
+        print(f"place: no node of {offer.source} reports {' or '.join(absent)}, so that is left out")
 
     def plan(offer: "Inventory") -> tuple["Problem", "Solution"]:
         problem = build(wanted, offer.nodes, limits)
-        return problem, solve(problem, settings.placement.time_limit)
+        return problem, solve(problem, tasks.PLANNING * settings.placement.time_limit)
 
     if offer.source == "example":
         print("place: no cluster and no inventory given: using the example of 20 nodes")
@@ -90,8 +97,8 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
             offer = now
             problem, solution = plan(offer)
     folder = None if dry_run else workspace.PLACEMENT
-    required = settings.placement.affinity == "required"
-    lines = report.write(folder, offer, wanted, limits, problem, solution, required=required)
+    required, left = settings.placement.affinity == "required", settings.placement.time_limit - solution.seconds
+    lines = report.write(folder, offer, wanted, limits, problem, solution, required=required, time_limit=left)
     if explain or dry_run or solution.unplaced:
         print("\n".join(lines))
     where = "nothing written" if dry_run else f"{folder}/explanation.txt, plan.svg"
@@ -115,6 +122,26 @@ def compare(file: Path | None, context: str | None) -> None:
     lines = strays({group: frozenset(names) for group, names in planned["sets"].items()}, actual)
     workspace.write_json(workspace.PLACEMENT / "actual.json", {"inventory": actual.source, "found": lines})
     print("\n".join(f"place: {line}" for line in lines))
+
+
+def verify() -> None:
+    """Check the last plan's bound once more, from what plan.json holds."""
+    from ci import workspace
+    from ci.errors import StageError
+    from ci.placement import certificate
+
+    plan = workspace.read_json(file := workspace.PLACEMENT / "plan.json", certificate.Plan)
+    try:
+        wrong = certificate.recheck(plan)
+    except (LookupError, ValueError, TypeError, ArithmeticError) as error:
+        raise workspace.damaged(file, f"its certificate is not whole ({error})") from None
+    if wrong:
+        raise StageError(f"{file}: {'; '.join(wrong)}")
+    shown, lacking = plan["certificate"]["proves"], plan["certificate"]["unplaced"]
+    what = "tasks stay without a node" if lacking else f"nodes are needed, and {plan['objective']} are used"
+    more = (plan["least_unplaced"] if lacking else plan["bound"]) - shown
+    rest = f"; {more} more by branch and bound, which leaves no certificate" * (more > 0)
+    print(f"place: {file} holds: at least {shown} {what}{rest}")
 
 
 if __name__ == "__main__":

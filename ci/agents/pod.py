@@ -49,17 +49,24 @@ def sized(pod: Mapping[str, Any], request: Request) -> dict[str, Any]:
     return result
 
 
-def steered(pod: Mapping[str, Any], node: str) -> dict[str, Any]:
-    """Return the pod with a preference for a node, by its name and with the highest weight.
+def steered(pod: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the pod with the fields that a plan gives it, beside what it asks for already.
 
-    Only a preference: if the node has filled up since it was planned, the scheduler takes another.
+    Args:
+        pod: the pod.
+        fields: node affinity, preferred or required, and spread constraints, as `ci.placement.handover` makes them.
     """
     result = deepcopy(dict(pod))
-    affinity = result["spec"].setdefault("affinity", {}).setdefault("nodeAffinity", {})
-    affinity.setdefault("preferredDuringSchedulingIgnoredDuringExecution", []).append(
-        {
-            "weight": 100,
-            "preference": {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]},
-        }
-    )
+    spec = result["spec"]
+    spec.setdefault("topologySpreadConstraints", []).extend(fields["topologySpreadConstraints"])
+    affinity = spec.setdefault("affinity", {}).setdefault("nodeAffinity", {})
+    for strength, given in fields["affinity"]["nodeAffinity"].items():
+        if strength.startswith("preferred"):
+            affinity.setdefault(strength, []).extend(given)
+            continue
+        # Terms are alternatives: what the plan demands is demanded of each.
+        wanted = given["nodeSelectorTerms"][0]["matchExpressions"]
+        terms = affinity.get(strength, {}).get("nodeSelectorTerms") or [{}]
+        both = [{**term, "matchExpressions": [*term.get("matchExpressions", []), *wanted]} for term in terms]
+        affinity[strength] = {"nodeSelectorTerms": both}
     return result

@@ -16,13 +16,17 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import ceil
+from math import ceil, lcm
+from operator import mul
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from ci.placement.model import Problem
 
+_ARRAYS, _LISTS = ("requests", "free", "rule", "allowed", "zone", "preferred"), ("resources", "zoned")
 Offered = Counter[tuple[int, tuple[int, ...]]]
 """How many tasks there are of each price and requests."""
 
@@ -92,10 +96,11 @@ def _worth(problem: Problem, proof: Certificate) -> list[tuple[Fraction, int]]:
 
 
 def _by_weights(offered: Offered, frees: list[tuple[int, ...]], weights: tuple[Fraction, ...]) -> list[Fraction]:
-    rest = Fraction(0)
+    scale = lcm(*(weight.denominator for weight in weights))
+    whole, rest = [int(weight * scale) for weight in weights], 0
     for (price, asked), times in offered.items():
-        rest += times * max(Fraction(0), price - sum(w * q for w, q in zip(weights, asked, strict=True)))
-    return [rest + sum(w * f for w, f in zip(weights, free, strict=True)) for free in frees]
+        rest += times * max(0, price * scale - sum(map(mul, whole, asked)))
+    return [Fraction(rest + sum(map(mul, whole, free)), scale) for free in frees]
 
 
 def _by_units(offered: Offered, frees: list[tuple[int, ...]], units: Mapping[int, int]) -> list[Fraction]:
@@ -117,3 +122,46 @@ def _by_units(offered: Offered, frees: list[tuple[int, ...]], units: Mapping[int
             target = most[tuple(slice(a, None) for a in start)]
             np.maximum(target, with_them, out=target)
     return [Fraction(int(most[tuple(row)])) for row in has]
+
+
+class Plan(TypedDict):
+    """What a re-check reads of `plan.json`; the certificate is what `record` returns."""
+
+    objective: int
+    bound: int
+    least_unplaced: int
+    plan: dict[str, str]
+    certificate: dict[str, Any]
+
+
+def record(problem: Problem, proof: Certificate, *, unplaced: bool) -> dict[str, Any]:
+    """Return the proof of a bound and the program that it is about as JSON values."""
+    return {
+        **{key: getattr(problem, key).tolist() for key in _ARRAYS},
+        **{key: list(getattr(problem, key)) for key in _LISTS},
+        "scale": proof.scale,
+        "prices": list(proof.prices),
+        "weights": [str(weight) for weight in proof.weights],
+        "units": list(proof.units.items()),
+        "fees": [[*key, fee] for key, fee in proof.fees.items()],
+        "unplaced": unplaced,
+        "proves": lower_bound(problem, proof, unplaced=unplaced),
+    }
+
+
+def recheck(document: Plan) -> list[str]:
+    """Return what does not hold of a recorded bound, in sentences; it needs nothing but the file."""
+    given, used = document["certificate"], len(set(document["plan"].values()))
+    fields: dict[str, Any] = {key: np.array(given[key]) for key in _ARRAYS}
+    problem = Problem(**fields | {key: tuple(given[key]) for key in _LISTS})
+    fees = {(zone, resource): fee for zone, resource, fee in given["fees"]}
+    weights = tuple(map(Fraction, given["weights"]))
+    proof = Certificate(given["scale"], tuple(given["prices"]), weights, dict(given["units"]), fees)
+    found = []
+    if used != document["objective"]:
+        found.append(f"the plan uses {used} nodes, not {document['objective']}")
+    if (len(document["plan"]) < len(problem.requests)) is not given["unplaced"]:
+        found.append("the certificate is about another question than the plan answers")
+    if (proven := lower_bound(problem, proof, unplaced=given["unplaced"])) != given["proves"]:
+        found.append(f"the certificate proves {proven}, not {given['proves']}")
+    return found

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from ci.errors import StageError
 from ci.placement.inventory import Node, Pod, exclusion
 from ci.placement.model import Spread
 
@@ -41,10 +42,22 @@ def faults(
         together = Counter[str]()
         for host, here in wanted.items():
             place = host if spread.by == "node" else by_name[host].zone
-            together[place] += sum(task.group == spread.group for task in here)
+            together[place] += sum(spread.counts(task) for task in here)
         found += [
             f"{spread.by} {place}: {count} tasks of {spread.group}, {spread.limit} allowed"
             for place, count in sorted(together.items())
             if count > spread.limit
         ]
     return found
+
+
+def require(
+    tasks: Sequence[Pod], nodes: Sequence[Node], plan: Mapping[str, str], spreads: Sequence[Spread] = ()
+) -> None:
+    """Check a solver's plan.
+
+    Raises:
+        StageError: it has faults.
+    """
+    if wrong := faults(tasks, nodes, plan, spreads):
+        raise StageError(f"the solver's plan does not hold in integers: {'; '.join(wrong[:3])}")

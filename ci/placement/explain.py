@@ -28,22 +28,39 @@ def explain(
     tasks: Sequence[Pod], nodes: Sequence[Node], spreads: Sequence[Spread], problem: Problem, solution: Solution
 ) -> dict[str, Any]:
     """Return the explanation of a solution as JSON values: sentences, and for each used node what is scarce there."""
-    used = []
+    used, left = [], _left(problem, solution)
     for j in sorted(set(solution.node_of) - {-1}):
         here = [i for i, node in enumerate(solution.node_of) if node == j]
-        share = (problem.free[j] - problem.requests[here].sum(axis=0)) / problem.free[j].clip(1)
+        share = left[j] / problem.free[j].clip(1)
         binding = int(np.argmin(share))
-        scarce = {"scarcest": problem.resources[binding], "stays_free": round(float(share[binding]), 4)}
+        scarce = {"scarcest": _named(problem, spreads, binding), "stays_free": round(float(share[binding]), 4)}
         used.append({"node": nodes[j].name, "tasks": [tasks[i].name for i in here], **scarce})
     missing = [tasks[i] for i in solution.unplaced]
     return {
         "verdict": _verdict(problem, solution),
         "used": used,
-        "unplaced": [_missing(i, tasks, nodes, problem) for i in solution.unplaced]
+        "unplaced": [_missing(i, tasks, nodes, problem, spreads, left) for i in solution.unplaced]
         + [_enough(missing, spreads)] * bool(missing),
         "unused": _unused(tasks, nodes, problem, solution),
-        "one_less": None if missing else _one_less(problem, solution),
+        "one_less": None if missing else _one_less(problem, solution, spreads),
     }
+
+
+def _left(problem: Problem, solution: Solution) -> Ints:
+    """Return what the plan leaves of each node; of what a zone shares, what it leaves of the zone."""
+    taken, node_of = np.zeros_like(problem.free), np.array(solution.node_of)
+    np.add.at(taken, node_of[node_of >= 0], problem.requests[node_of >= 0])
+    inside = (problem.zone[:, None] == problem.zone).astype(np.int64)
+    taken[:, list(problem.zoned)] = inside @ taken[:, list(problem.zoned)]
+    return problem.free - taken
+
+
+def _named(problem: Problem, spreads: Sequence[Spread], resource: int) -> str:
+    """Return what people call a resource of the program, of which spreads are the last."""
+    if (index := resource - len(problem.resources) + len(spreads)) < 0:
+        return problem.resources[resource]
+    spread = spreads[index]
+    return f"the number of {spread.group} tasks (at most {spread.limit} per {spread.by})"
 
 
 def sentences(explanation: dict[str, Any]) -> list[str]:
@@ -70,7 +87,9 @@ def _verdict(problem: Problem, solution: Solution) -> str:
     return f"{counted(total, 'task')} on {used} of {counted(len(problem.free), 'node')}; {proof}"
 
 
-def _missing(i: int, tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem) -> str:
+def _missing(
+    i: int, tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, spreads: Sequence[Spread], left: Ints
+) -> str:
     """Return why a task has no node: what is missing on the node that comes nearest."""
     task, asked = tasks[i], problem.requests[i]
     what = f"{task.name} ({amounts({name: value for name, value in task.requests.items() if name != 'pods'})})"
@@ -81,13 +100,19 @@ def _missing(i: int, tasks: Sequence[Pod], nodes: Sequence[Node], problem: Probl
     nearest = int(np.argmin((lack / asked.clip(1)).max(axis=1)))
     name = nodes[open_to[nearest]].name
     if not lack[nearest].any():
+        short = asked > left[open_to]
+        # Room in all that nodes really have: then it is a spread that is short.
+        roomy = np.flatnonzero(~short[:, : len(asked) - len(spreads)].any(axis=1) & short.any(axis=1))
+        if roomy.size:
+            reached = _named(problem, spreads, int(np.argmax(short[roomy[0]])))
+            return f"{what} has room on {nodes[open_to[roomy[0]]].name}, but {reached} is reached there"
         return f"{what} fits on {name} alone, but not beside the other tasks"
     return f"{what} fits on no node; {name} comes nearest and lacks {_told(problem, lack[nearest])}"
 
 
 def _enough(missing: Sequence[Pod], spreads: Sequence[Spread]) -> str:
     """Return what capacity would make room for the tasks left over."""
-    count = max([1, *(ceil(sum(task.group == s.group for task in missing) / s.limit) for s in spreads)])
+    count = max([1, *(ceil(sum(s.counts(task) for task in missing) / s.limit) for s in spreads)])
     total = sum((Counter(task.requests) for task in missing), Counter[str]())
     which = "one more node that accepts them" if count == 1 else f"{count} more nodes that accept them, each"
     return f"{which} with {amounts(dict(sorted(total.items())))} free would be enough"
@@ -107,7 +132,7 @@ def _unused(tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solut
     return dict(sorted(because.items()))
 
 
-def _one_less(problem: Problem, solution: Solution) -> str | None:
+def _one_less(problem: Problem, solution: Solution, spreads: Sequence[Spread]) -> str | None:
     """Return what a plan with one node less would lack, if amounts alone say it: the largest nodes cannot hold it."""
     fewer = solution.objective - 1
     if fewer < 1:
@@ -117,6 +142,9 @@ def _one_less(problem: Problem, solution: Solution) -> str | None:
     lack[list(problem.zoned)] = 0
     if (lack > 0).any():
         largest = "the node" if fewer == 1 else f"the {fewer} nodes"
+        for limited in np.flatnonzero(lack[len(lack) - len(spreads) :])[:1]:
+            spread = spreads[limited]
+            return f"{largest} could not hold all tasks of {spread.group} with at most {spread.limit} per {spread.by}"
         return f"even {largest} with most free would lack {_told(problem, lack)}"
     enough = "the amounts would be enough in sum, but the tasks cannot be divided that way"
     return enough if solution.proven else None

@@ -3,99 +3,231 @@
 A set of nodes carries no counts, and the default scheduler spreads, so pods of other sizes can fill a node that the
 plan meant for large ones. What the scheduler would do is therefore simulated, and sets are widened until nothing is
 left over. Within a set its default profile scores by NodeResourcesFit (least allocated) and
-NodeResourcesBalancedAllocation, over CPU and memory.
+NodeResourcesBalancedAllocation, both over CPU and memory, in whole points up to 100; among nodes with equally many it
+takes any (least_allocated.go and balanced_allocation.go in kubernetes/kubernetes, pkg/scheduler). Since Kubernetes 1.36
+the latter judges by how much a pod improves a node's balance, before that by the balance with it (pull request 135573):
+sets must hold under both.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from time import monotonic
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ci.errors import InputError
 from ci.placement.inventory import COMPONENT, Inventory, Node, Pod
-from ci.placement.model import Problem, Spread, build
+from ci.placement.model import Ints, Problem, Spread, build
 
 Sets = dict[str, frozenset[str]]
 """Names of the nodes of each group of tasks."""
 
+ORDERS = 128
+"""Orders of arrival that a set is tried with."""
+_BATCH = 32
+"""Orders that are simulated side by side, every second batch as before Kubernetes 1.36; all are tried again after sets
+have been widened."""
+_CELLS = 20_000_000
+"""Most scores (kinds of tasks, worlds, nodes) that are held at a time."""
+_NEVER = 2**31 - 1
+"""A skew that no pods reach."""
 
-class Scheduler:
-    """The default scheduler, simulated: it puts tasks on nodes of their group's set.
 
-    `hosts` is the index of each task's node, -1 while it has none.
+@dataclass(frozen=True)
+class Advice:
+    """What the scheduler is told.
+
+    Attributes:
+        fields: pod fields by group.
+        sets: nodes that they lead to, by group.
+        waiting: tasks that would wait for room within these sets all the same, in the worst order of arrival found.
+        tried: orders of arrival that were simulated with these sets.
     """
 
-    def __init__(self, problem: Problem, tasks: Sequence[Pod], nodes: Sequence[Node], within: Sets) -> None:
-        self.problem, self.left, self.hosts = problem, problem.free.copy(), np.full(len(tasks), -1)
-        inside = {
-            group: np.array([j for j, n in enumerate(nodes) if n.name in names]) for group, names in within.items()
-        }
-        self._inside = [inside[task.group] for task in tasks]
+    fields: dict[str, Any]
+    sets: Sets
+    waiting: list[str]
+    tried: int
+
+
+class Scheduler:
+    """The default scheduler, simulated: it puts tasks on nodes of their group's set, in many worlds side by side."""
+
+    def __init__(
+        self, problem: Problem, tasks: Sequence[Pod], nodes: Sequence[Node], within: Sets, *, before_1_36: bool = False
+    ) -> None:
+        self._before_1_36 = before_1_36
+        every = frozenset().union(*within.values())
+        self.nodes = np.array([j for j, node in enumerate(nodes) if node.name in every], dtype=np.int64)
+        here, groups = [nodes[j] for j in self.nodes], sorted(within)
+        member = np.array([[node.name in within[group] for node in here] for group in groups])
+        listed = np.column_stack([[groups.index(task.group) for task in tasks], problem.rule, problem.requests])
+        kinds, self._kind = np.unique(listed, axis=0, return_inverse=True)
+        self._may = member[kinds[:, 0]] & problem.allowed[kinds[:, 1]][:, self.nodes]
+        self._asked, self.free = kinds[:, 2:].T, problem.free[self.nodes].T
         self._scored = [r for r, name in enumerate(problem.resources) if name in ("cpu", "memory")]
-        whole = [[node.allocatable.get(problem.resources[r], 0) for r in self._scored] for node in nodes]
-        self._whole = np.array(whole).clip(1)
+        whole = [[node.allocatable.get(problem.resources[r], 0) for node in here] for r in self._scored]
+        self._points = 100 / np.array(whole, dtype=float).reshape(len(self._scored), -1).clip(1)
 
-    def run(self, which: Iterable[int], lost: int = -1) -> list[int]:
-        """Schedule tasks in this order and return those that stay Pending; nothing goes to a `lost` node."""
-        problem, pending = self.problem, []
-        for i in which:
-            asked, possible = problem.requests[i], self._inside[i]
-            fits = problem.allowed[problem.rule[i], possible] & (self.left[possible] >= asked).all(axis=1)
-            if not (possible := possible[fits & (possible != lost)]).size:
-                pending.append(i)
-                continue
-            # Of two shares, the mean less half the difference, which is their standard deviation, is the smaller one.
-            free = (self.left[possible] - asked)[:, self._scored] / self._whole[possible]
-            self.hosts[i] = possible[np.argmax(free.min(axis=1, initial=1.0))]
-            self.left[self.hosts[i]] -= asked
+    def _score(self, left: Ints, at: Ints) -> NDArray[np.float32]:
+        """Return the points of each kind of task on nodes with so much left, -1 where it does not fit."""
+        after = left[:, None] - self._asked[:, :, None]
+        share = after[self._scored] * self._points[:, None, at]
+        balance = _balance(share)
+        if not self._before_1_36:
+            balance = 50 + (50 + balance - _balance(left[self._scored] * self._points[:, at])) // 2
+        points = np.floor(share).sum(axis=0) // max(1, len(self._scored)) + balance
+        fits = self._may[:, at] & (after >= 0).all(axis=0)
+        return np.where(fits, points, -1).astype(np.float32)
+
+    def run(
+        self, left: Ints, queues: Ints, ties: NDArray[np.float32], until: float = inf, *, closed: bool = False
+    ) -> Ints:
+        """Return the node (index in `nodes`) of each task in each queue, -1 if it waits.
+
+        Shapes: `left` (resources, nodes) what is free at first; `queues` (worlds, tasks) tasks in order, -1 for none;
+        `ties` (worlds, nodes) in [0, 1) decides among equals. With `closed`, node w takes nothing in world w.
+
+        Raises:
+            TimeoutError: at the monotonic time `until`.
+        """
+        hosts, size = np.full(queues.shape, -1), max(1, _CELLS // (self._may.size + 1))
+        first = self._score(left, np.arange(len(self.nodes)))[:, None]
+        for part in range(0, len(queues), size):
+            world = np.arange(len(queues[part : part + size]))
+            tie = ties[part : part + size]
+            score = np.where(first >= 0, first + tie, -1)
+            if closed:
+                score[:, world, part + world] = -1
+            there = np.repeat(left[:, None], len(world), axis=1)
+            for step, which in enumerate(queues[part : part + size].T):
+                if monotonic() > until:
+                    raise TimeoutError
+                kind = self._kind[which]
+                offered = score[kind, world]
+                at = offered.argmax(axis=1)
+                taken = np.flatnonzero((offered[world, at] >= 0) & (which >= 0))
+                at = at[taken]
+                hosts[part + taken, step] = at
+                there[:, taken, at] = now = there[:, taken, at] - self._asked[:, kind[taken]]
+                score[:, taken, at] = np.where((points := self._score(now, at)) >= 0, points + tie[taken, at], -1)
+        return hosts
+
+    def waiting(self, orders: Ints, ties: NDArray[np.float32], until: float = inf, *, loss: bool = False) -> Ints:
+        """Return the tasks that wait in the worst of these orders.
+
+        With `loss` also those that would find no other place if one node were lost after the first order.
+        """
+        hosts = self.run(self.free, orders, ties, until)
+        worst = int((hosts < 0).sum(axis=1).argmax())
+        pending: Ints = orders[worst][hosts[worst] < 0]
+        if loss and not pending.size:
+            left, on = self.free.copy(), [orders[0][hosts[0] == j] for j in range(len(self.nodes))]
+            np.subtract.at(left.T, hosts[0], self._asked.T[self._kind[orders[0]]])
+            queues = np.array([np.pad(here, (0, max(map(len, on)) - len(here)), constant_values=-1) for here in on])
+            moved = self.run(left, queues, np.broadcast_to(ties[0], (len(on), len(on))), until, closed=True)
+            pending = queues[(moved < 0) & (queues >= 0)]
         return pending
 
-    def after_a_loss(self) -> list[int]:
-        """Return the tasks that would find no other place if any one node were lost after `run`."""
-        left, hosts, pending = self.left, self.hosts, []
-        for j in np.unique(hosts[hosts >= 0]):
-            self.left, self.hosts = left.copy(), hosts.copy()
-            pending += self.run(np.flatnonzero(hosts == j), lost=j)
-        self.left, self.hosts = left, hosts
-        return pending
+
+def _balance(share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return 100 less the standard deviation of the shares along the first axis: of two it is half the difference."""
+    uneven = (share.max(axis=0, initial=-np.inf) - share.min(axis=0, initial=np.inf)) / 2
+    balance: NDArray[np.float64] = np.floor(100 - uneven.clip(0))
+    return balance
+
+
+def arrivals(tasks: Sequence[Pod], size: NDArray[np.float64], count: int, random: np.random.Generator) -> list[Ints]:
+    """Return orders in which tasks may reach the scheduler: every owner creates its own, none waits for another.
+
+    They are the given one, its reverse and the smallest first; then by turns groups one after another (each is the last
+    of all as often as others), groups side by side at any rates, and any order at all.
+    """
+    orders: list[Ints] = [np.arange(len(tasks)), np.arange(len(tasks))[::-1], np.argsort(size, kind="stable")]
+    _, group = np.unique([task.group for task in tasks], return_inverse=True)
+    groups = int(group.max()) + 1
+    rank = np.empty(len(tasks))
+    for each in range(groups):
+        rank[group == each] = np.arange((group == each).sum())
+    last = random.permutation(groups)
+    while len(orders) < count:
+        if (kind := len(orders) % 4) < 2:
+            place = random.random(groups)
+            place[last[0]] = 1
+            last = np.roll(last, -1)
+            orders.append(np.lexsort((rank, place[group])))
+        elif kind == 2:
+            rate = random.exponential(size=groups) ** 2
+            orders.append(np.argsort(rank / rate[group], kind="stable"))
+        else:
+            orders.append(random.permutation(len(tasks)))
+    return orders[:count]
 
 
 def widen(
-    tasks: Sequence[Pod], nodes: Sequence[Node], planned: Sets, spreads: Sequence[Spread] = (), *, loss: bool = False
-) -> tuple[Sets, list[int]]:
-    """Return sets with which nothing that the plan places stays Pending, and the tasks for which there are none.
+    tasks: Sequence[Pod],
+    nodes: Sequence[Node],
+    planned: Sets,
+    spreads: Sequence[Spread] = (),
+    *,
+    loss: bool = False,
+    until: float = inf,
+) -> tuple[Sets, Sequence[int], int]:
+    """Return sets with which nothing that the plan places stays Pending, who waits all the same, and orders tried.
 
-    Pods of several owners arrive in any order, so random ones are tried besides the given one and its reverse.
-    Groups with tasks left over first get nodes of the other groups, then further ones, those with most room first.
-    With `loss` nothing may stay Pending when any one node is lost either.
+    Groups with tasks left over first get nodes of the other groups, then further ones, those with most room
+    first. With `loss` nothing may stay Pending when any one node is lost either, which is tried after every 32nd order.
+    At the monotonic time `until` the sets are what they are, tried with so many orders.
     """
     problem = build(tasks, nodes, [spread for spread in spreads if spread.by == "node"])
-    room, names = (problem.free / problem.requests.sum(axis=0).clip(1)).min(axis=1), [node.name for node in nodes]
+    total, names = problem.requests.sum(axis=0).clip(1), [node.name for node in nodes]
+    room, size = (problem.free / total).min(axis=1), (problem.requests / total).max(axis=1)
     used = frozenset().union(*planned.values())
     order = sorted(range(len(nodes)), key=lambda j: (names[j] not in used, -room[j], names[j]))
-    orders = [np.random.default_rng(seed).permutation(len(tasks)) for seed in range(4)]
-    orders += [np.arange(len(tasks)), np.arange(len(tasks))[::-1]]
-    within, step = dict(planned), 1
-    while True:
-        for which in orders:
-            scheduler = Scheduler(problem, tasks, nodes, within)
-            if pending := scheduler.run(which) or (scheduler.after_a_loss() if loss else []):
-                break
-        wider = dict(within)
-        for group, i in {tasks[i].group: i for i in pending}.items():
-            may = problem.may(i)
-            further = [names[j] for j in order if may[j] and names[j] not in within[group]]
-            wider[group] = within[group] | frozenset(further[:step])
+    random = np.random.default_rng(0)
+    orders = np.array([each for _ in range(0, ORDERS, _BATCH) for each in arrivals(tasks, size, _BATCH, random)])
+    ties = random.random((ORDERS, len(nodes)), dtype=np.float32)
+    within, start, tried = dict(planned), 0, 0
+    pending: Sequence[int] = ()
+    while tried < ORDERS:
+        old, batch = bool(start // _BATCH % 2), slice(start, start + _BATCH)
+        scheduler = Scheduler(problem, tasks, nodes, within, before_1_36=old)
+        try:
+            pending = scheduler.waiting(orders[batch], ties[batch][:, scheduler.nodes], until, loss=loss).tolist()
+        except TimeoutError:
+            break
+        if not pending:
+            start, tried = (start + _BATCH) % ORDERS, tried + _BATCH
+            continue
+        wider, tried = dict(within), 0
+        for group in sorted({tasks[i].group for i in pending}):
+            some = [i for i in pending if tasks[i].group == group]
+            may = problem.may(some[0])
+            further = [j for j in order if may[j] and names[j] not in within[group]]
+            enough = (problem.free[further].cumsum(axis=0) >= problem.requests[some].sum(axis=0)).all(axis=1)
+            count = 1 + int(enough.argmax()) if enough.any() else len(further)
+            # Nodes that other groups have already cost nothing: they are taken a quarter at a time.
+            count += len(used & {names[j] for j in further}) // 4
+            wider[group] = within[group] | frozenset(names[j] for j in further[:count])
         if wider == within:
-            return within, pending
-        within, step = wider, step + 1
+            break
+        within = wider
+    return within, pending, tried
 
 
 def advice(
-    tasks: Sequence[Pod], nodes: Sequence[Node], plan: Mapping[str, str], spreads: Sequence[Spread], *, required: bool
-) -> tuple[dict[str, Any], Sets, list[str]]:
-    """Return the pod fields of each group of planned tasks, the sets they lead to, and who would wait all the same.
+    tasks: Sequence[Pod],
+    nodes: Sequence[Node],
+    plan: Mapping[str, str],
+    spreads: Sequence[Spread],
+    *,
+    required: bool,
+    time_limit: float = inf,
+) -> Advice:
+    """Return what the scheduler is told about planned tasks.
 
     Args:
         tasks: the pods; those that the plan leaves out get no advice.
@@ -103,20 +235,23 @@ def advice(
         plan: node name by task name.
         spreads: become the scheduler's own constraint.
         required: demand the set instead of preferring it; it is then wide enough for the loss of any one node.
+        time_limit: wall-clock limit of the simulation; seconds.
 
     Raises:
-        InputError: `required`, but the cluster is too small for such a set.
+        InputError: `required`, but the cluster is too small for such a set, or it was not found in time.
     """
+    until = monotonic() + time_limit
     placed = [task for task in tasks if task.name in plan]
-    size = Counter(task.group for task in placed)
-    start = {group: frozenset(plan[task.name] for task in placed if task.group == group) for group in size}
-    within, pending = widen(placed, nodes, start, spreads, loss=required) if placed else ({}, [])
-    if required and pending:
+    groups = {task.group for task in placed}
+    start = {group: frozenset(plan[task.name] for task in placed if task.group == group) for group in groups}
+    within, pending, tried = widen(placed, nodes, start, spreads, loss=required, until=until) if placed else ({}, [], 0)
+    if required and placed and (pending or not tried):
+        why = f"{placed[pending[0]].name} would find no other" if pending else "time ran out before it was tried"
         raise InputError(
-            f"placement.affinity: `required` needs a set that survives the loss of any one of its nodes, and "
-            f"{placed[pending[0]].name} would find no other: use `preferred`"
+            f"placement.affinity: `required` needs a set that survives the loss of any one of its nodes, and {why}: "
+            f"use `preferred`, or raise placement.time_limit"
         )
-    limit = {**size, **{spread.group: spread.limit for spread in spreads if spread.by == "node"}}
+    limit = {spread.group: spread.limit for spread in spreads if spread.by == "node"}
     host = {node.name: node.labels.get("kubernetes.io/hostname", node.name) for node in nodes}
     fields = {}
     for group, names in within.items():
@@ -127,7 +262,7 @@ def advice(
         # Where the plan has no limit this one never binds: it takes the place of the scheduler's default constraints,
         # whose scores outweigh a preference and pull pods off the plan.
         spread = {
-            "maxSkew": limit[group],
+            "maxSkew": limit.get(group, _NEVER),
             "topologyKey": "kubernetes.io/hostname",
             "whenUnsatisfiable": "DoNotSchedule",
             "labelSelector": {"matchLabels": {COMPONENT: group}},
@@ -137,7 +272,7 @@ def advice(
             "affinity": {"nodeAffinity": {f"{strength}DuringSchedulingIgnoredDuringExecution": terms}},
             "topologySpreadConstraints": [spread],
         }
-    return fields, within, [placed[i].name for i in pending]
+    return Advice(fields, within, [placed[i].name for i in pending], tried)
 
 
 def strays(within: Sets, actual: Inventory) -> list[str]:

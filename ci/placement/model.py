@@ -20,13 +20,16 @@ from dataclasses import dataclass
 from functools import cache
 from math import ceil, gcd
 from time import monotonic
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ci.errors import InputError
 from ci.placement.inventory import Node, Pod, exclusion
+
+if TYPE_CHECKING:
+    from ci.placement.certificate import Certificate
 
 Ints = NDArray[np.int64]
 
@@ -68,13 +71,15 @@ class Solution:
     """What a solver found: `node_of[i]` is the node of task i, or -1 where it has none.
 
     No plan with all tasks uses fewer than `bound` nodes, and every plan leaves at least `least_unplaced` tasks without
-    a node. `seconds` is the wall time from the problem to this solution.
+    a node. `seconds` is the wall time from the problem to this solution. `proof` shows the bound that counts: on tasks
+    without a node if there are any, else on nodes. Where branch and bound has found a better one, it shows less.
     """
 
     node_of: tuple[int, ...]
     bound: int
     least_unplaced: int
     seconds: float
+    proof: "Certificate | None" = None
 
     @property
     def objective(self) -> int:
@@ -88,7 +93,11 @@ class Solution:
 
     @property
     def proven(self) -> bool:
-        """Whether no plan places more tasks or, if all are placed, uses fewer nodes."""
+        """Whether no plan places more tasks or, if all are placed, uses fewer nodes.
+
+        It says nothing of which nodes: that no plan with as many has more nodes in use is proven for small problems
+        only (see `ci.placement.solver`).
+        """
         return len(self.unplaced) == self.least_unplaced if self.unplaced else self.bound == self.objective
 
     def plan(self, tasks: Sequence[Pod], nodes: Sequence[Node]) -> dict[str, str]:
@@ -103,11 +112,16 @@ class Solution:
 
 @dataclass(frozen=True)
 class Spread:
-    """At most `limit` tasks of a group on one node, or in one zone."""
+    """At most `limit` tasks of a group on one node, or in one zone; tasks named in `besides` are not counted."""
 
     group: str
     limit: int
     by: Literal["node", "zone"] = "node"
+    besides: frozenset[str] = frozenset()
+
+    def counts(self, task: Pod) -> bool:
+        """Return whether a task is one of those that are limited."""
+        return task.group == self.group and task.name not in self.besides
 
 
 def build(tasks: Sequence[Pod], nodes: Sequence[Node], spreads: Sequence[Spread] = ()) -> Problem:
@@ -122,7 +136,7 @@ def build(tasks: Sequence[Pod], nodes: Sequence[Node], spreads: Sequence[Spread]
         raise InputError(f"none of the {len(nodes)} nodes is ready: look at `kubectl get nodes`")
     real = sorted({name for task in tasks for name in task.requests})
     rules = sorted({task.rules for task in tasks})
-    asked = [[t.requests.get(r, 0) for r in real] + [int(t.group == s.group) for s in spreads] for t in tasks]
+    asked = [[t.requests.get(r, 0) for r in real] + [int(s.counts(t)) for s in spreads] for t in tasks]
     free = [[node.free.get(r, 0) for r in real] + [s.limit for s in spreads] for node in nodes]
     allowed = [[exclusion(rule, node) is None for node in nodes] for rule in rules]
     return Problem(

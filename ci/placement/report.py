@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 from ci import workspace
 from ci.errors import StageError
-from ci.placement import check, explain, handover, picture
+from ci.placement import certificate, check, explain, handover, picture
 from ci.placement.inventory import Inventory, Pod, counted
 from ci.placement.model import Problem, Solution, Spread
 
@@ -19,53 +20,62 @@ def write(
     solution: Solution,
     *,
     required: bool,
+    time_limit: float,
 ) -> list[str]:
     """Check a solution, write plan, explanation, picture and wall time, and return the explanation's sentences.
 
-    `handover.json` has for each group the fields that its pods get. All files but `timing.json` are the same bytes for
-    the same solution; without a folder nothing is written.
+    `plan.json` has the certificate of its bound; it is checked as it will be read. `handover.json` has for each group
+    the fields that its pods get. All files but `timing.json` are the same bytes for the same solution; without a folder
+    nothing is written. Trying the hand-over takes `time_limit` seconds at most.
 
     Raises:
-        StageError: the plan breaks a constraint, so nothing is written.
+        StageError: the plan breaks a constraint or its certificate does not hold, so nothing is written.
     """
     nodes, plan = inventory.nodes, solution.plan(tasks, inventory.nodes)
-    if wrong := check.faults([task for task in tasks if task.name in plan], nodes, plan, spreads):
-        raise StageError(f"the solver's plan does not hold in integers: {'; '.join(wrong[:3])}")
+    check.require([task for task in tasks if task.name in plan], nodes, plan, spreads)
     explanation = explain.explain(tasks, nodes, spreads, problem, solution)
     # A full cluster is left to the scheduler's own way.
     advised = () if solution.unplaced else tasks
-    fields, within, waiting = handover.advice(advised, nodes, plan, spreads, required=required)
-    extra = len(frozenset().union(*within.values()) - set(plan.values()))
-    wider = [
-        f"the scheduler spreads pods: its sets have {counted(extra, 'node')} more than the plan, or some would wait"
-    ]
-    if waiting:
-        still = (
-            f"{counted(len(waiting), 'task')} would wait all the same in some order of arrival, such as {waiting[0]}"
-        )
-        wider = [f"the scheduler spreads pods: on all nodes that may take them {still}"]
-    lines = [*explain.sentences(explanation), *wider * bool(extra or waiting), *inventory.notes]
-    if folder is None:
-        return lines
-    document = {
+    advice = handover.advice(advised, nodes, plan, spreads, required=required, time_limit=time_limit)
+    extra = len(frozenset().union(*advice.sets.values()) - set(plan.values()))
+    lines = [*explain.sentences(explanation), *_wider(advice, extra), *inventory.notes]
+    document: dict[str, Any] = {
         "inventory": inventory.source,
         "nodes": len(nodes),
         "objective": solution.objective,
         "bound": solution.bound,
         "gap": round(solution.gap, 6),
         "proven": solution.proven,
+        "least_unplaced": solution.least_unplaced,
         "plan": plan,
-        "sets": {group: sorted(names) for group, names in within.items()},
+        "sets": {group: sorted(names) for group, names in advice.sets.items()},
         "unplaced": [tasks[i].name for i in solution.unplaced],
         "tasks": [{"name": task.name, "group": task.group, "requests": task.requests} for task in tasks],
     }
+    if solution.proof:
+        document["certificate"] = certificate.record(problem, solution.proof, unplaced=bool(solution.unplaced))
+        if wrong := certificate.recheck(cast(certificate.Plan, document)):
+            raise StageError(f"the plan's record does not hold: {'; '.join(wrong)}")
+    if folder is None:
+        return lines
+    notes = {"notes": [*inventory.notes], "wider": extra, "waiting": advice.waiting, "orders_tried": advice.tried}
     with workspace.replacing(folder) as out:
         workspace.write_json(out / "plan.json", document)
-        workspace.write_json(out / "handover.json", fields)
-        workspace.write_json(
-            out / "explanation.json", explanation | {"notes": [*inventory.notes], "wider": extra, "waiting": waiting}
-        )
+        workspace.write_json(out / "handover.json", advice.fields)
+        workspace.write_json(out / "explanation.json", explanation | notes)
         workspace.write_text(out / "explanation.txt", "\n".join(lines) + "\n")
         workspace.write_text(out / "plan.svg", picture.draw(tasks, nodes, problem, solution))
         workspace.write_json(out / "timing.json", {"seconds": round(solution.seconds, 3)})
     return lines
+
+
+def _wider(advice: handover.Advice, extra: int) -> list[str]:
+    """Return what handing the plan over costs, in a sentence if there is something to say."""
+    tried = f"{counted(advice.tried, 'order')} of arrival tried"
+    if advice.waiting:
+        still = f"{counted(len(advice.waiting), 'task')} would wait all the same in some order of arrival, such as"
+        return [f"the scheduler spreads pods: on the nodes of the sets {still} {advice.waiting[0]}"]
+    if advice.sets and not advice.tried:
+        return ["time ran out before the scheduler was tried on the plan's nodes: raise placement.time_limit"]
+    cost = f"its sets have {counted(extra, 'node')} more than the plan, or some would wait"
+    return [f"the scheduler spreads pods: {cost} ({tried})"] * bool(extra)

@@ -9,35 +9,53 @@ from ci.placement.model import Ints, Problem
 from ci.placement.patterns import Chosen, Floats, Kinds
 
 
-def greedy(kinds: Kinds, weights: Floats, small: float) -> Chosen:
-    """Return patterns that place all tasks if they can: one node after the other, the most valuable first.
+def greedy(kinds: Kinds, weights: Floats, small: float, until: float) -> Chosen:
+    """Return patterns that place all tasks if they can and time allows: node after node, the most valuable first.
 
     A node with f left takes the task whose requests q make q·f − small·|q|² largest, in shares of all requests: with 0
     that is the dot product, with ½ the task that leaves the node nearest to full (Panigrahy et al., 2011). `weights` is
     what one unit of each resource is worth; shape (resources,).
     """
     total = np.maximum(1, kinds.requests.T @ kinds.demand)
-    share = kinds.requests / total
+    share = np.ascontiguousarray((kinds.requests / total).T)
     worth = kinds.free @ weights + 1e-3 * (kinds.free / total).sum(axis=1) + 1e-9 * kinds.preferred
     rest, chosen = kinds, []
     for t in np.argsort(-worth, kind="stable"):
-        while rest.count[t] and rest.demand.any() and (pattern := _fill(rest, int(t), share, total, small)).any():
+        while rest.count[t] and rest.demand.any() and monotonic() < until:
+            if not (pattern := _fill(rest, int(t), share, total, small)).any():
+                break
             chosen.append((int(t), pattern, rest.times(int(t), pattern)))
             rest = rest.without(*chosen[-1])
     return chosen
 
 
 def _fill(rest: Kinds, t: int, share: Floats, total: Ints, small: float) -> Ints:
-    left, pattern = rest.free[t] / total, np.zeros_like(rest.demand)
+    """Return what one empty node of kind t takes; `share` has the shape (resources, kinds of tasks)."""
+    left, pattern = (rest.free[t] / total)[:, None], np.zeros_like(rest.demand)
     demand = np.where(rest.allowed[:, t], rest.demand, 0)
-    open_to = np.flatnonzero((demand > 0) & np.all(share <= left + 1e-15, axis=1))
+    open_to = np.flatnonzero((demand > 0) & np.all(share <= left + 1e-15, axis=0))
+    asked, more = share[:, open_to], demand[open_to]
+    value = (asked * (left - small * asked)).sum(axis=0)
     while open_to.size:
-        asked = share[open_to]
-        i = open_to[np.argmax(asked @ left - small * (asked**2).sum(axis=1))]
-        pattern[i] += 1
-        left = left - share[i]
-        open_to = open_to[(pattern[open_to] < demand[open_to]) & np.all(share[open_to] <= left + 1e-15, axis=1)]
+        best = int(np.argmax(value))
+        pattern[open_to[best]] += 1
+        more[best] -= 1
+        step = asked[:, [best]]
+        left, value = left - step, value - (asked * step).sum(axis=0)
+        if not (kept := (more > 0) & np.all(asked <= left + 1e-15, axis=0)).all():
+            open_to, asked, more, value = open_to[kept], asked[:, kept], more[kept], value[kept]
     return pattern
+
+
+def first_fit(problem: Problem, node_of: Ints, weights: Floats) -> Ints:
+    """Return the plan with its tasks without a node, the largest first, where they leave least; quick, not good."""
+    plan, every = _Plan(problem, node_of, weights), np.ones(len(problem.free), dtype=bool)
+    missing = np.flatnonzero(node_of < 0)
+    for task in missing[np.argsort(-plan.worth[missing], kind="stable")]:
+        out: int | None = int(task)
+        while out is not None and out >= 0:
+            out = plan.place(out, every)
+    return plan.node_of
 
 
 def squeeze(problem: Problem, node_of: Ints, weights: Floats, bound: int, until: float) -> Ints:
@@ -82,8 +100,9 @@ class _Plan:
     """Which task is on which node (-1: none), what is left of every node, and what tasks are worth."""
 
     def __init__(self, problem: Problem, node_of: Ints, weights: Floats) -> None:
-        self.problem, self.node_of, self.left = problem, np.full_like(node_of, -1), problem.free.copy()
-        self.worth, self.weights = problem.requests @ weights, weights
+        # In columns, because the questions are whether all resources suffice: ten times faster than in rows.
+        self.problem, self.node_of, self.left = problem, np.full_like(node_of, -1), problem.free.copy(order="F")
+        self.worth, self.weights, self.room = problem.requests @ weights, weights, self.left @ weights
         for i in np.flatnonzero(node_of >= 0):
             self.put(int(i), int(node_of[i]))
 
@@ -94,17 +113,20 @@ class _Plan:
             if host >= 0:
                 shared = self.left[host, zoned] + sign * asked[zoned]
                 self.left[host] += sign * asked
+                self.room[host] = self.left[host] @ self.weights
                 if zoned:
                     self.left[np.ix_(zone == zone[host], zoned)] = shared
+                    self.room = self.left @ self.weights
         self.node_of[task] = node
 
     def place(self, task: int, open_to: NDArray[np.bool_]) -> int | None:
         """Place a task; return the smaller one that made room for it, -1 if none had to, or None if it has no place."""
         asked, may = self.problem.requests[task], self.problem.allowed[self.problem.rule[task]] & open_to
         worth = self.worth
-        fits = np.flatnonzero(may & np.all(self.left >= asked, axis=1))
-        if fits.size:
-            self.put(task, int(fits[np.argmin(self.left[fits] @ self.weights)]))
+        fits = may & np.all(self.left >= asked, axis=1)
+        fullest = int(np.argmin(np.where(fits, self.room, np.inf)))
+        if fits[fullest]:
+            self.put(task, fullest)
             return -1
         placed = np.flatnonzero((self.node_of >= 0) & (worth < worth[task] * (1 - 1e-9)))
         hosts = self.node_of[placed]
@@ -131,7 +153,7 @@ class _Plan:
             others, there = placed[possible], hosts[possible]
             # By how much the sum of squares of what is free on the two nodes grows, halved.
             move = worth[a] - worth[others]
-            gain = move * (move + (left[here] - left[there]) @ self.weights)
+            gain = move * (move + self.room[here] - self.room[there])
             b = np.argmax(gain + 1e-3 * random.random(len(gain)) * abs(gain).max())
             if gain[b] > 0:
                 self.put(int(a), -1)

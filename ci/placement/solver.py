@@ -11,13 +11,15 @@ from time import monotonic
 import numpy as np
 
 from ci.placement.certificate import Certificate, lower_bound
-from ci.placement.model import Ints, Problem, Solution
+from ci.placement.model import Ints, Problem, Solution, plain
 from ci.placement.patterns import Chosen, Duals, Floats, Kinds, Master, columns, generate, grid, highs
-from ci.placement.search import greedy, seat, squeeze
+from ci.placement.search import first_fit, greedy, seat, squeeze
 
 _SCALE = 2**24
 _COARSE, _EXACT, _PROOF = 20_000, 1_500_000, 100_000
 _TRIES, _WHOLE = (0.8, None, 0.6, None, 0.95, None, 0.5, None), 2.0
+_SMALL = 1000
+"""Tasks times nodes up to which the plain formulation settles what is still open."""
 _FEW = 400
 """Kinds of tasks up to which patterns are generated; beyond, the master would be too slow to solve again and again."""
 
@@ -34,27 +36,43 @@ def solve(problem: Problem, time_limit: float) -> Solution:
     started = monotonic()
     if not len(problem.requests):
         return Solution((), 0, 0, monotonic() - started)
-    until, kinds, least = started + time_limit, Kinds.of(problem), 0
+    until, half, kinds, least = started + time_limit, started + time_limit / 2, Kinds.of(problem), 0
     weights = _cover(problem)
-    bound = lower_bound(problem, _linear(problem, weights))
-    best = kinds.unpack(greedy(kinds, weights, 0.0))
+    proof = lack = _linear(problem, weights)
+    bound = lower_bound(problem, proof)
+    best = kinds.unpack(greedy(kinds, weights, 0.0, half))
+    if (best < 0).any() and monotonic() > half:
+        best = first_fit(problem, best, weights)
     if ((best < 0).any() or _score(problem, best)[1] > bound) and monotonic() < until:
-        best = min(best, kinds.unpack(greedy(kinds, weights, 0.5)), key=lambda plan: _score(problem, plan))
+        best = min(best, kinds.unpack(greedy(kinds, weights, 0.5, until)), key=lambda plan: _score(problem, plan))
     few = len(kinds.demand) <= _FEW
     if (best < 0).any():
-        half = (started + until) / 2
-        best, least = _by_patterns(problem, kinds, best, 0, half, np.zeros(len(kinds.count)), 1.0) if few else (best, 0)
+        half = (monotonic() + until) / 2
+        if few:
+            best, least, lack = _by_patterns(problem, kinds, best, 0, lack, half, np.zeros(len(kinds.count)), 1.0)
         if (best < 0).sum() > least:
             even = 1 / problem.free.sum(axis=0).clip(1)
             best = seat(problem, best, np.ones(len(problem.free), dtype=bool), even, (half + until) / 2)
     if not (best < 0).any():
         if few and _score(problem, best)[1] > bound:
-            best, bound = _by_patterns(problem, kinds, best, bound, until, np.ones(len(kinds.count)))
+            best, bound, proof = _by_patterns(problem, kinds, best, bound, proof, until, np.ones(len(kinds.count)))
         best = squeeze(problem, best, weights, bound, until)
         if few and problem.preferred.any() and _score(problem, best)[2]:
             cost = 1 + ~kinds.preferred / (len(problem.free) + 1)
-            best, _ = _by_patterns(problem, kinds, best, bound, until, cost)
-    return Solution(tuple(best.tolist()), 0 if (best < 0).any() else bound, least, monotonic() - started)
+            best, *_ = _by_patterns(problem, kinds, best, bound, proof, until, cost)
+    solution = _solution(best, bound, least, started, (proof, lack))
+    done = solution.proven and (solution.unplaced or not problem.preferred.any() or not _score(problem, best)[2])
+    if problem.allowed.shape[1] * len(best) <= _SMALL and not done and monotonic() < until:
+        # Amounts that no grid holds exactly, and nodes in use: of this size, branch and bound settles both.
+        exact = plain(problem, until - monotonic())
+        best = min(best, np.array(exact.node_of), key=lambda plan: _score(problem, plan))
+        solution = _solution(best, max(bound, exact.bound), max(least, exact.least_unplaced), started, (proof, lack))
+    return solution
+
+
+def _solution(best: Ints, bound: int, least: int, started: float, proofs: tuple[Certificate, Certificate]) -> Solution:
+    missing = bool((best < 0).any())
+    return Solution(tuple(best.tolist()), 0 if missing else bound, least, monotonic() - started, proofs[missing])
 
 
 def _score(problem: Problem, node_of: Ints) -> tuple[int, int, int]:
@@ -83,9 +101,8 @@ def _cover(problem: Problem) -> Floats:
 def _linear(problem: Problem, weights: Floats) -> Certificate:
     """Return the proof that covering gives: each task is worth what its requests are worth."""
     exact = tuple(Fraction(float(weight)) * _SCALE for weight in weights)
-    rows = list(map(tuple, problem.requests.tolist()))
-    worth = {row: int(sum(w * q for w, q in zip(exact, row, strict=True))) for row in set(rows)}
-    return Certificate(_SCALE, tuple(worth[row] for row in rows), exact)
+    worth = np.floor(problem.requests @ weights * _SCALE * (1 - 1e-12)).astype(int)
+    return Certificate(_SCALE, tuple(worth.tolist()), exact)
 
 
 def _proof(kinds: Kinds, duals: Duals, units: dict[int, int]) -> Certificate:
@@ -97,12 +114,19 @@ def _proof(kinds: Kinds, duals: Duals, units: dict[int, int]) -> Certificate:
 
 
 def _by_patterns(
-    problem: Problem, kinds: Kinds, best: Ints, bound: int, until: float, cost: Floats, left_over: float = 1000.0
-) -> tuple[Ints, int]:
+    problem: Problem,
+    kinds: Kinds,
+    best: Ints,
+    bound: int,
+    proof: Certificate,
+    until: float,
+    cost: Floats,
+    left_over: float = 1000.0,
+) -> tuple[Ints, int, Certificate]:
     """Return a plan at least as good, and a bound at least as good on nodes or, where nodes are free, on tasks left."""
     master = Master(kinds, cost, left_over)
     master.add(*kinds.pack(best))
-    duals, pricer, proof = generate(master, _COARSE, (monotonic() + until) / 2)
+    duals, pricer, dearest = generate(master, _COARSE, (monotonic() + until) / 2)
     units = pricer.units
     if not pricer.exact:
         # An exact grid, where one of a size that can be worked with is; elsewhere the coarse one's prices will do.
@@ -110,19 +134,21 @@ def _by_patterns(
         if np.any(kinds.requests[:, list(units)] % list(units.values())):
             units = grid(kinds, _PROOF)
         else:
-            duals, _, proof = generate(master, _EXACT, (monotonic() + until) / 2)
-    bound = max(bound, lower_bound(problem, _proof(kinds, proof, units), unplaced=not cost.any()))
+            duals, _, dearest = generate(master, _EXACT, (monotonic() + until) / 2)
+    found = _proof(kinds, dearest, units)
+    if (value := lower_bound(problem, found, unplaced=not cost.any())) > bound or not cost.any():
+        bound, proof = value, found
     goal = float(cost.min()) * bound if cost.any() else float(bound)
     for threshold in _TRIES:
-        value = float(cost[kinds.pack(best)[0]].sum() + left_over * (best < 0).sum())
-        if value < goal + 1e-6 or monotonic() > until:
+        spent = float(cost[kinds.pack(best)[0]].sum() + left_over * (best < 0).sum())
+        if spent < goal + 1e-6 or monotonic() > until:
             break
         if threshold is None:
             chosen = master.integer(min(_WHOLE, until - monotonic()), goal)
         else:
-            chosen = _dive(master, duals, value, threshold, until)
+            chosen = _dive(master, duals, spent, threshold, until)
         best = min(best, kinds.unpack(chosen), key=lambda plan: _score(problem, plan))
-    return best, bound
+    return best, bound, proof
 
 
 def _dive(master: Master, duals: Duals, best: float, threshold: float, until: float) -> Chosen:

@@ -3,14 +3,18 @@
 import json
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 
-from ci.placement import cluster
+from ci.placement import certificate, cluster, solver
+from ci.placement.certificate import record as certificate_record
 from ci.placement.check import faults
 from ci.placement.inventory import EXAMPLE, load
+from ci.placement.solver import solve
 from ci.placement.tasks import planned
 from scripts import configure, place
 
@@ -20,6 +24,8 @@ REPOSITORY = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def workspace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    for folder in ("ci", "k8s"):
+        (tmp_path / folder).symlink_to(REPOSITORY / folder)
     assert configure.main(["--file", str(REPOSITORY / "pipeline.yaml")]) == 0
     return tmp_path / "build" / "placement"
 
@@ -55,7 +61,7 @@ def test_a_task_that_fits_nowhere_is_named_with_what_is_missing(workspace, capsy
     configure.main(["--file", str(REPOSITORY / "pipeline.yaml"), "--set", "resources.training={cpu: 64, memory: 4Gi}"])
     assert place.main([]) == 1
     out, err = capsys.readouterr()
-    assert "training (64 CPU, 4 GiB memory) fits on no node" in out
+    assert "training (64.1 CPU, 4.25 GiB memory, 4.25 GiB ephemeral-storage) fits on no node" in out
     assert "lacks" in out
     assert err.startswith("failed: ")
     assert json.loads((workspace / "plan.json").read_text())["unplaced"] == ["training"]
@@ -96,16 +102,25 @@ def test_serving_survives_the_loss_of_any_node(workspace):
     assert len({node for task, node in plan.items() if task.startswith("serving-")}) > 1
 
 
+def test_the_canary_may_stand_beside_a_replica(workspace):
+    configure.main(["--file", str(REPOSITORY / "pipeline.yaml"), "--set", "serving.replicas=2"])
+    Path("two.json").write_text(json.dumps({"items": [a_node("a"), a_node("b")]}))
+    assert place.main(["--inventory", "two.json", "--group", "serving"]) == 0
+    plan = json.loads((workspace / "plan.json").read_text())["plan"]
+    assert plan["serving-0"] != plan["serving-1"]
+    assert set(plan) == {"serving-0", "serving-1", "canary"}
+
+
 def test_each_group_gets_preferred_affinity_and_no_node_name(workspace):
     assert place.main([]) == 0
     text = (workspace / "handover.json").read_text()
-    assert set(json.loads(text)) == {"canary", "serving", "training", "tuning", "tuning-chief"}
+    assert set(json.loads(text)) == {"serving", "training-agent", "tuning", "tuning-chief"}
     assert '"weight": 100' in text
     assert "nodeName" not in text
 
 
 def a_node(name: str, **changes) -> dict:
-    amounts = {"cpu": "16", "memory": "64Gi", "pods": "110"} | changes.pop("amounts", {})
+    amounts = {"cpu": "16", "memory": "64Gi", "ephemeral-storage": "90Gi", "pods": "110"} | changes.pop("amounts", {})
     status = {"allocatable": amounts, "conditions": [{"type": "Ready", "status": changes.pop("ready", "True")}]}
     metadata = {"name": name, "labels": changes.pop("labels", {})}
     return {"kind": "Node", "metadata": metadata, "spec": changes, "status": status}
@@ -263,15 +278,120 @@ def test_a_node_that_disappears_while_the_plan_is_made_leads_to_another_plan(wor
     assert set(json.loads((workspace / "plan.json").read_text())["plan"].values()) == {"b", "c"}
 
 
+def labels(*path: str) -> dict[str, str]:
+    """The labels of the pods that a file of the repository makes."""
+    item = yaml.safe_load(REPOSITORY.joinpath(*path).read_text())
+    return dict(item["spec"].get("template", item)["metadata"]["labels"])
+
+
+def test_the_pods_that_the_repository_makes_are_found_by_their_own_labels(workspace, api, capsys):
+    nodes = [a_node("a"), a_node("b"), a_node("c")]
+    api.readings = [nodes]
+    assert place.main(["--context", "test"]) == 0
+    sets = json.loads((workspace / "plan.json").read_text())["sets"]
+    agent, stable, canary = a_pod("agent-1", sets["training-agent"][0]), a_pod("s-1", "a"), a_pod("canary-1", "b")
+    agent["metadata"]["labels"] = labels("ci", "agents", "training.yaml")
+    for pod in (stable, canary):
+        pod["metadata"]["labels"] = labels("k8s", "server", "pod", "deployment.yaml")
+        pod["spec"]["nodeName"] = sets["serving"][0]
+    api.readings = [[*nodes, agent, stable, canary]]
+    assert place.main(["--compare", "--context", "test"]) == 0
+    assert "3 of 3 pods are on their group's planned nodes" in capsys.readouterr().out
+
+
+def test_a_task_asks_for_all_that_the_pods_file_asks_for_with_the_settings_cpu_and_memory(workspace):
+    configure.main(["--file", str(REPOSITORY / "pipeline.yaml"), "--set", "resources.training={cpu: 3, memory: 5Gi}"])
+    assert place.main([]) == 0
+    asked = {task["name"]: task["requests"] for task in json.loads((workspace / "plan.json").read_text())["tasks"]}
+    beside = {"cpu": 100, "memory": 256 * 2**20}  # jnlp
+    assert asked["training"]["cpu"] == 3000 + beside["cpu"]
+    assert asked["training"]["memory"] == 5 * 2**30 + beside["memory"]
+    assert asked["training"]["ephemeral-storage"] == (4 * 1024 + 256) * 2**20
+    assert asked["canary"] == asked["serving-0"]
+    assert asked["canary"]["ephemeral-storage"] >= 64 * 2**20
+
+
+def test_a_pods_file_that_is_no_pod_is_named(workspace, tmp_path, capsys):
+    (tmp_path / "k8s").unlink()
+    assert place.main([]) == 2
+    assert "k8s/server/pod/deployment.yaml is missing: run in the repository's folder" in capsys.readouterr().err
+    (file := tmp_path / "k8s/server/pod/deployment.yaml").parent.mkdir(parents=True)
+    file.write_text("spec: {template: {spec: {containers: [{image: x}]}}}")
+    assert place.main([]) == 2
+    assert "k8s/server/pod/deployment.yaml: expected a pod" in capsys.readouterr().err
+
+
+def test_the_bound_can_be_checked_again_from_the_file_alone(workspace, capsys):
+    assert place.main([]) == 0
+    assert place.main(["--verify"]) == 0
+    assert "at least 2 nodes are needed, and 2 are used" in capsys.readouterr().out
+
+
+def forged(document, change):
+    plan, proof = document["plan"], document["certificate"]
+    match change:
+        case "objective":
+            document["objective"] -= 1
+        case "proves":
+            proof["proves"] += 1
+        case "prices":
+            proof["prices"] = [0 for _ in proof["prices"]]
+        case "left out":
+            del plan["canary"]
+        case "free":
+            proof["free"] = [[2 * amount for amount in row] for row in proof["free"]]
+        case "shapes":
+            proof["allowed"] = []
+        case "key":
+            del proof["rule"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        ("objective", 1, "the plan uses 2 nodes, not 1"),
+        ("proves", 1, "the certificate proves 2, not 3"),
+        ("prices", 1, "the certificate proves 0, not 2"),
+        ("left out", 1, "about another question"),
+        ("free", 1, "the certificate proves 1, not 2"),
+        ("key", 2, "its certificate is not whole"),
+        ("shapes", 2, "its certificate is not whole"),
+    ],
+)
+def test_a_forged_plan_does_not_pass_the_re_check(workspace, capsys, change, code, message):
+    assert place.main([]) == 0
+    forged(document := json.loads((workspace / "plan.json").read_text()), change)
+    (workspace / "plan.json").write_text(json.dumps(document))
+    assert place.main(["--verify"]) == code
+    assert message in capsys.readouterr().err
+
+
+def test_a_plan_that_does_not_hold_is_not_written(workspace, monkeypatch, capsys):
+    monkeypatch.setattr(solver, "solve", lambda *given: replace(solve(*given), node_of=(0,) * 9))
+    assert place.main([]) == 1
+    assert "the solver's plan does not hold in integers" in capsys.readouterr().err
+    assert not workspace.exists()
+
+
+def test_a_record_that_does_not_hold_is_not_written(workspace, monkeypatch, capsys):
+    def record(*given, **more):
+        return certificate_record(*given, **more) | {"proves": 99}
+
+    monkeypatch.setattr(certificate, "record", record)
+    assert place.main([]) == 1
+    assert "the plan's record does not hold: the certificate proves 2, not 99" in capsys.readouterr().err
+    assert not workspace.exists()
+
+
 def test_planned_and_actual_nodes_are_compared(workspace, api, capsys):
     nodes = [a_node("a"), a_node("b"), a_node("c")]
     api.readings = [nodes]
     assert place.main(["--context", "test", "--group", "training"]) == 0
-    planned = json.loads((workspace / "plan.json").read_text())["sets"]["training"]
+    planned = json.loads((workspace / "plan.json").read_text())["sets"]["training-agent"]
     away = next(name for name in "abc" if name not in planned)
     pods = [a_pod("training-1", planned[0]), a_pod("training-2", away)]
     for pod in pods:
-        pod["metadata"]["labels"] = {"app.kubernetes.io/component": "training"}
+        pod["metadata"]["labels"] = {"app.kubernetes.io/component": "training-agent"}
     api.readings = [nodes + pods]
     assert place.main(["--compare", "--context", "test"]) == 0
     found = json.loads((workspace / "actual.json").read_text())["found"]

@@ -1,11 +1,13 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import yaml
 
 from ci.agents import pod
 from ci.errors import InputError
+from ci.placement import solver
 from ci.settings import Request
 from scripts import agent, configure
 from tests.pods import REPOSITORY, violations
@@ -18,7 +20,7 @@ NODES = {
             "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
             "spec": {},
             "status": {
-                "allocatable": {"cpu": cpu, "memory": "64Gi", "pods": "110"},
+                "allocatable": {"cpu": cpu, "memory": "64Gi", "ephemeral-storage": "90Gi", "pods": "110"},
                 "conditions": [{"type": "Ready", "status": "True"}],
             },
         }
@@ -71,18 +73,11 @@ def test_a_node_planned_on_the_clusters_inventory_is_preferred_and_never_forced(
     assert configure.main(["--set", "placement.inventory=nodes.json"]) == 0
     assert agent.main([]) == 0
     spec = json.loads((tmp_path / "build/agent.json").read_text())["spec"]
-    assert spec["affinity"] == {
-        "nodeAffinity": {
-            "preferredDuringSchedulingIgnoredDuringExecution": [
-                {
-                    "weight": 100,
-                    "preference": {
-                        "matchFields": [{"key": "metadata.name", "operator": "In", "values": ["pool-large-1"]}]
-                    },
-                }
-            ]
-        }
-    }
+    (term,) = spec["affinity"]["nodeAffinity"].pop("preferredDuringSchedulingIgnoredDuringExecution")
+    assert term == {"weight": 100, "preference": led_to("pool-large-1")}
+    assert spec["affinity"] == {"nodeAffinity": {}}
+    (constraint,) = spec["topologySpreadConstraints"]
+    assert constraint["labelSelector"]["matchLabels"] == {"app.kubernetes.io/component": "training-agent"}
     assert "nodeName" not in spec
     assert violations(spec) == []
 
@@ -94,6 +89,47 @@ def test_a_pod_that_fits_no_recorded_node_is_left_to_the_scheduler(tmp_path, mon
     assert agent.main([]) == 0
     assert "affinity" not in json.loads((tmp_path / "build/agent.json").read_text())["spec"]
     assert "fits on none of nodes.json" in capsys.readouterr().out
+
+
+def test_a_required_node_is_refused_where_its_loss_would_leave_the_pod_without_one(tmp_path, monkeypatch, capsys):
+    checkout(tmp_path, monkeypatch)
+    (tmp_path / "nodes.json").write_text(json.dumps(NODES))
+    required = ["--set", "placement.inventory=nodes.json", "--set", "placement.affinity=required"]
+    assert configure.main(required) == 0
+    assert agent.main([]) == 2
+    assert "survives the loss of any one of its nodes" in capsys.readouterr().err
+    assert not (tmp_path / "build/agent.json").exists()
+    again = json.loads(json.dumps(NODES["items"][1]).replace("pool-large-1", "pool-large-2"))
+    (tmp_path / "nodes.json").write_text(json.dumps({**NODES, "items": [*NODES["items"], again]}))
+    assert agent.main([]) == 0
+    spec = json.loads((tmp_path / "build/agent.json").read_text())["spec"]
+    demanded = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert demanded == {"nodeSelectorTerms": [led_to("pool-large-1", "pool-large-2")]}
+
+
+def test_a_plan_that_does_not_hold_gives_no_pod(tmp_path, monkeypatch, capsys):
+    checkout(tmp_path, monkeypatch)
+    (tmp_path / "nodes.json").write_text(json.dumps(NODES))
+    assert configure.main(["--set", "placement.inventory=nodes.json"]) == 0
+    solve, small = solver.solve, 1  # nodes are in order of their names
+    monkeypatch.setattr(solver, "solve", lambda *given: replace(solve(*given), node_of=(small,) * 5))
+    assert agent.main([]) == 1
+    assert "the solver's plan does not hold" in capsys.readouterr().err
+    assert not (tmp_path / "build/agent.json").exists()
+
+
+def test_what_the_pod_asks_for_already_is_kept_beside_the_plan():
+    gpu = {"key": "gpu", "operator": "Exists"}
+    own = {"nodeSelectorTerms": [{"matchExpressions": [gpu]}]}
+    before = {"spec": {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": own}}}}
+    wanted = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [led_to("a")]}}
+    after = pod.steered(before, {"affinity": {"nodeAffinity": wanted}, "topologySpreadConstraints": []})
+    (terms,) = after["spec"]["affinity"]["nodeAffinity"].values()
+    assert terms == {"nodeSelectorTerms": [{"matchExpressions": [gpu, *led_to("a")["matchExpressions"]]}]}
+
+
+def led_to(*names):
+    return {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": list(names)}]}
 
 
 def test_an_inventory_that_is_missing_is_an_error_and_no_pod_is_written(tmp_path, monkeypatch, capsys):

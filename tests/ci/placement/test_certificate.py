@@ -31,6 +31,23 @@ def test_how_many_tasks_must_stay_without_a_node():
     assert lower_bound(problem, Certificate(1, (1, 1, 1, 1), units={0: 1}), unplaced=True) == 2
 
 
+def test_prices_above_one_are_scaled_down_before_they_say_who_stays_without_a_node():
+    # Ten tasks of 6 on one node of 10: nine are left over, whatever the prices' unit.
+    problem = Problem.of(np.array([[6]] * 10), np.array([[10]]))
+    for price in (1, 2, 7):
+        assert lower_bound(problem, Certificate(1, (price,) * 10, units={0: 1}), unplaced=True) == 9
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data())
+def test_no_prices_prove_more_tasks_left_over_than_there_must_be(data):
+    sizes = data.draw(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=6))
+    problem = Problem.of(np.array(sizes), np.array([[10, 10]] * 2))
+    prices = tuple(data.draw(st.integers(0, 40)) for _ in sizes)
+    proof = Certificate(10, prices, units={0: 1, 1: 1})
+    assert lower_bound(problem, proof, unplaced=True) <= len(plain(problem, 10).unplaced)
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_no_prices_prove_more_than_the_optimum(data):

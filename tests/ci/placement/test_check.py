@@ -36,6 +36,7 @@ ZONES = [Node(name, AMOUNTS, AMOUNTS, labels={"topology.kubernetes.io/zone": z})
         ({"a": "n", "b": "n"}, Spread("g", 2), []),
         ({"a": "n", "b": "n"}, Spread("g", 1), ["node n: 2 tasks of g, 1 allowed"]),
         ({"a": "n", "b": "n"}, Spread("other", 1), []),
+        ({"a": "n", "b": "n"}, Spread("g", 1, besides=frozenset({"b"})), []),
         ({"a": "n", "b": "m"}, Spread("g", 1, "zone"), []),
         ({"a": "m", "b": "o"}, Spread("g", 2, "zone"), []),
         ({"a": "m", "b": "o"}, Spread("g", 1, "zone"), ["zone b: 2 tasks of g, 1 allowed"]),

@@ -2,13 +2,13 @@
 
 from ci.placement.explain import amounts, explain, sentences
 from ci.placement.inventory import Node, Pod
-from ci.placement.model import build
+from ci.placement.model import Spread, build
 from ci.placement.solver import solve
 
 
-def explained(tasks, nodes):
-    problem = build(tasks, nodes)
-    return sentences(explain(tasks, nodes, (), problem, solve(problem, 10)))
+def explained(tasks, nodes, *spreads):
+    problem = build(tasks, nodes, spreads)
+    return sentences(explain(tasks, nodes, spreads, problem, solve(problem, 10)))
 
 
 def node(name, cpu, **other):
@@ -36,3 +36,36 @@ def test_what_fits_nowhere_is_told_from_what_does_not_fit_beside_the_others():
     assert "huge (9 CPU) fits on no node; x comes nearest and lacks 5 CPU" in lines
     assert "one more node that accepts them with 12 CPU free would be enough" in lines
     assert any("fits on x alone, but not beside the other tasks" in line for line in lines)
+
+
+def replicas(count):
+    return [Pod(f"r{i}", "serving", {"cpu": 1000}) for i in range(count)]
+
+
+def test_a_spread_is_told_as_what_it_is():
+    lines = explained(replicas(4), [node("x", 9000), node("y", 9000)], Spread("serving", 2))
+    scarce = "scarcest is the number of serving tasks (at most 2 per node), 0% of what was free stays free"
+    assert sum(line.endswith(scarce) for line in lines) == 2
+    assert "one node less: the node could not hold all tasks of serving with at most 2 per node" in lines
+
+
+def test_what_a_zone_shares_counts_for_all_its_nodes():
+    zone = {"topology.kubernetes.io/zone": "z"}
+    nodes = [node("x", 1000, labels=zone), node("y", 9000, labels=zone), node("far", 900)]
+    tasks = [Pod("pinned", "serving", {"cpu": 1000}), *replicas(9)]
+    lines = explained(tasks, nodes, Spread("serving", 10, "zone"))
+    (line,) = [line for line in lines if line.startswith("y: ")]
+    assert "0% of what was free stays free" in line
+    lines = explained(
+        replicas(2), [node("x", 1500, labels=zone), node("y", 1500, labels=zone)], Spread("serving", 2, "zone")
+    )
+    assert all("the number of serving tasks (at most 2 per zone), 0%" in line for line in lines[1:3])
+
+
+def test_a_task_that_only_a_spread_keeps_out_is_told_so():
+    (line,) = [
+        line
+        for line in explained(replicas(3), [node("x", 9000), node("y", 900)], Spread("serving", 2))
+        if " has room on " in line
+    ]
+    assert line.endswith("(1 CPU) has room on x, but the number of serving tasks (at most 2 per node) is reached there")

@@ -1,5 +1,8 @@
 """The hand-over: what the scheduler would do with a set of nodes, and how far it must be widened."""
 
+from time import process_time
+
+import numpy as np
 import pytest
 
 from ci.errors import InputError
@@ -26,12 +29,24 @@ def planned(tasks, available):
 
 
 def pending_on(tasks, available, within):
-    return handover.Scheduler(build(tasks, available), tasks, available, within).run(range(len(tasks)))
+    orders, ties = in_order(tasks, available)
+    simulated = scheduler(tasks, available, within)
+    return list(simulated.waiting(orders, ties[:, simulated.nodes]))
+
+
+def scheduler(tasks, available, within, **how):
+    return handover.Scheduler(build(tasks, available), tasks, available, within, **how)
+
+
+def in_order(tasks, available):
+    """One order of arrival, and of equal nodes the first is taken."""
+    return np.arange(len(tasks))[None], np.linspace(0.9, 0, len(available), dtype=np.float32)[None]
 
 
 def test_who_waits_on_all_nodes_all_the_same_is_named():
     tasks, available = pods("five", 40, 5) + pods("three", 40, 3) + pods("eight", 40, 8), nodes(41)
-    _, within, waiting = handover.advice(tasks, available, planned(tasks, available), [], required=False)
+    advice = handover.advice(tasks, available, planned(tasks, available), [], required=False)
+    within, waiting = advice.sets, advice.waiting
     assert waiting
     assert {name.rpartition("-")[0] for name in waiting} <= {"five", "three", "eight"}
     assert all(len(names) == 41 for group, names in within.items() if group in {w.rpartition("-")[0] for w in waiting})
@@ -44,23 +59,108 @@ def test_spreading_leaves_pods_pending_on_a_set_that_the_plan_fills_and_widening
     everywhere = frozenset(plan.values())
     within = {"small": everywhere, "large": everywhere}
     assert pending_on(tasks, available, within)
-    wider, pending = handover.widen(tasks, available, within)
+    wider, pending, tried = handover.widen(tasks, available, within)
     assert not pending
+    assert tried == handover.ORDERS
     assert not pending_on(tasks, available, wider)
     assert 0 < len(frozenset().union(*wider.values())) - 95 <= 25
 
 
 def test_a_pod_stays_within_its_groups_nodes():
     tasks, available = pods("a", 4, 2), nodes(4)
-    scheduler = handover.Scheduler(build(tasks, available), tasks, available, {"a": frozenset({"n001", "n002"})})
-    assert not scheduler.run(range(4))
-    assert sorted(scheduler.hosts) == [1, 1, 2, 2]
+    orders, ties = in_order(tasks, available)
+    simulated = scheduler(tasks, available, {"a": frozenset({"n001", "n002"})})
+    hosts = simulated.run(simulated.free, orders, ties[:, simulated.nodes])
+    assert sorted(simulated.nodes[hosts[0]]) == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("asked", "left", "chosen", "before_1_36"),
+    [
+        # By their mean the first, 70 to 60; before 1.36 what is uneven counts too, 150 to 160.
+        ((1000, 1), [(9000, 5), (6000, 6)], 0, 1),
+        ((1000, 1), [(9000, 5), (6000, 4)], 0, 0),
+        ((1000, 1), [(8000, 8), (9000, 9)], 1, 1),  # even both: more is free on the second
+        ((1000, 1), [(8000, 2), (4000, 4)], 0, 1),  # 50 and 40; before 1.36 with 70 and 100
+        ((1000, 1), [(6040, 6), (6060, 6)], 0, 0),  # 60 and a part: whole points, so they are equal
+        # The pod makes the first less even and the second more: 60 + 72 to 57 + 77; before 1.36 60 + 90 to 57 + 82.
+        ((2000, 1), [(5000, 7), (7500, 4)], 1, 0),
+    ],
+)
+def test_nodes_are_scored_by_what_is_free_and_how_even_it_is_in_whole_points(asked, left, chosen, before_1_36):
+    whole = {"cpu": 10_000, "memory": 10 * 2**30}
+    available = [
+        Node(f"n{j}", whole, {"cpu": cpu + asked[0], "memory": (memory + asked[1]) * 2**30})
+        for j, (cpu, memory) in enumerate(left)
+    ]
+    tasks = [Pod("p", "g", {"cpu": asked[0], "memory": asked[1] * 2**30})]
+    for old, expected in ((False, chosen), (True, before_1_36)):
+        simulated = scheduler(tasks, available, {"g": frozenset({"n0", "n1"})}, before_1_36=old)
+        assert simulated.run(simulated.free, *in_order(tasks, available)).tolist() == [[expected]]
+
+
+def test_each_group_arrives_last_of_all_and_every_task_once():
+    tasks = pods("small", 6, 3) + pods("large", 4, 5) + pods("huge", 3, 8)
+    orders = handover.arrivals(tasks, np.arange(len(tasks)), 32, np.random.default_rng(0))
+    assert len(orders) == 32
+    assert all(sorted(order) == list(range(len(tasks))) for order in orders)
+    ends = {"small": 6, "large": 4, "huge": 3}
+    for group, count in ends.items():
+        assert any({tasks[i].group for i in order[-count:]} == {group} for order in orders[3:])
+
+
+def test_worlds_do_not_touch_each_other():
+    tasks, available = pods("small", 20, 3) + pods("large", 12, 5) + pods("huge", 5, 9), nodes(12)
+    within = dict.fromkeys(("small", "large", "huge"), frozenset(node.name for node in available))
+    simulated, random = scheduler(tasks, available, within), np.random.default_rng(3)
+    orders = np.array([random.permutation(len(tasks)) for _ in range(8)])
+    ties = random.random((8, len(available)), dtype=np.float32)
+    together = simulated.run(simulated.free, orders, ties)
+    for world in range(8):
+        alone = simulated.run(simulated.free, orders[world : world + 1], ties[world : world + 1])
+        assert (together[world] == alone[0]).all()
+        used = np.zeros(len(available))
+        np.add.at(used, alone[0][alone[0] >= 0], [tasks[i].requests["cpu"] for i in orders[world][alone[0] >= 0]])
+        assert (used <= 16_000).all()
+
+
+def test_other_orders_than_those_that_were_tried_leave_nothing_waiting_either():
+    tasks, available = pods("small", 60, 3) + pods("large", 40, 5) + pods("huge", 20, 8), nodes(60)
+    advice = handover.advice(tasks, available, planned(tasks, available), [], required=False)
+    assert not advice.waiting
+    random, simulated = np.random.default_rng(99), scheduler(tasks, available, advice.sets)
+    orders = np.array([random.permutation(len(tasks)) for _ in range(60)])
+    hosts = simulated.run(simulated.free, orders, random.random((60, len(simulated.nodes)), dtype=np.float32))
+    assert ((hosts < 0).any(axis=1)).sum() == 0
+
+
+def test_two_thousand_pods_on_a_thousand_nodes_are_handed_over():
+    random = np.random.default_rng(2)
+    shapes = [("a", 1), ("b", 3), ("c", 5), ("d", 8)]
+    tasks = [pod for group, cpu in shapes for pod in pods(group, 500, cpu)]
+    random.shuffle(tasks)
+    plan = solve(build(tasks, available := nodes(1000)), 10).plan(tasks, available)
+    advice = handover.advice(tasks, available, plan, [], required=False)
+    assert (advice.waiting, advice.tried) == ([], handover.ORDERS)
+
+
+def test_the_hand_over_keeps_its_time_limit_and_says_how_much_it_tried():
+    tasks, available = pods("small", 900, 3) + pods("large", 900, 5), nodes(700)
+    plan = planned(tasks, available)
+    started = process_time()
+    advice = handover.advice(tasks, available, plan, [], required=False, time_limit=0.05)
+    assert process_time() - started < 1
+    assert advice.tried == 0
+    assert set(advice.fields) == {"small", "large"}
+    with pytest.raises(InputError, match="time ran out before it was tried"):
+        handover.advice(tasks, available, plan, [], required=True, time_limit=0.05)
 
 
 def test_the_advice_prefers_nodes_with_weight_100_and_never_names_one():
     tasks, available = pods("serving", 3, 2), nodes(3)
     spread = Spread("serving", 2)
-    patch, within, _ = handover.advice(tasks, available, planned(tasks, available), [spread], required=False)
+    advice = handover.advice(tasks, available, planned(tasks, available), [spread], required=False)
+    patch, within = advice.fields, advice.sets
     (term,) = patch["serving"]["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
     assert term["weight"] == 100
     (constraint,) = patch["serving"]["topologySpreadConstraints"]
@@ -71,7 +171,8 @@ def test_the_advice_prefers_nodes_with_weight_100_and_never_names_one():
 
 def test_a_required_set_is_wide_enough_for_the_loss_of_any_one_node():
     tasks, plan = pods("serving", 2, 2), {"serving-0": "n000", "serving-1": "n000"}
-    patch, within, _ = handover.advice(tasks, nodes(3), plan, [], required=True)
+    advice = handover.advice(tasks, nodes(3), plan, [], required=True)
+    patch, within = advice.fields, advice.sets
     assert len(within["serving"]) == 2
     assert "requiredDuringSchedulingIgnoredDuringExecution" in patch["serving"]["affinity"]["nodeAffinity"]
     with pytest.raises(InputError, match="survives the loss"):

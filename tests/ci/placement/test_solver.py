@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ci.placement.certificate import lower_bound
 from ci.placement.check import faults
 from ci.placement.inventory import Node, Pod
 from ci.placement.model import Problem, Spread, build, plain
@@ -90,6 +91,31 @@ def test_the_time_limit_holds_and_the_plan_is_complete():
     assert solution.bound <= solution.objective
 
 
+def test_eight_thousand_pods_that_all_differ_keep_the_limit_from_the_first_plan_on():
+    random = np.random.default_rng(0)
+    problem = Problem.of(random.integers(100, 4000, (8000, 2)), np.full((4000, 2), 16000))
+    started = process_time()
+    solution = solve(problem, 1.0)
+    assert process_time() - started < 2.5
+    assert not solution.unplaced
+    assert 1027 <= solution.bound <= solution.objective <= 1400
+
+
+@pytest.mark.parametrize("seed", [18, 20, 26, 70, 111])
+def test_small_problems_in_odd_bytes_that_no_grid_holds_are_proven(seed):
+    random = np.random.default_rng(seed)
+    count, hosts = int(random.integers(8, 20)), int(random.integers(5, 9))
+    cpu = random.integers(1, 17, count) * 250 + random.integers(0, 40, count)
+    asked = np.column_stack([cpu, random.integers(2**28, 6 * 2**30, count)])
+    free = np.column_stack([random.integers(2, 5, hosts) * 3999, random.integers(4 * 2**30, 17 * 2**30, hosts)])
+    solution = solve(problem := Problem.of(asked, free), 30)
+    assert solution.proven
+    assert solution.proof
+    unplaced = bool(solution.unplaced)
+    shown = lower_bound(problem, solution.proof, unplaced=unplaced)
+    assert shown <= (solution.least_unplaced if unplaced else solution.bound)
+
+
 def test_perfect_triplets_are_at_most_one_node_from_a_third_as_many():
     random = np.random.default_rng(2)
     large = random.integers(380, 491, 20)
@@ -106,6 +132,32 @@ def test_nodes_in_use_are_preferred_among_equally_many():
     nodes = [Node("a", amounts, amounts), Node("b", amounts, {"cpu": 3000}, running=(busy,))]
     problem = build([Pod("t", "t", {"cpu": 2000})], nodes)
     assert solve(problem, 5).node_of[0] == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_as_many_nodes_in_use_as_the_plain_formulation_where_it_is_small(seed):
+    random = np.random.default_rng(seed)
+    problem = replace(
+        Problem.of(random.integers(2, 9, (12, 2)), random.integers(9, 20, (10, 2))), preferred=random.random(10) < 0.5
+    )
+    solution, reference = solve(problem, 20), plain(problem, 20)
+    assert solution.objective == reference.objective
+
+    def new(plan):
+        return sum(not problem.preferred[j] for j in set(plan.node_of) - {-1})
+
+    assert new(solution) == new(reference)
+
+
+@pytest.mark.parametrize("seed", [10, 17, 20])
+def test_nodes_in_use_are_preferred_where_the_problem_is_too_large_for_the_plain_formulation(seed):
+    random = np.random.default_rng(seed)
+    asked = np.array([(3, 5), (5, 4), (4, 7), (7, 3)])[random.integers(0, 4, 60)]
+    free = np.array([(16, 16), (17, 18), (20, 20)])[random.integers(0, 3, 30)]
+    problem = replace(Problem.of(asked, free), preferred=random.random(30) < 0.6)
+    solution = solve(problem, 20)
+    assert solution.proven
+    assert sum(not problem.preferred[j] for j in set(solution.node_of)) <= 1
 
 
 def test_a_zone_that_is_nearly_full_neither_stops_the_search_nor_hides_the_optimum():
