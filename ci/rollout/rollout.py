@@ -149,6 +149,7 @@ class Rollout:
     _phases: dict[str, Phase] = field(default_factory=dict)
     _measured: dict[str, Any] = field(default_factory=dict)
     _interruptions: int = 0
+    _loads_since: float | None = None
 
     def observe(self) -> Observed:
         """Return the state of the rollout."""
@@ -156,13 +157,17 @@ class Rollout:
         self._phases = dict(phases)
         wanted = phases.pop(self.digest, Phase.ABSENT)
         last, passed = self.ledger.last(), self.where.passed(self.digest) | self._passed
+        if wanted is not Phase.LOADING:  # a canary whose pod has to move later loads anew
+            self._loads_since = None
+        elif self._loads_since is None:
+            self._loads_since = time.monotonic()
         return Observed(
             wanted=wanted,
             stable=phases.get(last["digest"], Phase.ABSENT) if last else Phase.ABSENT,
             others=frozenset(phases.values()),
             released=last is not None and last["digest"] != self.digest,
             recorded=last is not None and last["digest"] == self.digest,
-            late=time.monotonic() > self._deadline,
+            late=self._loads_since is not None and self._past(self._loads_since),
             shares=self.where.shares,
             smoked="smoked" in passed,
             analysed=self.trusted or "analysed" in passed,
@@ -172,7 +177,7 @@ class Rollout:
 
     def plan(self) -> list[Step]:
         """Return the steps that are left if all goes well."""
-        self._deadline = float("inf")
+        self._loads_since = None
         return plan(self.observe())
 
     def run(self) -> None:
@@ -182,7 +187,6 @@ class Rollout:
             StageError: a check failed; what served before serves.
             InputError: the public address cannot be had; nothing was started.
         """
-        self._wait_anew()
         _insist(lambda: self.where.reserve(self.digest, force=self.trusted))
         try:
             while _insist(self._advance):
@@ -237,7 +241,6 @@ class Rollout:
             case Step.START:
                 self.where.start(self.digest)
                 self.facts["started"] = True
-                self._wait_anew()
             case Step.SMOKE:
                 measured = self._check_all(public=False)
                 self._note("smoked")
@@ -256,11 +259,9 @@ class Rollout:
                     raise StageError(f"the canary's pod was moved {interruptions} times while it was watched")
                 else:
                     self._interruptions = interruptions
-                    self._wait_anew()
                 return measured
             case Step.PROMOTE:
                 self.where.promote(self.digest)
-                self._wait_anew()
             case Step.RESUME:
                 self._resume()
             case Step.PAUSE:
@@ -280,8 +281,8 @@ class Rollout:
         self.where.note(self.digest, fact)
         self._passed.add(fact)
 
-    def _wait_anew(self) -> None:
-        self._deadline = time.monotonic() + self.settings.startup_timeout
+    def _past(self, since: float) -> bool:
+        return time.monotonic() - since > self.settings.startup_timeout
 
     def _others(self) -> list[tuple[str, Phase]]:
         return [(digest, phase) for digest, phase in self.where.phases().items() if digest != self.digest]
@@ -294,9 +295,9 @@ class Rollout:
         phase: Phase | None = self.where.phases().get(last["digest"], Phase.ABSENT)
         if phase is Phase.PAUSED or (self.where.shares and phase in (Phase.ABSENT, Phase.ROLLING)):
             self.where.promote(last["digest"])
-            self._wait_anew()
+            since = time.monotonic()
             while self.where.shares and (phase := self.where.phases().get(last["digest"])) is not Phase.SERVING:
-                if time.monotonic() > self._deadline and phase is not Phase.ROLLING:
+                if self._past(since) and phase is not Phase.ROLLING:
                     raise StageError(f"release {last['release']} is not back: {self.where.waiting(last['digest'])}")
                 self.progress.waits(Step.RESUME, self.where.waiting(last["digest"]))
                 time.sleep(self.where.interval)

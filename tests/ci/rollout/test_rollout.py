@@ -1,0 +1,89 @@
+"""How long a rollout waits for what it observes."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci.errors import StageError
+from ci.rollout.decision import Phase
+from ci.rollout.rollout import Rollout
+from ci.settings import Rollout as Settings
+
+NEW, OLD, LIMIT = "sha256:new", "sha256:old", 0.4
+
+
+class Cluster:
+    """A place whose phases are told in advance; its canary is promoted into an error that says so."""
+
+    shares, interval = True, 0.01
+
+    def __init__(self, analysis: float, *phases: Phase):
+        self.analysis, self.coming, self.facts = analysis, list(phases), {"smoked"}
+
+    def phases(self) -> dict[str, Phase]:
+        now = self.coming.pop(0) if len(self.coming) > 1 else self.coming[0]
+        return {NEW: now, OLD: Phase.SERVING}
+
+    def analyse(self, _: str, __: Callable[..., None]) -> dict[str, Any]:
+        time.sleep(self.analysis)
+        return {"verdict": "pass"}
+
+    def passed(self, _: str) -> set[str]:
+        return self.facts
+
+    def note(self, _: str, fact: str) -> None:
+        self.facts = self.facts | {fact}
+
+    def promote(self, _: str) -> None:
+        raise StageError("it was promoted")
+
+    def waiting(self, _: str) -> str:
+        return "it is loading"
+
+    def leftover(self, _: str) -> bool:
+        return False
+
+    def reserve(self, _: str, *, force: bool) -> None:
+        pass
+
+    def retire(self, _: str) -> str:
+        return "gone"
+
+
+class Releases:
+    """One release serves."""
+
+    def last(self) -> dict[str, Any]:
+        return {"release": 1, "digest": OLD}
+
+
+@pytest.mark.parametrize(
+    ("analysis", "phases", "end"),
+    [
+        (0.0, (Phase.LOADING,), "the new version had not loaded its model after 0.4 s: it is loading"),
+        (0.0, (Phase.LOADING, Phase.SHARING), "it was promoted"),
+        # A node is drained after a long analysis: the pod that takes over has all the time again, and no more.
+        (1.5 * LIMIT, (Phase.SHARING, Phase.LOADING, Phase.LOADING, Phase.SHARING), "it was promoted"),
+        (1.5 * LIMIT, (Phase.SHARING, Phase.LOADING), "the new version had not loaded its model after 0.4 s"),
+    ],
+)
+def test_a_version_has_its_time_to_load_each_time_it_has_to(
+    analysis: float, phases: tuple[Phase, ...], end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place: Any = Cluster(analysis, *phases)
+    ledger: Any = Releases()
+    rollout = Rollout(
+        where=place,
+        digest=NEW,
+        ledger=ledger,
+        record=lambda: None,
+        settings=Settings(startup_timeout=LIMIT),
+        clock=lambda: datetime(2013, 4, 1, tzinfo=UTC),
+    )
+    with pytest.raises(StageError, match=f"^{end}"):
+        rollout.run()
