@@ -125,7 +125,7 @@ def test_the_scheduler_follows_the_plan_and_needs_fewer_nodes_with_it(fleet):
     plan = solution.plan(wanted, before.nodes)
     assert solution.proven
     assert not faults(wanted, before.nodes, plan)
-    advice = handover.advice(wanted, before.nodes, plan, (), required=True)
+    advice = handover.advice(wanted, before.nodes, plan, (), required=False)
     fields, within = advice.fields, advice.sets
     now = cluster_inventory.read(None)
     assert not faults(wanted, now.nodes, plan), "the plan no longer holds just before it is applied"
