@@ -106,19 +106,27 @@ class Cluster:
             return set()
 
     def changed(self, digest: str) -> str | None:
-        """Return in a sentence that an earlier release, not the one wanted, was put back by hand; None if not."""
+        """Return in a sentence that an earlier release, not the one wanted, was put back by hand, or another image."""
         self._observe()
         releases, stable = self._history.read(), self._seen.get(manifests.STABLE)
         serves = _digest(stable) if stable else None
         back = next((release for release in reversed(releases) if release["digest"] == serves), None)
-        if back is None or serves in (digest, releases[-1]["digest"]):
+        if stable is None or back is None:
             return None
-        last = releases[-1]["release"]
-        return (
-            f"release {last} was verified last, but {manifests.STABLE} is of release {back['release']}: it was changed "
-            f"by hand, as `kubectl rollout undo` does; `python -m scripts.rollback --to {back['release']}` makes that "
-            f"the release, `--to {last}` undoes it"
-        )
+        last, undo = releases[-1]["release"], f"`python -m scripts.rollback --to {back['release']}`"
+        if serves not in (digest, releases[-1]["digest"]):
+            return (
+                f"release {last} was verified last, but {manifests.STABLE} is of release {back['release']}: it was "
+                f"changed by hand, as `kubectl rollout undo` does; {undo} makes that the release, `--to {last}` undoes "
+                f"it"
+            )
+        runs, released = _image(stable), manifests.image(self._manifest(back["digest"]))
+        if runs != released:
+            return (
+                f"{manifests.STABLE} runs the image {runs}: it was changed by hand, as `kubectl set image` does; "
+                f"{undo} puts back that of release {back['release']}"
+            )
+        return None
 
     def busy(self) -> str | None:
         """Return who holds the Lease."""
@@ -360,7 +368,11 @@ class Cluster:
         return f"{group}/namespaces/{self.namespace}/{kind.lower()}s/{name}"
 
     def _objects(self, digest: str) -> list[Json]:
-        return self._put(workspace.read_json(self._history.evidence(digest) / "manifest.json"))
+        return self._put(self._manifest(digest))
+
+    def _manifest(self, digest: str) -> Json:
+        found: Json = workspace.read_json(self._history.evidence(digest) / "manifest.json")
+        return found
 
     def _put(self, manifest: Mapping[str, Any]) -> list[Json]:
         """Return what `k8s/` says, with the fields of a version's manifest."""
@@ -399,6 +411,11 @@ def _declared(found: Json) -> Json:
 
 def _digest(deployment: Json) -> str:
     return str(deployment["spec"]["template"]["metadata"].get("annotations", {}).get(DIGEST, "unknown"))
+
+
+def _image(deployment: Json) -> str:
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    return next((str(each["image"]) for each in containers if each["name"] == manifests.CONTAINER), "none")
 
 
 def _current(deployment: Json) -> bool:

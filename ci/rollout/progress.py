@@ -48,7 +48,8 @@ class Progress:
             self._failed = failed
         elif reason := entry.get("reason"):
             # The reason is that of the step before, as a rule.
-            self._line(f"{entry['step']}: {took}" + (f": {reason}" if reason != self._failed else ""))
+            right = f", what serves gives its {entry['golden']} golden predictions" if "golden" in entry else ""
+            self._line(f"{entry['step']}: {took}{right}" + (f": {reason}" if reason != self._failed else ""))
         else:
             self._line(", ".join((f"{entry['step']}: {found}" if (found := passed(entry)) else entry["step"], took)))
 

@@ -242,11 +242,11 @@ class Rollout:
                 self.where.start(self.digest)
                 self.facts["started"] = True
             case Step.SMOKE:
-                measured = self._check_all(public=False)
+                measured = self._check_all(self.digest, public=False)
                 self._note("smoked")
                 return measured
             case Step.VERIFY:
-                measured = self._check_all(public=True) | self.rescore()
+                measured = self._check_all(self.digest, public=True) | self.rescore()
                 self.facts["verified"] = True
                 return measured
             case Step.JOIN:
@@ -320,7 +320,11 @@ class Rollout:
         return problems
 
     def _look_back(self) -> None:
-        self._measured["left"] = self.where.phases()
+        """Ask the release that serves again, if one does, for the golden predictions."""
+        left, last = self.where.phases(), self.ledger.last()
+        self._measured["left"] = left
+        if last is not None and left.get(last["digest"]) is Phase.SERVING:
+            self._measured["golden"] = self._check_all(last["digest"], public=True)["golden"]
 
     def _withdraw(self) -> None:
         """End the version, unless it is a verified release that serves."""
@@ -345,21 +349,21 @@ class Rollout:
             return f"the new version's pods have not taken over: {self.where.waiting(self.digest)}"
         return "the new version's process ended unexpectedly"
 
-    def _check_all(self, *, public: bool) -> dict[str, Any]:
-        with self.where.addresses(self.digest, public=public) as addresses:
-            measured = [self._check_patiently(address) for address in addresses]
+    def _check_all(self, digest: str, *, public: bool) -> dict[str, Any]:
+        with self.where.addresses(digest, public=public) as addresses:
+            measured = [self._check_patiently(digest, address) for address in addresses]
         return {**measured[0], "servers": len(measured)}
 
-    def _check_patiently(self, address: str) -> dict[str, Any]:
+    def _check_patiently(self, digest: str, address: str) -> dict[str, Any]:
         """Check a version again if its connection breaks: on a cluster that leads through the API server."""
         for _ in range(_CONNECTIONS - 1):
             try:
-                return self._check(address)
+                return self._check(digest, address)
             except _Unreachable:
                 time.sleep(0.5)
-        return self._check(address)
+        return self._check(digest, address)
 
-    def _check(self, address: str) -> dict[str, Any]:
+    def _check(self, digest: str, address: str) -> dict[str, Any]:
         """Ask a version for its status, its metadata and the golden predictions.
 
         Raises:
@@ -367,7 +371,7 @@ class Rollout:
         """
         import requests
 
-        folder = self.ledger.evidence(self.digest)
+        folder = self.ledger.evidence(digest)
         manifest, golden = workspace.read_json(folder / "manifest.json"), workspace.read_json(folder / "golden.json")
         url = f"{address}/v1/models/{manifest['model']}/versions/{manifest['version']}"
         try:

@@ -44,7 +44,7 @@ def test_a_readable_lock_file_is_left_alone(tmp_path):
     assert path.exists()
 
 
-@pytest.mark.parametrize("holder", [2**22 + 1, os.getpid()])
+@pytest.mark.parametrize("holder", [2**22 + 1, os.getpid()], ids=["ended", "another program"])
 def test_locks_of_the_dead_and_of_other_programs_are_removed(tmp_path, holder):
     path = tmp_path / "rwlock"
     path.write_text(json.dumps({"build/data": {"write": {"pid": holder, "cmd": "dvc"}, "read": []}}))

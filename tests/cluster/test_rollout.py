@@ -248,6 +248,13 @@ def test_what_was_undone_by_hand_is_noticed_and_not_overwritten(fork):
     assert fork.run("rollback", "--to", str(len(releases()))).code == 0
     assert serving() == (fork.versions[digest], fork.versions[digest])
 
+    image = f"{manifests.CONTAINER}=localhost/models/light:by-hand"
+    kubectl("set", "image", f"deployment/{manifests.STABLE}", image, "-n", SERVING)
+    found = fork.run("status")
+    assert (found.code, "runs the image localhost/models/light:by-hand" in found.said) == (1, True)
+    assert fork.run("rollback", "--to", str(len(releases()))).code == 0
+    assert fork.run("status").code == 0
+
 
 def test_rolling_back_twice_goes_back_twice_under_load_without_a_failed_request(fork, load):
     """Each goes back to the newest release that was not rolled back, and the pipeline does not undo that."""

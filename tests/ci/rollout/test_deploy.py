@@ -184,6 +184,7 @@ def test_versions_take_over_without_a_failed_request_and_a_bad_one_never_does(
 
     steps = [json.loads(line) for line in (workspace.ROLLOUT / "steps.jsonl").read_text().splitlines()]
     assert [step["step"] for step in steps] == ["start", "wait", "smoke", "abort"]
+    assert steps[-1]["golden"] == 2  # what serves was asked again
     suite = ElementTree.parse(workspace.ROLLOUT / "junit.xml").find("testsuite")  # noqa: S314 - written by us
     assert suite is not None
     assert [case.get("name") for case in suite if case.find("failure") is not None] == ["smoke", "abort"]
