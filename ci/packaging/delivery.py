@@ -12,6 +12,8 @@ from ci.packaging.distribution import Repository
 
 _KIND = "kind-"
 """What Kind puts before a cluster's name in a kubeconfig's contexts."""
+_LOADING = 900.0
+"""Longest wait for `kind load`, which copies to each node; seconds."""
 
 
 def deliver(layout: Path, digest: str, reference: str, context: str) -> str:
@@ -25,7 +27,7 @@ def deliver(layout: Path, digest: str, reference: str, context: str) -> str:
 
     Raises:
         InputError: `kind` is missing for a cluster of Kind.
-        StageError: a blob was changed, the registry refuses, or Kind does.
+        StageError: a blob was changed, the registry refuses, or Kind does, or takes too long.
     """
     name, _, tag = reference.rpartition(":")
     if name.partition("/")[0] != "localhost":
@@ -43,7 +45,10 @@ def deliver(layout: Path, digest: str, reference: str, context: str) -> str:
             for path in sorted(layout.rglob("*")):
                 tar.add(path, path.relative_to(layout).as_posix(), recursive=False)
         command = ["kind", "load", "image-archive", str(archive), "--name", context.removeprefix(_KIND)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LOADING)
+        except subprocess.TimeoutExpired:
+            raise StageError(f"kind has not loaded {reference} into the nodes of {context} in {_LOADING:g} s") from None
     if done.returncode:
         raise StageError(f"kind could not load {reference} into the cluster of {context}: {done.stderr.strip()[-500:]}")
     return f"loaded into the nodes of {context}"

@@ -36,6 +36,8 @@ PASSED = "model-serving/passed"
 """Annotation of the canary: which digest has passed what, as JSON."""
 TERM = "model-serving/term"
 """Annotation of all that a deployer writes: the term of the Lease that wrote last."""
+HASH = "pod-template-hash"
+"""Label that Kubernetes gives a ReplicaSet and its pods, after the pod template."""
 LEASE = "rollout"
 PORT = 8501
 Json = dict[str, Any]
@@ -294,6 +296,32 @@ class Cluster:
         self._apply(_named(objects, manifests.STABLE))
         if manifests.SERVICE not in self._seen:  # somebody has deleted it
             self._apply(_named(objects, manifests.SERVICE))
+
+    def restore(self, digest: str) -> None:
+        """Let the stable Deployment roll back to the very pods that the last release was verified with.
+
+        Their template is in the ReplicaSet that the release names. Where that is gone, with a Deployment deleted by
+        hand or after many revisions, `k8s/` as it is now has to do.
+        """
+        last = self._history.last()
+        path = f"/apis/apps/v1/namespaces/{self.namespace}/replicasets"
+        selector = f"app.kubernetes.io/name=model,track=stable,{HASH}={last.get('revision') if last else ''}"
+        found = self._api.get(path, labelSelector=selector).get("items", [])
+        if manifests.STABLE not in self._seen or len(found) != 1:
+            self.promote(digest)
+            return
+        template = copy.deepcopy(found[0]["spec"]["template"])
+        del template["metadata"]["labels"][HASH]
+        stable = _named(self._objects(digest), manifests.STABLE)
+        stable["spec"]["template"] = template
+        self._apply(stable)
+        if manifests.SERVICE not in self._seen:  # somebody has deleted it
+            self._apply(_named(self._rendered, manifests.SERVICE))
+
+    def revision(self, digest: str) -> str | None:
+        """Return the name of the pod template of a version's stable pods, as their ReplicaSet carries it."""
+        names = {pod["metadata"]["labels"].get(HASH) for pod in self._pods(digest, "stable") if pods.ready(pod)}
+        return names.pop() if len(names) == 1 else None
 
     def note(self, digest: str, fact: str) -> None:
         """Write down what a canary has passed, so that a deployer that is killed need not repeat it."""

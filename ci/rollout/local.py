@@ -201,6 +201,9 @@ class Local:
         self._reserved = None
         PID.write_text(f"{status['pid']}\n")
 
+    restore = promote
+    """A version is all there is to it: its server has no settings of its own."""
+
     def pause(self, digest: str) -> None:
         """Let a version accept no more; its connections go on."""
         _ask(digest, "pause")

@@ -143,6 +143,6 @@ def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease
 
     def add(release: dict[str, Any]) -> dict[str, Any]:
         lease.check()
-        return history.add(release)
+        return history.add({**release, "revision": where.revision(release["digest"])})
 
     return Place(f"namespace {where.namespace}", where, history, keep, add)

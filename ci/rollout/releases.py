@@ -13,7 +13,8 @@ RECORDS = FOLDER / "releases.jsonl"
 
 _KEYS = {"release", "digest", "version", "as_of", "inputs", "champion"}
 Release = dict[str, Any]
-"""Keys: `release` (counted from 1), `time`, `digest`, `version`, `as_of`, `model`, `inputs`, `commit`, `champion`."""
+"""Keys: `release` (counted from 1), `time`, `digest`, `version`, `as_of`, `model`, `inputs`, `commit`, `champion`; on a
+cluster also `revision`, the name of the pod template that was verified."""
 
 
 def read() -> list[Release]:

@@ -99,6 +99,9 @@ class Where(Protocol):
     def promote(self, digest: str) -> None:
         """Let a version take all new connections; one that was paused, again."""
 
+    def restore(self, digest: str) -> None:
+        """Let the last verified release take all new connections again, as it was when it was verified."""
+
     def pause(self, digest: str) -> None:
         """Let a version take no new connections."""
 
@@ -294,7 +297,7 @@ class Rollout:
             return
         phase: Phase | None = self.where.phases().get(last["digest"], Phase.ABSENT)
         if phase is Phase.PAUSED or (self.where.shares and phase in (Phase.ABSENT, Phase.ROLLING)):
-            self.where.promote(last["digest"])
+            self.where.restore(last["digest"])
             since = time.monotonic()
             while self.where.shares and (phase := self.where.phases().get(last["digest"])) is not Phase.SERVING:
                 if self._past(since) and phase is not Phase.ROLLING:

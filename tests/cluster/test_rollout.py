@@ -61,6 +61,12 @@ def serving() -> tuple[str, str]:
     return next(e["value"] for e in container["env"] if e["name"] == "MODEL_VERSION"), releases()[-1]["version"]
 
 
+def template() -> set[str]:
+    """The names that Kubernetes gives to the templates of the stable pods."""
+    pods = json.loads(kubectl("get", "pods", "-n", SERVING, "-l", "track=stable", "-o", "json"))["items"]
+    return {each["metadata"]["labels"]["pod-template-hash"] for each in pods}
+
+
 @contextmanager
 def when(fork: harness.Fork, step: str, act: Callable[[], object]) -> Iterator[None]:
     """Do something while the block's command runs, once that has finished a step."""
@@ -130,12 +136,18 @@ def test_a_bad_version_never_takes_over_and_the_reason_is_said(fork, load, behav
 
 
 def test_a_version_whose_answers_its_saved_model_does_not_give_is_rolled_back(fork, load, tmp_path):
-    echo, before = saved_models.save_kinds(tmp_path / "model"), serving()
+    """To the very pods that were verified, though the settings have changed since."""
+    echo, before, verified = saved_models.save_kinds(tmp_path / "model"), serving(), template()
+    usual = fork.settings
+    gateway = usual.resources.gateway.model_copy(update={"memory": "72Mi"})
+    fork.settings = usual.model_copy(update={"resources": usual.resources.model_copy(update={"gateway": gateway})})
     fork.package({"bias": 2.0}, saved_model=echo)
     done = fork.run("deploy")
+    fork.settings = usual
     assert (done.code, "training-serving skew" in done.said) == (1, True)
     assert "predictions[0] was served as" in done.said
     assert serving() == before
+    assert template() == verified
 
     digest = fork.package({"bias": 0.0}, saved_model=echo)
     assert fork.run("deploy").code == 0

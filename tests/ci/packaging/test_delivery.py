@@ -65,6 +65,15 @@ def test_a_cluster_of_kind_has_the_image_loaded(packaged, tmp_path, monkeypatch,
     assert {"oci-layout", "index.json"} < set((tmp_path / "listed").read_text().split())
 
 
+def test_kind_that_hangs_is_not_waited_for_for_ever(packaged, tmp_path, monkeypatch):
+    (tmp_path / "kind").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "kind").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(delivery, "_LOADING", 0.2)
+    with pytest.raises(StageError, match="has not loaded localhost/models/m:1 into the nodes of"):
+        delivery.deliver(*packaged, "localhost/models/m:1", "kind-laptop")
+
+
 def test_kind_that_is_missing_is_said(packaged, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="kind is not on the PATH"):

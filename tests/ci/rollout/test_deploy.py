@@ -339,9 +339,9 @@ def test_a_server_that_dies_or_hangs_between_two_steps_is_given_up_and_the_relea
     checkout.build(0.75, as_of="2013-05-01")
     check, default = Rollout_._check, Remote.ask.__defaults__
 
-    def check_and_lose(self: Rollout_, address: str) -> dict[str, object]:
-        measured = check(self, address)
-        if not self.where.passed(self.digest):
+    def check_and_lose(self: Rollout_, digest: str, address: str) -> dict[str, object]:
+        measured = check(self, digest, address)
+        if digest == self.digest and not self.where.passed(digest):
             pid = Remote(local._control(self.digest)).pid()
             assert pid is not None
             os.kill(pid, number)
