@@ -1,0 +1,71 @@
+"""Expected improvement against numerical integrals, and its greatest point against differences."""
+
+import keras_tuner
+import numpy as np
+import pytest
+from scipy import integrate
+
+from ci.tuning import acquisition
+from ci.tuning.gaussian_process import Posterior, fit
+from ci.tuning.space import Space
+
+
+def integral(z: float) -> float:
+    """Logarithm of E[max(z - u, 0)], u standard normal: φ(z) ∫ t exp(-t²/2 + zt) dt, whose factor stays a logarithm."""
+    scale = max(1.0, -z)
+    value, _ = integrate.quad(lambda s: s / scale**2 * np.exp(-((s / scale) ** 2) / 2 + z * s / scale), 0, 60)
+    return np.log(value) - z**2 / 2 - np.log(2 * np.pi) / 2
+
+
+@pytest.mark.parametrize("z", [2.0, 0.5, 0.0, -0.9, -1.0, -1.1, -5.0, -40.0, -99.0, -101.0, -1e3])
+def test_log_h_is_the_logarithm_of_the_expectation(z):
+    assert acquisition.log_h(np.array(z)) == pytest.approx(integral(z), rel=1e-6, abs=1e-6)
+
+
+def test_log_h_grows_everywhere_where_the_expectation_itself_is_0():
+    z = -np.logspace(6, -2, 2000)
+    assert np.all(np.diff(acquisition.log_h(z)) > 0)
+    assert np.all(np.isfinite(acquisition.log_h(z)))
+
+
+def valley(seed: int) -> tuple[Posterior, Space]:
+    """A process that has seen a dozen points of a smooth valley, and its space."""
+    hp = keras_tuner.HyperParameters()
+    for name in "xyz":
+        hp.Float(name, 0, 1)
+    space, rng = Space(hp), np.random.default_rng(seed)
+    rows = rng.random((12, 3))
+    objectives = ((rows - [0.3, 0.6, 0.5]) ** 2 * [1, 3, 0.2]).sum(axis=1)
+    return fit(space.embed(rows), objectives, np.zeros(12), space.group), space
+
+
+def test_expected_improvement_is_that_of_the_process():
+    posterior, space = valley(0)
+    points = space.embed(np.random.default_rng(5).random((6, 3)))
+    for mean, deviation, found in zip(
+        *posterior.predict(points), acquisition.log_expected_improvement(posterior, points), strict=True
+    ):
+        assert found == pytest.approx(np.log(deviation) + integral((posterior.best - mean) / deviation), abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_climb_ends_where_no_direction_leads_higher(seed):
+    posterior, space = valley(seed)
+
+    def height(row: np.ndarray) -> float:
+        return float(acquisition.log_expected_improvement(posterior, row[None])[0])
+
+    for start in np.random.default_rng(seed).random((4, 3)):
+        end = acquisition._climb(posterior, space, start)
+        assert height(end) >= height(start)
+        steps = 1e-4 * np.concatenate([np.eye(3), -np.eye(3)])
+        assert max(height(np.clip(end + step, 0, 1)) for step in steps) < height(end) + 1e-5
+
+
+def test_the_best_candidate_is_better_than_any_of_many_drawn_at_random():
+    for seed in range(3):
+        posterior, space = valley(seed)
+        rng = np.random.default_rng(seed)
+        best = acquisition.ranked(posterior, space, rng.random((2, 3)), rng)[:1]
+        drawn = acquisition.log_expected_improvement(posterior, space.embed(rng.random((20_000, 3))))
+        assert acquisition.log_expected_improvement(posterior, space.embed(best))[0] > drawn.max()
