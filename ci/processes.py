@@ -41,6 +41,8 @@ def supervise(names: Sequence[str], start: Callable[[str], Any]) -> None:
                         f"{name} ended with code {process.returncode}: starting it again", file=sys.stderr, flush=True
                     )
                     processes[name] = start(name)
+                    if name == names[0]:  # what the others were told of the end, this one may not know
+                        processes |= {other: start(other) for other in names[1:] if processes[other].poll() == 0}
             time.sleep(POLL)
         deadline = time.monotonic() + 2  # time for the others to end by themselves
         while time.monotonic() < deadline and any(process.poll() is None for process in processes.values()):

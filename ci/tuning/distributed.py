@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent import futures
+from numbers import Real
 from typing import Any
 
 import grpc
@@ -21,12 +22,15 @@ from keras_tuner.src import protos
 from keras_tuner.src.distribute import utils as distribution
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
 from keras_tuner.src.distribute.oracle_client import OracleClient
+from keras_tuner.src.engine import tuner_utils
 
 from ci import processes
 from ci.errors import InputError
 
 POLL = 0.05
 """Pause between looks at whether a search is over; seconds."""
+PATIENCE = 10.0
+"""Wait for the chief before a worker says that it waits; seconds."""
 LINGER = 10.0
 """How long the chief of a finished search waits for workers to be told; seconds."""
 BEATS = 6
@@ -80,8 +84,10 @@ class Tuner(keras_tuner.Tuner):  # type: ignore[misc]
         finally:
             over.set()
             thread.join()
-        if isinstance(results, (int, float)):
-            self.oracle.update_trial(trial.trial_id, {self.oracle.objective.name: float(results)})
+        every = results if isinstance(results, list) else [results]
+        if all(isinstance(each, (Real, dict)) for each in every):  # what keras reports was reported epoch by epoch
+            metrics = tuner_utils.convert_to_metrics_dict(results, self.oracle.objective)
+            self.oracle.update_trial(trial.trial_id, {name: float(value) for name, value in metrics.items()})
 
 
 class Client(OracleClient):  # type: ignore[misc]
@@ -96,7 +102,12 @@ class Client(OracleClient):  # type: ignore[misc]
             "grpc.initial_reconnect_backoff_ms": 100,
             "grpc.max_reconnect_backoff_ms": 500,
         }
-        self.stub = protos.get_service_grpc().OracleStub(grpc.insecure_channel(_address(), list(options.items())))
+        channel = grpc.insecure_channel(_address(), list(options.items()))
+        self.stub = protos.get_service_grpc().OracleStub(channel)
+        try:
+            grpc.channel_ready_future(channel).result(timeout=PATIENCE)
+        except grpc.FutureTimeoutError:
+            print(f"  no chief answers at {_address()} yet: waiting for one", flush=True)
 
     def end_trial(self, trial: Any) -> None:
         """Report the end; the protocol has no field for the reason of a failure, so it goes beside the message."""
@@ -120,13 +131,18 @@ def serve(oracle: Any) -> None:
     """Answer workers until the search is over and they know, or should.
 
     Raises:
-        InputError: another process has the port.
+        InputError: another process has the port, or the address is unknown.
     """
     server = grpc.server(futures.ThreadPoolExecutor(64), options=[("grpc.so_reuseport", 0)])
     protos.get_service_grpc().add_OracleServicer_to_server(Servicer(oracle), server)
     try:
         server.add_insecure_port(_address())
     except RuntimeError:
+        host = os.environ["KERASTUNER_ORACLE_IP"]
+        try:
+            socket.getaddrinfo(host, None)
+        except OSError:
+            raise InputError(f"KERASTUNER_ORACLE_IP: {host} is no address that this machine knows") from None
         problem = f"{_address()} is in use: end its owner, or set another port"
         raise InputError(f"KERASTUNER_ORACLE_PORT: {problem}") from None
     oracle.reload()

@@ -33,7 +33,7 @@ class Halving:
         if rung < 1 or len(curve) >= self.last or not math.log2(rung).is_integer():
             return False
         reached = [best(other, len(curve)) for other in others if len(other) >= len(curve)]
-        better = sum(value <= best(curve, len(curve)) for value in reached)
+        better = sum(value < best(curve, len(curve)) for value in reached)
         return len(reached) + 1 >= self.crowd and better >= self.keep * (len(reached) + 1)
 
 

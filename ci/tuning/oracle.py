@@ -8,6 +8,7 @@ files) is replaced here. Any keras-tuner `Tuner` works with these oracles.
 import copy
 import itertools
 import math
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -36,10 +37,11 @@ TRIES = 64
 class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
     """What the three strategies share: the life of a trial, and the state of the search."""
 
+    max_trials: int
     heartbeat_timeout = 60.0
     """Silence after which a worker is taken for dead; seconds."""
     max_losses = 10
-    """Workers that a trial may lose before it counts as failed: it may be what kills them."""
+    """Processes that may die running a trial before it counts as failed: it may be what kills them."""
     clock = staticmethod(time.monotonic)
 
     def __init__(self, *arguments: Any, seed: int = 0, halving: Halving | None = None, **keywords: Any) -> None:
@@ -52,6 +54,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
             keywords: keras-tuner's.
         """
         super().__init__(*arguments, seed=seed + 1, **keywords)  # keras-tuner takes 0 for no seed
+        self.max_trials = self.max_trials or sys.maxsize  # None: until the space is used up
         self.halving = halving
         self.failure: InputError | StageError | None = None
         """Why the search had to end before its last trial."""
@@ -61,6 +64,8 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         """Held by every change of the search; notified after it."""
         self._display = report.Progress(self)
         self._used_up = False
+        self._declared: dict[str, Any] | None = None
+        """The space before trials found more of it, as keras-tuner's configuration."""
         self._seen: dict[str, float] = {}
         self._directory: str | None = None
         self._lock: IO[str] | None = None
@@ -97,8 +102,10 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         """
         with self.changed:
             trial, runner = self.trials[trial_id], self._runner(trial_id)
-            if runner and not self.failure:
-                self._seen[runner] = self.clock()
+            late = trial_id in self._retry_queue  # its worker was taken for dead, and lives
+            if (runner or late) and not self.failure:
+                if runner:
+                    self._seen[runner] = self.clock()
                 if metrics:
                     self._record(trial, dict(metrics), step)
                 if not self.failure and "stopped" not in self.notes[trial_id]:
@@ -114,7 +121,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
             if runner:
                 del self.ongoing_trials[runner]
                 self._seen[runner] = self.clock()
-            elif trial.trial_id in self._retry_queue:  # its worker was taken for dead, but finished
+            elif trial.trial_id in self._retry_queue:  # as above: and finished
                 self._retry_queue.remove(trial.trial_id)
             else:
                 return
@@ -124,7 +131,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
             if known.status == "COMPLETED":
                 self.score_trial(known)
             if known.status == "INVALID" and self._run_times[known.trial_id] <= self.max_retries_per_trial:
-                self._run_again(known)
+                self._retry_queue.append(known.trial_id)
             else:
                 self._finish(known)
             self.save()
@@ -161,15 +168,17 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         with self.changed:
             if self._lock is None and self._directory is not None:
                 self._lock = state.lock(Path(self._project_dir))
+                self._declared = self.hyperparameters.get_config()
                 content = state.load(Path(self._project_dir))
                 if content:
                     self.set_state(content)
 
     def save(self) -> None:
         """Write the state, if the search has a folder."""
-        if self._lock:
-            state.save(Path(self._project_dir), self.get_state())
-        self.changed.notify_all()
+        with self.changed:
+            if self._lock:
+                state.save(Path(self._project_dir), self.get_state())
+            self.changed.notify_all()
 
     def close(self) -> None:
         """Give up the folder."""
@@ -179,16 +188,17 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
     def get_state(self) -> dict[str, Any]:
         """Return all that a later process needs, as JSON values."""
         trials = [trial.get_state() for trial in self.trials.values()]
-        return {**super().get_state(), "trials": trials, "notes": self.notes}
+        more = {"notes": self.notes, "used_up": self._used_up, "declared": self._declared}
+        return {**super().get_state(), "trials": trials, **more}
 
     def set_state(self, content: dict[str, Any]) -> None:
         """Continue where `get_state` was called.
 
         Trials that were running stay with their workers if this is a chief: they may well be alive and report to it.
-        In a single process they died with it and are queued again.
+        In a single process they died with it, if not of it, and are queued again.
         """
-        state.check_space(Path(self._project_dir), content["hyperparameters"], self.hyperparameters.get_config())
-        self.notes = content["notes"]
+        state.check_space(Path(self._project_dir), content["declared"], self.hyperparameters.get_config())
+        self.notes, self._used_up = content["notes"], content["used_up"]
         self.trials = {kept["trial_id"]: Trial.from_state(kept) for kept in content["trials"]}
         super().set_state(content)
         for tuner_id in list(self.ongoing_trials):
@@ -196,7 +206,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
                 self.tuner_ids.add(tuner_id)
                 self._seen[tuner_id] = self.clock()
             else:
-                self._run_again(self.ongoing_trials.pop(tuner_id))
+                self._requeue(tuner_id)
 
     # The life of a trial.
 
@@ -222,15 +232,19 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
     def _next_trial(self) -> Trial | None:
         if self._retry_queue:
             trial = self.trials[self._retry_queue.pop(0)]
-            trial.status = "RUNNING"
+            trial.status, trial.score = "RUNNING", None
+            trial.metrics = type(trial.metrics)()  # or they would be averaged with this run's
+            self.notes[trial.trial_id].pop("stopped", None)
             return trial
         if len(self.trials) >= self.max_trials:
             return None
         # With threads BLAS sums in another order on another machine, and small matrices take longer.
         with threadpool_limits(1, "blas"):
             values, why = self.propose()
-        self._used_up = values is None
+        before, self._used_up = self._used_up, values is None
         if values is None:
+            if not before:
+                self.save()  # a chief that is killed now must know: its workers may have left
             return None
         trial_id, space = f"{len(self.trials):04d}", self.hyperparameters.copy()
         space.values = values
@@ -277,17 +291,11 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         note = self.notes[trial.trial_id]
         note["lost"] += 1
         if note["lost"] <= self.max_losses:
-            self._run_again(trial)
+            self._retry_queue.append(trial.trial_id)
         else:
             trial.status = "FAILED"
-            trial.message = f"{note['lost']} workers died running it: it may need more memory than they have"
+            trial.message = f"{note['lost']} processes died running it: it may need more memory than there is"
             self._finish(trial)
-
-    def _run_again(self, trial: Trial) -> None:
-        """Queue a trial from its beginning, without what it reported, or that would be averaged with the next run's."""
-        trial.metrics, trial.score = type(trial.metrics)(), None
-        self.notes[trial.trial_id].pop("stopped", None)
-        self._retry_queue.append(trial.trial_id)
 
     def _runner(self, trial_id: str) -> str | None:
         return next((tuner for tuner, trial in self.ongoing_trials.items() if trial.trial_id == trial_id), None)
@@ -327,7 +335,8 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         worst = max((output for _, output, _ in known), default=0.0)
         known += [(trial, worst, 0.0) for trial in self.trials.values() if trial.status == "FAILED"]
         rows = np.array([space.locate(trial.hyperparameters.values) for trial, _, _ in known])
-        return rows, np.array([output for _, output, _ in known]), np.array([deviation for _, _, deviation in known])
+        outputs = np.clip([output for _, output, _ in known], -1e100, 1e100)  # so that differences are finite
+        return rows, outputs, np.array([deviation for _, _, deviation in known])
 
 
 class RandomOracle(Oracle):

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ci import task, workspace
-from ci.errors import StageError
+from ci.errors import InputError, StageError
 from ci.settings import Settings
 from ci.training.fit import encode, fit, make_deterministic, read_part
 
 STATE = workspace.STATE / "tuning"
+VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
 
 def tune(settings: Settings) -> dict[str, Any] | None:
@@ -23,11 +24,15 @@ def tune(settings: Settings) -> dict[str, Any] | None:
     a chief and `tuning.workers` workers on this machine.
 
     Raises:
-        InputError: the network declares no hyperparameters, or does not log the objective.
+        InputError: the network declares no hyperparameters, or does not log the objective; keras-tuner's environment
+            variables are incomplete.
         StageError: too many trials failed, or none ended with a finite objective.
     """
     from ci.tuning import distributed, report
 
+    missing = [name for name in VARIABLES if name not in os.environ]
+    if 0 < len(missing) < len(VARIABLES):
+        raise InputError(f"{', '.join(missing)}: not set, though others of {', '.join(VARIABLES)} are: set all or none")
     if settings.tuning.workers > 1 and "KERASTUNER_TUNER_ID" not in os.environ:
         distributed.run([sys.executable, "-m", "scripts.tune"], settings.tuning.workers, os.environ)
     else:
@@ -86,9 +91,24 @@ def _search(settings: Settings) -> Any:
     )
     search = Search(oracle, lambda space: build(space, encoder), directory=str(STATE))
     oracle.space()  # a chief that met an empty one while it serves would leave its workers waiting
-    oracle._set_project_dir(str(STATE), _fingerprint(settings, oracle.hyperparameters))
+    name = _fingerprint(settings, oracle.hyperparameters)
+    if search.oracle is oracle and not (STATE / name).exists():
+        _tell_of_others(settings, oracle.hyperparameters)
+    oracle._set_project_dir(str(STATE), name)
     search.search()
     return oracle if search.oracle is oracle else None
+
+
+def _tell_of_others(settings: Settings, space: Any) -> None:
+    """Say why the last search is not continued, if there is one that was not finished."""
+    from ci.tuning import state
+
+    folder = max((path.parent for path in STATE.glob(f"*/{state.FILE}")), key=os.path.getmtime, default=None)
+    found = state.peek(folder) if folder else None
+    if found and len(found["end_order"]) < settings.tuning.max_trials and not found["used_up"]:
+        changes = state.difference(found["declared"], space.get_config())
+        why = f"the search space has changed ({changes})" if changes else "data, code or settings have changed"
+        print(f"  a new search begins: {why} since {len(found['end_order'])} trials in {folder}", flush=True)
 
 
 def _fingerprint(settings: Settings, space: Any) -> str:

@@ -71,8 +71,12 @@ class Dimension:
             value = high + low - value if self._is_mirrored else value
         else:
             value = low + index * (step or 1)
-        # Without what binary fractions add: 0.3, not 0.30000000000000004.
-        return int(value) if self._is_integer else min(float(f"{value:.12g}"), float(high))
+        if self._is_integer:
+            return min(max(int(value), low), high)
+        # Without what binary fractions add: 0.3, not 0.30000000000000004, unless steps are as small as that.
+        rounded = float(f"{value:.12g}")
+        width = value * (step - 1) if self._is_log else step
+        return min(max(rounded if abs(rounded - value) < 1e-6 * width else value, float(low)), float(high))
 
     def unit(self, value: Any) -> float:
         """Return the unit of one of the values."""

@@ -10,9 +10,10 @@ from typing import IO, Any
 from ci import workspace
 from ci.errors import InputError
 
-VERSION = 2
+VERSION = 3
 FILE = "search.json"
 LAST_GOOD = "search.previous.json"
+DAMAGED = "search.damaged.json"
 AFRESH = "to start afresh, delete {}"
 
 
@@ -32,15 +33,18 @@ def load(folder: Path) -> dict[str, Any] | None:
     Raises:
         InputError: there is state, but neither it nor the one before it is whole, or another version wrote it.
     """
-    paths = [folder / name for name in (FILE, LAST_GOOD) if (folder / name).exists()]
-    for path in paths:
+    newest, before = folder / FILE, folder / LAST_GOOD
+    if not newest.exists() and not before.exists():
+        return None
+    for path in (newest, before):
         try:
             return _read(path)
+        except FileNotFoundError:
+            continue  # killed between two renames: the one before it is the newest
         except (ValueError, KeyError, TypeError) as error:
-            print(f"warning: {path} is damaged ({error}): the state before it is used", flush=True)
-    if paths:
-        raise InputError(f"{folder}: the search's state and the one before it are damaged; {AFRESH.format(folder)}")
-    return None
+            kept = path.replace(folder / DAMAGED)  # or the next save would put it in the place of the good one
+            print(f"warning: {path} is damaged ({error}), and is {kept} now", flush=True)
+    raise InputError(f"{folder}: the search's state and the one before it are damaged; {AFRESH.format(folder)}")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -72,15 +76,27 @@ def lock(folder: Path) -> IO[str]:
     return file
 
 
+def peek(folder: Path) -> dict[str, Any] | None:
+    """Return the state of somebody else's search to tell of it, None if it cannot be read."""
+    try:
+        return _read(folder / FILE)
+    except (InputError, OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def check_space(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Compare the search space of a state with the model's, both as keras-tuner's configuration.
+    """Compare the search space of a state with the model's.
 
     Raises:
         InputError: they differ; says in what, and how to start afresh.
     """
+    if changes := difference(before, now):
+        raise InputError(f"the search space changed under a running search: {changes}; {AFRESH.format(folder)}")
+
+
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return in words how two search spaces differ, as keras-tuner's configuration has them; "" if they do not."""
     old, new = ([json.dumps(entry, sort_keys=True) for entry in config["space"]] for config in (before, now))
     gone = "; ".join(entry for entry in old if entry not in new)
     come = "; ".join(entry for entry in new if entry not in old)
-    if gone or come:
-        changes = f"gone: {gone or 'nothing'}; new: {come or 'nothing'}"
-        raise InputError(f"the search space changed under a running search: {changes}; {AFRESH.format(folder)}")
+    return f"gone: {gone or 'nothing'}; new: {come or 'nothing'}" if gone or come else ""

@@ -29,6 +29,7 @@ GOOD, FAIR = [0.5, 0.4, 0.3, 0.2], [0.9, 0.8, 0.7, 0.6]
         ([0.1, 5.0], [GOOD] * 5, {}, False),  # its best so far counts
         ([math.nan, math.nan], [GOOD] * 5, {}, True),
         ([0.4, 0.4], [[math.nan, math.nan]] * 5, {}, False),
+        ([0.4, 0.4], [[0.4, 0.4]] * 5, {}, False),  # an objective that does not change stops nobody
     ],
 )
 def test_a_trial_stops_at_a_rung_where_enough_others_were_better(curve, others, options, stops):

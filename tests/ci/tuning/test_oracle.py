@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ci.errors import InputError
+from ci.tuning.distributed import Tuner
 from ci.tuning.halving import Halving
 from ci.tuning.oracle import BayesianOracle, GridOracle, RandomOracle
 from tests.ci.tuning.light import score
@@ -255,7 +256,7 @@ def test_an_empty_space_is_an_error_and_a_space_of_fixed_values_is_one_trial():
 
 
 @pytest.mark.parametrize(
-    "objective", [lambda _: 0.25, lambda v: 1e30 if v["n"] > 50 else v["x"], lambda v: -1e30 * v["x"]]
+    "objective", [lambda _: 0.25, lambda v: 1e30 if v["n"] > 50 else v["x"], lambda v: -1.7e308 * (v["x"] - 0.5)]
 )
 def test_constant_and_enormous_objectives_do_no_harm(objective):
     assert len(run(make(BayesianOracle, 14), objective)) == 14
@@ -361,7 +362,112 @@ def test_a_trial_that_kills_its_workers_counts_as_failed_in_the_end():
         now[0] += oracle.heartbeat_timeout + 1
     assert ran == ["0000", "0000", "0000", "0001"]
     assert oracle.trials["0000"].status == "FAILED"
-    assert "3 workers died running it: it may need more memory" in oracle.trials["0000"].message
+    assert "3 processes died running it: it may need more memory" in oracle.trials["0000"].message
+
+
+def test_a_trial_that_kills_a_search_alone_counts_as_failed_in_the_end(tmp_path):
+    ran = []
+    for _ in range(4):
+        oracle = make(RandomOracle, 2, folder=tmp_path)
+        oracle.max_losses = 2
+        ran.append(oracle.create_trial("tuner0").trial_id)
+        oracle.close()
+    assert ran == ["0000", "0000", "0000", "0001"]
+    assert oracle.trials["0000"].status == "FAILED"
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_what_a_worker_reports_late_is_kept_while_nobody_else_has_its_trial(silent):
+    """It was taken for dead after its first epoch, and its trial waits in the queue."""
+    now = [0.0]
+    oracle = make(RandomOracle, 3, clock=lambda: now[0])
+    late = oracle.create_trial("slow")
+    oracle.update_trial(late.trial_id, {"score": 3.0}, step=0)
+    now[0] += oracle.heartbeat_timeout + 1
+    assert not oracle.is_complete
+    assert oracle._retry_queue == [late.trial_id]
+    if silent:  # to the end: another one runs it, from the beginning
+        assert oracle.create_trial("quick").trial_id == late.trial_id
+        assert oracle.curve(oracle.trials[late.trial_id]) == []
+        return
+    oracle.update_trial(late.trial_id, {"score": 1.0}, step=1)
+    late.status = "COMPLETED"
+    oracle.end_trial(late)
+    assert (oracle.trials[late.trial_id].status, oracle.trials[late.trial_id].score) == ("COMPLETED", 1.0)
+    assert oracle.create_trial("quick").trial_id == "0001"
+
+
+def test_a_space_that_is_used_up_stays_so_for_who_is_started_again(tmp_path):
+    """A chief that is killed after its workers were told would wait for them."""
+    oracle = make(RandomOracle, 20, lambda hp: hp.Choice("c", [1, 2, 3]), tmp_path)
+    run(oracle, lambda values: values["c"])
+    oracle.close()
+    again = make(RandomOracle, 20, lambda hp: hp.Choice("c", [1, 2, 3]), tmp_path)
+    assert not again.is_complete
+    again.reload()
+    assert again.is_complete
+
+
+def test_hyperparameters_that_a_trial_finds_do_not_stop_a_search_from_being_continued(tmp_path):
+    def objective(values):
+        return values["x"]
+
+    oracle = make(RandomOracle, 4, lambda hp: hp.Float("x", 0, 1), tmp_path)
+    trial = oracle.create_trial("tuner0")
+    trial.hyperparameters.Int("found", 1, 3)
+    finish(oracle, trial, 1.0)
+    oracle.close()
+    assert [*oracle.hyperparameters.values] == ["x", "found"]
+    assert len(run(make(RandomOracle, 4, lambda hp: hp.Float("x", 0, 1), tmp_path), objective)) == 4
+
+
+def test_keras_tuner_s_own_tuner_runs_a_search(tmp_path):
+    class Plain(keras_tuner.Tuner):
+        def run_trial(self, trial, *_, **__):
+            return trial.hyperparameters.Float("x", 0, 1)
+
+    oracle = make(RandomOracle, 3, lambda hp: hp.Float("x", 0, 1))
+    Plain(oracle, lambda hp: hp.Float("x", 0, 1), directory=str(tmp_path), project_name="search").search()
+    assert [trial.status for trial in oracle.trials.values()] == ["COMPLETED"] * 3
+    oracle.close()
+
+
+@pytest.mark.parametrize("result", [lambda x: {"score": x, "other": 1}, lambda x: [x, x], np.float32, float])
+def test_what_a_trial_returns_is_its_score(tmp_path, result):
+    class Returning(Tuner):
+        def run_trial(self, trial, *_, **__):
+            return result(trial.hyperparameters.values["x"])
+
+    oracle = make(RandomOracle, 3, lambda hp: hp.Float("x", 0, 1))
+    Returning(oracle, directory=str(tmp_path), project_name="search").search()
+    found = [(trial.score, trial.hyperparameters.values["x"]) for trial in oracle.trials.values()]
+    assert all(score == pytest.approx(x) for score, x in found)
+    oracle.close()
+
+
+@pytest.mark.parametrize(
+    ("declare", "count"),
+    [
+        (lambda hp: hp.Float("x", 1 / 3, 1.0, step=1 / 6), 5),
+        (lambda hp: hp.Float("x", 1.7e9, 1.7e9 + 0.02001, step=0.001), 21),
+        (lambda hp: hp.Float("x", 0.1, 0.7, step=0.1), 7),
+        (lambda hp: hp.Float("x", 1e-7, 1e-1, step=10, sampling="log"), 7),
+    ],
+)
+def test_steps_stay_within_their_bounds_and_apart_however_fine(declare, count):
+    oracle = make(GridOracle, 50, declare)
+    [entry] = oracle.hyperparameters.space
+    values = [found["x"] for found in run(oracle, lambda v: v["x"])]
+    assert len(set(values)) == count
+    assert all(entry.min_value <= value <= entry.max_value for value in values)
+    assert (0.3 in values) == (entry.min_value == 0.1)
+
+
+def test_the_widest_int_stays_below_its_maximum():
+    oracle = make(RandomOracle, 1, lambda hp: hp.Int("seed", 0, 2**63 - 1))
+    [entry] = oracle.space().dimensions
+    assert entry.value(1.0) == 2**63 - 1
+    assert entry.value(0.0) == 0
 
 
 def test_a_search_of_one_trial_is_one_trial():

@@ -7,6 +7,8 @@ import pytest
 from ci.errors import InputError
 from ci.tuning import state
 
+FILES = (state.FILE, state.LAST_GOOD)
+
 
 def test_what_was_saved_last_is_loaded(tmp_path):
     assert state.load(tmp_path) is None
@@ -25,7 +27,9 @@ def test_damage_is_said_and_the_state_before_it_used(tmp_path, capsys, damage):
     text = damage(document["content"])
     path.write_text(json.dumps({**document, "content": text}))
     assert state.load(tmp_path) == {"number": 1}
-    assert f"{path} is damaged (its checksum is wrong): the state before it is used" in capsys.readouterr().out
+    assert f"{path} is damaged (its checksum is wrong), and is" in capsys.readouterr().out
+    state.save(tmp_path, {"number": 3})  # what is damaged never takes the place of what is good
+    assert [json.loads(json.loads((tmp_path / name).read_text())["content"])["number"] for name in FILES] == [3, 1]
 
 
 def test_state_of_another_version_is_refused_and_says_how_to_start_afresh(tmp_path):
