@@ -62,9 +62,10 @@ def serving() -> tuple[str, str]:
 
 
 def template() -> set[str]:
-    """The names that Kubernetes gives to the templates of the stable pods."""
+    """The names that Kubernetes gives to the templates of the stable pods; those that end do not count."""
     pods = json.loads(kubectl("get", "pods", "-n", SERVING, "-l", "track=stable", "-o", "json"))["items"]
-    return {each["metadata"]["labels"]["pod-template-hash"] for each in pods}
+    there = [each["metadata"] for each in pods if "deletionTimestamp" not in each["metadata"]]
+    return {each["labels"]["pod-template-hash"] for each in there}
 
 
 @contextmanager
