@@ -250,6 +250,8 @@ class Cluster:
         while True:
             for track, meter in meters.items():
                 meter.read(self._told(track))
+            if self._hopeless(digest):  # before its failed requests are counted: they are what came of it
+                raise StageError(f"the canary does not serve any more: {self.failure(digest)}")
             canary, stable = (meters[track].traffic() for track in ("canary", "stable"))
             measures = analyse(canary, stable, settings)
             word, reason = verdict(measures)
@@ -415,8 +417,10 @@ class Cluster:
         if _rolled(canary) is Phase.SERVING:
             selector = self._seen.get(manifests.SERVICE, {}).get("spec", {}).get("selector", {})
             return Phase.READY if "track" in selector or not selector else Phase.SHARING
-        hopeless = any(pods.failure(pod) for pod in self._pods(_digest(canary), "canary"))
-        return Phase.FAILED if hopeless else Phase.LOADING
+        return Phase.FAILED if self._hopeless(_digest(canary)) else Phase.LOADING
+
+    def _hopeless(self, digest: str) -> bool:
+        return any(pods.failure(pod) for pod in self._pods(digest, "canary"))
 
     def _pods(self, digest: str | None, track: str | None = None) -> list[Json]:
         labels = "app.kubernetes.io/name=model" + (f",track={track}" if track else "")
