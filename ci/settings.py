@@ -237,6 +237,12 @@ class Analysis(Section):
     min_predictions: Annotated[int, Field(ge=10)] = 500
     """Predictions of each below which they are not compared; rows."""
 
+    @model_validator(mode="after")
+    def _window_fits(self) -> "Analysis":
+        if self.window > self.timeout:
+            raise ValueError(f"window {self.window:g} is longer than timeout {self.timeout:g}: nothing could ever pass")
+        return self
+
 
 class Rollout(Section):
     """How a new version takes over."""

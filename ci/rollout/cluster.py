@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from ci import workspace
-from ci.apiserver import APPLY, MERGE, ApiServer, Conflict, Missing
+from ci.apiserver import APPLY, MERGE, ApiServer, Conflict, Foreign, Missing
 from ci.errors import StageError
 from ci.rollout import manifests, pods, preflight
 from ci.rollout.analysis import analyse, as_json, verdict
@@ -221,9 +221,7 @@ class Cluster:
     def start(self, digest: str) -> None:
         """Apply the canary, which takes no traffic, and the configuration that its pods mount."""
         objects = self._objects(digest)
-        for each in objects:
-            if each["kind"] == "ConfigMap":
-                self._create(each)
+        self._configure(objects)
         if manifests.SERVICE not in self._seen:
             self._apply(_named(objects, manifests.SERVICE))
         self._exclude()
@@ -246,6 +244,7 @@ class Cluster:
             StageError: it is worse, too little to judge in `rollout.analysis.timeout`, or its pod ended.
         """
         settings, meters = self._settings.rollout.analysis, {"canary": Meter(), "stable": Meter()}
+        ran = {pod["metadata"]["uid"]: pods.restarts(pod) for pod in self._pods(digest, "canary")}
         begin = self._clock()
         while True:
             for track, meter in meters.items():
@@ -268,6 +267,11 @@ class Cluster:
             phase = self.phases().get(digest)
             if manifests.STABLE not in self._seen:
                 raise StageError(f"the Deployment {manifests.STABLE} was deleted while the canary was watched")
+            if ended := [
+                p for p in self._pods(digest, "canary") if pods.restarts(p) > ran.get(p["metadata"]["uid"], 0)
+            ]:
+                why = f"{self.waiting(digest)}{self._last_lines(ended[0])}"
+                raise StageError(f"the canary's server ended while it was watched: {why}")
             if phase is Phase.LOADING:
                 return {"interrupted": self.waiting(digest)}
             if phase is not Phase.SHARING:
@@ -295,6 +299,7 @@ class Cluster:
     def promote(self, digest: str) -> None:
         """Let the stable Deployment roll to a version, none of its pods unavailable at any time."""
         objects = self._objects(digest)
+        self._configure(objects)
         self._apply(_named(objects, manifests.STABLE))
         if manifests.SERVICE not in self._seen:  # somebody has deleted it
             self._apply(_named(objects, manifests.SERVICE))
@@ -316,7 +321,10 @@ class Cluster:
         del template["metadata"]["labels"][HASH]
         stable = _named(self._objects(digest), manifests.STABLE)
         stable["spec"]["template"] = template
-        self._apply(stable)
+        try:
+            self._apply(stable)
+        except Foreign:  # of what others had set in that template, and have changed since
+            self.promote(digest)
         if manifests.SERVICE not in self._seen:  # somebody has deleted it
             self._apply(_named(self._rendered, manifests.SERVICE))
 
@@ -357,11 +365,12 @@ class Cluster:
         if service and "track" not in service["spec"]["selector"]:
             self._apply(_named(self._rendered, manifests.SERVICE))
 
-    def _create(self, wanted: Json) -> None:
-        """Create what is named by its content's digest; what is there already is the same."""
-        self._checked()
-        with suppress(Conflict):
-            self._api.ask("POST", self._path("", wanted["kind"]).rstrip("/"), wanted)
+    def _configure(self, objects: list[Json]) -> None:
+        """Create the configuration that pods mount: it is named by its digest, so what is there already is the same."""
+        for wanted in (each for each in objects if each["kind"] == "ConfigMap"):
+            self._checked()
+            with suppress(Conflict):
+                self._api.ask("POST", self._path("", wanted["kind"]).rstrip("/"), wanted)
 
     def _apply(self, wanted: Json) -> None:
         """Apply an object, if it is still as it was seen.
@@ -458,7 +467,7 @@ def _rolled(stable: Json) -> Phase:
     """Return how far the stable Deployment is, by the same rule as `kubectl rollout status`."""
     status, wanted = stable.get("status", {}), stable["spec"].get("replicas", 1)
     conditions = {each["type"]: each for each in status.get("conditions", ())}
-    if not _current(stable):
+    if not _current(stable) or not wanted:  # with no replicas nothing serves
         return Phase.ROLLING
     if conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded":
         return Phase.FAILED

@@ -68,7 +68,7 @@ class Observed:
     started: bool = False
     """It was started in this run."""
     late: bool = False
-    """It has been loading for longer than is allowed."""
+    """It has been loading, or rolling, for longer than is allowed."""
     shares: bool = False
     """Where it runs a canary can take part of the traffic."""
     released: bool = False
@@ -91,8 +91,8 @@ def next_step(seen: Observed) -> Step:
         (gone or (seen.stable is Phase.PAUSED and seen.wanted is not Phase.SERVING), Step.RESUME),
         (seen.wanted is Phase.ABSENT and not seen.started, Step.START),
         (seen.wanted in (Phase.ABSENT, Phase.FAILED), Step.ABORT),
-        (seen.wanted is Phase.LOADING and seen.late, Step.ABORT),
-        (seen.wanted in (Phase.LOADING, Phase.ROLLING), Step.WAIT),  # a roll that stalls is FAILED
+        (seen.wanted in (Phase.LOADING, Phase.ROLLING) and seen.late, Step.ABORT),
+        (seen.wanted in (Phase.LOADING, Phase.ROLLING), Step.WAIT),
         (not seen.smoked, Step.SMOKE),
         (seen.wanted is Phase.READY and not judged, Step.JOIN),
         (seen.wanted is Phase.SHARING and not judged, Step.ANALYSE),

@@ -86,7 +86,9 @@ class Lease:
         self._thread.join()
         if self._lost is None:
             with suppress(StageError):  # whoever has changed it has it now, and what cannot be given back expires
-                self._put(self._read(), "", self.term)
+                lease = self._read()
+                if _holder(lease) == self._holder:
+                    self._put(lease, "", self.term)
 
     def check(self) -> None:
         """Make sure that the Lease is ours.

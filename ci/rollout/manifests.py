@@ -1,5 +1,6 @@
 """What a rollout applies to a cluster: the manifests of `k8s/`, rendered by Kustomize, with the version's fields."""
 
+import math
 import os
 import subprocess
 from collections.abc import Mapping
@@ -108,8 +109,13 @@ def put(
         for variable in container["env"]:
             if variable["name"] in values:
                 variable["value"] = values[variable["name"]]
-        for probe in ("startupProbe", "readinessProbe"):
-            container[probe]["httpGet"]["path"] = f"/v1/models/{settings.model.name}/versions/{version}/metadata"
+        for name in ("startupProbe", "readinessProbe"):
+            container[name]["httpGet"]["path"] = f"/v1/models/{settings.model.name}/versions/{version}/metadata"
+        probe = container["startupProbe"]  # the deployer gives up before the kubelet does, and says why
+        tries = math.ceil((settings.rollout.startup_timeout + 30) / probe["periodSeconds"])
+        probe["failureThreshold"] = max(probe["failureThreshold"], tries)
+        deadline = math.ceil(settings.rollout.startup_timeout) + 60
+        deployment["spec"]["progressDeadlineSeconds"] = max(deployment["spec"]["progressDeadlineSeconds"], deadline)
         [gateway] = [found for found in pod["containers"] if found["name"] == GATEWAY]
         gateway["resources"]["requests"] |= settings.resources.gateway.model_dump()
         gateway["resources"]["limits"]["memory"] = settings.resources.gateway.memory

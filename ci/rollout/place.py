@@ -48,8 +48,9 @@ class Place:
         return found
 
     def settled(self, digest: str) -> bool:
-        """Tell whether a version is all that runs, without a canary."""
-        return self.where.phases() == {digest: Phase.SERVING} and not self.where.leftover(digest)
+        """Tell whether a version is all that runs, without a canary, and as it was released."""
+        alone = self.where.phases() == {digest: Phase.SERVING} and not self.where.leftover(digest)
+        return alone and self.where.changed(digest) is None
 
     def status(self) -> Status:
         """Return what serves, in words."""
@@ -93,7 +94,7 @@ def locked(settings: Settings, context: str | None = None, wait: float = 0.0) ->
         StageError: another deployment is under way there.
         InputError: there is no such context.
     """
-    context = context or settings.serving.context
+    context = _named(settings, context)
     if context is None:
         with local.alone():
             yield here(settings)
@@ -113,7 +114,7 @@ def locked(settings: Settings, context: str | None = None, wait: float = 0.0) ->
 
 def look(settings: Settings, context: str | None = None) -> Place:
     """Return a place to look at; nothing can be written there on a cluster."""
-    context = context or settings.serving.context
+    context = _named(settings, context)
     if context is None:
         return here(settings)
     from ci.apiserver import ApiServer
@@ -121,6 +122,12 @@ def look(settings: Settings, context: str | None = None) -> Place:
 
     api = ApiServer(None if context == "-" else context)
     return _cluster(api, settings, manifests.render(settings), None, context)
+
+
+def _named(settings: Settings, context: str | None) -> str | None:
+    if context == "":  # a variable that was not set
+        raise InputError("--context: it is empty: name a context of the kubeconfig, `-` for its current one, or none")
+    return settings.serving.context if context is None else context
 
 
 def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease: Any, context: str) -> Place:
@@ -142,7 +149,8 @@ def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease
     where = Cluster(api, settings, rendered, history, lease, manifests.advice())
 
     def add(release: dict[str, Any]) -> dict[str, Any]:
+        record = {**release, "revision": where.revision(release["digest"])}
         lease.check()
-        return history.add({**release, "revision": where.revision(release["digest"])})
+        return history.add(record)
 
     return Place(f"namespace {where.namespace}", where, history, keep, add)

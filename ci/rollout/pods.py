@@ -40,6 +40,11 @@ def failure(pod: Json) -> str | None:
     return None
 
 
+def restarts(pod: Json) -> int:
+    """Return how often containers of a pod have ended and were started again."""
+    return sum(status.get("restartCount", 0) for status in _containers(pod))
+
+
 def progress(pod: Json, events: Sequence[Json] = ()) -> str:
     """Return what a pod is waiting for.
 

@@ -10,6 +10,7 @@ from ci.rollout import manifests
 RIGHTS = (
     ("apps", "deployments", manifests.STABLE, ("get", "create", "patch")),
     ("apps", "deployments", manifests.CANARY, ("get", "create", "patch", "delete")),
+    ("apps", "replicasets", "", ("list",)),
     ("", "services", manifests.SERVICE, ("get", "create", "patch")),
     ("", "configmaps", "", ("get", "create")),
     ("", "configmaps", "rollout-history", ("update",)),

@@ -26,6 +26,9 @@ _CONNECTIONS = 3
 """How often a version under test is asked when its connection breaks."""
 _INTERRUPTIONS = 3
 """How often a canary's pod may be moved to another node while its traffic is watched."""
+_ROLLS = 10
+"""Times `startup_timeout` that a roll may take, pod after pod, before it counts as stalled: Kubernetes' own deadline
+does not see one that is paused, nor replicas that an autoscaler asks for and no node takes."""
 _TIMEOUT = 30.0
 """Longest wait for one answer of a version under test; seconds."""
 
@@ -152,7 +155,7 @@ class Rollout:
     _phases: dict[str, Phase] = field(default_factory=dict)
     _measured: dict[str, Any] = field(default_factory=dict)
     _interruptions: int = 0
-    _loads_since: float | None = None
+    _since: tuple[Phase, float] | None = None
 
     def observe(self) -> Observed:
         """Return the state of the rollout."""
@@ -160,17 +163,15 @@ class Rollout:
         self._phases = dict(phases)
         wanted = phases.pop(self.digest, Phase.ABSENT)
         last, passed = self.ledger.last(), self.where.passed(self.digest) | self._passed
-        if wanted is not Phase.LOADING:  # a canary whose pod has to move later loads anew
-            self._loads_since = None
-        elif self._loads_since is None:
-            self._loads_since = time.monotonic()
+        if self._since is None or self._since[0] is not wanted:  # a canary whose pod has to move later loads anew
+            self._since = wanted, time.monotonic()
         return Observed(
             wanted=wanted,
             stable=phases.get(last["digest"], Phase.ABSENT) if last else Phase.ABSENT,
             others=frozenset(phases.values()),
             released=last is not None and last["digest"] != self.digest,
             recorded=last is not None and last["digest"] == self.digest,
-            late=self._loads_since is not None and self._past(self._loads_since),
+            late=wanted in (Phase.LOADING, Phase.ROLLING) and self._past(*self._since),
             shares=self.where.shares,
             smoked="smoked" in passed,
             analysed=self.trusted or "analysed" in passed,
@@ -180,7 +181,7 @@ class Rollout:
 
     def plan(self) -> list[Step]:
         """Return the steps that are left if all goes well."""
-        self._loads_since = None
+        self._since = None
         return plan(self.observe())
 
     def run(self) -> None:
@@ -284,8 +285,9 @@ class Rollout:
         self.where.note(self.digest, fact)
         self._passed.add(fact)
 
-    def _past(self, since: float) -> bool:
-        return time.monotonic() - since > self.settings.startup_timeout
+    def _past(self, phase: Phase | None, since: float) -> bool:
+        limit = self.settings.startup_timeout * (_ROLLS if phase is Phase.ROLLING else 1)
+        return time.monotonic() - since > limit
 
     def _others(self) -> list[tuple[str, Phase]]:
         return [(digest, phase) for digest, phase in self.where.phases().items() if digest != self.digest]
@@ -300,7 +302,7 @@ class Rollout:
             self.where.restore(last["digest"])
             since = time.monotonic()
             while self.where.shares and (phase := self.where.phases().get(last["digest"])) is not Phase.SERVING:
-                if self._past(since) and phase is not Phase.ROLLING:
+                if self._past(phase, since):
                     raise StageError(f"release {last['release']} is not back: {self.where.waiting(last['digest'])}")
                 self.progress.waits(Step.RESUME, self.where.waiting(last["digest"]))
                 time.sleep(self.where.interval)
@@ -315,12 +317,24 @@ class Rollout:
     def _put_back(self) -> list[str]:
         """Put back what served before, and return what stood in the way."""
         problems = []
-        for undo in (self._resume, self._withdraw, self._look_back):
+        first, then = (self._withdraw, self._resume) if self._stands() else (self._resume, self._withdraw)
+        for undo in (first, then, self._look_back):
             try:
                 _insist(undo)
             except (InputError, StageError) as problem:
                 problems.append(f"on the way back: {problem}")
         return problems
+
+    def _stands(self) -> bool:
+        """Tell whether the last release answers beside the version, so that this one can leave the traffic at once."""
+        last = self.ledger.last()
+        if last is None or last["digest"] == self.digest or not self.where.shares:
+            return False
+        try:
+            with self.where.addresses(last["digest"], public=True):
+                return True
+        except StageError:
+            return False
 
     def _look_back(self) -> None:
         """Ask the release that serves again, if one does, for the golden predictions."""

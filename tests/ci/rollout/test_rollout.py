@@ -1,5 +1,6 @@
 """How long a rollout waits for what it observes."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -91,3 +92,48 @@ def test_a_version_has_its_time_to_load_each_time_it_has_to(
     )
     with pytest.raises(StageError, match=f"^{end}.*; on the way back: no pod of stable is ready$"):
         rollout.run()
+
+
+class Crowded(Cluster):
+    """A canary shares the traffic and is worse; a pod of the stable version has no node, and never will."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0, Phase.SHARING)
+        self.done: list[str] = []
+
+    def phases(self) -> dict[str, Phase]:
+        return {OLD: Phase.ROLLING} | ({} if "retire" in self.done else {NEW: Phase.SHARING})
+
+    def analyse(self, _: str, __: Callable[..., None]) -> NoReturn:
+        raise StageError("it is worse")
+
+    def restore(self, _: str) -> None:
+        self.done.append("restore")
+
+    def retire(self, _: str) -> str:
+        self.done.append("retire")
+        return "gone"
+
+    def addresses(self, digest: str, *, public: bool) -> Any:
+        assert (digest, public) == (OLD, True)
+        return contextlib.nullcontext(["http://there"])
+
+
+def test_a_bad_canary_leaves_the_traffic_before_anything_is_waited_for_and_the_wait_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place, ledger = Crowded(), Releases()
+    where: Any = place
+    known: Any = ledger
+    rollout = Rollout(
+        where=where,
+        digest=NEW,
+        ledger=known,
+        record=lambda: None,
+        settings=Settings(startup_timeout=0.05),
+        clock=lambda: datetime(2013, 4, 1, tzinfo=UTC),
+    )
+    with pytest.raises(StageError, match=r"^it is worse; on the way back: release 1 is not back: it is loading$"):
+        rollout.run()
+    assert place.done == ["retire", "restore"]
