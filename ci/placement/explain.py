@@ -142,7 +142,7 @@ def _one_less(problem: Problem, solution: Solution, spreads: Sequence[Spread]) -
     lack[list(problem.zoned)] = 0
     if (lack > 0).any():
         largest = "the node" if fewer == 1 else f"the {fewer} nodes"
-        for limited in np.flatnonzero(lack[len(lack) - len(spreads) :])[:1]:
+        for limited in np.flatnonzero(lack[len(lack) - len(spreads) :] > 0)[:1]:
             spread = spreads[limited]
             return f"{largest} could not hold all tasks of {spread.group} with at most {spread.limit} per {spread.by}"
         return f"even {largest} with most free would lack {_told(problem, lack)}"

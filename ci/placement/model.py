@@ -54,7 +54,22 @@ class Problem:
 
     @classmethod
     def of(cls, requests: Ints, free: Ints) -> "Problem":
-        """Return the problem of bare amounts: vector bin packing with bins of several sizes."""
+        """Return the problem of bare amounts: vector bin packing with bins of several sizes.
+
+        Args:
+            requests: of each task; shape (tasks, resources).
+            free: of each node; shape (nodes, resources).
+
+        Raises:
+            InputError: amounts are no whole numbers, negative, or of other resources.
+        """
+        requests, free = np.asarray(requests), np.asarray(free)
+        if requests.ndim != 2 or free.ndim != 2 or requests.shape[1] != free.shape[1]:
+            raise InputError(
+                f"requests {requests.shape} and free {free.shape} must have a row each, of the same resources"
+            )
+        if {requests.dtype.kind, free.dtype.kind} - {*"iu"} or (requests < 0).any() or (free < 0).any():
+            raise InputError("amounts must be whole numbers from 0 on, such as bytes and millicores")
         names = tuple(f"resource-{r}" for r in range(requests.shape[1]))
         rule, none = np.zeros(len(requests), dtype=np.int64), np.zeros(len(free), dtype=np.int64)
         allowed = np.ones((1, len(free)), dtype=bool)
@@ -151,7 +166,9 @@ def build(tasks: Sequence[Pod], nodes: Sequence[Node], spreads: Sequence[Spread]
     )
 
 
-def plain(problem: Problem, time_limit: float, *, solver: str = "HiGHS", complete: bool = False) -> Solution:
+def plain(
+    problem: Problem, time_limit: float, *, solver: str = "HiGHS", complete: bool = False, spare: bool = False
+) -> Solution:
     """Solve the program as it is written above, by branch and bound.
 
     If not all tasks can be placed, as few as possible stay without a node.
@@ -161,6 +178,8 @@ def plain(problem: Problem, time_limit: float, *, solver: str = "HiGHS", complet
         time_limit: wall-clock limit of the whole call; seconds.
         solver: HiGHS or CBC; CBC tells no bound before it has proven the optimum.
         complete: all tasks can be placed, which spares the program their variables for staying without a node.
+        spare: leave a hundred-thousandth of every node free. Solvers take 1.000001 for 1, so that a plan may overfill a
+            node by as much of it: such a plan is thrown away, and another one looked for with this.
     """
     import pulp
 
@@ -186,7 +205,8 @@ def plain(problem: Problem, time_limit: float, *, solver: str = "HiGHS", complet
         here = [i for i in tasks if j in on[i]]
         for r, size in enumerate(unit):
             asked = pulp.lpSum(int(problem.requests[i, r] // size) * on[i][j] for i in here if problem.requests[i, r])
-            program += asked <= int(problem.free[j, r] // size) * used[j]
+            whole = int(problem.free[j, r] // size)
+            program += asked <= (whole - spare * (whole // 100_000)) * used[j]
         for i in here:
             if not problem.requests[i].any():
                 program += on[i][j] <= used[j]
@@ -207,10 +227,22 @@ def plain(problem: Problem, time_limit: float, *, solver: str = "HiGHS", complet
         bound = program.solverModel.getInfo().mip_dual_bound
     found = program.sol_status in (pulp.LpSolutionOptimal, pulp.LpSolutionIntegerFeasible)
     node_of = tuple(next((j for j, x in row.items() if found and x.varValue > 0.5), -1) for row in on)
+    if _overfull(problem, node_of):
+        left_of_it = time_limit - (monotonic() - started)
+        node_of = (-1,) * len(tasks) if spare else plain(problem, left_of_it, solver=solver, spare=True).node_of
     least, rest = divmod(max(0, ceil(bound - 1e-6)) if abs(bound) < 1e15 else 0, sum(cost) + 1)
     # Each node costs at most `node`, or one more where nodes in use are preferred.
     nodes_at_least = 0 if least else ceil(rest / max(cost, default=1))
     return Solution(node_of, nodes_at_least, least, monotonic() - started)
+
+
+def _overfull(problem: Problem, node_of: Sequence[int]) -> bool:
+    """Tell whether a plan asks more of a node than it has free, in whole numbers."""
+    asked = np.zeros_like(problem.free)
+    for i, j in enumerate(node_of):
+        if j >= 0:
+            asked[j] += problem.requests[i]
+    return bool((asked > problem.free).any())
 
 
 @cache

@@ -1,5 +1,6 @@
 """The solver for size agrees with the plain formulation, proves what it says, and keeps its time."""
 
+import itertools
 import os
 from dataclasses import replace
 from time import process_time
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ci.errors import InputError
 from ci.placement.certificate import lower_bound
 from ci.placement.check import faults
 from ci.placement.inventory import Node, Pod
@@ -114,6 +116,51 @@ def test_small_problems_in_odd_bytes_that_no_grid_holds_are_proven(seed):
     unplaced = bool(solution.unplaced)
     shown = lower_bound(problem, solution.proof, unplaced=unplaced)
     assert shown <= (solution.least_unplaced if unplaced else solution.bound)
+
+
+@pytest.mark.parametrize(
+    ("requests", "free"),
+    [([[0.5], [0.6]], [[1.0]]), ([[-1], [2]], [[1]]), ([[1, 2]], [[1]]), ([1, 2], [[1]]), ([], [])],
+)
+def test_amounts_that_are_no_whole_numbers_are_refused(requests, free):
+    with pytest.raises(InputError, match=r"whole numbers|the same resources"):
+        Problem.of(requests, free)
+
+
+@pytest.mark.parametrize("of", [plain, solve])
+def test_a_byte_too_many_is_one_too_many(of):
+    """Within a solver's tolerance of 1e-6 the first two tasks would fit, and so would the third beside one of them."""
+    gib = 2**30
+    problem = Problem.of([[4 * gib + 1], [4 * gib + 1], [500]], [[8 * gib], [5 * gib]])
+    solution = of(problem, 10)
+    asked = np.zeros((2, 1), int)
+    np.add.at(asked, list(solution.node_of), problem.requests)
+    assert solution.node_of.count(-1) == 0
+    assert (asked <= problem.free).all()
+    assert solution.objective == 2
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.data())
+def test_plans_in_bytes_hold_in_bytes(data):
+    """Nodes are a few bytes too small, or just large enough, for some of the tasks together."""
+    sizes = data.draw(st.lists(st.integers(2**28, 2**33), min_size=2, max_size=5))
+    free = [
+        sum(data.draw(st.lists(st.sampled_from(sizes), min_size=1, max_size=3, unique=True)))
+        + data.draw(st.integers(-6, 6))
+        for _ in range(data.draw(st.integers(1, 4)))
+    ]
+    problem = Problem.of([[size] for size in sizes], [[amount] for amount in free])
+    solution = solve(problem, 5)
+    for j, amount in enumerate(free):
+        assert sum(size for size, node in zip(sizes, solution.node_of, strict=True) if node == j) <= amount
+    fits = [
+        sum(node >= 0 for node in plan)
+        for plan in itertools.product(range(-1, len(free)), repeat=len(sizes))
+        if all(sum(s for s, n in zip(sizes, plan, strict=True) if n == j) <= a for j, a in enumerate(free))
+    ]
+    assert sum(node < 0 for node in solution.node_of) >= solution.least_unplaced
+    assert len(sizes) - max(fits) >= solution.least_unplaced
 
 
 def test_perfect_triplets_are_at_most_one_node_from_a_third_as_many():
