@@ -203,7 +203,7 @@ def _client(context: str | None) -> Any:
             config.load_incluster_config()
     except config.ConfigException as error:
         raise InputError(f"no cluster {context or ''}: {error}; look at `kubectl config get-contexts`") from None
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except (yaml.YAMLError, ValueError, OSError, TypeError, LookupError, AttributeError) as error:
         where = os.environ.get("KUBECONFIG", "~/.kube/config")
         raise InputError(f"{where} is no kubeconfig: {str(error).splitlines()[0]}") from None
     return client.ApiClient()

@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.verify:
         return run(verify)
     if options.compare:
-        return run(lambda: compare(options.inventory, options.context))
+        return run(lambda: compare(options.inventory, options.context, dry_run=options.dry_run))
     return run(
         lambda: place(
             options.inventory, options.context, options.group, explain=options.explain, dry_run=options.dry_run
@@ -109,7 +109,7 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
     print(f"place: {lines[0]} ({solution.seconds:.2f} s) -> {where}")
 
 
-def compare(file: Path | None, context: str | None) -> None:
+def compare(file: Path | None, context: str | None, *, dry_run: bool) -> None:
     """Say which pods are not where the last plan has their group."""
     from ci import configuration, workspace
     from ci.placement.handover import strays
@@ -120,7 +120,8 @@ def compare(file: Path | None, context: str | None) -> None:
     planned = workspace.read_json(workspace.PLACEMENT / "plan.json", Plan)
     actual = read(file, context, settings)
     lines = strays({group: frozenset(names) for group, names in planned["sets"].items()}, actual)
-    workspace.write_json(workspace.PLACEMENT / "actual.json", {"inventory": actual.source, "found": lines})
+    if not dry_run:
+        workspace.write_json(workspace.PLACEMENT / "actual.json", {"inventory": actual.source, "found": lines})
     print("\n".join(f"place: {line}" for line in lines))
 
 

@@ -37,7 +37,7 @@ def read(context: str | None, pause: Callable[[float], None] = sleep) -> Invento
             config.load_incluster_config()
     except config.ConfigException as error:
         raise InputError(f"no cluster {context or ''}: {error}; look at `kubectl config get-contexts`") from None
-    except (yaml.YAMLError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, ValueError, OSError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"the kubeconfig cannot be read: {error}; look at `kubectl config view`") from None
     settings = client.Configuration.get_default_copy()
     settings.retries = False  # urllib3 would repeat each of our tries, and wait for as long as it is told

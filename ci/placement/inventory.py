@@ -29,6 +29,7 @@ EXAMPLE = Path(__file__).with_name("example.json")
 """A small cluster for machines that have none."""
 
 COMPONENT = "app.kubernetes.io/component"
+_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?", re.ASCII)
 _RECORD = "`kubectl get nodes,pods -A -o json`"
@@ -141,6 +142,7 @@ def pod(name: str, group: str, spec: object, where: str) -> Pod:
         affinity = _object(affinity.get(key), f"{where}.affinity")
     # A requirement without terms matches no node; one empty term says the same.
     terms = _list(affinity.get("nodeSelectorTerms"), f"{where}.affinity") or [{}]
+    _check_terms(terms, f"{where}.affinity.nodeAffinity")
     rules = {
         "nodeSelector": _object(spec.get("nodeSelector"), f"{where}.nodeSelector"),
         "tolerations": _list(spec.get("tolerations"), f"{where}.tolerations"),
@@ -148,6 +150,17 @@ def pod(name: str, group: str, spec: object, where: str) -> Pod:
     }
     text = json.dumps({key: value for key, value in rules.items() if value}, sort_keys=True)
     return Pod(name, group, effective_requests(spec, where), text)
+
+
+def _check_terms(terms: list[Any], where: str) -> None:
+    """Raise InputError where a term of a node affinity is none that Kubernetes would accept."""
+    for term in terms:
+        for key in ("matchExpressions", "matchFields"):
+            for each in _list(_object(term, where).get(key), f"{where}.{key}"):
+                if (operator := each.get("operator")) not in _OPERATORS:
+                    raise InputError(f"{where}.{key}.operator: {operator!r} is none of {', '.join(_OPERATORS)}")
+                if not isinstance(each.get("values"), list | NoneType):
+                    raise InputError(f"{where}.{key}.values: expected a list")
 
 
 def parse(document: object, source: str) -> Inventory:
@@ -285,8 +298,8 @@ def _expression(labels: Mapping[str, str], expression: Mapping[str, Any]) -> boo
             except (ValueError, IndexError):
                 return False
             return difference > 0 if operator == "Gt" else difference < 0
-        case unknown:
-            raise InputError(f"node affinity: {unknown!r} is none of In, NotIn, Exists, DoesNotExist, Gt, Lt")
+        case _:
+            raise InputError(f"node affinity: the operator must be one of {', '.join(_OPERATORS)}")
 
 
 def _object(value: object, where: str) -> dict[str, Any]:

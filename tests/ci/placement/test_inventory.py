@@ -108,6 +108,22 @@ def test_each_rule_excludes_a_node_for_its_reason(spec, node, reason):
     assert found is None if reason is None else found is not None and reason in found
 
 
+@pytest.mark.parametrize(
+    ("expressions", "message"),
+    [
+        ("abc", r"spec\.affinity\.nodeAffinity\.matchExpressions: expected a list of objects"),
+        (["abc"], r"spec\.affinity\.nodeAffinity\.matchExpressions: expected a list of objects"),
+        ([{"key": "a", "operator": "Foo"}], r"matchExpressions\.operator: 'Foo' is none of In, NotIn"),
+        ([{"key": "a", "operator": "In", "values": 5}], r"matchExpressions\.values: expected a list"),
+    ],
+)
+def test_a_node_affinity_that_kubernetes_would_refuse_is_named(expressions, message):
+    required = {"nodeSelectorTerms": [{"matchExpressions": expressions}]}
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+    with pytest.raises(InputError, match=message):
+        inventory.pod("p", "p", {"affinity": affinity}, "spec")
+
+
 def listed(*items):
     return {"items": list(items)}
 
