@@ -164,4 +164,8 @@ def recheck(document: Plan) -> list[str]:
         found.append("the certificate is about another question than the plan answers")
     if (proven := lower_bound(problem, proof, unplaced=given["unplaced"])) != given["proves"]:
         found.append(f"the certificate proves {proven}, not {given['proves']}")
+    if not given["unplaced"] and not proven <= document["bound"] <= used:
+        found.append(f"{proven} nodes proven, a bound of {document['bound']} and {used} nodes used cannot all be true")
+    if (problem.requests < 0).any() or (problem.free < 0).any():
+        found.append("amounts are negative")
     return found

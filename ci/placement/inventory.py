@@ -179,7 +179,9 @@ def parse(document: object, source: str) -> Inventory:
     seen: set[str] = set()
     for index, item in enumerate(items):
         where = f"{source}: items[{index}]"
-        metadata = _object(_object(item, where).get("metadata"), f"{where}.metadata")
+        if not isinstance(item, dict):
+            raise InputError(f"{where}: expected an object, found {type(item).__name__}")
+        metadata = _object(item.get("metadata"), f"{where}.metadata")
         kind, name = item.get("kind"), metadata.get("name")
         if kind not in ("Node", "Pod"):
             continue

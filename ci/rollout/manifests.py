@@ -11,6 +11,7 @@ import yaml
 from typing_extensions import TypedDict
 
 from ci import workspace
+from ci.agents.pod import steered
 from ci.errors import InputError, StageError
 from ci.settings import Settings
 
@@ -102,7 +103,12 @@ def put(
     """
     for deployment in (found for found in objects if found["kind"] == "Deployment"):
         pod = deployment["spec"]["template"]["spec"]
-        pod.update(advice or {})
+        if advice:
+            advice = {"topologySpreadConstraints": [], **advice}
+            planned = {each["topologyKey"] for each in advice["topologySpreadConstraints"]}
+            own = pod.get("topologySpreadConstraints", ())
+            pod["topologySpreadConstraints"] = [each for each in own if each["topologyKey"] not in planned]
+            pod.update(steered({"spec": pod}, advice)["spec"])
         [container] = [found for found in pod["containers"] if found["name"] == CONTAINER]
         container["image"] = reference
         values = {"MODEL_NAME": settings.model.name, "MODEL_VERSION": version}

@@ -128,6 +128,11 @@ def listed(*items):
     return {"items": list(items)}
 
 
+def test_an_item_that_is_nothing_is_named():
+    with pytest.raises(InputError, match=r"here: items\[1\]: expected an object, found NoneType"):
+        inventory.parse(listed(a_node(), None), "here")
+
+
 def a_node(name="n", cpu="4", **spec):
     status = {"allocatable": {"cpu": cpu, "pods": "10"}, "conditions": [{"type": "Ready", "status": "True"}]}
     return {"kind": "Node", "metadata": {"name": name}, "spec": spec, "status": status}

@@ -50,12 +50,19 @@ def test_a_version_is_in_the_pods_of_both_deployments_and_nowhere_else(settings)
 
 
 def test_the_plans_advice_becomes_fields_of_the_pods(settings):
-    objects = manifests.render(settings)
-    advice = {"affinity": {"nodeAffinity": {}}, "topologySpreadConstraints": []}
+    """Beside what `k8s/` has: a spread over zones stays, one over nodes gives way to the plan's."""
+    objects = manifests.render(serving(settings, overlay="production"))
+    key = "kubernetes.io/hostname"
+    terms = [{"weight": 100, "preference": {"matchExpressions": [{"key": key, "operator": "In", "values": ["a"]}]}}]
+    affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": terms}}
+    spread = {"maxSkew": 2, "topologyKey": key, "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}
+    advice = {"affinity": affinity, "topologySpreadConstraints": [spread]}
     manifests.put(objects, settings, "1", IMAGE, advice)
-    for each in objects:
-        if each["kind"] == "Deployment":
-            assert advice.items() <= each["spec"]["template"]["spec"].items()
+    for each in (found for found in objects if found["kind"] == "Deployment"):
+        pod = each["spec"]["template"]["spec"]
+        assert pod["affinity"] == affinity
+        zones, nodes = pod["topologySpreadConstraints"]
+        assert (zones["topologyKey"], nodes) == ("topology.kubernetes.io/zone", spread)
 
 
 def test_the_stand_in_takes_the_place_of_tensorflow_serving_and_nothing_else_changes(settings):
