@@ -344,6 +344,11 @@ def forged(document, change):
             proof["allowed"] = []
         case "key":
             del proof["rule"]
+        case "fewer":
+            plan.update(dict.fromkeys(plan, "gpu-0"))
+            document["objective"] = 1
+        case "bound":
+            document["bound"] = 9
 
 
 @pytest.mark.parametrize(
@@ -354,6 +359,8 @@ def forged(document, change):
         ("prices", 1, "the certificate proves 0, not 2"),
         ("left out", 1, "about another question"),
         ("free", 1, "the certificate proves 1, not 2"),
+        ("fewer", 1, "2 nodes proven, a bound of 2 and 1 nodes used cannot all be true"),
+        ("bound", 1, "2 nodes proven, a bound of 9 and 2 nodes used cannot all be true"),
         ("key", 2, "its certificate is not whole"),
         ("shapes", 2, "its certificate is not whole"),
     ],
