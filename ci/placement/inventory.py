@@ -156,7 +156,7 @@ def _check_terms(terms: list[Any], where: str) -> None:
     """Raise InputError where a term of a node affinity is none that Kubernetes would accept."""
     for term in terms:
         for key in ("matchExpressions", "matchFields"):
-            for each in _list(_object(term, where).get(key), f"{where}.{key}"):
+            for each in _list(term.get(key), f"{where}.{key}"):
                 if (operator := each.get("operator")) not in _OPERATORS:
                     raise InputError(f"{where}.{key}.operator: {operator!r} is none of {', '.join(_OPERATORS)}")
                 if not isinstance(each.get("values"), list | NoneType):
