@@ -28,12 +28,14 @@ class Traffic:
     Attributes:
         requests: predictions that were asked for, answered or not.
         errors: answers of 500 and above, and requests without an answer.
+        refused: answers of 400 to 498: what the server takes for the client's fault.
         seconds: time to the answer, of a sample of requests, shape (sample,).
         predictions: of a sample of requests, shape (rows,).
     """
 
     requests: int
     errors: int
+    refused: int
     seconds: Array
     predictions: Array
 
@@ -55,6 +57,7 @@ def analyse(canary: Traffic, stable: Traffic | None, settings: Settings) -> list
     """Return every measure of the canary; without a stable version only those that need none."""
     measures = [_errors(canary, stable, settings), _finite(canary)]
     if stable is not None:
+        measures.append(_refused(canary, stable, settings))
         measures += [_latency(canary, stable, quantile, settings) for quantile in (0.5, 0.99)]
         measures.append(_predictions(canary, stable, settings))
     return measures
@@ -76,6 +79,18 @@ def _errors(canary: Traffic, stable: Traffic | None, settings: Settings) -> Meas
     value = canary.errors / canary.requests if canary.requests else math.nan
     reason = f"{canary.errors} of {canary.requests} requests failed (limit {limit:.2%})"
     return Measure("error rate", _word(low, high, limit), value, low, high, limit, reason)
+
+
+def _refused(canary: Traffic, stable: Traffic, settings: Settings) -> Measure:
+    """Compare what is refused as the client's fault: clients make mistakes, but with both versions alike.
+
+    It never waits: where clients err often, only a great many requests would show that a canary is within the margin.
+    """
+    limit = share(stable.refused, stable.requests, settings.confidence)[1] + settings.error_margin
+    low, high = share(canary.refused, canary.requests, settings.confidence)
+    value = canary.refused / canary.requests if canary.requests else math.nan
+    reason = f"{canary.refused} of {canary.requests} requests were refused as wrong (limit {limit:.2%})"
+    return Measure("refused", "fail" if low > limit else "pass", value, low, high, limit, reason)
 
 
 def _finite(canary: Traffic) -> Measure:

@@ -52,6 +52,7 @@ class Meter:
         return Traffic(
             requests=sum(last[pod]["requests"] - first[pod]["requests"] for pod in last),
             errors=sum(last[pod]["errors"] - first[pod]["errors"] for pod in last),
+            refused=sum(last[pod]["refused"] - first[pod]["refused"] for pod in last),
             seconds=np.array(seconds, dtype=np.float64),
             predictions=np.array([value for entry in captured for value in predictions(entry)], dtype=np.float64),
         )
@@ -70,7 +71,7 @@ def ask(url: str) -> Json:
         try:
             told: Json = requests.get(f"{url}/traffic", timeout=10).json()
             captured = requests.get(f"{url}/captured", timeout=10).json()
-            return {**{key: told[key] for key in ("requests", "errors", "recent")}, "captured": captured}
+            return {**{key: told[key] for key in ("requests", "errors", "refused", "recent")}, "captured": captured}
         except (requests.RequestException, ValueError, LookupError, TypeError) as error:
             problem = error  # a connection through the API server may break
     raise StageError(f"the gateway at {url} does not answer: {problem!r}")

@@ -153,12 +153,12 @@ def test_one_request_of_ten_is_captured_with_its_response(gateway):
     assert json.loads(told["captured"][1]["request"]) == {"instances": [{"x": 10.0}]}
 
 
-def test_errors_of_the_server_are_counted_and_those_of_the_client_are_not(gateway, server):
+def test_errors_of_the_server_and_those_of_the_client_are_counted_apart(gateway, server):
     server.statuses = [500, 503]
     assert [gateway.predict(1.0).status_code for _ in range(3)] == [500, 503, 200]
     assert requests.post(f"{gateway.url}{PREDICT}", data="{", timeout=5).status_code == 400
     told = traffic.ask(gateway.inside)
-    assert (told["requests"], told["errors"]) == (4, 2)
+    assert (told["requests"], told["errors"], told["refused"]) == (4, 2, 1)
 
 
 @pytest.mark.parametrize("ending", [False, True])
@@ -221,9 +221,10 @@ def test_a_meter_counts_from_where_it_began(gateway):
     assert meter.traffic().requests == 0
     for value in range(20):
         gateway.predict(float(value))
+    assert requests.post(f"{gateway.url}{PREDICT}", data="{", timeout=5).status_code == 400
     meter.read({"pod": traffic.ask(gateway.inside)})
     seen = meter.traffic()
-    assert (seen.requests, seen.errors, len(seen.seconds)) == (20, 0, 20)
+    assert (seen.requests, seen.errors, seen.refused, len(seen.seconds)) == (21, 0, 1, 21)
     np.testing.assert_array_equal(seen.predictions, [0.0, 5.0])
 
 

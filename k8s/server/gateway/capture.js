@@ -36,6 +36,7 @@ function keep(r) {
         const status = Number(asked.status);
         counts.requests += 1;
         counts.errors += status >= 500 || status === 499 || !status ? 1 : 0;   // 499: its client gave up waiting
+        counts.refused += status >= 400 && status < 499 ? 1 : 0;               // as the client's fault
         fs.writeFileSync(FOLDER + 'counts', JSON.stringify(counts));
         const seconds = Number(asked.request_time);
         add(RECENT, counts.requests, {number: counts.requests, status: status, seconds: seconds});
@@ -55,7 +56,8 @@ function keep(r) {
 
 function traffic(r) {
     const counts = read_counts();
-    r.return(200, JSON.stringify({requests: counts.requests, errors: counts.errors, recent: entries(RECENT)}));
+    counts.recent = entries(RECENT);
+    r.return(200, JSON.stringify(counts));
 }
 
 function captured(r) {
@@ -66,7 +68,7 @@ function read_counts() {
     try {
         return JSON.parse(fs.readFileSync(FOLDER + 'counts', 'utf8'));
     } catch (error) {
-        return {requests: 0, errors: 0};
+        return {requests: 0, errors: 0, refused: 0};
     }
 }
 

@@ -11,11 +11,11 @@ from ci.settings import Analysis
 SETTINGS = Analysis()
 
 
-def traffic(requests=2000, errors=0, seconds=0.01, shift=0.0, rows=None, seed=0):
+def traffic(requests=2000, errors=0, seconds=0.01, shift=0.0, rows=None, seed=0, refused=0):
     """Traffic of pods whose latency is exponential around `seconds` and whose predictions are normal around `shift`."""
     draw = np.random.default_rng(seed)
     rows = requests if rows is None else rows
-    return Traffic(requests, errors, draw.exponential(seconds, requests), draw.normal(shift, 1, rows))
+    return Traffic(requests, errors, refused, draw.exponential(seconds, requests), draw.normal(shift, 1, rows))
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,10 @@ def traffic(requests=2000, errors=0, seconds=0.01, shift=0.0, rows=None, seed=0)
         (traffic(errors=40, seed=1), traffic(errors=60), "pass", "(limit 3.18%)"),
         (traffic(errors=60, seed=1), traffic(20, errors=2, rows=2000), "fail", "60 of 2000 requests failed"),
         (traffic(errors=22, seed=1), traffic(), "wait", "22 of 2000"),
+        (traffic(refused=60, seed=1), traffic(), "fail", "60 of 2000 requests were refused as wrong (limit 1.23%)"),
+        (traffic(refused=40, seed=1), traffic(refused=30), "pass", "40 of 2000 requests were refused as wrong"),
+        (traffic(refused=60, seed=1), traffic(20, rows=2000), "pass", "60 of 2000 requests were refused as wrong"),
+        (traffic(refused=60, seed=1), None, "pass", "0 of 2000 requests failed"),
         (traffic(seconds=0.1, seed=1), traffic(), "fail", "latency p50 is"),
         (traffic(seconds=0.1, seed=1), traffic(seconds=0.1), "pass", "latency p99 is"),
         (traffic(shift=1, seed=1), traffic(), "fail", "differ from the stable version's by a PSI of"),
@@ -44,7 +48,7 @@ def test_the_verdict_on_a_canary(canary, stable, word, said):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_one_prediction_that_is_no_number_fails_at_once(value):
-    canary = Traffic(1, 0, np.array([0.01]), np.array([value]))
+    canary = Traffic(1, 0, 0, np.array([0.01]), np.array([value]))
     assert verdict(analyse(canary, traffic(), SETTINGS)) == ("fail", "1 of 1 predictions are no finite numbers")
 
 
