@@ -21,17 +21,15 @@ ALLOWED = {
         list pods *
         get,list,watch,create,patch deployments.apps model-serving model-stable
         get,list,watch,create,patch,delete deployments.apps model-serving model-canary
-        get,list replicasets.apps model-serving
-        get,list,watch pods model-serving
+        list replicasets.apps model-serving
+        list pods model-serving
         get pods/log model-serving
         get,create pods/portforward model-serving
         list events model-serving
         get,create,patch services model-serving model
-        list,watch endpointslices.discovery.k8s.io model-serving
         get,create configmaps model-serving
         update configmaps model-serving rollout-history
         get,update leases.coordination.k8s.io model-serving rollout
-        get horizontalpodautoscalers.autoscaling model-serving model-stable
     """,
     "pipeline": """
         list nodes
