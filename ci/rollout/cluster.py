@@ -2,7 +2,7 @@
 
 Everything that a rollout knows is in the cluster: the digest that a Deployment serves in its template's annotation, so
 that `kubectl rollout undo` brings it back too; what a canary has passed in the canary's own annotations; releases in
-ConfigMaps. Whatever exists is applied, annotated or deleted with the resourceVersion that this was decided on.
+ConfigMaps. Whatever is applied, annotated or deleted carries the resourceVersion that this was decided on.
 """
 
 import copy
@@ -39,6 +39,8 @@ TERM = "model-serving/term"
 HASH = "pod-template-hash"
 """Label that Kubernetes gives a ReplicaSet and its pods, after the pod template."""
 LEASE = "rollout"
+_NOTHING = "1"
+"""A resourceVersion that no object has, as etcd's first write gets 2: an apply that carries it creates or conflicts."""
 PORT = 8501
 Json = dict[str, Any]
 
@@ -373,7 +375,7 @@ class Cluster:
                 self._api.ask("POST", self._path("", wanted["kind"]).rstrip("/"), wanted)
 
     def _apply(self, wanted: Json) -> None:
-        """Apply an object, if it is still as it was seen.
+        """Apply an object, if it is still as it was seen, or still not there.
 
         Raises:
             Conflict: it is not.
@@ -382,8 +384,8 @@ class Cluster:
         """
         self._checked()
         name = wanted["metadata"]["name"]
-        if name in self._seen:
-            wanted["metadata"]["resourceVersion"] = self._seen[name]["metadata"]["resourceVersion"]
+        seen = self._seen.get(name)
+        wanted["metadata"]["resourceVersion"] = seen["metadata"]["resourceVersion"] if seen else _NOTHING
         query = {"fieldManager": MANAGER, "force": str(self._force).lower()}
         self._seen[name] = self._api.ask("PATCH", self._path(name, wanted["kind"]), wanted, query=query, kind=APPLY)
 

@@ -119,7 +119,8 @@ class Lease:
                 except Conflict:
                     continue  # another was quicker: look again at who
             if now - begin >= max(self._wait, limit + 2.0 if _silent(lease, limit / 2) else 0.0):
-                raise Held(f"{holder} is deploying to namespace {self._namespace}: wait for it, then try again")
+                what = f"{holder} is deploying to namespace {self._namespace}"
+                raise Held(f"{what}: wait for it (`--wait 60`), then try again")
             self._pause(min(1.0, limit / 10))
 
     def _renew(self) -> None:

@@ -4,6 +4,12 @@ import json
 
 import pytest
 
+from ci import configuration
+from ci.apiserver import ApiServer, Conflict
+from ci.rollout import manifests
+from ci.rollout.cluster import LEASE, Cluster
+from ci.rollout.history import History
+from ci.rollout.lease import Lease
 from tests import pods
 from tests.cluster.tools import SERVING, kubectl
 from tests.cluster.tools import attempt as run
@@ -42,6 +48,25 @@ def test_applying_again_changes_nothing_and_keeps_what_rollouts_wrote(operated):
     finally:
         kubectl("patch", history, "-n", SERVING, "--type=json", "-p", '[{"op": "remove", "path": "/data"}]')
         kubectl("patch", lease, "-n", SERVING, "--type=json", "-p", '[{"op": "replace", "path": "/spec", "value": {}}]')
+
+
+def test_what_was_not_there_when_it_was_looked_for_is_not_overwritten(operated, tmp_path, monkeypatch):
+    """As the objects that one deployer creates while another, that saw none of them, is held up."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "k8s").symlink_to(pods.REPOSITORY / "k8s")
+    api, settings = ApiServer(), configuration.read(pods.REPOSITORY / "pipeline.yaml")
+    rendered = manifests.render(settings)
+    with Lease(api, SERVING, LEASE, "both") as lease:
+        late, first = (Cluster(api, settings, rendered, History(api, SERVING), lease) for _ in range(2))
+        assert late.phases() == first.phases() == {}
+        first.join("any")
+        try:
+            before = kubectl("get", "service", manifests.SERVICE, "-n", SERVING, "-o", "yaml")
+            with pytest.raises(Conflict):
+                late.join("any")
+            assert kubectl("get", "service", manifests.SERVICE, "-n", SERVING, "-o", "yaml") == before
+        finally:
+            kubectl("delete", "service", manifests.SERVICE, "-n", SERVING)
 
 
 def versions() -> dict[str, str]:
