@@ -22,8 +22,8 @@ $(READY): requirements.txt requirements-dev.txt
 ci: $(READY)    ## run the whole pipeline; SET="as_of=2013-07-01 seed=3" overrides settings (with spaces in a value: PIPELINE_SET)
 	@python -m scripts.pipeline --executor $(EXECUTOR) $(SET:%=--set %)
 
-test: $(READY)  ## run the tests
-	@python -m pytest
+test: $(READY)  ## run the tests, on every core
+	@python -m pytest --numprocesses logical --dist loadfile
 
 test-cluster: $(READY)  ## run the tests that make a Kubernetes cluster: needs kind, kubectl, kwok, docker, skopeo
 	@python -m pytest -m cluster tests/cluster

@@ -68,12 +68,12 @@ def _at_most(name: str, value: float, bound: float) -> Line:
 
 
 def _jobs(*, quick: bool) -> Iterator[Job]:
-    from benchmarks.problems import FUNCTIONS, PROBLEMS
+    from benchmarks.problems import PROBLEMS
     from benchmarks.searches import SEARCHES
 
     for search in SEARCHES:
         for name, problem in PROBLEMS.items():
-            if search == "ours, 8 workers" and name not in FUNCTIONS:
+            if search == "ours, 8 workers" and name == "flights":
                 continue
             if search.endswith("stopping") and name != "network":
                 continue
@@ -148,6 +148,10 @@ def _ratios(best: Best) -> Iterator[Line]:
         yield Line(f"{problem}: regret of {WORKERS} workers / 1", value, "printed", True)
     mean = np.exp(np.mean(np.log(several)))
     yield _at_most(f"regret of {WORKERS} workers / 1, geometric mean of the four", mean, 1.3)
+    for problem in LEARNING:
+        if (problem, f"ours, {WORKERS} workers") in best:
+            value = ratio(problem, "ours", f"ours, {WORKERS} workers")
+            yield _at_most(f"{problem}: score of {WORKERS} workers / 1", value, 1.3)
 
 
 def _stopping(runs: Runs) -> Iterator[Line]:
