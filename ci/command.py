@@ -1,6 +1,8 @@
 """What every stage command shares: a parser made from its docstring, and errors turned into exit codes."""
 
 import argparse
+import math
+import signal
 import sys
 from collections.abc import Callable
 
@@ -19,6 +21,19 @@ def parser(module_doc: str | None, name: str) -> argparse.ArgumentParser:
         description=module_doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def seconds(text: str) -> float:
+    """Return an argument that is a time to wait; seconds."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no time to wait: give seconds, 0 or more")
+    return value
+
+
+def end_in_order() -> None:
+    """Let SIGTERM, which a build server sends to what it aborts, end this command as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def run(stage: Callable[[], int | None]) -> int:

@@ -10,7 +10,7 @@ Exit codes: 0 it serves; 1 there is none to go back to, or it failed a check and
 import sys
 from datetime import UTC, datetime
 
-from ci.command import parser, run
+from ci.command import end_in_order, parser, run, seconds
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     arguments.add_argument("--dry-run", action="store_true", help="print what would be done and stop")
     arguments.add_argument("--context", help="the cluster of this kubeconfig context (`-`: the current one)")
-    arguments.add_argument("--wait", type=float, default=0.0, help="seconds to wait for another deployment there (0)")
+    arguments.add_argument("--wait", type=seconds, default=0.0, help="seconds to wait for another deployment there (0)")
     options = arguments.parse_args(argv)
     return run(lambda: rollback(options.to, options.context, options.wait, dry_run=options.dry_run))
 
@@ -31,6 +31,7 @@ def rollback(to: int | None, context: str | None, wait: float, *, dry_run: bool)
     from ci import configuration
     from ci.rollout import deploy as rollout
 
+    end_in_order()
     settings = configuration.effective()
     did = rollout.rollback(settings, lambda: datetime.now(UTC), to, context, wait, dry_run=dry_run)
     print(f"rollback: {did}")

@@ -1,7 +1,7 @@
 """From a package to a release: admit it, roll it out, record it; and starting again what was released before."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
 from typing import Any
 
@@ -49,8 +49,11 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
             what served before serves.
         InputError: the port or the key cannot be had.
     """
-    manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
-    with places.locked(settings, context, wait) as place, outcome.written():
+    with ExitStack() as held:
+        begin = held.enter_context(outcome.written())
+        manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
+        place = held.enter_context(places.locked(settings, context, wait))
+        begin()
         before, decision = _decide(place, manifest)
         summary: dict[str, Any] = {
             "action": decision.action,
@@ -135,7 +138,8 @@ def rollback(
         found = _earlier(place, to)
         steps = _rollout(settings, place, found["digest"], clock, trusted=True).plan()
         return f"would bring back release {found['release']}, version {found['version']}\nsteps: {' -> '.join(steps)}"
-    with places.locked(settings, context, wait) as place, outcome.written():
+    with outcome.written() as begin, places.locked(settings, context, wait) as place:
+        begin()
         found, before = _earlier(place, to), place.ledger.last()
         assert before is not None  # noqa: S101 - there is one at least, the one that is gone back to
 

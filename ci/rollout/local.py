@@ -18,6 +18,7 @@ import ci
 from ci.errors import InputError, StageError
 from ci.packaging import registry
 from ci.rollout.decision import Phase
+from ci.rollout.lease import Held
 from ci.rollout.releases import FOLDER
 from ci.serving.control import Dead, Remote, Unreachable
 
@@ -31,14 +32,14 @@ def alone() -> Iterator[None]:
     """Hold this machine's serving; the lock ends with the process that holds it, however that ends.
 
     Raises:
-        StageError: another command holds it.
+        Held: another command does.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / "lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StageError("another deploy, serve or stop is under way here: wait for it, then try again") from None
+            raise Held("another deploy, serve or stop is under way here: wait for it, then try again") from None
         yield
 
 

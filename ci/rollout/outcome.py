@@ -1,13 +1,14 @@
 """What a rollout leaves beside its journal when it has ended, well or badly: its JUnit file, and its picture."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from ci import junit, workspace
 from ci.errors import InputError, StageError
 from ci.rollout import picture, skew, timeline
+from ci.rollout.lease import Held
 from ci.rollout.rollout import STEPS, SUMMARY
 
 JUNIT = workspace.ROLLOUT / "junit.xml"
@@ -16,13 +17,26 @@ Json = Mapping[str, Any]
 
 
 @contextmanager
-def written() -> Iterator[None]:
-    """Forget the last rollout's results, and leave those of this one when the block ends with a result or a problem."""
-    for path in (STEPS, SUMMARY, JUNIT, PICTURE, skew.FILE):
-        path.unlink(missing_ok=True)
+def written() -> Iterator[Callable[[], None]]:
+    """Leave the results of this deployment when the block ends with a result or a problem, and none of the last one.
+
+    Yields what forgets the last one's, to be called once nobody else deploys; who does may be writing them just now.
+    """
+    begun = False
+
+    def begin() -> None:
+        nonlocal begun
+        begun = True
+        for path in (STEPS, SUMMARY, JUNIT, PICTURE, skew.FILE):
+            path.unlink(missing_ok=True)
+
     try:
-        yield
+        yield begin
+    except Held:
+        raise
     except (InputError, StageError) as error:
+        if not begun:
+            begin()
         _write(str(error))
         raise
     _write(None)

@@ -188,7 +188,7 @@ class Rollout:
         """Take step after step until the version serves alone.
 
         Raises:
-            StageError: a check failed; what served before serves.
+            StageError: a check failed, or somebody interrupted it; what served before serves.
             InputError: the public address cannot be had; nothing was started.
         """
         _insist(lambda: self.where.reserve(self.digest, force=self.trusted))
@@ -197,6 +197,8 @@ class Rollout:
                 pass
         except (InputError, StageError) as error:
             self._abort(error)
+        except KeyboardInterrupt:
+            self._abort(StageError("it was interrupted"))
         except Exception:  # a fault of ours: it keeps its traceback, but no canary in the traffic
             self._put_back()
             raise

@@ -241,16 +241,33 @@ def test_a_deployment_that_is_killed_at_any_moment_converges_when_it_is_run_agai
         before = bias
 
 
-def killed_after(step: str) -> None:
-    """Run a deployment in a process of its own and kill it as soon as a step is in its journal."""
+@pytest.mark.slow
+@pytest.mark.parametrize(("step", "number"), [("start", signal.SIGTERM), ("promote", signal.SIGINT)])
+def test_a_deployment_that_is_aborted_puts_back_what_served_and_says_so(
+    checkout: Checkout, step: str, number: signal.Signals
+) -> None:
+    checkout.build(0.5)
+    assert deploy.main([]) == 0
+    checkout.build(0.75, as_of="2013-05-01")
+    assert killed_after(step, number) == 1
+    checkout.serves(0.5, release=1)
+    assert "it was interrupted; version" in json.loads((workspace.ROLLOUT / "rollout.json").read_text())["failed"]
+    cases = ElementTree.parse(workspace.ROLLOUT / "junit.xml").iter("testcase")  # noqa: S314 - our own file
+    assert [case.get("name") for case in cases if case.find("failure") is not None] == ["abort"]
+    assert deploy.main([]) == 0
+    checkout.serves(0.75, release=2)
+
+
+def killed_after(step: str, number: int = signal.SIGKILL) -> int:
+    """Run a deployment in a process of its own, send it a signal once a step is in its journal, return its code."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     (workspace.ROLLOUT / "steps.jsonl").unlink()
     process = subprocess.Popen([sys.executable, "-m", "scripts.deploy"], env=environment)
     journal = workspace.ROLLOUT / "steps.jsonl"
     while not (journal.exists() and f'"step": "{step}"' in journal.read_text()):
         assert process.poll() is None, "the deployment ended before it could be killed"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(number)
+    return process.wait()
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 from ci import junit, workspace
 from ci.errors import InputError, StageError
 from ci.rollout import outcome
+from ci.rollout.lease import Held
 from ci.rollout.rollout import STEPS, SUMMARY
 from tests.ci.rollout import journals
 
@@ -96,7 +97,8 @@ def test_results_are_written_when_a_deployment_fails_and_nothing_of_the_last_one
         workspace.write_text(path, "of the last one")
 
     def fail() -> None:
-        with outcome.written():
+        with outcome.written() as begin:
+            begin()
             assert not any(path.exists() for path in (STEPS, SUMMARY, outcome.JUNIT, outcome.PICTURE))
             raise kind("the port is taken")
 
@@ -106,3 +108,18 @@ def test_results_are_written_when_a_deployment_fails_and_nothing_of_the_last_one
     assert suite is not None
     assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
     assert not outcome.PICTURE.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "left"), [(StageError("the package was changed"), "the package was changed"), (Held("b deploys"), "last")]
+)
+def test_what_fails_before_it_begins_leaves_no_result_of_the_last_time_unless_another_may_be_writing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: StageError, left: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    workspace.write_text(outcome.JUNIT, "last")
+    workspace.write_text(outcome.PICTURE, "last")
+    with pytest.raises(StageError), outcome.written():
+        raise error
+    assert left in outcome.JUNIT.read_text()
+    assert outcome.PICTURE.exists() == (left == "last")
