@@ -22,7 +22,7 @@ ALLOWED = {
         get,list,watch,create,patch deployments.apps model-serving model-stable
         get,list,watch,create,patch,delete deployments.apps model-serving model-canary
         list replicasets.apps model-serving
-        list pods model-serving
+        get,list pods model-serving
         get pods/log model-serving
         get,create pods/portforward model-serving
         list events model-serving

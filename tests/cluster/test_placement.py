@@ -91,17 +91,20 @@ def run(api, namespace: str, fields: dict) -> Inventory:
         item["spec"]["template"]["spec"] |= fields.get(item["spec"]["template"]["metadata"]["labels"][COMPONENT], {})
     kubectl("create", "namespace", namespace)
     kubectl("apply", "-n", namespace, "-f", "-", given="\n---\n".join(map(json.dumps, items)))
-    waiting: dict[str, str] = {}
 
     def bound() -> bool:
-        pods = api.list_namespaced_pod(namespace, limit=5000).items
-        conditions = {p.metadata.name: each for p in pods if not p.spec.node_name for each in p.status.conditions or ()}
-        waiting.clear()
-        waiting.update({name: str(each.message) for name, each in conditions.items()})
-        return sum(bool(pod.spec.node_name) for pod in pods) == 2000
+        first = api.list_namespaced_pod(namespace, limit=1)
+        if len(first.items) + (first.metadata.remaining_item_count or 0) != 2000:
+            return False
+        return not api.list_namespaced_pod(namespace, field_selector="spec.nodeName=", limit=1).items
+
+    def waiting() -> str:
+        pods = api.list_namespaced_pod(namespace, field_selector="spec.nodeName=").items
+        why = [str(each.message) for pod in pods[:3] for each in pod.status.conditions or ()]
+        return f"all 2,000 pods have nodes; {len(pods)} wait: {why}"
 
     started = time.monotonic()
-    until(lambda: f"all 2,000 pods have nodes; {len(waiting)} wait: {list(waiting.items())[:3]}", bound, 600)
+    until(waiting, bound, 600)
     print(f"{namespace}: bound after {time.monotonic() - started:.0f} s")
     now = cluster_inventory.read(None)
     groups = {item["metadata"]["name"] for item in items}
