@@ -52,8 +52,14 @@ def fleet(cluster, tmp_path_factory):
         try:
             config.load_kube_config()
             api = client.CoreV1Api()
+
+            def create(index: int) -> None:
+                node = api.create_node(fake(index))
+                # Each is created as not ready, and the controller that ends this does so to ten in a second.
+                api.patch_node(node.metadata.name, {"spec": {"taints": None}})
+
             with ThreadPoolExecutor(8) as pool:
-                list(pool.map(lambda index: api.create_node(fake(index)), range(1000)))
+                list(pool.map(create, range(1000)))
 
             def all_open():
                 nodes = [node for node in cluster_inventory.read(None).nodes if node.labels.get("type") == "fake"]
@@ -109,7 +115,8 @@ def run(api, namespace: str, fields: dict) -> Inventory:
     now = cluster_inventory.read(None)
     groups = {item["metadata"]["name"] for item in items}
     kept = tuple(node for node in now.nodes if any(pod.group in groups for pod in node.running))
-    kubectl("delete", "deployments,replicasets,jobs", "--all", "-n", namespace, "--cascade=orphan")
+    # No controller makes pods for what is being deleted, though it is not gone before its pods are.
+    kubectl("delete", "deployments,replicasets,jobs", "--all", "-n", namespace, "--cascade=orphan", "--wait=false")
     api.delete_collection_namespaced_pod(namespace, grace_period_seconds=0)  # kubectl asks for each of 2,000
     until(lambda: "the pods are gone", lambda: not api.list_namespaced_pod(namespace, limit=1).items, 300)
     return replace(now, nodes=kept, pending=tuple(pod for pod in now.pending if pod.group in groups))
