@@ -20,7 +20,7 @@ import yaml
 from ci import workspace
 from ci.apiserver import APPLY, MERGE, ApiServer, Conflict, Foreign, Missing
 from ci.errors import StageError
-from ci.rollout import manifests, pods, preflight
+from ci.rollout import manifests, planned, pods
 from ci.rollout.analysis import analyse, as_json, verdict
 from ci.rollout.decision import Phase
 from ci.rollout.forward import forward
@@ -210,7 +210,7 @@ class Cluster:
             StageError: the plan's nodes are gone, and pods may go nowhere else.
         """
         self._observe()
-        if warning := preflight.unusable(self._api, self._advice):
+        if warning := planned.unusable(self._api, self._advice):
             print(f"warning: {warning}", file=sys.stderr)
         term = {"metadata": {"annotations": {TERM: str(self._lease.term if self._lease else 0)}}}
         for name in list(self._seen):
@@ -282,6 +282,10 @@ class Cluster:
     def captured(self, digest: str) -> dict[str, list[Json]]:
         """Return sampled requests to each ready pod of a version with its answers, its canary's too."""
         return {pod: told["captured"] for pod, told in self._told(digest=digest).items()}
+
+    def placed(self, digest: str) -> str | None:
+        """Return in a sentence how many of a version's stable pods are on the plan's nodes; None without a plan."""
+        return planned.strays(self._api, self._advice, self._pods(digest, "stable"))
 
     def _told(self, track: str | None = None, digest: str | None = None) -> dict[str, Json]:
         """Return what the gateways of ready pods tell, of a track or of a version; a pod may go while it is asked."""

@@ -179,6 +179,9 @@ class Local:
     def captured(self, digest: str) -> None:
         """Tell that nothing captures requests here."""
 
+    def placed(self, digest: str) -> None:
+        """Tell that no plan chose this machine."""
+
     def join(self, digest: str) -> None:
         """Never asked for, as nothing is shared."""
         raise StageError(f"the port {self.port} cannot be shared with {digest}")

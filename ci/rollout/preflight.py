@@ -1,7 +1,4 @@
-"""What must hold before a rollout on a cluster begins: the account's rights, and the nodes of the plan."""
-
-from collections.abc import Mapping
-from typing import Any
+"""What must hold before a rollout on a cluster begins: the account's rights."""
 
 from ci.apiserver import ApiServer
 from ci.errors import StageError
@@ -54,35 +51,3 @@ def permitted(api: ApiServer, namespace: str) -> None:
             f"the account may not {', '.join(missing)} in namespace {namespace}: apply your overlay of k8s/overlays as "
             "an administrator, and deploy as the ServiceAccount `deployer`"
         )
-
-
-def unusable(api: ApiServer, advice: Mapping[str, Any] | None) -> str | None:
-    """Return which of the plan's nodes take no pods any more, in a sentence; None if all do.
-
-    Args:
-        api: the API server.
-        advice: pod fields of the placement's plan.
-
-    Raises:
-        StageError: none of them does, and pods may go nowhere else.
-    """
-    affinity = (advice or {}).get("affinity", {}).get("nodeAffinity", {})
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms", [])
-    preferred = [e["preference"] for e in affinity.get("preferredDuringSchedulingIgnoredDuringExecution", [])]
-    terms = [each for term in [*required, *preferred] for each in term["matchExpressions"]]
-    planned = {name for term in terms if term["key"] == "kubernetes.io/hostname" for name in term["values"]}
-    if not planned:
-        return None
-    nodes = api.get("/api/v1/nodes")["items"]
-    usable = {node["metadata"]["labels"].get("kubernetes.io/hostname") for node in nodes if _takes_pods(node)}
-    if not (gone := sorted(planned - usable)):
-        return None
-    what = f"{len(gone)} of the plan's {len(planned)} nodes take no pods ({', '.join(gone[:3])}): plan again"
-    if required and not planned & usable:
-        raise StageError(f"{what} with `python -m scripts.place`; placement.affinity allows no others")
-    return what
-
-
-def _takes_pods(node: Mapping[str, Any]) -> bool:
-    conditions = {each["type"]: each["status"] for each in node.get("status", {}).get("conditions", ())}
-    return conditions.get("Ready") == "True" and not node["spec"].get("unschedulable", False)

@@ -72,7 +72,8 @@ def passed(entry: Mapping[str, Any]) -> str:
         servers = f" from {entry['servers']} servers" if entry.get("servers", 1) > 1 else ""
         compared = entry.get("skew", {}).get("compared", 0)
         captured = f", {compared} captured requests" if compared else ""
-        return f"passed, {entry['golden']} golden predictions{captured}{servers}"
+        placed = f"; {entry['placed']}" if "placed" in entry else ""
+        return f"passed, {entry['golden']} golden predictions{captured}{servers}{placed}"
     if "again" in entry:
         return f"to be taken again, {entry['again']}"
     if "interrupted" in entry:

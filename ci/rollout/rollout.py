@@ -120,6 +120,9 @@ class Where(Protocol):
     def leftover(self, digest: str) -> bool:
         """Tell whether a version serves as stable while its canary still runs."""
 
+    def placed(self, digest: str) -> str | None:
+        """Return in a sentence how many of a version's pods are where the placement's plan wanted them, if one did."""
+
     def captured(self, digest: str) -> dict[str, list[dict[str, Any]]] | None:
         """Return sampled requests to each pod of a version with its answers; None where nothing captures them."""
 
@@ -253,6 +256,8 @@ class Rollout:
                 return measured
             case Step.VERIFY:
                 measured = self._check_all(self.digest, public=True) | self.rescore()
+                if placed := self.where.placed(self.digest):
+                    measured["placed"] = placed
                 self.facts["verified"] = True
                 return measured
             case Step.JOIN:

@@ -99,6 +99,7 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_good_version_takes_over_under_load_without_a_failed_request(fork, load, echo):
     digest = fork.package({"bias": 0.0}, saved_model=echo)
+    fork.plan("delivery-worker", "delivery-worker2")
     planned = fork.run("deploy", "--dry-run")
     assert "+++ Deployment model-canary then" in planned.said
     assert "join -> analyse -> promote" in planned.said
@@ -107,9 +108,10 @@ def test_a_good_version_takes_over_under_load_without_a_failed_request(fork, loa
     assert not load.failures
     assert set(load.seen()) == {1.0, 0.0}
     steps = [json.loads(line) for line in harness.STEPS.read_text().splitlines()]
-    [skew] = [step["skew"] for step in steps if step["step"] == "verify"]
-    assert skew["compared"] > 0
-    assert skew["largest_difference"] == 0.0
+    [verified] = [step for step in steps if step["step"] == "verify"]
+    assert verified["skew"]["compared"] > 0
+    assert verified["skew"]["largest_difference"] == 0.0
+    assert verified["placed"] == "3 of 3 pods are on the plan's nodes"
     assert serving() == (fork.versions[digest], fork.versions[digest])
     assert fork.run("status").code == 0
 

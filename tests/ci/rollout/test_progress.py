@@ -58,7 +58,9 @@ def test_each_step_that_ends_is_a_line(watched: Watched, rollout: tuple[list[Any
 def test_captured_requests_that_were_compared_are_counted(watched: Watched) -> None:
     [entry] = journals.journal(("verify", 2.0, {}, {**journals.CHECKED, "skew": {"compared": 120}}))
     watched.progress.ended(entry)
-    assert watched.lines == ["verify: passed, 8 golden predictions, 120 captured requests, 2.0 s"]
+    watched.progress.ended({**entry, "placed": "1 of 2 pods are on the plan's nodes: q is on c"})
+    said = "verify: passed, 8 golden predictions, 120 captured requests"
+    assert watched.lines == [f"{said}, 2.0 s", f"{said}; 1 of 2 pods are on the plan's nodes: q is on c, 2.0 s"]
 
 
 def test_a_reason_is_said_when_a_step_fails_and_not_again_by_the_abort(watched: Watched) -> None:

@@ -131,6 +131,15 @@ class Fork:
         self.versions[digest] = version
         return digest
 
+    def plan(self, *nodes: str) -> None:
+        """Leave a plan whose serving pods prefer these nodes."""
+        term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": list(nodes)}]}
+        preferred = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}]}
+        workspace.write_json(workspace.PLACEMENT / "plan.json", {"inventory": "by hand"})
+        workspace.write_json(
+            workspace.PLACEMENT / "handover.json", {"serving": {"affinity": {"nodeAffinity": preferred}}}
+        )
+
     def configure(self, **changes: Any) -> None:
         """Write the settings, some of `rollout` changed for a while."""
         rollout = self.settings.rollout.model_copy(update=changes)
