@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import yaml
 from typing_extensions import TypedDict
@@ -121,15 +121,40 @@ def _run(command: Sequence[str], hear: Callable[[str], None]) -> tuple[int, str]
         env=environment,
     ) as process:
         assert process.stdout is not None  # noqa: S101 - asked for above
-        for line in map(str.rstrip, process.stdout):
-            if _NOISE.match(line):
-                continue
-            if message or line.startswith(_MESSAGE):
-                message.append(line)
-            else:
-                hear(line)
-                sys.stdout.flush()
+        try:
+            for line in _heard(process.stdout):
+                if _NOISE.match(line):
+                    continue
+                if message or line.startswith(_MESSAGE):
+                    message.append(line)
+                else:
+                    hear(line)
+                    sys.stdout.flush()
+        except KeyboardInterrupt:
+            print("\n".join(message))
+            raise
     return process.returncode, "\n".join(message)
+
+
+def _heard(stream: IO[str]) -> Iterator[str]:
+    """Yield what a command says, to its end also if we are interrupted: it is too, and may have something to put back.
+
+    Raises:
+        KeyboardInterrupt: at its end if we were interrupted once, at once the second time.
+    """
+    interrupted = False
+    while True:
+        try:
+            if not (line := stream.readline()):
+                break
+        except KeyboardInterrupt:
+            if interrupted:
+                raise
+            interrupted = True
+            continue
+        yield line.rstrip()
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 def _error(stage: str, code: int, message: str) -> InputError | StageError:

@@ -10,7 +10,7 @@ Exit code 0 for the verdicts promote and keep, 1 if the model is blocked or a st
 import sys
 import time
 
-from ci.command import parser, run
+from ci.command import end_in_order, parser, run
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,6 +34,7 @@ def pipeline(stages: list[str], overrides: list[str]) -> int:
 
     if unknown := [stage for stage in stages if stage not in STAGES]:
         raise InputError(f"there is no stage {', '.join(unknown)}; the stages are {' '.join(STAGES)}")
+    end_in_order()
     wanted = stages or STAGES
     failure: InputError | StageError | None = None
     started = time.time()

@@ -2,6 +2,7 @@
 
 Each measure passes when even the bad end of its confidence interval is within the limit, fails when even the good end
 is beyond it, and waits in between. So little traffic never passes; that a wait is too long is for the caller to say.
+What clients did wrong is an exception: it never waits.
 """
 
 import math
@@ -28,14 +29,14 @@ class Traffic:
     Attributes:
         requests: predictions that were asked for, answered or not.
         errors: answers of 500 and above, and requests without an answer.
-        refused: answers of 400 to 498: what the server takes for the client's fault.
+        refused: answers of 400 to 498: what the server takes for the client's fault; None where they were not counted.
         seconds: time to the answer, of a sample of requests, shape (sample,).
         predictions: of a sample of requests, shape (rows,).
     """
 
     requests: int
     errors: int
-    refused: int
+    refused: int | None
     seconds: Array
     predictions: Array
 
@@ -57,7 +58,9 @@ def analyse(canary: Traffic, stable: Traffic | None, settings: Settings) -> list
     """Return every measure of the canary; without a stable version only those that need none."""
     measures = [_errors(canary, stable, settings), _finite(canary)]
     if stable is not None:
-        measures.append(_refused(canary, stable, settings))
+        if canary.refused is not None and stable.refused is not None:
+            counts = (canary.refused, canary.requests), (stable.refused, stable.requests)
+            measures.append(_refused(*counts, settings))
         measures += [_latency(canary, stable, quantile, settings) for quantile in (0.5, 0.99)]
         measures.append(_predictions(canary, stable, settings))
     return measures
@@ -81,15 +84,15 @@ def _errors(canary: Traffic, stable: Traffic | None, settings: Settings) -> Meas
     return Measure("error rate", _word(low, high, limit), value, low, high, limit, reason)
 
 
-def _refused(canary: Traffic, stable: Traffic, settings: Settings) -> Measure:
-    """Compare what is refused as the client's fault: clients make mistakes, but with both versions alike.
+def _refused(canary: tuple[int, int], stable: tuple[int, int], settings: Settings) -> Measure:
+    """Compare how many requests, of so many, are refused as the client's fault: of both versions alike, as a rule.
 
     It never waits: where clients err often, only a great many requests would show that a canary is within the margin.
     """
-    limit = share(stable.refused, stable.requests, settings.confidence)[1] + settings.error_margin
-    low, high = share(canary.refused, canary.requests, settings.confidence)
-    value = canary.refused / canary.requests if canary.requests else math.nan
-    reason = f"{canary.refused} of {canary.requests} requests were refused as wrong (limit {limit:.2%})"
+    limit = share(*stable, settings.confidence)[1] + settings.error_margin
+    low, high = share(*canary, settings.confidence)
+    (refused, requests), value = canary, canary[0] / canary[1] if canary[1] else math.nan
+    reason = f"{refused} of {requests} requests were refused as wrong (limit {limit:.2%})"
     return Measure("refused", "fail" if low > limit else "pass", value, low, high, limit, reason)
 
 

@@ -2,7 +2,7 @@
 
 Everything that a rollout knows is in the cluster: the digest that a Deployment serves in its template's annotation, so
 that `kubectl rollout undo` brings it back too; what a canary has passed in the canary's own annotations; releases in
-ConfigMaps. Whatever is applied, annotated or deleted carries the resourceVersion that this was decided on.
+ConfigMaps. Whatever is applied, deleted, or noted on a canary carries the resourceVersion that this was decided on.
 """
 
 import copy

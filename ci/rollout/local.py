@@ -18,7 +18,6 @@ import ci
 from ci.errors import InputError, StageError
 from ci.packaging import registry
 from ci.rollout.decision import Phase
-from ci.rollout.lease import Held
 from ci.rollout.releases import FOLDER
 from ci.serving.control import Dead, Remote, Unreachable
 
@@ -32,14 +31,14 @@ def alone() -> Iterator[None]:
     """Hold this machine's serving; the lock ends with the process that holds it, however that ends.
 
     Raises:
-        Held: another command does.
+        StageError: another command holds it.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / "lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Held("another deploy, serve or stop is under way here: wait for it, then try again") from None
+            raise StageError("another deploy, serve or stop is under way here: wait for it, then try again") from None
         yield
 
 
@@ -125,10 +124,16 @@ class Local:
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search))},
             )
-        while not path.exists():
-            if process.poll() is not None:
-                raise StageError(f"the server ended at once: {_tail(path.with_suffix('.log'))}")
-            time.sleep(0.02)
+        try:
+            while not path.exists():
+                if process.poll() is not None:
+                    raise StageError(f"the server ended at once: {_tail(path.with_suffix('.log'))}")
+                time.sleep(0.02)
+        except KeyboardInterrupt:  # by what nobody could end it later
+            process.kill()
+            process.wait()
+            path.unlink(missing_ok=True)
+            raise
 
     def changed(self, digest: str) -> str | None:  # noqa: ARG002 - nobody else can start a version here
         """Return nothing: whatever serves was started by a deployment."""

@@ -1,6 +1,8 @@
 """What a rollout leaves beside its journal when it has ended, well or badly: its JUnit file, and its picture."""
 
+import fcntl
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -8,7 +10,6 @@ from typing import Any
 from ci import junit, workspace
 from ci.errors import InputError, StageError
 from ci.rollout import picture, skew, timeline
-from ci.rollout.lease import Held
 from ci.rollout.rollout import STEPS, SUMMARY
 
 JUNIT = workspace.ROLLOUT / "junit.xml"
@@ -18,28 +19,52 @@ Json = Mapping[str, Any]
 
 @contextmanager
 def written() -> Iterator[Callable[[], None]]:
-    """Leave the results of this deployment when the block ends with a result or a problem, and none of the last one.
+    """Leave the results of this deployment when the block ends, however it ends, and none of the last one.
 
-    Yields what forgets the last one's, to be called once nobody else deploys; who does may be writing them just now.
+    Yields what forgets the last one's, to be called once nobody else deploys. A block that fails before that leaves
+    nothing; but another deployment of this checkout that is under way keeps what it has written.
     """
-    begun = False
-
-    def begin() -> None:
-        nonlocal begun
-        begun = True
-        for path in (STEPS, SUMMARY, JUNIT, PICTURE, skew.FILE):
-            path.unlink(missing_ok=True)
-
+    workspace.BUILD.mkdir(exist_ok=True)
+    folder = os.open(workspace.BUILD, os.O_RDONLY)
     try:
-        yield begin
-    except Held:
-        raise
-    except (InputError, StageError) as error:
-        if not begun:
-            begin()
-        _write(str(error))
-        raise
-    _write(None)
+        ours, begun = _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB), False
+
+        def begin() -> None:
+            nonlocal begun
+            begun = ours or _locked(folder, fcntl.LOCK_EX)
+            _forget()
+
+        def end(problem: str | None) -> None:
+            if begun:
+                _write(problem)
+            elif ours:
+                _forget()
+
+        try:
+            yield begin
+        except (InputError, StageError) as error:
+            end(str(error))
+            raise
+        except KeyboardInterrupt:
+            end("it was interrupted")
+            raise
+        end(None)
+    finally:
+        os.close(folder)
+
+
+def _locked(folder: int, how: int) -> bool:
+    """Lock a folder until it is closed, unless somebody else has."""
+    try:
+        fcntl.flock(folder, how)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _forget() -> None:
+    for path in (STEPS, SUMMARY, JUNIT, PICTURE, skew.FILE):
+        path.unlink(missing_ok=True)
 
 
 def _write(problem: str | None) -> None:

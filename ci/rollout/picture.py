@@ -37,7 +37,8 @@ _WORDS: dict[Kind, str] = {
     "abort": "undone in ",
 }
 _MARKS = {"pass": "\N{CHECK MARK}", "fail": "\N{MULTIPLICATION SIGN}", "wait": "?"}
-_SHOWN = {"error rate": ("{:.2f} %", 100), "latency p50": ("{:.1f} ms", 1000), "latency p99": ("{:.1f} ms", 1000)}
+_PERCENT, _MS = ("{:.2f} %", 100), ("{:.1f} ms", 1000)
+_SHOWN = {"error rate": _PERCENT, "refused": _PERCENT, "latency p50": _MS, "latency p99": _MS}
 """How a measure's value is written, and its factor; others in three digits."""
 
 

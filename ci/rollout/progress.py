@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 _SILENCE = 30.0
@@ -10,7 +11,8 @@ _SILENCE = 30.0
 
 
 def _print(line: str) -> None:
-    print(f"  {line}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # whoever read this has gone, and the rollout goes on
+        print(f"  {line}", file=sys.stderr, flush=True)
 
 
 class Progress:

@@ -191,7 +191,7 @@ class Rollout:
         """Take step after step until the version serves alone.
 
         Raises:
-            StageError: a check failed, or somebody interrupted it; what served before serves.
+            StageError: a check failed, or somebody interrupted it before it was a release; what served before serves.
             InputError: the public address cannot be had; nothing was started.
         """
         _insist(lambda: self.where.reserve(self.digest, force=self.trusted))
@@ -201,10 +201,17 @@ class Rollout:
         except (InputError, StageError) as error:
             self._abort(error)
         except KeyboardInterrupt:
-            self._abort(StageError("it was interrupted"))
+            if not self._released():
+                self._abort(StageError("it was interrupted"))
+            while _insist(self._advance):  # what is left is to retire the others
+                pass
         except Exception:  # a fault of ours: it keeps its traceback, but no canary in the traffic
             self._put_back()
             raise
+
+    def _released(self) -> bool:
+        last = self.ledger.last()
+        return self.facts["verified"] and last is not None and last["digest"] == self.digest
 
     def _advance(self) -> bool:
         """Take the next step, if one is left."""

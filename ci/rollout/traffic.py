@@ -49,10 +49,11 @@ class Meter:
         first, last = self.begun, self.latest
         seconds = [entry["seconds"] for pod in last for entry in last[pod]["recent"] if _new(entry, first[pod])]
         captured = [entry for pod in last for entry in last[pod]["captured"] if _new(entry, first[pod])]
+        refused = [_since(last[pod].get("refused"), first[pod].get("refused")) for pod in last]
         return Traffic(
             requests=sum(last[pod]["requests"] - first[pod]["requests"] for pod in last),
             errors=sum(last[pod]["errors"] - first[pod]["errors"] for pod in last),
-            refused=sum(last[pod]["refused"] - first[pod]["refused"] for pod in last),
+            refused=None if None in refused else sum(filter(None, refused)),
             seconds=np.array(seconds, dtype=np.float64),
             predictions=np.array([value for entry in captured for value in predictions(entry)], dtype=np.float64),
         )
@@ -71,7 +72,8 @@ def ask(url: str) -> Json:
         try:
             told: Json = requests.get(f"{url}/traffic", timeout=10).json()
             captured = requests.get(f"{url}/captured", timeout=10).json()
-            return {**{key: told[key] for key in ("requests", "errors", "refused", "recent")}, "captured": captured}
+            counted = {key: told[key] for key in ("requests", "errors", "recent")}
+            return {**counted, "refused": told.get("refused"), "captured": captured}
         except (requests.RequestException, ValueError, LookupError, TypeError) as error:
             problem = error  # a connection through the API server may break
     raise StageError(f"the gateway at {url} does not answer: {problem!r}")
@@ -85,6 +87,11 @@ def predictions(entry: Mapping[str, Any]) -> list[float]:
         return [float(value) for value in np.asarray(values, dtype=np.float64).ravel()]
     except (ValueError, TypeError, AttributeError):
         return []
+
+
+def _since(now: int | None, before: int | None) -> int | None:
+    """Return how much a counter has grown; None for that of a gateway from before it was counted."""
+    return None if now is None or before is None else now - before
 
 
 def _new(entry: Mapping[str, Any], first: Json) -> bool:

@@ -115,7 +115,7 @@ def run(api, namespace: str, fields: dict) -> Inventory:
     now = cluster_inventory.read(None)
     groups = {item["metadata"]["name"] for item in items}
     kept = tuple(node for node in now.nodes if any(pod.group in groups for pod in node.running))
-    # No controller makes pods for what is being deleted, though it is not gone before its pods are.
+    # What is being deleted gets no new pods, though it is gone only after its pods.
     kubectl("delete", "deployments,replicasets,jobs", "--all", "-n", namespace, "--cascade=orphan", "--wait=false")
     api.delete_collection_namespaced_pod(namespace, grace_period_seconds=0)  # kubectl asks for each of 2,000
     until(lambda: "the pods are gone", lambda: not api.list_namespaced_pod(namespace, limit=1).items, 300)

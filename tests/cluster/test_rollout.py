@@ -134,6 +134,7 @@ def test_deploying_it_again_changes_nothing(fork):
         ({"nan": True}, {}, {}, "no finite number"),
         ({"bias": 2.0, "seconds": 0.3}, {}, {}, "latency p50 is"),
         ({"bias": 2.0, "errors": 0.02}, {}, {}, "requests failed"),
+        ({"bias": 2.0, "refuses": 0.1}, {}, {}, "requests were refused as wrong"),
         ({"bias": 2.0, "bytes_per_request": 2**23}, {}, {}, "OOMKilled"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

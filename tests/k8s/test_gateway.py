@@ -228,6 +228,14 @@ def test_a_meter_counts_from_where_it_began(gateway):
     np.testing.assert_array_equal(seen.predictions, [0.0, 5.0])
 
 
+def test_a_gateway_that_does_not_count_what_was_refused_is_read_all_the_same():
+    older = {"requests": 2, "errors": 1, "recent": [], "captured": [], "refused": None}
+    meter = traffic.Meter()
+    for told in ({**older, "requests": 0, "errors": 0}, older):
+        meter.read({"older": told, "newer": {**told, "refused": told["requests"]}})
+    assert (meter.traffic().requests, meter.traffic().refused) == (4, None)
+
+
 def test_before_its_end_each_answer_asks_its_client_to_connect_anew_and_is_counted_as_ever(gateway, server):
     with requests.Session() as session:
         assert "close" not in gateway.predict(1.0, session=session).headers.get("Connection", "")

@@ -57,6 +57,7 @@ def good_on_a_cluster(window: float = 10.0) -> tuple[list[Any], dict[str, Any]]:
     """A rollout with a canary that is watched and promoted."""
     measures = [
         measure("error rate", "pass", 0.002, 0.01),
+        measure("refused", "pass", 0.03, 0.041),
         {**measure("not finite", "pass", 0.0, 0.0), "low": 0.0, "high": 0.0},
         measure("latency p50", "pass", 0.012, 0.026),
         measure("latency p99", "pass", 0.031, 0.052),

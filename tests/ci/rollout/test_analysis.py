@@ -46,6 +46,12 @@ def test_the_verdict_on_a_canary(canary, stable, word, said):
     assert (found, said in reason) == (word, True), reason
 
 
+def test_what_was_refused_is_not_compared_with_a_version_whose_gateway_did_not_count_it():
+    names = [m.name for m in analyse(traffic(refused=60, seed=1), traffic(refused=None), SETTINGS)]
+    assert "refused" not in names
+    assert "error rate" in names
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_one_prediction_that_is_no_number_fails_at_once(value):
     canary = Traffic(1, 0, 0, np.array([0.01]), np.array([value]))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,7 +20,7 @@ import requests
 
 from ci import configuration, saved_model, workspace
 from ci.rollout import local, releases
-from ci.rollout.decision import Phase
+from ci.rollout.decision import Phase, Step
 from ci.rollout.deploy import served
 from ci.rollout.rollout import Rollout as Rollout_
 from ci.serving.control import Remote
@@ -234,7 +234,7 @@ def test_a_deployment_that_is_killed_at_any_moment_converges_when_it_is_run_agai
     before = 0.5
     for release, (bias, last_step) in enumerate([(0.75, "start"), (0.25, "pause")], 2):
         checkout.build(bias, as_of=f"2013-0{release + 3}-01")
-        killed_after(last_step)
+        killed_after(last_step, signal.SIGKILL).communicate()
         assert round(checkout.predict(), 4) in (5.1 + before, 5.1 + bias)
         assert deploy.main([]) == 0
         checkout.serves(bias, release)
@@ -242,32 +242,67 @@ def test_a_deployment_that_is_killed_at_any_moment_converges_when_it_is_run_agai
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("step", "number"), [("start", signal.SIGTERM), ("promote", signal.SIGINT)])
-def test_a_deployment_that_is_aborted_puts_back_what_served_and_says_so(
-    checkout: Checkout, step: str, number: signal.Signals
+@pytest.mark.parametrize(
+    ("step", "put_back"), [("smoke", True), ("promote", True), ("verify", True), ("retire", False)]
+)
+def test_an_interrupted_deployment_puts_back_what_served_unless_the_new_version_is_a_release_already(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, step: str, put_back: bool
 ) -> None:
     checkout.build(0.5)
     assert deploy.main([]) == 0
     checkout.build(0.75, as_of="2013-05-01")
-    assert killed_after(step, number) == 1
-    checkout.serves(0.5, release=1)
-    assert "it was interrupted; version" in json.loads((workspace.ROLLOUT / "rollout.json").read_text())["failed"]
+    do, interrupted = Rollout_._do, []
+
+    def do_interrupted(self: Rollout_, taken: Step) -> dict[str, object]:
+        if taken == step and not interrupted:
+            interrupted.append(taken)
+            raise KeyboardInterrupt
+        return do(self, taken)
+
+    monkeypatch.setattr(Rollout_, "_do", do_interrupted)
+    assert deploy.main([]) == (1 if put_back else 0)
+    assert interrupted
+    checkout.serves(*((0.5, 1) if put_back else (0.75, 2)))
+    said = json.loads((workspace.ROLLOUT / "rollout.json").read_text())
+    assert said.get("failed", "").startswith("it was interrupted; version") == put_back
     cases = ElementTree.parse(workspace.ROLLOUT / "junit.xml").iter("testcase")  # noqa: S314 - our own file
-    assert [case.get("name") for case in cases if case.find("failure") is not None] == ["abort"]
+    failed = [case.get("name") for case in cases if case.find("failure") is not None]
+    assert failed == (["abort"] if put_back else [])
     assert deploy.main([]) == 0
     checkout.serves(0.75, release=2)
 
 
-def killed_after(step: str, number: int = signal.SIGKILL) -> int:
-    """Run a deployment in a process of its own, send it a signal once a step is in its journal, return its code."""
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["deploy"], ["pipeline", "deploy"]])
+def test_a_build_that_is_aborted_while_it_deploys_leaves_what_served_and_says_so(
+    checkout: Checkout, command: list[str]
+) -> None:
+    """As a build server does it: SIGTERM to each process of the build."""
+    checkout.build(0.5)
+    assert deploy.main([]) == 0
+    checkout.build(0.75, as_of="2013-05-01")
+    process = killed_after("start", signal.SIGTERM, command)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode in (1, 130)
+    assert "failed: it was interrupted; version" in said
+    checkout.serves(0.5, release=1)
+    cases = ElementTree.parse(workspace.ROLLOUT / "junit.xml").iter("testcase")  # noqa: S314 - our own file
+    assert [case.get("name") for case in cases if case.find("failure") is not None] == ["abort"]
+
+
+def killed_after(step: str, number: int, command: Sequence[str] = ("deploy",)) -> subprocess.Popen[str]:
+    """Deploy in a process group of its own, and send that a signal as soon as a step is in the journal."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    (workspace.ROLLOUT / "steps.jsonl").unlink()
-    process = subprocess.Popen([sys.executable, "-m", "scripts.deploy"], env=environment)
     journal = workspace.ROLLOUT / "steps.jsonl"
+    journal.unlink()
+    line, pipe = [sys.executable, "-m", f"scripts.{command[0]}", *command[1:]], subprocess.PIPE
+    process = subprocess.Popen(
+        line, env=environment, start_new_session=True, stdout=pipe, stderr=subprocess.STDOUT, text=True
+    )
     while not (journal.exists() and f'"step": "{step}"' in journal.read_text()):
         assert process.poll() is None, "the deployment ended before it could be killed"
-    process.send_signal(number)
-    return process.wait()
+    os.killpg(process.pid, number)
+    return process
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """What a rollout leaves: a test case for all that was done and measured, whether it went well, badly, or not at all."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -9,11 +10,11 @@ import pytest
 from ci import junit, workspace
 from ci.errors import InputError, StageError
 from ci.rollout import outcome
-from ci.rollout.lease import Held
 from ci.rollout.rollout import STEPS, SUMMARY
 from tests.ci.rollout import journals
 
 BESIDE = ["start", "wait (loading)", "smoke", "join", "analyse"]
+LATENCY = ["latency p50", "latency p99"]
 TAKING_OVER = ["promote", "wait (rolling)", "verify", "record", "retire"]
 
 
@@ -32,7 +33,7 @@ def ended(case: junit.Case) -> str:
         ),
         (
             journals.good_on_a_cluster(),
-            [*BESIDE, "error rate", "not finite", "latency p50", "latency p99", "predictions", *TAKING_OVER],
+            [*BESIDE, "error rate", "refused", "not finite", *LATENCY, "predictions", *TAKING_OVER],
             set(),
             set(),
         ),
@@ -110,16 +111,33 @@ def test_results_are_written_when_a_deployment_fails_and_nothing_of_the_last_one
     assert not outcome.PICTURE.exists()
 
 
-@pytest.mark.parametrize(
-    ("error", "left"), [(StageError("the package was changed"), "the package was changed"), (Held("b deploys"), "last")]
-)
-def test_what_fails_before_it_begins_leaves_no_result_of_the_last_time_unless_another_may_be_writing_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: StageError, left: str
+@pytest.mark.parametrize("under_way", [False, True])
+def test_what_fails_before_it_begins_leaves_no_results_of_the_last_time_but_those_that_another_is_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, under_way: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    workspace.write_text(outcome.JUNIT, "last")
-    workspace.write_text(outcome.PICTURE, "last")
-    with pytest.raises(StageError), outcome.written():
-        raise error
-    assert left in outcome.JUNIT.read_text()
-    assert outcome.PICTURE.exists() == (left == "last")
+
+    def fail(kind: type[BaseException]) -> None:
+        with pytest.raises(kind), outcome.written():
+            raise kind("the package was changed")
+
+    with outcome.written() if under_way else nullcontext():
+        for kind in (StageError, InputError, KeyboardInterrupt):
+            for path in (STEPS, SUMMARY, outcome.JUNIT, outcome.PICTURE):
+                workspace.write_text(path, "of the last one")
+            fail(kind)
+            left = {path for path in (STEPS, SUMMARY, outcome.JUNIT, outcome.PICTURE) if path.exists()}
+            assert len(left) == (4 if under_way else 0)
+
+
+def test_an_interrupt_is_a_failure_in_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def interrupted() -> None:
+        with outcome.written() as begin:
+            begin()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert "it was interrupted" in outcome.JUNIT.read_text()

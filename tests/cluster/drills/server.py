@@ -55,6 +55,8 @@ class Handler(BaseHTTPRequestHandler):
             hoard.append(os.urandom(does["bytes_per_request"]))
         if random.random() < does.get("errors", 0.0):
             return self.answer(500, {"error": "told to fail"})
+        if random.random() < does.get("refuses", 0.0):
+            return self.answer(400, {"error": "told to refuse"})
         found = [math.nan if does.get("nan") else row["x"] + does.get("bias", 0.0) for row in rows]
         return self.answer(200, {"predictions": found})
 
