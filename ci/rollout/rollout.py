@@ -210,8 +210,8 @@ class Rollout:
             raise
 
     def _released(self) -> bool:
-        last = self.ledger.last()
-        return self.facts["verified"] and last is not None and last["digest"] == self.digest
+        last = self.ledger.last() if self.facts["verified"] else None
+        return last is not None and last["digest"] == self.digest
 
     def _advance(self) -> bool:
         """Take the next step, if one is left."""
