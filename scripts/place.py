@@ -4,8 +4,9 @@ Reads build/settings.yaml and an inventory of nodes and running pods; writes bui
 objective, bound, gap), handover.json (what each group's pods get), explanation.json and .txt, plan.svg, timing.json.
 A cluster is read again when the plan is ready, and planned again if it no longer fits. With --compare nothing is
 planned: it says which pods are not on the nodes that plan.json has for their group, and writes actual.json. With
---verify the bound is proven again from the certificate in plan.json. Exit code 1 if a task fits nowhere, unless
-placement.full is `default`, and if what is verified does not hold.
+--verify the bound is proven again from the certificate in plan.json and, with an inventory or a context, the plan
+checked against the nodes as they are there. Exit code 1 if a task fits nowhere, unless placement.full is `default`, and
+if what is verified does not hold.
 """
 
 import sys
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
 
 class Plan(TypedDict):
-    """What a comparison reads of the last plan: node names by group."""
+    """What is read of the last plan: node names by group, and by task."""
 
     sets: dict[str, list[str]]
+    plan: dict[str, str]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--dry-run", action="store_true", help="print what would be planned, write nothing")
     options = arguments.parse_args(argv)
     if options.verify:
-        return run(verify)
+        return run(lambda: verify(options.inventory, options.context))
     if options.compare:
         return run(lambda: compare(options.inventory, options.context, dry_run=options.dry_run))
     return run(
@@ -125,8 +127,8 @@ def compare(file: Path | None, context: str | None, *, dry_run: bool) -> None:
     print("\n".join(f"place: {line}" for line in lines))
 
 
-def verify() -> None:
-    """Check the last plan's bound once more, from what plan.json holds."""
+def verify(source: Path | None, context: str | None) -> None:
+    """Check the last plan's bound once more, from what plan.json holds, and perhaps that it fits a cluster."""
     from ci import workspace
     from ci.errors import StageError
     from ci.placement import certificate
@@ -136,6 +138,8 @@ def verify() -> None:
         wrong = certificate.recheck(plan)
     except (LookupError, ValueError, TypeError, ArithmeticError) as error:
         raise workspace.damaged(file, f"its certificate is not whole ({error})") from None
+    if source is not None or context is not None:
+        wrong = [*wrong, *misfits(source, context)]
     if wrong:
         raise StageError(f"{file}: {'; '.join(wrong)}")
     shown, lacking = plan["certificate"]["proves"], plan["certificate"]["unplaced"]
@@ -143,6 +147,19 @@ def verify() -> None:
     more = (plan["least_unplaced"] if lacking else plan["bound"]) - shown
     rest = f"; {more} more by branch and bound, which leaves no certificate" * (more > 0)
     print(f"place: {file} holds: at least {shown} {what}{rest}")
+
+
+def misfits(source: Path | None, context: str | None) -> list[str]:
+    """Return in sentences why the last plan does not fit the nodes of a cluster or a file; nothing if it does."""
+    from ci import configuration, workspace
+    from ci.placement import tasks
+    from ci.placement.check import faults
+
+    settings = configuration.read(workspace.require(workspace.SETTINGS))
+    hosts = workspace.read_json(workspace.PLACEMENT / "plan.json", Plan)["plan"]
+    offer = read(source, context, settings)
+    wanted, _ = tasks.reported(tasks.planned(settings, None), offer.nodes)
+    return faults([task for task in wanted if task.name in hosts], offer.nodes, hosts, tasks.spreads(settings))
 
 
 if __name__ == "__main__":

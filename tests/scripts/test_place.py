@@ -327,6 +327,24 @@ def test_the_bound_can_be_checked_again_from_the_file_alone(workspace, capsys):
     assert "at least 2 nodes are needed, and 2 are used" in capsys.readouterr().out
 
 
+def test_whether_a_plan_still_fits_the_nodes_can_be_checked_too(capsys):
+    assert place.main([]) == 0
+    assert place.main(["--verify", "--inventory", str(EXAMPLE)]) == 0
+    document = json.loads(EXAMPLE.read_text())
+    used = set(json.loads(Path("build/placement/plan.json").read_text())["plan"].values())
+    gone, full = sorted(used)
+    items = [each for each in document["items"] if each["metadata"]["name"] != gone]
+    for each in items:
+        if each["metadata"]["name"] == full:
+            each["status"]["allocatable"]["cpu"] = "1"
+    Path("later.json").write_text(json.dumps({**document, "items": items}))
+    capsys.readouterr()
+    assert place.main(["--verify", "--inventory", "later.json"]) == 1
+    said = capsys.readouterr().err
+    assert f"is on {gone}, which is not there" in said
+    assert f"{full}: cpu" in said
+
+
 def forged(document, change):
     plan, proof = document["plan"], document["certificate"]
     match change:
