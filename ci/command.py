@@ -2,9 +2,13 @@
 
 import argparse
 import math
+import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 
 from ci.errors import InputError, StageError
 
@@ -34,6 +38,32 @@ def seconds(text: str) -> float:
 def end_in_order() -> None:
     """Let SIGTERM, which a build server sends to what it aborts, end this command as Ctrl-C does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@contextmanager
+def patient(what: str) -> Iterator[Callable[[], bool]]:
+    """Let a block go to its end though it is interrupted, by Ctrl-C or SIGTERM; the second time it ends at once.
+
+    Yields what tells whether it was interrupted; `what` says to people what is under way.
+    """
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if seen:
+            signal.default_int_handler(number, frame)
+        seen.append(number)
+        with suppress(OSError):  # not by print: this may have come in the middle of one
+            os.write(2, f"interrupted: {what}; once more ends it at once\n".encode())
+
+    if threading.current_thread() is not threading.main_thread():  # signals come to no other
+        yield lambda: False
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run(stage: Callable[[], int | None]) -> int:

@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from typing_extensions import TypedDict
 
 from ci import lineage, workspace
+from ci.command import patient
 from ci.errors import InputError, StageError
 
 CACHED = ("prepare", "tune", "train", "test", "package")
@@ -106,23 +107,28 @@ def _run(command: Sequence[str], hear: Callable[[str], None]) -> tuple[int, str]
     Args:
         command: what to run.
         hear: called with each line that it says, but for the lines of that message.
+
+    Raises:
+        KeyboardInterrupt: we were interrupted meanwhile.
     """
     # The stages in dvc.yaml call `python`: it must be this one, activated or not. Unbuffered, lines come in order.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
     message: list[str] = []
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        bufsize=1,
-        env=environment,
-    ) as process:
-        assert process.stdout is not None  # noqa: S101 - asked for above
-        try:
-            for line in _heard(process.stdout):
+    # A stage is interrupted together with us, and may have something to put back.
+    with patient("the stage that runs is heard out") as interrupted:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            bufsize=1,
+            env=environment,
+        )
+        with process:
+            assert process.stdout is not None  # noqa: S101 - asked for above
+            for line in map(str.rstrip, process.stdout):
                 if _NOISE.match(line):
                     continue
                 if message or line.startswith(_MESSAGE):
@@ -130,31 +136,10 @@ def _run(command: Sequence[str], hear: Callable[[str], None]) -> tuple[int, str]
                 else:
                     hear(line)
                     sys.stdout.flush()
-        except KeyboardInterrupt:
-            print("\n".join(message))
-            raise
-    return process.returncode, "\n".join(message)
-
-
-def _heard(stream: IO[str]) -> Iterator[str]:
-    """Yield what a command says, to its end also if we are interrupted: it is too, and may have something to put back.
-
-    Raises:
-        KeyboardInterrupt: at its end if we were interrupted once, at once the second time.
-    """
-    interrupted = False
-    while True:
-        try:
-            if not (line := stream.readline()):
-                break
-        except KeyboardInterrupt:
-            if interrupted:
-                raise
-            interrupted = True
-            continue
-        yield line.rstrip()
-    if interrupted:
+    if interrupted():
+        print("\n".join(message))
         raise KeyboardInterrupt
+    return process.returncode, "\n".join(message)
 
 
 def _error(stage: str, code: int, message: str) -> InputError | StageError:

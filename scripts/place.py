@@ -5,13 +5,13 @@ objective, bound, gap), handover.json (what each group's pods get), explanation.
 A cluster is read again when the plan is ready, and planned again if it no longer fits. With --compare nothing is
 planned: it says which pods are not on the nodes that plan.json has for their group, and writes actual.json. With
 --verify the bound is proven again from the certificate in plan.json and, with an inventory or a context, the plan
-checked against the nodes as they are there. Exit code 1 if a task fits nowhere, unless placement.full is `default`, and
-if what is verified does not hold.
+checked against the nodes as they are there before it is applied. Exit code 1 if a task fits nowhere, unless
+placement.full is `default`, and if what is verified does not hold.
 """
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypedDict
 
@@ -25,10 +25,17 @@ if TYPE_CHECKING:
 
 
 class Plan(TypedDict):
-    """What is read of the last plan: node names by group, and by task."""
+    """What a comparison reads of the last plan: node names by group."""
 
     sets: dict[str, list[str]]
+
+
+class Placed(TypedDict):
+    """What a check against nodes reads of it: node names by task, tasks without one, and all tasks."""
+
     plan: dict[str, str]
+    unplaced: list[str]
+    tasks: list[dict[str, Any]]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -150,16 +157,21 @@ def verify(source: Path | None, context: str | None) -> None:
 
 
 def misfits(source: Path | None, context: str | None) -> list[str]:
-    """Return in sentences why the last plan does not fit the nodes of a cluster or a file; nothing if it does."""
+    """Return in sentences why the last plan does not fit the nodes of a cluster or a file; nothing if it does.
+
+    It is for before the plan is applied: afterwards its own pods take the room that it would ask for again.
+    """
     from ci import configuration, workspace
     from ci.placement import tasks
     from ci.placement.check import faults
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
-    hosts = workspace.read_json(workspace.PLACEMENT / "plan.json", Plan)["plan"]
+    last = workspace.read_json(workspace.PLACEMENT / "plan.json", Placed)
+    hosts, groups = last["plan"], {str(task["group"]) for task in last["tasks"]}
     offer = read(source, context, settings)
     wanted, _ = tasks.reported(tasks.planned(settings, None), offer.nodes)
-    return faults([task for task in wanted if task.name in hosts], offer.nodes, hosts, tasks.spreads(settings))
+    asked = [task for task in wanted if task.group in groups and task.name not in last["unplaced"]]
+    return faults(asked, offer.nodes, hosts, tasks.spreads(settings))
 
 
 if __name__ == "__main__":

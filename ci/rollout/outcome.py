@@ -3,17 +3,20 @@
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from ci import junit, workspace
-from ci.errors import InputError, StageError
+from ci.errors import StageError
 from ci.rollout import picture, skew, timeline
 from ci.rollout.rollout import STEPS, SUMMARY
 
 JUNIT = workspace.ROLLOUT / "junit.xml"
 PICTURE = workspace.ROLLOUT / "timeline.svg"
+_PATIENCE = 10.0
+"""Longest wait for whoever has given the place back and writes its results; seconds."""
 Json = Mapping[str, Any]
 
 
@@ -27,11 +30,13 @@ def written() -> Iterator[Callable[[], None]]:
     workspace.BUILD.mkdir(exist_ok=True)
     folder = os.open(workspace.BUILD, os.O_RDONLY)
     try:
-        ours, begun = _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB), False
+        ours, begun = _locked(folder), False
 
         def begin() -> None:
             nonlocal begun
-            begun = ours or _locked(folder, fcntl.LOCK_EX)
+            begun = ours or _locked(folder, _PATIENCE)
+            if not begun:
+                raise StageError("another deployment of this checkout is under way: wait for it, then try again")
             _forget()
 
         def end(problem: str | None) -> None:
@@ -42,24 +47,26 @@ def written() -> Iterator[Callable[[], None]]:
 
         try:
             yield begin
-        except (InputError, StageError) as error:
-            end(str(error))
-            raise
-        except KeyboardInterrupt:
-            end("it was interrupted")
+        except BaseException as error:
+            end("it was interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or repr(error))
             raise
         end(None)
     finally:
         os.close(folder)
 
 
-def _locked(folder: int, how: int) -> bool:
-    """Lock a folder until it is closed, unless somebody else has."""
-    try:
-        fcntl.flock(folder, how)
-    except BlockingIOError:
-        return False
-    return True
+def _locked(folder: int, wait: float = 0.0) -> bool:
+    """Lock a folder until it is closed, unless somebody else has and still does after so many seconds."""
+    end = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.1)
+        else:
+            return True
 
 
 def _forget() -> None:

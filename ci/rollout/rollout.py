@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Protocol
 
 from ci import workspace
 from ci.apiserver import Conflict
+from ci.command import patient
 from ci.errors import InputError, StageError
 from ci.rollout.decision import Observed, Phase, Step, next_step, plan, smoke_problem
 from ci.rollout.progress import Progress
@@ -196,21 +197,29 @@ class Rollout:
         """
         _insist(lambda: self.where.reserve(self.digest, force=self.trusted))
         try:
+            self._go_on()
+        except KeyboardInterrupt:
+            with patient("what is released stays, and the others are retired"):
+                if not self._released():
+                    self._abort(StageError("it was interrupted"))
+                self._go_on()
+
+    def _go_on(self) -> None:
+        try:
             while _insist(self._advance):
                 pass
         except (InputError, StageError) as error:
             self._abort(error)
-        except KeyboardInterrupt:
-            if not self._released():
-                self._abort(StageError("it was interrupted"))
-            while _insist(self._advance):  # what is left is to retire the others
-                pass
         except Exception:  # a fault of ours: it keeps its traceback, but no canary in the traffic
             self._put_back()
             raise
 
     def _released(self) -> bool:
-        last = self.ledger.last() if self.facts["verified"] else None
+        """Tell whether this run has made the version a release; not, if that cannot be seen."""
+        try:
+            last = self.ledger.last() if self.facts["verified"] else None
+        except StageError:  # the way back asks again, and says so
+            return False
         return last is not None and last["digest"] == self.digest
 
     def _advance(self) -> bool:
@@ -331,12 +340,13 @@ class Rollout:
     def _put_back(self) -> list[str]:
         """Put back what served before, and return what stood in the way."""
         problems = []
-        first, then = (self._withdraw, self._resume) if self._stands() else (self._resume, self._withdraw)
-        for undo in (first, then, self._look_back):
-            try:
-                _insist(undo)
-            except (InputError, StageError) as problem:
-                problems.append(f"on the way back: {problem}")
+        with patient("what served before is being put back"):
+            first, then = (self._withdraw, self._resume) if self._stands() else (self._resume, self._withdraw)
+            for undo in (first, then, self._look_back):
+                try:
+                    _insist(undo)
+                except (InputError, StageError) as problem:
+                    problems.append(f"on the way back: {problem}")
         return problems
 
     def _stands(self) -> bool:

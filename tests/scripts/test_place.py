@@ -344,6 +344,11 @@ def test_whether_a_plan_still_fits_the_nodes_can_be_checked_too(capsys):
     assert f"is on {gone}, which is not there" in said
     assert f"{full}: cpu" in said
 
+    more = ["--file", str(REPOSITORY / "pipeline.yaml"), "--set", "serving.replicas=9"]
+    assert configure.main(more) == 0
+    assert place.main(["--verify", "--inventory", str(EXAMPLE)]) == 1
+    assert "has no node" in capsys.readouterr().err
+
 
 def forged(document, change):
     plan, proof = document["plan"], document["certificate"]

@@ -273,6 +273,46 @@ def test_an_interrupted_deployment_puts_back_what_served_unless_the_new_version_
 
 
 @pytest.mark.slow
+def test_an_interrupt_on_the_way_back_does_not_stop_it(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout.build(0.5)
+    assert deploy.main([]) == 0
+    checkout.build(0.75, off=1.0, as_of="2013-05-01")  # fails its smoke test
+    retire, interrupted = local.Local.retire, []
+
+    def interrupt(self: local.Local, digest: str) -> str:
+        interrupted.append(digest)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return retire(self, digest)
+
+    monkeypatch.setattr(local.Local, "retire", interrupt)
+    assert deploy.main([]) == 1
+    assert interrupted
+    checkout.serves(0.5, release=1)
+    assert "golden prediction" in json.loads((workspace.ROLLOUT / "rollout.json").read_text())["failed"]
+
+
+@pytest.mark.slow
+def test_a_server_that_is_about_to_listen_ends_with_an_interrupt(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout.build(0.5)
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def poll(self) -> int | None:
+            if started:
+                return super().poll()
+            started.append(self)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local.subprocess, "Popen", Interrupted)
+        assert deploy.main([]) == 1
+    assert started[0].returncode == -signal.SIGKILL
+    assert checkout.phases() == {}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["deploy"], ["pipeline", "deploy"]])
 def test_a_build_that_is_aborted_while_it_deploys_leaves_what_served_and_says_so(
     checkout: Checkout, command: list[str]
@@ -301,6 +341,7 @@ def killed_after(step: str, number: int, command: Sequence[str] = ("deploy",)) -
     )
     while not (journal.exists() and f'"step": "{step}"' in journal.read_text()):
         assert process.poll() is None, "the deployment ended before it could be killed"
+        time.sleep(0.01)
     os.killpg(process.pid, number)
     return process
 

@@ -122,7 +122,7 @@ def test_what_fails_before_it_begins_leaves_no_results_of_the_last_time_but_thos
             raise kind("the package was changed")
 
     with outcome.written() if under_way else nullcontext():
-        for kind in (StageError, InputError, KeyboardInterrupt):
+        for kind in (StageError, InputError, OSError, KeyboardInterrupt):
             for path in (STEPS, SUMMARY, outcome.JUNIT, outcome.PICTURE):
                 workspace.write_text(path, "of the last one")
             fail(kind)
@@ -141,3 +141,15 @@ def test_an_interrupt_is_a_failure_in_the_results(tmp_path: Path, monkeypatch: p
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert "it was interrupted" in outcome.JUNIT.read_text()
+
+
+def test_nobody_waits_for_ever_for_another_deployment_of_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(outcome, "_PATIENCE", 0.2)
+    with outcome.written() as begin:
+        begin()
+        with pytest.raises(StageError, match="another deployment of this checkout"), outcome.written() as second:
+            second()
+    assert outcome.JUNIT.exists()
