@@ -145,7 +145,8 @@ def verify(source: Path | None, context: str | None) -> None:
         wrong = certificate.recheck(plan)
     except (LookupError, ValueError, TypeError, ArithmeticError) as error:
         raise workspace.damaged(file, f"its certificate is not whole ({error})") from None
-    if source is not None or context is not None:
+    fits = source is not None or context is not None
+    if fits:
         wrong = [*wrong, *misfits(source, context)]
     if wrong:
         raise StageError(f"{file}: {'; '.join(wrong)}")
@@ -153,7 +154,7 @@ def verify(source: Path | None, context: str | None) -> None:
     what = "tasks stay without a node" if lacking else f"nodes are needed, and {plan['objective']} are used"
     more = (plan["least_unplaced"] if lacking else plan["bound"]) - shown
     rest = f"; {more} more by branch and bound, which leaves no certificate" * (more > 0)
-    print(f"place: {file} holds: at least {shown} {what}{rest}")
+    print(f"place: {file} holds: at least {shown} {what}{rest}{'; it fits the nodes as they are' * fits}")
 
 
 def misfits(source: Path | None, context: str | None) -> list[str]:

@@ -16,6 +16,7 @@ from ci.apiserver import ApiServer
 from ci.rollout import manifests
 from ci.rollout.history import History
 from tests import saved_models
+from tests.cluster import images
 from tests.cluster.drills import harness
 from tests.cluster.drills.proxy import Proxy
 from tests.cluster.tools import SERVING, kubectl, until
@@ -99,7 +100,7 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_good_version_takes_over_under_load_without_a_failed_request(fork, load, echo):
     digest = fork.package({"bias": 0.0}, saved_model=echo)
-    fork.plan("delivery-worker", "delivery-worker2")
+    fork.plan(*images.workers(fork.cluster).split(","))
     planned = fork.run("deploy", "--dry-run")
     assert "+++ Deployment model-canary then" in planned.said
     assert "join -> analyse -> promote" in planned.said

@@ -330,6 +330,7 @@ def test_the_bound_can_be_checked_again_from_the_file_alone(workspace, capsys):
 def test_whether_a_plan_still_fits_the_nodes_can_be_checked_too(capsys):
     assert place.main([]) == 0
     assert place.main(["--verify", "--inventory", str(EXAMPLE)]) == 0
+    assert capsys.readouterr().out.endswith("; it fits the nodes as they are\n")
     document = json.loads(EXAMPLE.read_text())
     used = set(json.loads(Path("build/placement/plan.json").read_text())["plan"].values())
     gone, full = sorted(used)
