@@ -154,7 +154,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         return done[:num_trials]
 
     def propose(self) -> tuple[Values | None, str]:
-        """Return the values of the next trial, None if the space is used up, and why these, in words; by each strategy."""
+        """Return the values of the next trial, None if the space is used up, and why these: each strategy its own."""
         raise NotImplementedError
 
     # State.
