@@ -1,14 +1,14 @@
-"""What the tuning benchmark optimises: four functions with known minima, and three learning problems."""
+"""What the tuning benchmark optimises: functions with known minima, and three learning problems."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
-Values = dict[str, Any]
+from benchmarks import functions
+from benchmarks.functions import Values
 
 
 @dataclass(frozen=True)
@@ -25,60 +25,6 @@ class Problem:
 
 def _once(evaluate: Callable[[Values], float]) -> Callable[[Values], list[float]]:
     return lambda values: [evaluate(values)]
-
-
-def _box(low: list[float], high: list[float]) -> Callable[[Any], None]:
-    def declare(hp: Any) -> None:
-        for axis, bounds in enumerate(zip(low, high, strict=True)):
-            hp.Float(f"x{axis}", *bounds)
-
-    return declare
-
-
-def _point(values: Values) -> np.ndarray:
-    return np.array([values[f"x{axis}"] for axis in range(len(values))])
-
-
-def _branin(values: Values) -> float:
-    """Dixon and Szegö 1978; minimum 0.397887."""
-    x, y = _point(values)
-    valley = (y - 5.1 / (4 * math.pi**2) * x**2 + 5 / math.pi * x - 6) ** 2
-    return float(valley + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10 - 0.39788735772973816)
-
-
-_HARTMANN = (
-    np.array([1.0, 1.2, 3.0, 3.2]),
-    np.array(
-        [[10, 3, 17, 3.5, 1.7, 8], [0.05, 10, 17, 0.1, 8, 14], [3, 3.5, 1.7, 10, 17, 8], [17, 8, 0.05, 10, 0.1, 14]]
-    ),
-    np.array(
-        [
-            [0.1312, 0.1696, 0.5569, 0.0124, 0.8283, 0.5886],
-            [0.2329, 0.4135, 0.8307, 0.3736, 0.1004, 0.9991],
-            [0.2348, 0.1451, 0.3522, 0.2883, 0.3047, 0.6650],
-            [0.4047, 0.8828, 0.8732, 0.5743, 0.1091, 0.0381],
-        ]
-    ),
-)
-
-
-def _hartmann(values: Values) -> float:
-    """Hartmann's function in six dimensions; minimum -3.32237."""
-    weights, widths, centres = _HARTMANN
-    return float(3.322368011391339 - weights @ np.exp(-(widths * (_point(values) - centres) ** 2).sum(axis=1)))
-
-
-def _ackley(values: Values) -> float:
-    """Ackley's function; minimum 0 at the origin."""
-    x = _point(values)
-    bowl = -20 * math.exp(-0.2 * math.sqrt((x**2).mean()))
-    return bowl - math.exp(np.cos(2 * math.pi * x).mean()) + 20 + math.e
-
-
-def _rosenbrock(values: Values) -> float:
-    """Rosenbrock's valley; minimum 0 at ones."""
-    x = _point(values)
-    return float((100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum())
 
 
 @cache
@@ -177,14 +123,15 @@ def _flights_network(values: Values) -> list[float]:
     return [float(loss) for loss in fit(network, train, validation, settings, 4).history["val_loss"]]
 
 
+def _function(function: functions.Function) -> Problem:
+    return Problem(partial(functions.declare, function), _once(partial(functions.regret, function)), 50)
+
+
 PROBLEMS = {
-    "Branin": Problem(_box([-5, 0], [10, 15]), _once(_branin), 50),
-    "Hartmann-6": Problem(_box([0] * 6, [1] * 6), _once(_hartmann), 50),
-    "Ackley-5": Problem(_box([-32.768] * 5, [32.768] * 5), _once(_ackley), 50),
-    "Rosenbrock-4": Problem(_box([-5] * 4, [10] * 4), _once(_rosenbrock), 50),
+    **{name: _function(entry) for name, entry in {**functions.FIRST, **functions.OTHERS, **functions.UNSEEN}.items()},
     "boosting": Problem(_declare_boosting, _once(_boosting), 40),
     "network": Problem(_declare_network, _network, 40),
     "flights": Problem(_declare_flights, _flights_network, 30),
 }
-FUNCTIONS = ("Branin", "Hartmann-6", "Ackley-5", "Rosenbrock-4")
+FUNCTIONS = tuple(functions.FIRST)
 LEARNING = ("boosting", "network")

@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     best = _best(runs)
     for (problem, search), values in best.items():
         low, middle, high = np.percentile(values, [25, 50, 75])
-        print(f"{problem:13s} {search:22s} {middle:9.3g} ({low:.3g} … {high:.3g}), {len(values)} seeds")
+        print(f"{problem:17s} {search:22s} {middle:9.3g} ({low:.3g} … {high:.3g}), {len(values)} seeds")
     if options.plot:
         _plot(runs, options.plot)
     compared = [*_ratios(best), *_stopping(runs)]
@@ -68,6 +68,7 @@ def _at_most(name: str, value: float, bound: float) -> Line:
 
 
 def _jobs(*, quick: bool) -> Iterator[Job]:
+    from benchmarks.functions import OTHERS, UNSEEN
     from benchmarks.problems import PROBLEMS
     from benchmarks.searches import SEARCHES
 
@@ -75,11 +76,11 @@ def _jobs(*, quick: bool) -> Iterator[Job]:
         for name, problem in PROBLEMS.items():
             if search == "ours, 8 workers" and name == "flights":
                 continue
+            if name in {**OTHERS, **UNSEEN} and (quick or search not in ("ours", "ours, 8 workers", "Optuna GP")):
+                continue
             if search.endswith("stopping") and name != "network":
                 continue
             seeds, trials = SEEDS.get(search, 10), problem.trials
-            if name == "flights":
-                seeds = 2 if search in ("ours", "Optuna GP", "keras-tuner random") else 0
             if quick:
                 seeds, trials = 0 if name in ("boosting", "flights") else 1, QUICK_TRIALS
             yield from ((name, search, seed, trials) for seed in range(seeds))
@@ -126,6 +127,7 @@ def _best(runs: Runs) -> Best:
 
 
 def _ratios(best: Best) -> Iterator[Line]:
+    from benchmarks.functions import OTHERS, UNSEEN
     from benchmarks.problems import FUNCTIONS, LEARNING
 
     def ratio(problem: str, search: str, ours: str = "ours") -> float:
@@ -141,8 +143,13 @@ def _ratios(best: Best) -> Iterator[Line]:
     for problem in LEARNING:
         if (problem, "ours") in best:
             yield _at_most(f"{problem}: score / Optuna GP's", ratio(problem, "Optuna GP"), 1.0)
-    if ("flights", "ours") in best:  # too slow for more than two seeds, which decide nothing
+    if ("flights", "ours") in best:
         yield Line("flights: score / Optuna GP's", ratio("flights", "Optuna GP"), "printed", True)
+    for kind, names in {"other": OTHERS, "unseen": UNSEEN}.items():
+        ratios = [ratio(problem, "Optuna GP") for problem in names if (problem, "ours") in best]
+        if ratios:
+            name = f"regret / Optuna GP's, geometric mean of {len(ratios)} {kind} functions"
+            yield _at_most(name, np.exp(np.mean(np.log(ratios))), 1.0)
     several = [ratio(problem, "ours", f"ours, {WORKERS} workers") for problem in FUNCTIONS]
     for problem, value in zip(FUNCTIONS, several, strict=True):
         yield Line(f"{problem}: regret of {WORKERS} workers / 1", value, "printed", True)
@@ -215,7 +222,7 @@ def _plot(runs: Runs, path: Path) -> None:
     from benchmarks.problems import FUNCTIONS, PROBLEMS
 
     searches = [search for search in dict.fromkeys(job[1] for job in runs) if not search.startswith("ours,")]
-    shown = [problem for problem in PROBLEMS if any(job[0] == problem for job in runs)]
+    shown = [problem for problem in PROBLEMS if (problem, "keras-tuner random") in {job[:2] for job in runs}]
     figure, grid = plt.subplots(-(-len(shown) // 2), 2, figsize=(10, 3 * -(-len(shown) // 2)), layout="constrained")
     styles = dict(zip(searches, ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), strict=False))
     for axes, problem in zip(grid.flat, shown, strict=False):

@@ -3,6 +3,10 @@
 EI(x) = E[max(best - f(x), 0)] = σ h(z), z = (best - μ) / σ, h(z) = φ(z) + z Φ(z). Far from the best h underflows and
 its gradient vanishes; log h does neither. Source: Ament et al. 2023, "Unexpected improvements to expected
 improvement for Bayesian optimization".
+
+EI looks one step ahead and explores more than a search of tens of trials can use where the process is right already.
+So the deviation enters multiplied by an *exploration* of at most 1, which is the less the better the process predicts
+each trial from the others. Measured in docs/tuning.md.
 """
 
 import numpy as np
@@ -22,6 +26,8 @@ STARTS = 3
 """Starts of the improvement among the Sobol points, and as many near the best trials."""
 LIST_UP_TO = 2000
 """Spaces with at most this many combinations are looked at completely."""
+LEAST_EXPLORATION = 0.3
+"""Exploration of a process that predicts each trial from the others without error."""
 
 
 def log_h(z: Array) -> Array:
@@ -35,13 +41,21 @@ def log_h(z: Array) -> Array:
     return np.where(z > -1, direct, tail - 0.5 * z**2 - 0.5 * np.log(2 * np.pi))
 
 
-def log_expected_improvement(posterior: Posterior, points: Array) -> Array:
+def exploration_after(posterior: Posterior) -> float:
+    """Return what the deviation is multiplied by: twice the process's error, at least 0.3 and at most 1."""
+    return min(max(2 * posterior.error, LEAST_EXPLORATION), 1.0)
+
+
+def log_expected_improvement(posterior: Posterior, points: Array, exploration: float = 1.0) -> Array:
     """Return log EI at points (rows, coordinates); shape (rows,)."""
     mean, deviation = posterior.predict(points)
+    deviation *= exploration
     return np.log(deviation) + log_h((posterior.best - mean) / deviation)
 
 
-def ranked(posterior: Posterior, space: Space, best_rows: Array, rng: np.random.Generator) -> Array:
+def ranked(
+    posterior: Posterior, space: Space, best_rows: Array, rng: np.random.Generator, exploration: float = 1.0
+) -> Array:
     """Return candidate rows of units, the one with the greatest expected improvement first.
 
     Args:
@@ -49,17 +63,18 @@ def ranked(posterior: Posterior, space: Space, best_rows: Array, rng: np.random.
         space: the search space.
         best_rows: units of the best trials so far; shape (rows, columns).
         rng: source of randomness.
+        exploration: what the deviation is multiplied by.
     """
 
     def order(rows: Array) -> Array:
-        return rows[np.argsort(-log_expected_improvement(posterior, space.embed(rows)), kind="stable")]
+        return rows[np.argsort(-log_expected_improvement(posterior, space.embed(rows), exploration), kind="stable")]
 
     if space.size <= LIST_UP_TO:
         return order(np.array([space.locate(values) for values in space.grid()]))
     afar = order(space.snap(qmc.Sobol(len(space.dimensions), rng=rng).random(CANDIDATES)))
     near = order(_around(space, best_rows, WIDTHS, rng))
     starts = np.concatenate([afar[:STARTS], near[:STARTS]])
-    climbed = order(space.snap(np.array([_climb(posterior, space, row) for row in starts])))
+    climbed = order(space.snap(np.array([_climb(posterior, space, row, exploration) for row in starts])))
     around = _around(space, climbed[:STARTS], WIDTHS[:3], rng)
     return order(np.concatenate([climbed, around, near, afar]))
 
@@ -74,7 +89,7 @@ def _around(space: Space, rows: Array, widths: tuple[float, ...], rng: np.random
     return space.snap(np.where(categorical, drawn, moved))
 
 
-def _climb(posterior: Posterior, space: Space, row: Array) -> Array:
+def _climb(posterior: Posterior, space: Space, row: Array, exploration: float = 1.0) -> Array:
     """Return the row after L-BFGS-B on log EI over its active numbers; categories stay."""
     columns = [c for c, d in enumerate(space.dimensions) if not d.is_categorical and not np.isnan(row[c])]
     coordinates = np.searchsorted(space.group, columns)
@@ -83,6 +98,7 @@ def _climb(posterior: Posterior, space: Space, row: Array) -> Array:
     def negative(unit: Array) -> tuple[float, Array]:
         point[coordinates] = unit
         mean, deviation, mean_slope, deviation_slope = posterior.predict_with_slope(point)
+        deviation, deviation_slope = deviation * exploration, deviation_slope * exploration
         z = (posterior.best - mean) / deviation
         logarithm = float(log_h(np.asarray(z)))
         # d log h / dz = Φ(z) / h(z)

@@ -99,6 +99,16 @@ class Posterior:
         self.best = float(self.predict(points)[0].min())
         """The least mean at a trial: with noise the least output would be luck."""
 
+    @property
+    def error(self) -> float:
+        """How wrong the process is about a trial from the others, in deviations of the outputs; robust to outliers.
+
+        The median of the absolute residuals of leaving one out (Rasmussen and Williams 2006, eq. 5.12), over that of a
+        standard normal variable.
+        """
+        residuals = self._weights / (self._factor**2).sum(axis=0)
+        return float(np.median(np.abs(residuals)) / special.ndtri(0.75))
+
     def predict(self, points: Array) -> tuple[Array, Array]:
         """Return mean and deviation of the process at points (rows, coordinates); each of shape (rows,)."""
         across = self._scale * _matern(_squares(points / self._lengths, self._points))

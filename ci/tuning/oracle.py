@@ -369,18 +369,21 @@ class BayesianOracle(Oracle):
         if space.dimensions and len(self.trials) >= design and len(rows) >= 2:
             posterior = gaussian_process.fit(space.embed(rows), outputs, deviations, space.group)
             running = [trial for trial in self.trials.values() if trial.status in ("RUNNING", "INVALID")]
+            exploration = acquisition.exploration_after(posterior)
             if running:
                 located = np.array([space.locate(trial.hyperparameters.values) for trial in running])
                 posterior = posterior.believing(space.embed(located))
             rng = np.random.default_rng([self.seed, len(self.trials)])
-            ranked = acquisition.ranked(posterior, space, rows[np.argsort(outputs, kind="stable")[:4]], rng)
+            best = rows[np.argsort(outputs, kind="stable")[:4]]
+            ranked = acquisition.ranked(posterior, space, best, rng, exploration)
             values = self.first_new(space.values(row) for row in ranked)
             if values is not None:
-                return values, self._why(posterior, space.embed(space.locate(values)[None]))
+                return values, self._why(posterior, space.embed(space.locate(values)[None]), exploration)
         return self.sobol(), "initial design"
 
-    def _why(self, posterior: Posterior, point: Array) -> str:
+    def _why(self, posterior: Posterior, point: Array, exploration: float) -> str:
         low, middle, high = posterior.band(point)[:, 0]
         improvement = np.exp(acquisition.log_expected_improvement(posterior, point)[0])
         expected = f"{self.sign * middle:.5g} ± {(high - low) / 2:.2g}"
-        return f"expected {self.objective.name} {expected}, expected improvement {improvement:.2g} σ"
+        gain = f"expected improvement {improvement:.2g} σ, exploration {exploration:.2g}"
+        return f"expected {self.objective.name} {expected}, {gain}"

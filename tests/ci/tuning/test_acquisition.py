@@ -1,5 +1,7 @@
 """Expected improvement against numerical integrals, and its greatest point against differences."""
 
+from dataclasses import dataclass
+
 import keras_tuner
 import numpy as np
 import pytest
@@ -39,33 +41,46 @@ def valley(seed: int) -> tuple[Posterior, Space]:
     return fit(space.embed(rows), objectives, np.zeros(12), space.group), space
 
 
-def test_expected_improvement_is_that_of_the_process():
+@pytest.mark.parametrize("exploration", [1.0, 0.3])
+def test_expected_improvement_is_that_of_the_process_with_less_deviation_if_it_explores_less(exploration):
     posterior, space = valley(0)
     points = space.embed(np.random.default_rng(5).random((6, 3)))
-    for mean, deviation, found in zip(
-        *posterior.predict(points), acquisition.log_expected_improvement(posterior, points), strict=True
-    ):
+    logarithms = acquisition.log_expected_improvement(posterior, points, exploration)
+    for mean, whole, found in zip(*posterior.predict(points), logarithms, strict=True):
+        deviation = exploration * whole
         assert found == pytest.approx(np.log(deviation) + integral((posterior.best - mean) / deviation), abs=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_a_climb_ends_where_no_direction_leads_higher(seed):
+@pytest.mark.parametrize(("seed", "exploration"), [(0, 1.0), (1, 1.0), (2, 0.3), (3, 0.15)])
+def test_a_climb_ends_where_no_direction_leads_higher(seed, exploration):
     posterior, space = valley(seed)
 
     def height(row: np.ndarray) -> float:
-        return float(acquisition.log_expected_improvement(posterior, row[None])[0])
+        return float(acquisition.log_expected_improvement(posterior, row[None], exploration)[0])
 
     for start in np.random.default_rng(seed).random((4, 3)):
-        end = acquisition._climb(posterior, space, start)
+        end = acquisition._climb(posterior, space, start, exploration)
         assert height(end) >= height(start)
         steps = 1e-4 * np.concatenate([np.eye(3), -np.eye(3)])
         assert max(height(np.clip(end + step, 0, 1)) for step in steps) < height(end) + 1e-5
 
 
-def test_the_best_candidate_is_better_than_any_of_many_drawn_at_random():
-    for seed in range(3):
-        posterior, space = valley(seed)
-        rng = np.random.default_rng(seed)
-        best = acquisition.ranked(posterior, space, rng.random((2, 3)), rng)[:1]
-        drawn = acquisition.log_expected_improvement(posterior, space.embed(rng.random((20_000, 3))))
-        assert acquisition.log_expected_improvement(posterior, space.embed(best))[0] > drawn.max()
+@pytest.mark.parametrize(("seed", "exploration"), [(0, 1.0), (1, 0.15), (2, 0.3)])
+def test_the_best_candidate_is_better_than_any_of_many_drawn_at_random(seed, exploration):
+    posterior, space = valley(seed)
+    rng = np.random.default_rng(seed)
+    best = acquisition.ranked(posterior, space, rng.random((2, 3)), rng, exploration)[:1]
+    drawn = acquisition.log_expected_improvement(posterior, space.embed(rng.random((20_000, 3))), exploration)
+    assert acquisition.log_expected_improvement(posterior, space.embed(best), exploration)[0] > drawn.max()
+
+
+@dataclass
+class Wrong:
+    """A process of which only the error counts."""
+
+    error: float
+
+
+@pytest.mark.parametrize(("error", "exploration"), [(0.0, 0.3), (0.15, 0.3), (0.2, 0.4), (0.5, 1.0), (3.0, 1.0)])
+def test_the_better_a_process_predicts_the_less_is_explored(error, exploration):
+    assert acquisition.exploration_after(Wrong(error)) == pytest.approx(exploration)

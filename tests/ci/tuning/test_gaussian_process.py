@@ -124,3 +124,15 @@ def test_what_is_believed_is_certain_and_changes_no_mean():
     assert posterior.predict(running)[1] > 0.1
     assert believed.predict(running)[1] < 1e-3
     np.testing.assert_allclose(believed.predict(others)[0], posterior.predict(others)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_error_is_that_of_predicting_each_trial_from_the_others(seed):
+    points, outputs, extra = trials(seed)
+    residuals = []
+    for left_out in range(len(points)):
+        others = np.arange(len(points)) != left_out
+        posterior = Posterior((points[others], outputs[others], extra[others]), GROUP, LOGARITHMS, IDENTITY)
+        residuals.append(outputs[left_out] - posterior.predict(points[left_out : left_out + 1])[0][0])
+    found = Posterior((points, outputs, extra), GROUP, LOGARITHMS, IDENTITY).error
+    assert found == pytest.approx(np.median(np.abs(residuals)) / stats.norm.ppf(0.75))

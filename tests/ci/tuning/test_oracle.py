@@ -478,8 +478,10 @@ def test_more_is_better_where_the_objective_says_so():
     oracle = make(BayesianOracle, 12, lambda hp: hp.Float("x", 0, 1), direction="max")
     run(oracle, lambda values: -((values["x"] - 0.7) ** 2))
     assert oracle.get_best_trials(1)[0].hyperparameters.values["x"] == pytest.approx(0.7, abs=0.02)
-    why = re.fullmatch("expected score (.+) ± (.+), expected improvement (.+) σ", oracle.notes["0011"]["why"])
+    pattern = "expected score (.+) ± (.+), expected improvement (.+) σ, exploration (.+)"
+    why = re.fullmatch(pattern, oracle.notes["0011"]["why"])
     assert float(why[1]) == pytest.approx(0.0, abs=0.01)
+    assert float(why[4]) == 0.3  # a parabola is soon known
 
 
 def test_poor_trials_are_stopped_and_never_taken_for_the_best():
