@@ -1,6 +1,8 @@
 """The functions that the tuning benchmark minimises, as regret.
 
-Definitions and minima: Surjanovic and Bingham, "Virtual library of simulation experiments".
+Definitions and minima: Surjanovic and Bingham, "Virtual library of simulation experiments", but for Shekel's (Dixon and
+Szegö 1978), and Alpine's and Salomon's (Jamil and Yang 2013, "A literature survey of benchmark functions"). Some boxes
+are moved or made smaller, so that the minimum is not at their middle and 50 trials find something.
 """
 
 import math

@@ -46,16 +46,14 @@ def exploration_after(posterior: Posterior) -> float:
     return min(max(2 * posterior.error, LEAST_EXPLORATION), 1.0)
 
 
-def log_expected_improvement(posterior: Posterior, points: Array, exploration: float = 1.0) -> Array:
-    """Return log EI at points (rows, coordinates); shape (rows,)."""
+def log_expected_improvement(posterior: Posterior, points: Array, exploration: float) -> Array:
+    """Return log EI at points (rows, coordinates), the deviation multiplied by `exploration`; shape (rows,)."""
     mean, deviation = posterior.predict(points)
     deviation *= exploration
     return np.log(deviation) + log_h((posterior.best - mean) / deviation)
 
 
-def ranked(
-    posterior: Posterior, space: Space, best_rows: Array, rng: np.random.Generator, exploration: float = 1.0
-) -> Array:
+def ranked(posterior: Posterior, space: Space, best_rows: Array, rng: np.random.Generator, exploration: float) -> Array:
     """Return candidate rows of units, the one with the greatest expected improvement first.
 
     Args:
@@ -89,7 +87,7 @@ def _around(space: Space, rows: Array, widths: tuple[float, ...], rng: np.random
     return space.snap(np.where(categorical, drawn, moved))
 
 
-def _climb(posterior: Posterior, space: Space, row: Array, exploration: float = 1.0) -> Array:
+def _climb(posterior: Posterior, space: Space, row: Array, exploration: float) -> Array:
     """Return the row after L-BFGS-B on log EI over its active numbers; categories stay."""
     columns = [c for c, d in enumerate(space.dimensions) if not d.is_categorical and not np.isnan(row[c])]
     coordinates = np.searchsorted(space.group, columns)

@@ -138,13 +138,8 @@ def serve(oracle: Any) -> None:
     try:
         server.add_insecure_port(_address())
     except RuntimeError:
-        host = os.environ["KERASTUNER_ORACLE_IP"]
-        try:
-            socket.getaddrinfo(host, None)
-        except OSError:
-            raise InputError(f"KERASTUNER_ORACLE_IP: {host} is no address that this machine knows") from None
-        problem = f"{_address()} is in use: end its owner, or set another port"
-        raise InputError(f"KERASTUNER_ORACLE_PORT: {problem}") from None
+        problem = f"{_address()} is in use or no address of this machine: end its owner, or set another"
+        raise InputError(f"KERASTUNER_ORACLE_IP, KERASTUNER_ORACLE_PORT: {problem}") from None
     oracle.reload()
     server.start()
     while not oracle.is_complete:

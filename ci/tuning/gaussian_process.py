@@ -103,8 +103,8 @@ class Posterior:
     def error(self) -> float:
         """How wrong the process is about a trial from the others, in deviations of the outputs; robust to outliers.
 
-        The median of the absolute residuals of leaving one out (Rasmussen and Williams 2006, eq. 5.12), over that of a
-        standard normal variable.
+        The median of the absolute residuals of leaving one out with the parameters kept (Rasmussen and Williams 2006,
+        eq. 5.12), over that of a standard normal variable. 0 where all outputs are equal.
         """
         residuals = self._weights / (self._factor**2).sum(axis=0)
         return float(np.median(np.abs(residuals)) / special.ndtri(0.75))
@@ -154,7 +154,8 @@ def fit(points: Array, objectives: Array, deviations: Array, group: Array) -> Po
     """
     warp, columns = Warp.fit(objectives), int(group.max()) + 1
     outputs = warp.apply(objectives)
-    extra = ((warp.apply(objectives + deviations) - warp.apply(objectives - deviations)) / 2) ** 2
+    spread = (warp.apply(objectives + deviations) - warp.apply(objectives - deviations)) / 2
+    extra = np.minimum(spread, 1e3) ** 2  # a guess that wide tells nothing, and infinity would end the search
     squares = np.zeros((columns, len(points), len(points)))
     np.add.at(squares, group, ((points[:, None, :] - points[None, :, :]) ** 2).transpose(2, 0, 1))
     means = np.log(np.r_[np.full(columns, LENGTH * np.sqrt(columns)), SCALE, NOISE])
@@ -186,10 +187,7 @@ def _negative_log_posterior(
     covariance = kernel.copy()
     covariance[np.diag_indices(trials)] += noise + JITTER + extra
     away = (logarithms - prior[0]) / prior[1]
-    try:
-        factor = linalg.cholesky(covariance, lower=True, check_finite=False)
-    except linalg.LinAlgError:
-        return 1e25, np.zeros_like(logarithms)
+    factor = linalg.cholesky(covariance, lower=True, check_finite=False)  # the bounds keep it positive definite
     inverse = linalg.cho_solve((factor, True), np.eye(trials), check_finite=False)
     weights = inverse @ outputs
     value = 0.5 * outputs @ weights + np.log(np.diag(factor)).sum() + 0.5 * (away**2).sum()

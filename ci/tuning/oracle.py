@@ -54,7 +54,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
             keywords: keras-tuner's.
         """
         super().__init__(*arguments, seed=seed + 1, **keywords)  # keras-tuner takes 0 for no seed
-        self.max_trials = self.max_trials or sys.maxsize  # None: until the space is used up
+        self.max_trials = sys.maxsize if self.max_trials is None else self.max_trials  # None: until all were tried
         self.halving = halving
         self.failure: InputError | StageError | None = None
         """Why the search had to end before its last trial."""
@@ -126,7 +126,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
             else:
                 return
             known.status, known.message = trial.status, trial.message
-            self.update_space(trial.hyperparameters)
+            self._take_in(known, trial.hyperparameters)
             self._run_times[known.trial_id] += 1
             if known.status == "COMPLETED":
                 self.score_trial(known)
@@ -136,6 +136,16 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
                 self._finish(known)
             self.save()
             self._display.on_trial_end(known)
+
+    def _take_in(self, known: Trial, ran: Any) -> None:
+        """Add the hyperparameters that a trial found when it ran to its own and to the space."""
+        ran.values = {**ran.values, **known.hyperparameters.values}  # gRPC rounds floats: what was picked stays exact
+        known.hyperparameters = ran
+        try:
+            self.update_space(ran)
+        except RuntimeError as error:  # new ones are not allowed: keras-tuner's `allow_new_entries`
+            self.failure = InputError(str(error))
+            known.status, known.message = "FAILED", str(error)
 
     def score_trial(self, trial: Trial) -> None:
         """Give a completed trial its best finite objective for a score; without one it is invalid."""
@@ -255,10 +265,13 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
 
     def _record(self, trial: Trial, metrics: dict[str, float], step: int) -> None:
         """Take in an epoch's metrics, and stop the trial if it falls behind."""
-        name, logged = self.objective.name, ", ".join(sorted(metrics))
-        if name not in metrics:
-            self.failure = InputError(f"tuning.objective.name: {name} is not logged: name one of {logged}")
+        name = self.objective.name
+        missing = [part for part in getattr(self.objective, "name_to_direction", [name]) if part not in metrics]
+        if missing:
+            logged = ", ".join(sorted(metrics))
+            self.failure = InputError(f"tuning.objective.name: {missing[0]} is not logged: name one of {logged}")
             return
+        metrics.setdefault(name, self.objective.get_value(metrics))  # of several objectives, their sum
         for name, value in metrics.items():
             if not trial.metrics.exists(name):
                 trial.metrics.register(name, "min")  # in what direction is asked of the objective only
@@ -308,7 +321,12 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
 
     def first_new(self, drawn: Iterator[Values]) -> Values | None:
         """Return the first of drawn values that no trial has, None if all were tried."""
-        tried = {frozenset(trial.hyperparameters.values.items()) for trial in self.trials.values()}
+        names = {hp.name for hp in self.hyperparameters.space}  # trials may have found more, which nobody picks
+
+        def picked(trial: Trial) -> frozenset[Any]:
+            return frozenset(item for item in trial.hyperparameters.values.items() if item[0] in names)
+
+        tried = set(map(picked, self.trials.values()))
         return next((values for values in drawn if frozenset(values.items()) not in tried), None)
 
     def sobol(self) -> Values | None:
@@ -328,8 +346,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         complete = [self.curve(trial) for trial in done if "stopped" not in self.notes[trial.trial_id]]
         known = []
         for trial in done:
-            curve = self.curve(trial)
-            stopped = "stopped" in self.notes[trial.trial_id]
+            stopped, curve = "stopped" in self.notes[trial.trial_id], self.curve(trial)
             told = halving.expected(curve, complete) if stopped else (halving.best(curve, len(curve)), 0.0)
             known += [(trial, *told)] if told else []
         worst = max((output for _, output, _ in known), default=0.0)
@@ -383,7 +400,7 @@ class BayesianOracle(Oracle):
 
     def _why(self, posterior: Posterior, point: Array, exploration: float) -> str:
         low, middle, high = posterior.band(point)[:, 0]
-        improvement = np.exp(acquisition.log_expected_improvement(posterior, point)[0])
+        improvement = np.exp(acquisition.log_expected_improvement(posterior, point, exploration)[0])
         expected = f"{self.sign * middle:.5g} ± {(high - low) / 2:.2g}"
         gain = f"expected improvement {improvement:.2g} σ, exploration {exploration:.2g}"
         return f"expected {self.objective.name} {expected}, {gain}"

@@ -57,7 +57,8 @@ class Dimension:
     def value(self, unit: float) -> Any:
         """Return the value at a unit, as the plain Python type that the hyperparameter declares."""
         if self._is_scaled:  # at 1 keras-tuner 1.4.8 returns an Int's maximum plus 1
-            return min(max(self.hp.prob_to_value(unit), self.hp.min_value), self.hp.max_value)
+            value = min(max(self.hp.prob_to_value(unit), self.hp.min_value), self.hp.max_value)
+            return int(value) if self._is_integer else float(value)
         return self.at(int(unit * self.count))
 
     def at(self, index: int) -> Any:

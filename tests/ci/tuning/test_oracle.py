@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from keras_tuner.engine.trial import Trial
 
 from ci.errors import InputError
+from ci.tuning import acquisition
 from ci.tuning.distributed import Tuner
 from ci.tuning.halving import Halving
 from ci.tuning.oracle import BayesianOracle, GridOracle, RandomOracle
@@ -26,7 +28,7 @@ def make(kind, max_trials, declare=None, folder=None, clock=time.monotonic, **op
         declare(hp)
     direction = options.pop("direction", "min")
     oracle = kind(
-        objective=keras_tuner.Objective("score", direction),
+        objective=options.pop("objective", keras_tuner.Objective("score", direction)),
         max_trials=max_trials,
         hyperparameters=hp if declare else light_space(),
         **options,
@@ -468,6 +470,77 @@ def test_the_widest_int_stays_below_its_maximum():
     [entry] = oracle.space().dimensions
     assert entry.value(1.0) == 2**63 - 1
     assert entry.value(0.0) == 0
+
+
+def overheard(trial):
+    """A trial as the chief gets it from a worker."""
+    return Trial.from_proto(trial.to_proto())
+
+
+@pytest.mark.parametrize("kind", ORACLES)
+def test_what_trials_find_is_kept_and_never_makes_a_repeat_of_them(kind):
+    oracle = make(kind, 12, lambda hp: hp.Float("a", 0.1, 0.3, step=0.1), tune_new_entries=False)
+    while (trial := oracle.create_trial("worker-0")).status == "RUNNING":
+        copy = overheard(trial)
+        copy.hyperparameters.Int("found", 1, 4, default=3)
+        finish(oracle, copy, copy.hyperparameters.values["a"])
+    values = [trial.hyperparameters.values for trial in oracle.trials.values()]
+    assert sorted(entry["a"] for entry in values) == [0.1, 0.2, 0.3]
+    assert [entry["found"] for entry in values] == [3, 3, 3]
+
+
+def test_a_trial_that_finds_what_is_not_allowed_ends_the_search_and_leaves_a_state_that_can_be_read(tmp_path):
+    oracle = make(RandomOracle, 5, lambda hp: hp.Float("x", 0, 1), folder=tmp_path, allow_new_entries=False)
+    finish(oracle, oracle.create_trial("tuner0"), 1.0)
+    trial = oracle.create_trial("tuner0")
+    trial.hyperparameters.Int("found", 1, 4)
+    finish(oracle, trial, 0.5)
+    assert oracle.create_trial("tuner0").status == "STOPPED"
+    assert isinstance(oracle.failure, InputError)
+    assert "found" in str(oracle.failure)
+    oracle.close()
+    again = make(RandomOracle, 5, lambda hp: hp.Float("x", 0, 1), folder=tmp_path, allow_new_entries=False)
+    again.reload()
+    assert [trial.trial_id for trial in again.get_best_trials(5)] == ["0000"]
+    assert "found" in again.trials["0001"].message
+
+
+def test_several_objectives_are_minimised_as_their_sum_and_a_missing_one_is_named():
+    objectives = [keras_tuner.Objective("loss", "min"), keras_tuner.Objective("recall", "max")]
+    oracle = make(RandomOracle, 3, objective=objectives)
+    for loss, recall in ((1.0, 0.2), (0.9, 0.9), (0.5, 0.1)):
+        trial = oracle.create_trial("tuner0")
+        oracle.update_trial(trial.trial_id, {"loss": loss, "recall": recall})
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+    assert [trial.score for trial in oracle.get_best_trials(3)] == pytest.approx([0.0, 0.4, 0.8])
+    oracle = make(RandomOracle, 3, objective=objectives)
+    oracle.update_trial(oracle.create_trial("tuner0").trial_id, {"loss": 1.0})
+    assert str(oracle.failure) == "tuning.objective.name: recall is not logged: name one of loss"
+
+
+def test_guesses_beyond_all_bounds_do_not_end_a_search():
+    oracle = make(BayesianOracle, 12, lambda hp: hp.Float("x", 0, 1), halving=Halving(first=1, crowd=2, last=4))
+    while (trial := oracle.create_trial("tuner0")).status == "RUNNING":
+        x = trial.hyperparameters.values["x"]
+        for epoch, value in enumerate((1e200 * (1 + x), 3.0, 2.0, (x - 0.3) ** 2)):
+            if oracle.update_trial(trial.trial_id, {"score": value}, step=epoch).status == "STOPPED":
+                break
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+    assert len(oracle.end_order) == 12
+    assert sum("stopped" in note for note in oracle.notes.values()) > 2
+
+
+def test_what_is_explored_decides_what_is_picked(monkeypatch):
+    def picked(exploration):
+        monkeypatch.setattr(acquisition, "exploration_after", lambda _: exploration)
+        oracle = make(BayesianOracle, 9, lambda hp: hp.Float("x", 0, 1))
+        return run(oracle, lambda values: math.sin(9 * values["x"]))[4:]
+
+    bold, timid = picked(1.0), picked(0.1)
+    assert bold != timid
+    assert picked(1.0) == bold
 
 
 def test_a_search_of_one_trial_is_one_trial():
