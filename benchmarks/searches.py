@@ -38,7 +38,6 @@ def with_oracle(kind: str, problem: Problem, seed: int, workers: int = 1, **opti
     space = keras_tuner.HyperParameters()
     problem.declare(space)
     run = Run(values=[], epochs=[], stopped=[])
-    speed = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         oracle = getattr(keras_tuner.oracles if kind.startswith("keras") else ours, kind.removeprefix("keras "))(
             objective=keras_tuner.Objective("score", "min"),
@@ -49,15 +48,29 @@ def with_oracle(kind: str, problem: Problem, seed: int, workers: int = 1, **opti
         )
         oracle.verbose = 0
         oracle._set_project_dir(folder, "benchmark")
-        running: list[tuple[float, int, Any]] = [(0.0, worker, None) for worker in range(workers)]
-        while running:
-            now, worker, trial = heapq.heappop(running)
-            if trial is not None:
-                _end(oracle, trial, problem.curve(trial.hyperparameters.values), run)
+
+        def begin(worker: int) -> Any:
             trial = oracle.create_trial(f"worker-{worker}")
-            if trial.status == "RUNNING":
-                heapq.heappush(running, (now + speed.uniform(0.5, 1.5), worker, trial))
+            return trial if trial.status == "RUNNING" else None
+
+        def end(trial: Any) -> None:
+            _end(oracle, trial, problem.curve(trial.hyperparameters.values), run)
+
+        _work(workers, seed, begin, end)
     return run
+
+
+def _work(workers: int, seed: int, begin: Callable[[int], Any], end: Callable[[Any], None]) -> None:
+    """Let workers of uneven speed begin trials and end them, until none begins; the seed is of their speed."""
+    speed = random.Random(seed)
+    running: list[tuple[float, int, Any]] = [(0.0, worker, None) for worker in range(workers)]
+    while running:
+        now, worker, trial = heapq.heappop(running)
+        if trial is not None:
+            end(trial)
+        trial = begin(worker)
+        if trial is not None:
+            heapq.heappush(running, (now + speed.uniform(0.5, 1.5), worker, trial))
 
 
 def _end(oracle: Any, trial: Any, curve: list[float], run: Run) -> None:
@@ -71,8 +84,8 @@ def _end(oracle: Any, trial: Any, curve: list[float], run: Run) -> None:
     oracle.end_trial(trial)
 
 
-def with_optuna(kind: str, problem: Problem, seed: int) -> Run:
-    """Search with a sampler of Optuna, named without its ending."""
+def with_optuna(kind: str, problem: Problem, seed: int, workers: int = 1) -> Run:
+    """Search with a sampler of Optuna, named without its ending; the rest as `with_oracle` has it."""
     import keras_tuner
     import optuna
 
@@ -80,8 +93,21 @@ def with_optuna(kind: str, problem: Problem, seed: int) -> Run:
     space = keras_tuner.HyperParameters()
     problem.declare(space)
     study = optuna.create_study(sampler=getattr(optuna.samplers, f"{kind}Sampler")(seed=seed))
-    study.optimize(lambda trial: min(problem.curve(_suggest(trial, space))), n_trials=problem.trials)
-    values = [trial.value for trial in study.trials]
+    values: list[float] = []
+    left = iter(range(problem.trials))
+
+    def begin(_: int) -> Any:
+        if next(left, None) is None:
+            return None
+        trial = study.ask()
+        return trial, _suggest(trial, space)
+
+    def end(begun: Any) -> None:
+        trial, picked = begun
+        values.append(min(problem.curve(picked)))
+        study.tell(trial, values[-1])
+
+    _work(workers, seed, begin, end)
     epochs = len(problem.curve(_suggest(optuna.trial.FixedTrial(study.best_params), space)))
     return Run(values=values, epochs=[epochs] * len(values), stopped=[False] * len(values))
 
@@ -118,6 +144,7 @@ SEARCHES: dict[str, Callable[[Problem, int], Run]] = {
     "ours, 8 workers": lambda problem, seed: with_oracle("BayesianOracle", problem, seed, workers=8),
     "ours, stopping": _stopping("BayesianOracle"),
     "ours, random, stopping": _stopping("RandomOracle"),
+    "Optuna GP, 8 workers": lambda problem, seed: with_optuna("GP", problem, seed, workers=8),
     "Optuna GP": lambda problem, seed: with_optuna("GP", problem, seed),
     "Optuna TPE": lambda problem, seed: with_optuna("TPE", problem, seed),
     "keras-tuner random": lambda problem, seed: with_oracle("keras RandomSearchOracle", problem, seed),
