@@ -133,5 +133,4 @@ PROBLEMS = {
     "network": Problem(_declare_network, _network, 40),
     "flights": Problem(_declare_flights, _flights_network, 30),
 }
-FUNCTIONS = tuple(functions.FIRST)
 LEARNING = ("boosting", "network")
