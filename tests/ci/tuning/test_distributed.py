@@ -142,6 +142,16 @@ def test_a_port_in_use_is_an_error_that_names_it(tmp_path):
     chief.kill()
 
 
+@pytest.mark.parametrize("host", ["192.0.2.7", "no-such-host.invalid"])
+def test_an_address_that_is_not_this_machine_s_is_an_error_that_names_it(tmp_path, host):
+    search = light.Search(tmp_path, 1)
+    search.address["KERASTUNER_ORACLE_IP"] = host
+    assert search.start("chief").wait(timeout=10) == 2
+    told = (search.folder / "chief.log").read_text()
+    assert f"KERASTUNER_ORACLE_IP, KERASTUNER_ORACLE_PORT: {host}:" in told
+    assert "no address of this machine" in told
+
+
 def test_two_chiefs_on_one_folder_are_an_error_that_names_the_other(tmp_path):
     first, second = light.Search(tmp_path, 1), light.Search(tmp_path, 1)
     chief = first.start("chief")
