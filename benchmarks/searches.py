@@ -6,6 +6,7 @@ import random
 import tempfile
 from collections.abc import Callable
 from typing import Any, TypedDict
+from unittest import mock
 
 from benchmarks.problems import Problem, Values
 
@@ -139,9 +140,16 @@ def _stopping(kind: str) -> Callable[[Problem, int], Run]:
     return search
 
 
+def _plain(problem: Problem, seed: int) -> Run:
+    """Search by expected improvement as it is: what the exploration of `ci.tuning.acquisition` is measured against."""
+    with mock.patch("ci.tuning.acquisition.exploration_after", return_value=1.0):
+        return with_oracle("BayesianOracle", problem, seed)
+
+
 SEARCHES: dict[str, Callable[[Problem, int], Run]] = {
     "ours": lambda problem, seed: with_oracle("BayesianOracle", problem, seed),
     "ours, 8 workers": lambda problem, seed: with_oracle("BayesianOracle", problem, seed, workers=8),
+    "ours, plain": _plain,
     "ours, stopping": _stopping("BayesianOracle"),
     "ours, random, stopping": _stopping("RandomOracle"),
     "Optuna GP, 8 workers": lambda problem, seed: with_optuna("GP", problem, seed, workers=8),

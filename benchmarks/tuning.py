@@ -6,7 +6,7 @@ python -m benchmarks.tuning --runs build/benchmarks/tuning.jsonl --only "Optuna 
 Needs benchmarks/requirements.txt and, for the flights network, build/settings.yaml and build/data/ of
 `python -m scripts.configure` and `python -m scripts.prepare`. Each search that ends is a line of the file of runs, with
 its seed and trials; a search that is there is not run again, so that hours can be split. The smaller form has fewer
-trials and seeds, and neither boosting nor flights: what depends on them is printed, and held to nothing.
+trials and seeds, and four functions and the small network only: comparisons are printed, and held to nothing.
 """
 
 import json
@@ -73,9 +73,9 @@ def _jobs(*, quick: bool) -> Iterator[Job]:
 
     for search in SEARCHES:
         for name, problem in PROBLEMS.items():
-            if search.endswith("8 workers") and name == "flights":
+            if search.endswith(("8 workers", "plain")) and name == "flights":
                 continue
-            if name in {**OTHERS, **UNSEEN} and (quick or search not in ("ours", "Optuna GP")):
+            if name in {**OTHERS, **UNSEEN} and (quick or search not in ("ours", "ours, plain", "Optuna GP")):
                 continue
             if search.endswith("stopping") and name != "network":
                 continue
@@ -140,17 +140,24 @@ def _ratios(best: Best) -> Iterator[Line]:
         bound = 0.7 if problem == "Ackley-5" else 0.5
         value = _ratio(best, problem, "keras-tuner Bayesian")
         yield _at_most(f"{problem}: regret / keras-tuner Bayesian's", value, bound)
-    for kind, names in {"first": FIRST, "other": OTHERS, "unseen": UNSEEN}.items():
-        ratios = [_ratio(best, problem, "Optuna GP") for problem in names if (problem, "ours") in best]
-        for problem, value in zip(names, ratios, strict=False):
+    for kind, functions in {"first": FIRST, "other": OTHERS, "unseen": UNSEEN}.items():
+        names = [problem for problem in functions if (problem, "ours") in best]
+        ratios = {problem: _ratio(best, problem, "Optuna GP") for problem in names}
+        for problem, value in ratios.items():
             yield Line(f"{problem}: regret / Optuna GP's", value, "printed", True)
         if kind == "first":
-            yield _at_most("regret / Optuna GP's, third best of the four", sorted(ratios)[2], 1.0)
-        elif ratios:
-            yield _at_most(f"regret / Optuna GP's, median of {len(ratios)} {kind} functions", np.median(ratios), 1.0)
+            yield _at_most("regret / Optuna GP's, third best of the four", sorted(ratios.values())[2], 1.0)
+        elif names:
+            median = np.median(list(ratios.values()))
+            yield _at_most(f"regret / Optuna GP's, median of {len(names)} {kind} functions", median, 1.0)
+        if names:
+            mean = np.exp(np.mean(np.log([_ratio(best, problem, "ours, plain") for problem in names])))
+            yield _at_most(f"regret / plain expected improvement's, mean of {len(names)} {kind} functions", mean, 1.0)
     for problem in LEARNING:
         if (problem, "ours") in best:
             yield _at_most(f"{problem}: score / Optuna GP's", _ratio(best, problem, "Optuna GP"), 1.0)
+            value = _ratio(best, problem, "ours, plain")
+            yield Line(f"{problem}: score / plain expected improvement's", value, "printed", True)
     if ("flights", "ours") in best:
         yield Line("flights: score / Optuna GP's", _ratio(best, "flights", "Optuna GP"), "printed", True)
 
