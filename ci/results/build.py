@@ -1,0 +1,42 @@
+"""Results about the build as a whole: what it is made from, what it is compared with, and which stages ran."""
+
+from datetime import date
+
+from pydantic import JsonValue
+
+from ci import workspace
+from ci.results.file import Count, Digest, File, Many, Result, Version
+
+
+class Source(Result):
+    """The data source: its path and a digest of its content; None for the data that the task ships with."""
+
+    source: str | None
+    digest: str | None
+
+
+class Champion(Result):
+    """What served before this build."""
+
+    digest: Digest
+    version: Version
+    as_of: date
+    release: Count
+
+
+class Cached(Result):
+    """Commit and settings of the last build whose cached stages ended well."""
+
+    commit: str | None
+    settings: dict[str, JsonValue]
+
+
+SOURCE: File[Source] = File(workspace.SOURCE, Source)
+OVERRIDES: File[list[str]] = File(workspace.OVERRIDES, Many[str])
+RUNS: File[dict[str, str]] = File(workspace.RUNS, dict[str, str])
+"""Why each cached stage was run in this build, or was not."""
+CHAMPION: File[Champion | None] = File(workspace.CHAMPION, Champion | None)
+"""None if nothing served."""
+AGENT: File[dict[str, JsonValue]] = File(workspace.AGENT, dict[str, JsonValue])
+"""A pod, as Kubernetes understands it."""
+CACHED: File[Cached] = File(workspace.STATE / "cached.json", Cached)

@@ -1,0 +1,103 @@
+"""Results of the prepare stage."""
+
+from datetime import date, timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ci import workspace
+from ci.results.file import Count, File, Many, Result
+
+Part = Literal["train", "validation", "holdout", "traffic"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Window(Result):
+    """Days from `first` up to but not including `end`."""
+
+    first: date
+    end: date
+
+    def __str__(self) -> str:
+        """Name the first and the last day."""
+        return f"{self.first} to {self.end - timedelta(days=1)}" if self.end > self.first else "no days"
+
+
+class Rows(Result):
+    """What the data source holds; rows."""
+
+    rows: Count
+    unlabelled: Count
+
+
+class Windows(Result):
+    """Which days are for what."""
+
+    training: Window
+    holdout: Window
+    traffic: Window
+
+
+class Summary(Result):
+    """The data by part: rows, days, rows without a label, and the mean of the target where there are rows."""
+
+    as_of: date
+    fingerprint: str
+    windows: Windows
+    rows: dict[Part, Count]
+    days: dict[Part, Count]
+    unlabelled: dict[Part, Count]
+    target: dict[Part, float]
+    source: Rows
+    notes: Many[str]
+
+
+class Column(Result):
+    """One column of the schema report; type and missing share are None if the data do not have it."""
+
+    type: str | None
+    missing: Share | None
+    checks: Many[str]
+
+
+class Violation(Result):
+    """One check that does not hold; rows and share are None where it judges a column as a whole."""
+
+    column: str | None
+    check: str
+    rows: Count | None
+    share: Share | None
+    fatal: bool
+    examples: Many[str]
+
+
+class Schema(Result):
+    """What was checked of the data, and what was found."""
+
+    rows: Count
+    columns: dict[str, Column]
+    violations: Many[Violation]
+
+
+class Distribution(Result):
+    """How a column was distributed: in bins between edges, or by category; the last share is of all other values."""
+
+    edges: list[float] | None = None
+    categories: list[str] | None = None
+    rows: Count
+    shares: Many[Share]
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Distribution":
+        if (self.edges is None) is (self.categories is None):
+            raise ValueError("it must have either edges or categories")
+        wanted = len(self.edges) + 2 if self.edges is not None else len(self.categories or ()) + 1
+        if len(self.shares) != wanted:
+            raise ValueError(f"it has {len(self.shares)} shares for {wanted} bins")
+        return self
+
+
+SUMMARY: File[Summary] = File(workspace.DATA / "summary.json", Summary)
+SCHEMA: File[Schema] = File(workspace.DATA / "schema.json", Schema)
+REFERENCE: File[dict[str, Distribution]] = File(workspace.DATA / "reference.json", dict[str, Distribution])
+"""Of the training rows, by feature."""

@@ -1,0 +1,110 @@
+"""Results of the test stage."""
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ci import workspace
+from ci.results.data import Distribution, Share
+from ci.results.file import Count, File, Many, Result, Whole
+
+Measured = Annotated[float, Field(allow_inf_nan=True)]
+"""A number that may not be defined."""
+
+
+class Interval(Result):
+    """A metric on the holdout with its 95 % interval over resampled days."""
+
+    value: Measured
+    low: Measured
+    high: Measured
+
+
+class Gate(Result):
+    """An absolute gate; the margin is negative if it is not passed."""
+
+    name: str
+    value: Measured
+    threshold: float
+    side: Literal["min", "max"]
+    margin: Measured
+    passed: bool
+
+
+class Check(Result):
+    """A behaviour check."""
+
+    name: str
+    severity: Literal["block", "warn"]
+    holds: bool
+    measured: str
+
+
+class Slice(Interval):
+    """The primary metric where `column` has the value `slice`; gain and worse only where there is a champion."""
+
+    column: str
+    slice: str
+    rows: Count
+    gain: float | None = None
+    worse: bool = False
+
+
+class ChampionScore(Result):
+    """The champion in the evaluation, and why it could not be compared with, if so."""
+
+    as_of: date
+    problem: str | None
+
+
+class Comparison(Result):
+    """By how much the challenger is better, with the interval, and in which share of resampled days."""
+
+    gain: Measured
+    low: Measured
+    high: Measured
+    share_better: Share
+
+
+class Evaluation(Result):
+    """Metrics, gates, slices, the comparison with the champion, and the verdict."""
+
+    as_of: date
+    verdict: Literal["promote", "keep", "block"]
+    reason: str
+    primary: str
+    rows: Count
+    days: Count
+    interval_level: float
+    level: float
+    slice_margin: float
+    metrics: dict[str, Interval]
+    gates: Many[Gate]
+    behaviour: Many[Check]
+    slices: Many[Slice]
+    champion: ChampionScore | None
+    comparison: Comparison | None
+
+
+Field_ = bool | Whole | Measured | str | None
+"""The value of a field in a request; a missing number is NaN, as it is sent."""
+
+
+class Golden(Result):
+    """Requests, and the answers that every copy of the model must give."""
+
+    instances: Many[dict[str, Field_]]
+    predictions: Many[float]
+
+
+class Reference(Result):
+    """How the training data were distributed by feature, and the model's own predictions for the holdout."""
+
+    features: dict[str, Distribution]
+    prediction: Distribution
+
+
+EVALUATION: File[Evaluation] = File(workspace.EVALUATION / "evaluation.json", Evaluation)
+GOLDEN: File[Golden] = File(workspace.EVALUATION / "golden.json", Golden)
+REFERENCE: File[Reference] = File(workspace.EVALUATION / "reference.json", Reference)

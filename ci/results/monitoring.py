@@ -1,0 +1,43 @@
+"""Results of the monitor and retrain stages."""
+
+from datetime import date
+from typing import Literal
+
+from ci import workspace
+from ci.results.data import Window
+from ci.results.file import Count, File, Many, Result
+
+Verdict = Literal["too few rows", "stable", "shifted", "drifted"]
+
+
+class Drift(Result):
+    """How far one column moved: population stability index in nats, and the bin that moved most, in words."""
+
+    name: str
+    psi: float
+    verdict: Verdict
+    change: str
+
+
+class Monitoring(Result):
+    """The verdict on a window of traffic, by feature, for the prediction, and overall."""
+
+    window: Window
+    rows: Count
+    verdict: Verdict
+    reason: str
+    prediction: Drift
+    features: Many[Drift]
+
+
+class Retraining(Result):
+    """Whether to retrain, why or why not, and the command that does it."""
+
+    retrain: bool
+    reason: str
+    as_of: date
+    command: str
+
+
+MONITORING: File[Monitoring] = File(workspace.MONITORING / "monitoring.json", Monitoring)
+RETRAINING: File[Retraining] = File(workspace.RETRAINING / "decision.json", Retraining)

@@ -1,0 +1,79 @@
+"""Results of the place stage."""
+
+from typing import Annotated
+
+from pydantic import Field, JsonValue
+
+from ci import workspace
+from ci.results.file import Count, File, Many, Result, Whole
+
+Weight = Annotated[str, Field(pattern=r"^-?[0-9]{1,400}(/[0-9]{1,400})?$")]
+"""A fraction, as Python writes it."""
+Big = Annotated[int, Field(gt=-(2**200), lt=2**200)]
+
+
+class Pod(Result):
+    """A pod to place, and what it requests: milliCPU, bytes, counts."""
+
+    name: str
+    group: str
+    requests: dict[str, Count]
+
+
+class Certificate(Result):
+    """The proof of a bound, and the program that it is about; see `ci.placement.certificate`."""
+
+    requests: Many[Many[Whole]]
+    free: Many[Many[Whole]]
+    resources: Many[str]
+    rule: Many[Count]
+    allowed: Many[Many[bool]]
+    zone: Many[Count]
+    zoned: Many[Count]
+    preferred: Many[bool]
+    scale: Annotated[int, Field(ge=1, lt=2**200)]
+    prices: Many[Big]
+    weights: Many[Weight]
+    units: Many[tuple[Count, Annotated[int, Field(ge=1, lt=2**63)]]]
+    fees: Many[tuple[Count, Count, Big]]
+    unplaced: bool
+    proves: Whole
+
+
+class Plan(Result):
+    """Which node each pod is planned on, the bound and its proof, and by group the nodes that pods are led to."""
+
+    inventory: str
+    nodes: Count
+    objective: Count
+    bound: Count
+    gap: float
+    proven: bool
+    least_unplaced: Count
+    plan: dict[str, str]
+    sets: dict[str, Many[str]]
+    unplaced: Many[str]
+    tasks: Many[Pod]
+    certificate: Certificate | None = None
+
+
+class Timing(Result):
+    """Wall time of the solver; seconds."""
+
+    seconds: float
+
+
+class Actual(Result):
+    """Which pods are not on the nodes that the plan has for their group, in sentences."""
+
+    inventory: str
+    found: Many[str]
+
+
+PLAN: File[Plan] = File(workspace.PLACEMENT / "plan.json", Plan, most=32 * 2**20)
+HANDOVER: File[dict[str, dict[str, JsonValue]]] = File(
+    workspace.PLACEMENT / "handover.json", dict[str, dict[str, JsonValue]]
+)
+"""By group, the fields that its pods get."""
+TIMING: File[Timing] = File(workspace.PLACEMENT / "timing.json", Timing)
+ACTUAL: File[Actual] = File(workspace.PLACEMENT / "actual.json", Actual)

@@ -1,0 +1,80 @@
+"""Results of the deploy stage: the decision, the journal of steps, and the releases."""
+
+from datetime import date, datetime
+from typing import Literal
+
+from pydantic import ConfigDict, JsonValue
+
+from ci import workspace
+from ci.results.build import Champion
+from ci.results.file import Count, Digest, File, Lines, Many, Result, Version
+from ci.settings import Name
+
+Action = Literal["deploy", "roll back", "nothing", "refuse"]
+
+
+class Before(Result):
+    """The release that served before."""
+
+    digest: Digest
+    version: Version
+    release: Count
+
+
+class Rollout(Result):
+    """What was decided, and how it ended: the number of the last release, or why it failed."""
+
+    action: Action
+    reason: str
+    digest: Digest
+    version: Version
+    before: Before | None
+    release: Count | None = None
+    failed: str | None = None
+
+
+class Measure(Result):
+    """What an analysis measured of a canary's traffic."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    verdict: Literal["pass", "fail", "wait"]
+    reason: str
+
+
+class Step(Result):
+    """A step of a rollout: when it ended, its seconds, what ran when it was decided on, and what was measured."""
+
+    model_config = ConfigDict(extra="allow")
+
+    time: datetime
+    step: str
+    digest: Digest
+    seconds: float
+    observed: dict[str, str]
+
+
+class Release(Result):
+    """A version that was verified while it served."""
+
+    release: Count
+    time: datetime | None = None
+    digest: Digest
+    version: Version
+    as_of: date
+    model: Name | None = None
+    inputs: str
+    commit: str | None = None
+    champion: Champion | None
+    instead_of: Count | None = None
+    """The release that was rolled back, where this one brought an earlier one back."""
+    revision: str | None = None
+    """On a cluster, the name of the pod template that was verified."""
+
+
+SUMMARY: File[Rollout] = File(workspace.ROLLOUT / "rollout.json", Rollout)
+STEPS: Lines[Step] = Lines(workspace.ROLLOUT / "steps.jsonl", Step)
+SKEW: File[list[dict[str, JsonValue]]] = File(workspace.ROLLOUT / "skew.json", Many[dict[str, JsonValue]])
+"""Requests that were served otherwise than the SavedModel answers them, with both answers."""
+RELEASES: Lines[Release] = Lines(workspace.STATE / "serving" / "releases.jsonl", Release)
