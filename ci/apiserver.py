@@ -5,14 +5,14 @@ resourceVersion they were decided on, which the server refuses (`Conflict`) once
 """
 
 import json
-import os
 import random
 from collections.abc import Callable, Mapping
 from time import sleep
 from typing import Any
 from urllib.parse import urlencode
 
-from ci.errors import InputError, StageError
+from ci.errors import StageError
+from ci.kube.context import client as context_client
 
 Json = dict[str, Any]
 TRIES = 5
@@ -58,7 +58,7 @@ class ApiServer:
         pause: Callable[[float], None] = sleep,
         limit: float = LIMIT[1],
     ) -> None:
-        self._client, self._pause, self._limit = client or _client(context), pause, limit
+        self._client, self._pause, self._limit = client or context_client(context), pause, limit
 
     def within(self, seconds: float) -> "ApiServer":
         """Return the same server, asked with another limit for an answer."""
@@ -176,34 +176,3 @@ def _owned(answer: bytes) -> bool:
         return any(cause.get("reason") == "FieldManagerConflict" for cause in causes)
     except (ValueError, KeyError, TypeError):
         return False
-
-
-def name(context: str) -> str:
-    """Return a context's name: `-` is the kubeconfig's current one, or `-` itself in a pod that has none."""
-    from kubernetes import config
-
-    if context != "-":
-        return context
-    try:
-        return str(config.list_kube_config_contexts()[1]["name"])
-    except config.ConfigException:
-        return context
-
-
-def _client(context: str | None) -> Any:
-    import yaml
-    from kubernetes import client, config
-
-    try:
-        try:
-            config.load_kube_config(context=context)
-        except config.ConfigException:
-            if context:
-                raise
-            config.load_incluster_config()
-    except config.ConfigException as error:
-        raise InputError(f"no cluster {context or ''}: {error}; look at `kubectl config get-contexts`") from None
-    except (yaml.YAMLError, ValueError, OSError, TypeError, LookupError, AttributeError) as error:
-        where = os.environ.get("KUBECONFIG", "~/.kube/config")
-        raise InputError(f"{where} is no kubeconfig: {str(error).splitlines()[0]}") from None
-    return client.ApiClient()

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 import requests
 
+from ci import http
 from ci.errors import StageError
 
 BATCH = 2000
@@ -25,7 +26,7 @@ def send(url: str, table: pd.DataFrame, features: Mapping[str, str]) -> npt.NDAr
         StageError: the server cannot be reached or does not answer with one number a row.
     """
     answers: list[float] = []
-    with requests.Session() as session:
+    with http.session() as session:
         for start in range(0, len(table), BATCH):
             rows = table.iloc[start : start + BATCH]
             inputs = {

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urljoin
 
+from ci import http
 from ci.errors import StageError
 
 if TYPE_CHECKING:
@@ -34,14 +35,12 @@ class Repository:
     """One repository of a registry, such as `docker.io/tensorflow/serving`."""
 
     def __init__(self, name: str):
-        import requests
-
         self.name = name
         host, _, path = name.partition("/")
         local = re.fullmatch(r"(localhost|127\.0\.0\.1)(:\d+)?", host)
         host = "registry-1.docker.io" if host == "docker.io" else host
         self._base = f"{'http' if local else 'https'}://{host}/v2/{path}"
-        self._session = requests.Session()
+        self._session = http.session()
         self._authorize: Callable[[requests.PreparedRequest], requests.PreparedRequest] | None = None
 
     def digest(self, tag: str) -> str:

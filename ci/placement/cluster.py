@@ -5,9 +5,8 @@ from collections.abc import Callable
 from time import sleep
 from typing import Any
 
-import yaml
-
-from ci.errors import InputError, StageError
+from ci.errors import StageError
+from ci.kube import context as contexts
 from ci.placement.inventory import Inventory, parse
 
 PAGE = 500
@@ -26,22 +25,11 @@ def read(context: str | None, pause: Callable[[float], None] = sleep) -> Invento
         InputError: there is no such context, or no kubeconfig.
         StageError: the API server refuses, does not answer, or stays too busy.
     """
-    from kubernetes import client, config
+    from kubernetes import client
 
-    try:
-        try:
-            config.load_kube_config(context=context)
-        except config.ConfigException:
-            if context:
-                raise
-            config.load_incluster_config()
-    except config.ConfigException as error:
-        raise InputError(f"no cluster {context or ''}: {error}; look at `kubectl config get-contexts`") from None
-    except (yaml.YAMLError, ValueError, OSError, LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"the kubeconfig cannot be read: {error}; look at `kubectl config view`") from None
-    settings = client.Configuration.get_default_copy()
-    settings.retries = False  # urllib3 would repeat each of our tries, and wait for as long as it is told
-    return inventory(client.CoreV1Api(client.ApiClient(settings)), context or "the current cluster", pause)
+    found = contexts.client(context)
+    found.configuration.retries = False  # urllib3 would repeat each of our tries, and wait for as long as it is told
+    return inventory(client.CoreV1Api(client.ApiClient(found.configuration)), context or "the current cluster", pause)
 
 
 def inventory(api: Any, name: str, pause: Callable[[float], None] = sleep) -> Inventory:

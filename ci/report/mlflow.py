@@ -6,6 +6,7 @@ The API is https://mlflow.org/docs/latest/api_reference/rest-api.html.
 import os
 from typing import Any
 
+from ci import http
 from ci.errors import InputError, StageError
 from ci.report.history import Record
 
@@ -57,10 +58,8 @@ class _Server:
     """A tracking server's REST API."""
 
     def __init__(self, address: str):
-        import requests
-
         self._address = address
-        self._session = requests.Session()
+        self._session = http.session()
         name, token = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_TOKEN")
         if name:
             self._session.auth = (name, os.environ.get("MLFLOW_TRACKING_PASSWORD", ""))

@@ -131,7 +131,7 @@ def _named(settings: Settings, context: str | None) -> str | None:
 
 
 def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease: Any, context: str) -> Place:
-    from ci.apiserver import name
+    from ci.kube import context as contexts
     from ci.packaging.delivery import deliver
     from ci.rollout import manifests
     from ci.rollout.cluster import Cluster
@@ -142,7 +142,7 @@ def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease
     def keep(manifest: Mapping[str, Any]) -> None:
         _keep_image(manifest)
         digest, reference = manifest["image"]["digest"], manifest["image"]["reference"]
-        print(f"deploy: image {deliver(workspace.PACKAGE / package.IMAGE, digest, reference, name(context))}")
+        print(f"deploy: image {deliver(workspace.PACKAGE / package.IMAGE, digest, reference, contexts.name(context))}")
         files = {name: (workspace.PACKAGE / name).read_text(encoding="utf-8") for name in _EVIDENCE}
         history.keep(digest, files)
 

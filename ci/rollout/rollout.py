@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from ci import workspace
+from ci import http, workspace
 from ci.apiserver import Conflict
 from ci.command import patient
 from ci.errors import InputError, StageError
@@ -416,11 +416,12 @@ class Rollout:
         manifest, golden = workspace.read_json(folder / "manifest.json"), workspace.read_json(folder / "golden.json")
         url = f"{address}/v1/models/{manifest['model']}/versions/{manifest['version']}"
         try:
-            status = requests.get(url, timeout=_TIMEOUT).json()
-            metadata = requests.get(f"{url}/metadata", timeout=_TIMEOUT).json()
+            ask = http.session()
+            status = ask.get(url, timeout=_TIMEOUT).json()
+            metadata = ask.get(f"{url}/metadata", timeout=_TIMEOUT).json()
             begin = time.perf_counter()
             body = json.dumps({"instances": golden["instances"]})
-            answer = requests.post(f"{url}:predict", data=body, timeout=_TIMEOUT).json()
+            answer = ask.post(f"{url}:predict", data=body, timeout=_TIMEOUT).json()
             seconds = time.perf_counter() - begin
             served = answer.get("predictions", answer)
             tolerance = self.settings.golden_tolerance

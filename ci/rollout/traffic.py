@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ci import http
 from ci.errors import StageError
 from ci.rollout.analysis import Traffic
 
@@ -68,10 +69,11 @@ def ask(url: str) -> Json:
     import requests
 
     problem: Exception | None = None
+    session = http.session()
     for _ in range(_TRIES):
         try:
-            told: Json = requests.get(f"{url}/traffic", timeout=10).json()
-            captured = requests.get(f"{url}/captured", timeout=10).json()
+            told: Json = session.get(f"{url}/traffic", timeout=10).json()
+            captured = session.get(f"{url}/captured", timeout=10).json()
             counted = {key: told[key] for key in ("requests", "errors", "recent")}
             return {**counted, "refused": told.get("refused"), "captured": captured}
         except (requests.RequestException, ValueError, LookupError, TypeError) as error:

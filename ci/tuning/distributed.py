@@ -101,6 +101,7 @@ class Client(OracleClient):  # type: ignore[misc]
             "grpc.service_config": json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]}),
             "grpc.initial_reconnect_backoff_ms": 100,
             "grpc.max_reconnect_backoff_ms": 500,
+            "grpc.enable_http_proxy": 0,  # chief and workers share a machine or a cluster
         }
         channel = grpc.insecure_channel(_address(), list(options.items()))
         self.stub = protos.get_service_grpc().OracleStub(channel)

@@ -15,10 +15,12 @@ from datetime import date
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 import requests
 
 from ci import configuration, saved_model, workspace
+from ci.monitoring.traffic import send
 from ci.rollout import local, releases
 from ci.rollout.decision import Phase, Step
 from ci.rollout.deploy import served
@@ -105,6 +107,16 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: dict[float
     yield Checkout(models)
     assert stop.main([]) == 0
     assert stop.main([]) == 0
+
+
+@pytest.fixture
+def dead_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have an environment whose proxy answers nothing."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv(name.lower(), "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "localhost")
 
 
 class Load:
@@ -472,3 +484,16 @@ def test_a_champion_that_dies_in_the_middle_of_a_failed_rollout_is_started_again
     assert deploy.main([]) == 1
     assert "of release 1 had ended, was started again and serves" in capsys.readouterr().err
     checkout.serves(0.5, release=1)
+
+
+@pytest.mark.usefixtures("dead_proxy")
+def test_a_proxy_has_no_part_in_what_stays_on_this_machine(checkout: Checkout) -> None:
+    checkout.build(0.5)
+    assert deploy.main([]) == 0
+    assert stop.main([]) == 0
+    assert serve.main([]) == 0
+    last = releases.last()
+    assert last is not None
+    url = f"http://127.0.0.1:{checkout.port}/v1/models/flights"
+    features = {"x": "float32", "carrier": "string", "hour": "int64"}
+    assert send(url, pd.DataFrame(INSTANCES[:1]), features) == pytest.approx([5.6], abs=1e-5)

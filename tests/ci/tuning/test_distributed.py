@@ -47,6 +47,19 @@ def test_a_killed_worker_s_trial_is_run_again_and_counted_once(tmp_path):
     assert len(search.runs()) == 9
 
 
+def test_a_proxy_of_the_environment_does_not_come_between_workers_and_their_chief(tmp_path, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.setenv(name, "localhost")
+    search = light.Search(tmp_path, 3)
+    chief = search.start("chief")
+    search.start("worker-0")
+    assert chief.wait(timeout=60) == 0
+    assert_complete(search)
+    assert "no chief answers" not in (tmp_path / "worker-0.log").read_text()
+
+
 def test_a_killed_worker_that_nobody_starts_again_is_noticed_by_its_silence(tmp_path):
     search = light.Search(tmp_path, 6, heartbeat_timeout=3.0)  # a busy machine may be silent for a second
     chief, doomed = search.start("chief"), search.start("worker-0")

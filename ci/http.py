@@ -1,0 +1,42 @@
+"""HTTP as this project speaks it: requests to this machine never go through a proxy.
+
+`HTTP_PROXY` and its kin are for the network outside: a proxy cannot reach this machine's loopback addresses, whatever
+`NO_PROXY` leaves out.
+"""
+
+import ipaddress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import requests
+
+
+def loopback(url: str) -> bool:
+    """Tell whether a URL leads to this machine: `localhost`, a name below it, or a loopback address."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def session() -> "requests.Session":
+    """Return a session of `requests` that honours the environment's proxies, but for requests to this machine."""
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    class Direct(HTTPAdapter):
+        """Sends what goes to this machine without a proxy; redirects are asked here too."""
+
+        def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
+            if loopback(request.url or ""):
+                options["proxies"] = None
+            return super().send(request, *arguments, **options)
+
+    found = requests.Session()
+    for scheme in ("http://", "https://"):
+        found.mount(scheme, Direct())
+    return found

@@ -1,0 +1,1 @@
+"""Talking to Kubernetes: which cluster, and its API."""

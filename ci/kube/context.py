@@ -1,0 +1,111 @@
+"""Which cluster is meant, and with which credentials: a context of the kubeconfig, or the cluster of this pod.
+
+The kubeconfig is what `$KUBECONFIG` names, or else `~/.kube/config`. A pod's own service account is used only where
+there is no kubeconfig at all: one that is there but wrong is an error, as guessing would lead to another cluster.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import yaml
+
+from ci.errors import InputError
+from ci.http import loopback
+
+
+def client(context: str | None) -> Any:
+    """Return the official client's `ApiClient`; the address and the credentials are read, nothing is asked yet.
+
+    Args:
+        context: name in the kubeconfig; None means its current one, or the cluster of this pod.
+
+    Raises:
+        InputError: there is no such context, no cluster to talk to, or the kubeconfig is wrong.
+    """
+    from kubernetes import client as kubernetes
+    from kubernetes import config
+
+    settings = kubernetes.Configuration()
+    if context is None and not _kubeconfigs():
+        try:
+            config.load_incluster_config(client_configuration=settings)
+        except config.ConfigException as error:
+            raise InputError(
+                f"no cluster: there is no kubeconfig ({_location()}), and this is no pod with a service account "
+                f"({error}): set KUBECONFIG, or look at `kubectl config get-contexts`"
+            ) from None
+    else:
+        context = context or _current()
+        with _problems(context):
+            config.load_kube_config(_location(), context, settings)
+    if settings.proxy and urlsplit(settings.proxy).scheme not in ("http", "https"):
+        raise InputError(
+            f"the proxy of cluster {context} is {settings.proxy}: only http:// and https:// proxies can be used here, "
+            "as port-forwards need one too: set proxy-url in the kubeconfig, or HTTPS_PROXY, to such a proxy"
+        )
+    if settings.proxy and settings.proxy in getproxies().values() and loopback(settings.host):
+        settings.no_proxy = ",".join(filter(None, [settings.no_proxy, urlsplit(settings.host).hostname]))
+    return kubernetes.ApiClient(settings)
+
+
+def name(context: str) -> str:
+    """Return a context's name: `-` is the kubeconfig's current one, or `-` itself in a pod that has none.
+
+    Raises:
+        InputError: the kubeconfig is wrong.
+    """
+    return _current() if context == "-" and _kubeconfigs() else context
+
+
+def _location() -> str:
+    return os.environ.get("KUBECONFIG") or "~/.kube/config"
+
+
+def _kubeconfigs() -> list[Path]:
+    """Return the files of the kubeconfig, those that exist; `$KUBECONFIG` may name several.
+
+    Raises:
+        InputError: `$KUBECONFIG` is set, and none of them exists.
+    """
+    named = [Path(path).expanduser() for path in _location().split(os.pathsep) if path]
+    found = [path for path in named if path.exists()]
+    if not found and os.environ.get("KUBECONFIG"):
+        raise InputError(f"KUBECONFIG: {_location()} does not exist: name a kubeconfig, or unset the variable")
+    return found
+
+
+def _current() -> str:
+    """Return the current context: as for kubectl, that of the first file that names one.
+
+    Raises:
+        InputError: none names one, or a file is no kubeconfig.
+    """
+    for path in _kubeconfigs():
+        with _problems(None):
+            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise ValueError(f"{path}: expected a mapping with clusters, users and contexts")
+            if current := found.get("current-context"):
+                return str(current)
+    raise InputError(f"{_location()} names no current-context: `kubectl config use-context NAME` sets it")
+
+
+@contextmanager
+def _problems(context: str | None) -> Iterator[None]:
+    from kubernetes import config
+
+    hint = "look at `kubectl config view` and `kubectl config get-contexts`"
+    try:
+        yield
+    except config.ConfigException as error:
+        # The client puts whole entries into its messages, tokens and all.
+        problem = re.sub(r"\{.*\}", "…", str(error), flags=re.DOTALL)
+        raise InputError(f"{_location()}: no cluster {context or ''}: {problem}; {hint}") from None
+    except (yaml.YAMLError, ValueError, OSError, TypeError, LookupError, AttributeError) as error:
+        raise InputError(f"{_location()} is no kubeconfig: {str(error).splitlines()[0]}; {hint}") from None
