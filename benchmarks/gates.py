@@ -89,6 +89,7 @@ def models(seeds: range) -> tuple[Any, Any, Any, Any, list[Any]]:
     import pandas as pd
 
     from ci import task
+    from ci.data.windows import number_days
     from ci.training.export import predictor
     from ci.training.fit import raw_inputs
 
@@ -107,7 +108,7 @@ def models(seeds: range) -> tuple[Any, Any, Any, Any, list[Any]]:
             _run("train")
             (FOLDER / "build/model").rename(kept)
         found.append(predictor(kept / "saved_model")(raw_inputs(table, wanted.features)).astype("float64"))
-    days = np.unique(table[wanted.time], return_inverse=True)[1]
+    days = number_days(table[wanted.time])
     return table, wanted.slices, table[wanted.target].to_numpy(dtype="float64"), days, found
 
 

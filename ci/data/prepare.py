@@ -10,7 +10,7 @@ import pandas as pd
 
 from ci import task, workspace
 from ci.data import quality
-from ci.data.windows import PARTS, Windows, windows
+from ci.data.windows import PARTS, Windows, calendar_days, windows
 from ci.errors import InputError
 from ci.monitoring.reference import describe
 from ci.settings import Settings
@@ -103,7 +103,7 @@ def _summary(
         },
         "rows": {part: len(rows) for part, rows in labelled.items()},
         "unlabelled": {part: int(rows[wanted.target].isna().sum()) for part, rows in parts.items()},
-        "days": {part: int(rows[wanted.time].nunique()) for part, rows in labelled.items()},
+        "days": {part: len(set(calendar_days(rows[wanted.time]))) for part, rows in labelled.items()},
         "target": {part: round(float(rows[wanted.target].mean()), 6) for part, rows in labelled.items() if len(rows)},
     }
 

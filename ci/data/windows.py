@@ -3,10 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ci.errors import InputError
 from ci.settings import Data
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
 
 Part = Literal["train", "validation", "holdout", "traffic"]
 PARTS: tuple[Part, ...] = ("train", "validation", "holdout", "traffic")
@@ -63,3 +68,16 @@ def windows(days: Sequence[date], as_of: date | Literal["latest"], settings: Dat
         )
     end = min(last + timedelta(days=1), today + timedelta(days=settings.traffic_days))
     return Windows(training, holdout, today, end, settings.validation_every)
+
+
+def calendar_days(times: "pd.Series[Any]") -> "npt.NDArray[np.datetime64]":
+    """Return each row's calendar day, shape (rows,); hours do not count, and a day of a time zone is its local day."""
+    days: npt.NDArray[np.datetime64] = times.dt.tz_localize(None).to_numpy().astype("datetime64[D]")
+    return days
+
+
+def number_days(times: "pd.Series[Any]") -> "npt.NDArray[np.int64]":
+    """Return each row's day as a number from 0 in the calendar's order, shape (rows,); a day without rows has none."""
+    import numpy as np
+
+    return np.unique(calendar_days(times), return_inverse=True)[1]

@@ -10,6 +10,7 @@ import pandas as pd
 from typing_extensions import TypedDict
 
 from ci import junit, task, workspace
+from ci.data.windows import number_days
 from ci.errors import InputError, StageError
 from ci.monitoring.reference import describe_column
 from ci.packaging import registry
@@ -50,7 +51,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
         return predict(raw_inputs(table, wanted.features)).astype("float64")
 
     champion, predicted = _champion(holdout)
-    days = np.unique(holdout[wanted.time], return_inverse=True)[1]
+    days = number_days(holdout[wanted.time])
     scored = Scored(holdout[wanted.target].to_numpy(dtype="float64"), days, answer(holdout), predicted)
     checks = behaviour.run(task.part("model.behaviour", "CHECKS"), answer, holdout)
     result = judge(holdout, wanted, scored, checks, champion, settings)

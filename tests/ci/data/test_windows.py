@@ -2,11 +2,12 @@
 
 from datetime import date, timedelta
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci.data.windows import windows
+from ci.data.windows import calendar_days, number_days, windows
 from ci.errors import InputError
 from ci.settings import Data
 
@@ -68,3 +69,12 @@ def test_the_pattern_of_validation_days_does_not_depend_on_where_the_data_begin(
 def test_as_of_must_leave_something_to_learn_from(as_of, message):
     with pytest.raises(InputError, match=message):
         windows(YEAR, as_of, Data())
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "America/New_York", "Pacific/Kiritimati"])
+def test_the_hours_of_a_time_do_not_count_and_a_time_zones_day_is_local(zone):
+    times = pd.Series(pd.date_range("2013-11-02 22:00", periods=60, freq="h", tz=zone))
+    assert [str(day) for day in calendar_days(times)] == [str(day) for day in times.dt.date]
+    backwards = number_days(times[::-1])
+    assert (backwards == times.dt.day.to_numpy()[::-1] - 2).all()
+    assert number_days(times[:0]).shape == (0,)
