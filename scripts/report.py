@@ -26,14 +26,15 @@ def report(record_at: datetime | None) -> None:
     """Write the report, with the build added to the history at a time if one is given."""
     from ci import lineage, workspace
     from ci.errors import InputError, StageError
-    from ci.report import evidence, history, mlflow, page
+    from ci.report import build as builds
+    from ci.report import history, mlflow, page
     from ci.rollout import deploy
     from ci.settings import History
 
-    build, commit = evidence.read(), lineage.commit()
+    build, commit = builds.read(), lineage.commit()
     try:
         if build.settings and (found := deploy.served(build.settings)):
-            build = replace(build, served=evidence.Served(release=found[0], serves=found[1]))
+            build = replace(build, served=builds.Served(release=found[0], serves=found[1]))
     except (InputError, StageError) as error:  # the report tells of the build all the same
         print(f"report: what serves now cannot be seen: {error}")
     settings = build.settings.history if build.settings else History()

@@ -26,6 +26,44 @@ def change(path: str, **values: Any) -> None:
     write(path, {**json.loads((Path("build") / path).read_text()), **values})
 
 
+def trial(name: str, hyperparameters: dict[str, Any], objective: float | None) -> dict[str, Any]:
+    """Return a trial as the tune stage writes it."""
+    told = {"epoch": 1, "outcome": "reached its end", "stopped": False, "why": "initial design"}
+    return {"trial": name, "hyperparameters": hyperparameters, "objective": objective, **told}
+
+
+def manifest(**values: Any) -> dict[str, Any]:
+    """Return a package's manifest, some of its keys changed."""
+    image = {"reference": "localhost/models/flights:2013040112345", "digest": IMAGE, "base": None}
+    signature = {"inputs": {"carrier": "DT_STRING", "temp": "DT_FLOAT"}, "output": "late"}
+    found = {"model": "flights", "version": "2013040112345", "as_of": "2013-04-01", "image": image}
+    return {**found, "signature": signature, "digests": {}, **values}
+
+
+def evaluation(**values: Any) -> dict[str, Any]:
+    """Return an evaluation, some of its keys changed."""
+    gate = {"name": "auc", "value": 0.7, "threshold": 0.6, "side": "min", "margin": 0.1, "passed": True}
+    check = {"name": "rain is no less risk", "severity": "warn", "holds": False, "measured": "moved by -0.0079"}
+    found = {
+        "as_of": "2013-04-01",
+        "verdict": "promote",
+        "reason": "auc 0.0200 better than the champion's",
+        "primary": "auc",
+        "rows": 140,
+        "days": 14,
+        "interval_level": 0.95,
+        "level": 0.9,
+        "slice_margin": 0.03,
+        "metrics": {"auc": METRIC, "log_loss": {"value": 0.48, "low": 0.4, "high": 0.56}},
+        "gates": [gate],
+        "behaviour": [check],
+        "slices": [],
+        "champion": {"as_of": "2013-03-01", "problem": None},
+        "comparison": {"gain": 0.02, "low": -0.001, "high": 0.04, "share_better": 0.93},
+    }
+    return {**found, **values}
+
+
 def leave(slice_name: str = "UA") -> None:
     """Leave a complete build with a champion in the current folder: every stage has run, the challenger is promoted."""
     assert configure.main(["--file", str(REPOSITORY / "pipeline.yaml")]) == 0
@@ -48,17 +86,15 @@ def leave(slice_name: str = "UA") -> None:
             "unlabelled": dict.fromkeys(numbers, 3),
             "target": dict.fromkeys(numbers, 0.25),
             "source": {"rows": 336776, "unlabelled": 9430},
+            "notes": [],
         },
     )
     column = {"type": "float64", "missing": 0.12, "checks": ["in_range"]}
     violation = {"column": "temp", "check": "in_range", "rows": 2, "share": 0.01, "fatal": False, "examples": ["999"]}
     write("data/schema.json", {"rows": 900, "columns": {"temp": column}, "violations": [violation]})
-    trials = [
-        {"trial": f"{n:02}", "hyperparameters": {"depth": n, "rate": 0.01}, "objective": 0.5 - n / 100}
-        for n in range(3)
-    ]
-    failed = {"trial": "03", "hyperparameters": {"depth": 3, "rate": 0.1}, "objective": None, "outcome": "failed: NaN"}
-    write("tuning/trials.json", [*trials[:2], {**trials[2], "why": "initial design"}, failed])
+    trials = [trial(f"{n:02}", {"depth": n, "rate": 0.01}, 0.5 - n / 100) for n in range(3)]
+    failed = {**trial("03", {"depth": 3, "rate": 0.1}, None), "outcome": "failed: NaN"}
+    write("tuning/trials.json", [*trials, failed])
     line = {"name": "depth", "importance": 0.9, "units": [0.2, 0.5, 0.8], "labels": ["0", "1", "2"]}
     band = {"mean": [0.5, 0.49, 0.48], "low": [0.45, 0.44, 0.43], "high": [0.55, 0.54, 0.53]}
     write("tuning/fit.json", [{**line, **band, "trials": [[0.2, 0.5], [0.5, 0.49], [0.8, 0.48]]}])
@@ -70,12 +106,11 @@ def leave(slice_name: str = "UA") -> None:
     )
     _evaluation(slice_name)
     digests = {"data": f"sha256:{'01' * 32}", "model": f"sha256:{'02' * 32}", "image": IMAGE}
-    image = {"reference": "localhost/models/flights:2013040112345", "digest": IMAGE}
-    manifest = {"model": "flights", "version": "2013040112345", "as_of": "2013-04-01", "image": image}
-    write("package/manifest.json", {**manifest, "digests": digests})
+    write("package/manifest.json", manifest(digests=digests))
     task = {"name": "serving-0", "group": "serving", "requests": {"cpu": 1000}}
     plan = {"inventory": "recorded", "nodes": 20, "objective": 1, "bound": 1, "gap": 0.0, "proven": True}
-    write("placement/plan.json", {**plan, "plan": {"serving-0": "general-6"}, "unplaced": [], "tasks": [task]})
+    plan |= {"least_unplaced": 0, "sets": {"serving": ["general-6"]}, "unplaced": [], "tasks": [task]}
+    write("placement/plan.json", {**plan, "plan": {"serving-0": "general-6"}})
     Path("build/placement/plan.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 60 30"></svg>')
     Path("build/placement/explanation.txt").write_text("general-6: serving-0\n")
     rollout = {"action": "deploy", "reason": "better", "digest": IMAGE, "version": "2013040112345", "release": 2}
@@ -101,27 +136,8 @@ def leave(slice_name: str = "UA") -> None:
 
 
 def _evaluation(slice_name: str) -> None:
-    gate = {"name": "auc", "value": 0.7, "threshold": 0.6, "side": "min", "margin": 0.1, "passed": True}
-    check = {"name": "rain is no less risk", "severity": "warn", "holds": False, "measured": "moved by -0.0079"}
     part = {**METRIC, "column": "carrier", "slice": slice_name, "rows": 70, "gain": -0.01, "worse": False}
-    write(
-        "evaluation/evaluation.json",
-        {
-            "as_of": "2013-04-01",
-            "verdict": "promote",
-            "reason": "auc 0.0200 better than the champion's",
-            "primary": "auc",
-            "rows": 140,
-            "days": 14,
-            "interval_level": 0.95,
-            "metrics": {"auc": METRIC, "log_loss": {"value": 0.48, "low": 0.4, "high": 0.56}},
-            "gates": [gate],
-            "behaviour": [check],
-            "slices": [part],
-            "champion": {"as_of": "2013-03-01", "problem": None},
-            "comparison": {"gain": 0.02, "low": -0.001, "high": 0.04, "share_better": 0.93},
-        },
-    )
+    write("evaluation/evaluation.json", evaluation(slices=[part]))
     random = np.random.default_rng(0)
     late = (random.random(140) < 0.3).astype("float32")
     frame = {"date": pd.date_range("2013-03-18", periods=14).repeat(10), "late": late}

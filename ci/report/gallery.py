@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ci import task, workspace
+from ci import reading, task, workspace
+from ci.errors import InputError
 from ci.report import pictures
-from ci.report.evidence import Build
-from ci.report.history import Record
-
-DIGESTS = "pictures.json"
+from ci.report.build import Build
+from ci.results.report import PICTURES, Record
 
 
 @dataclass(frozen=True)
@@ -31,14 +30,14 @@ class Picture:
     def digest(self) -> str:
         """A digest of all that determines the picture's bytes."""
         code = Path(pictures.__file__).read_bytes()
-        source = self.file.read_bytes() if self.file else importlib.metadata.version("matplotlib").encode()
+        source = reading.content(self.file) if self.file else importlib.metadata.version("matplotlib").encode()
         text = json.dumps([self.name, self.data], sort_keys=True, default=str).encode()
         return hashlib.sha256(b"\0".join((code, source, text))).hexdigest()
 
     def render(self) -> str:
         """Return the picture as SVG."""
         if self.file:
-            return pictures.plain(self.file.read_text(encoding="utf-8"))
+            return pictures.plain(reading.text(self.file))
         return pictures.render(getattr(pictures, self.name), self.data)
 
 
@@ -55,19 +54,27 @@ class Shown:
 
 def draw(build: Build, records: list[Record], folder: Path) -> dict[str, Shown]:
     """Write a build's pictures into `folder`; those whose data have not changed are copied from the last report."""
-    last = workspace.REPORT / DIGESTS
-    before = workspace.read_json(last) if last.exists() else {}
+    before = _drawn()
     digests, shown = {}, {}
     for picture in (*_of_stages(build), *_own(build, records)):
         file = f"{picture.name}.svg"
         digests[file] = picture.digest
         old = workspace.REPORT / file
         known = before.get(file) == digests[file] and old.exists()
-        text = old.read_text(encoding="utf-8") if known else picture.render()
+        text = reading.text(old) if known else picture.render()
         workspace.write_text(folder / file, text)
         shown[picture.name] = Shown(file, picture.alt, picture.caption, *_size(text))
-    workspace.write_json(folder / DIGESTS, digests)
+    PICTURES.write(digests, folder)
     return shown
+
+
+def _drawn() -> dict[str, str]:
+    """Return the digests of the last report's pictures; none, with a word about it, if they cannot be read."""
+    try:
+        return PICTURES.read_if_there() or {}
+    except InputError as error:
+        print(f"report: every picture is drawn again: {error}")
+        return {}
 
 
 def _size(svg: str) -> tuple[int | None, int | None]:
@@ -100,7 +107,7 @@ def _of_stages(build: Build) -> Iterator[Picture]:
 def _own(build: Build, records: list[Record]) -> Iterator[Picture]:
     """Yield the pictures that are drawn from what the stages left."""
     if data := build.data:
-        ordered = sorted(data.windows.items(), key=lambda window: window[1].first)
+        ordered = sorted(data.windows, key=lambda window: window[1].first)
         named = [[name, str(window.first), str(window.end)] for name, window in ordered]
         spans = "; ".join(f"{name} {window}" for name, window in ordered)
         values: dict[str, Any] = {"windows": named, "as_of": str(data.as_of)}

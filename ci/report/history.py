@@ -1,42 +1,13 @@
 """The history of builds: one line for each finished build, in a file that outlives `build/`'s stages, and in MLflow."""
 
-import hashlib
-import json
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from ci import workspace
-from ci.report.evidence import Build, Interval, parse
+from ci.report.build import Build
+from ci.results.file import Lines
+from ci.results.report import Record
 from ci.settings import History
-
-FILE = "builds.jsonl"
-
-
-class Record(BaseModel):
-    """A finished build: when, from what, how good, what was decided and why."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    time: datetime
-    commit: str | None
-    as_of: date
-    model: str
-    version: str
-    digests: dict[str, str]
-    primary: str
-    metrics: dict[str, Interval]
-    verdict: str
-    reason: str
-    gain: float | None
-    release: int | None
-
-    @property
-    def identity(self) -> str:
-        """A digest of what makes a build another one: commit, digests and verdict."""
-        content = json.dumps([self.commit, self.digests, self.verdict], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
 
 
 def record(build: Build, time: datetime, commit: str | None) -> Record | None:
@@ -66,9 +37,7 @@ def read(settings: History) -> list[Record]:
     Raises:
         InputError: a line is no record; names file and line.
     """
-    path = Path(settings.folder) / FILE
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    return [parse(path, line, Record, number) for number, line in enumerate(lines, 1)]
+    return _file(settings).read_all()
 
 
 def is_new(latest: Record, records: list[Record]) -> bool:
@@ -79,6 +48,10 @@ def is_new(latest: Record, records: list[Record]) -> bool:
 def append(latest: Record, records: list[Record], settings: History) -> list[Record]:
     """Write a record behind the others, of which the oldest go when there are more than are kept; return them all."""
     kept = [*records, latest][-settings.keep :]
-    lines = [json.dumps(entry.model_dump(mode="json"), sort_keys=True, ensure_ascii=False) + "\n" for entry in kept]
-    workspace.write_text(Path(settings.folder) / FILE, "".join(lines))
+    file = _file(settings)
+    workspace.write_text(file.path, file.text(entry.model_dump(mode="json") for entry in kept))
     return kept
+
+
+def _file(settings: History) -> Lines[Record]:
+    return Lines(Path(settings.folder) / "builds.jsonl", Record, most=64 * 2**20)

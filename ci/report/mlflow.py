@@ -8,7 +8,7 @@ from typing import Any
 
 from ci import http
 from ci.errors import InputError, StageError
-from ci.report.history import Record
+from ci.results.report import Record
 
 URI = "MLFLOW_TRACKING_URI"
 _TIMEOUT = 20.0

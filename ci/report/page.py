@@ -7,10 +7,11 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from ci import workspace
+from ci import reading, workspace
 from ci.report import gallery, stages
-from ci.report.evidence import Build, Interval
-from ci.report.history import Record
+from ci.report.build import Build
+from ci.results.evaluation import Interval
+from ci.results.report import SUMMARY, Record
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN = 12
@@ -51,7 +52,7 @@ def write(build: Build, records: list[Record], commit: str | None) -> dict[str, 
         "serving": summary["serving"],
         "records": records[-SHOWN:][::-1],
         "commit": commit,
-        "explanation": explanation.read_text(encoding="utf-8").splitlines() if explanation.exists() else [],
+        "explanation": reading.text(explanation).splitlines() if explanation.exists() else [],
         "metrics": METRICS,
         "scores": _scores(build),
         "settings": list(_flat(build.settings.model_dump())) if build.settings else [],
@@ -63,8 +64,8 @@ def write(build: Build, records: list[Record], commit: str | None) -> dict[str, 
         workspace.write_text(folder / "summary.md", plain.get_template("summary.md").render(context))
         workspace.write_bytes(folder / "style.css", (TEMPLATES / "style.css").read_bytes())
         if card.exists():
-            workspace.write_bytes(folder / "model-card.md", card.read_bytes())
-        workspace.write_json(folder / "summary.json", summary)
+            workspace.write_bytes(folder / "model-card.md", reading.content(card))
+        SUMMARY.write(summary, folder)
     return summary
 
 

@@ -145,7 +145,7 @@ def tuning(figure: Any, data: dict[str, Any]) -> None:
 
 
 def hyperparameters(figure: Any, data: dict[str, Any]) -> None:
-    """Draw the fitted objective `name` along each hyperparameter; `lines` as in `ci.report.evidence.Line`."""
+    """Draw the fitted objective `name` along each hyperparameter; `lines` as in `ci.results.training.Line`."""
     lines = sorted(data["lines"], key=lambda line: -line["importance"])
     across = min(3, len(lines))
     down = -(-len(lines) // across)

@@ -1,11 +1,9 @@
 """Results about the build as a whole: what it is made from, what it is compared with, and which stages ran."""
 
-from datetime import date
-
 from pydantic import JsonValue
 
 from ci import workspace
-from ci.results.file import Count, Digest, File, Many, Result, Version
+from ci.results.file import Count, Day, Digest, File, Many, Result, Version
 
 
 class Source(Result):
@@ -20,7 +18,7 @@ class Champion(Result):
 
     digest: Digest
     version: Version
-    as_of: date
+    as_of: Day
     release: Count
 
 

@@ -1,22 +1,22 @@
 """Results of the prepare stage."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from ci import workspace
-from ci.results.file import Count, File, Many, Result
+from ci.results.file import Count, Day, File, Many, Real, Result
 
 Part = Literal["train", "validation", "holdout", "traffic"]
-Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[Real, Field(ge=0, le=1)]
 
 
 class Window(Result):
     """Days from `first` up to but not including `end`."""
 
-    first: date
-    end: date
+    first: Day
+    end: Day
 
     def __str__(self) -> str:
         """Name the first and the last day."""
@@ -41,13 +41,13 @@ class Windows(Result):
 class Summary(Result):
     """The data by part: rows, days, rows without a label, and the mean of the target where there are rows."""
 
-    as_of: date
+    as_of: Day
     fingerprint: str
     windows: Windows
     rows: dict[Part, Count]
     days: dict[Part, Count]
     unlabelled: dict[Part, Count]
-    target: dict[Part, float]
+    target: dict[Part, Real]
     source: Rows
     notes: Many[str]
 
@@ -82,7 +82,7 @@ class Schema(Result):
 class Distribution(Result):
     """How a column was distributed: in bins between edges, or by category; the last share is of all other values."""
 
-    edges: list[float] | None = None
+    edges: list[Real] | None = None
     categories: list[str] | None = None
     rows: Count
     shares: Many[Share]

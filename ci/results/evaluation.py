@@ -1,13 +1,12 @@
 """Results of the test stage."""
 
-from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ci import workspace
 from ci.results.data import Distribution, Share
-from ci.results.file import Count, File, Many, Result, Whole
+from ci.results.file import Count, Day, File, Many, Real, Result, Whole
 
 Measured = Annotated[float, Field(allow_inf_nan=True)]
 """A number that may not be defined."""
@@ -26,7 +25,7 @@ class Gate(Result):
 
     name: str
     value: Measured
-    threshold: float
+    threshold: Real
     side: Literal["min", "max"]
     margin: Measured
     passed: bool
@@ -47,14 +46,14 @@ class Slice(Interval):
     column: str
     slice: str
     rows: Count
-    gain: float | None = None
+    gain: Real | None = None
     worse: bool = False
 
 
 class ChampionScore(Result):
     """The champion in the evaluation, and why it could not be compared with, if so."""
 
-    as_of: date
+    as_of: Day
     problem: str | None
 
 
@@ -70,21 +69,27 @@ class Comparison(Result):
 class Evaluation(Result):
     """Metrics, gates, slices, the comparison with the champion, and the verdict."""
 
-    as_of: date
+    as_of: Day
     verdict: Literal["promote", "keep", "block"]
     reason: str
     primary: str
     rows: Count
     days: Count
-    interval_level: float
-    level: float
-    slice_margin: float
+    interval_level: Real
+    level: Real
+    slice_margin: Real
     metrics: dict[str, Interval]
     gates: Many[Gate]
     behaviour: Many[Check]
     slices: Many[Slice]
     champion: ChampionScore | None
     comparison: Comparison | None
+
+    @model_validator(mode="after")
+    def _measured(self) -> "Evaluation":
+        if self.primary not in self.metrics:
+            raise ValueError(f"metrics has no {self.primary}, which is the primary one")
+        return self
 
 
 Field_ = bool | Whole | Measured | str | None
@@ -95,7 +100,7 @@ class Golden(Result):
     """Requests, and the answers that every copy of the model must give."""
 
     instances: Many[dict[str, Field_]]
-    predictions: Many[float]
+    predictions: Many[Real]
 
 
 class Reference(Result):

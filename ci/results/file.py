@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 
 from ci import reading, workspace
+from ci.errors import StageError
 
 T = TypeVar("T")
 _ERRORS = 10_000
@@ -21,7 +23,11 @@ _TOP = 2**63
 
 Count = Annotated[int, Field(ge=0, lt=_TOP)]
 Whole = Annotated[int, Field(ge=-_TOP, lt=_TOP)]
-Plain = bool | Whole | float | str | None
+Real = Annotated[float, Field(ge=-1e100, le=1e100)]
+"""A number that squares and sums of it stay finite for."""
+Day = Annotated[date, Field(ge=date(1700, 1, 1), le=date(2261, 12, 31))]
+"""A date that pandas can hold in nanoseconds."""
+Plain = bool | Whole | Real | str | None
 """A value that is no list and no object."""
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 """The digest of an image; it becomes the name of files and folders."""
@@ -79,16 +85,25 @@ class File(Generic[T]):
         """Write the file, or one of its name in another folder: equal values are equal bytes.
 
         Args:
-            value: the model, or the same as JSON values; a `pydantic.ValidationError` says that it is neither, which is
-                a fault of its writer.
+            value: the model, or the same as JSON values.
             folder: where its stage collects its results until all are there.
+
+        Raises:
+            StageError: it is not what its readers may expect, such as a number that is not finite; nothing is written.
         """
         path = self.path if folder is None else folder / self.path.name
         if isinstance(value, BaseModel):
             value = value.model_dump(mode="json", exclude_unset=True)
         text = workspace.json_text(value)
-        self._adapter.validate_json(text)
+        self._require(text)
         workspace.write_text(path, text)
+
+    def _require(self, text: str) -> None:
+        """Raise a StageError if a text that is to be written could not be read."""
+        try:
+            self._adapter.validate_json(text)
+        except ValidationError as error:
+            raise StageError(f"{self.path} cannot be written: {_first(error)}") from None
 
     def _content(self, path: Path) -> bytes:
         try:
@@ -134,8 +149,8 @@ class Lines(File[T]):
         return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
     def text(self, values: Iterable[Any]) -> str:
-        """Return the lines of some values, their keys sorted."""
+        """Return the lines of some values, their keys sorted; raises as `write` does."""
         lines = [json.dumps(value, sort_keys=True, ensure_ascii=False) + "\n" for value in values]
         for line in lines:
-            self._adapter.validate_json(line)
+            self._require(line)
         return "".join(lines)

@@ -1,11 +1,10 @@
 """Results of the monitor and retrain stages."""
 
-from datetime import date
 from typing import Literal
 
 from ci import workspace
 from ci.results.data import Window
-from ci.results.file import Count, File, Many, Result
+from ci.results.file import Count, Day, File, Many, Real, Result
 
 Verdict = Literal["too few rows", "stable", "shifted", "drifted"]
 
@@ -14,7 +13,7 @@ class Drift(Result):
     """How far one column moved: population stability index in nats, and the bin that moved most, in words."""
 
     name: str
-    psi: float
+    psi: Real
     verdict: Verdict
     change: str
 
@@ -35,7 +34,7 @@ class Retraining(Result):
 
     retrain: bool
     reason: str
-    as_of: date
+    as_of: Day
     command: str
 
 

@@ -1,9 +1,7 @@
 """Result of the package stage: the manifest of a package."""
 
-from datetime import date
-
 from ci import workspace
-from ci.results.file import Digest, File, Result, Version
+from ci.results.file import Day, Digest, File, Result, Version
 from ci.results.training import Signature
 from ci.settings import Name
 
@@ -21,7 +19,7 @@ class Manifest(Result):
 
     model: Name
     version: Version
-    as_of: date
+    as_of: Day
     image: Image
     signature: Signature
     digests: dict[str, str]

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, JsonValue
 
 from ci import workspace
-from ci.results.file import Count, File, Many, Result, Whole
+from ci.results.file import Count, File, Many, Real, Result, Whole
 
 Weight = Annotated[str, Field(pattern=r"^-?[0-9]{1,400}(/[0-9]{1,400})?$")]
 """A fraction, as Python writes it."""
@@ -47,7 +47,7 @@ class Plan(Result):
     nodes: Count
     objective: Count
     bound: Count
-    gap: float
+    gap: Real
     proven: bool
     least_unplaced: Count
     plan: dict[str, str]
@@ -60,7 +60,7 @@ class Plan(Result):
 class Timing(Result):
     """Wall time of the solver; seconds."""
 
-    seconds: float
+    seconds: Real
 
 
 class Actual(Result):

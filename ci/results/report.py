@@ -2,12 +2,14 @@
 
 import hashlib
 import json
-from datetime import date, datetime
+from datetime import datetime
 from typing import Literal
+
+from pydantic import model_validator
 
 from ci import workspace
 from ci.results.evaluation import Interval
-from ci.results.file import Count, File, Result
+from ci.results.file import Count, Day, File, Real, Result
 
 
 class Standing(Result):
@@ -31,7 +33,7 @@ class Record(Result):
 
     time: datetime
     commit: str | None
-    as_of: date
+    as_of: Day
     model: str
     version: str
     digests: dict[str, str]
@@ -39,8 +41,14 @@ class Record(Result):
     metrics: dict[str, Interval]
     verdict: str
     reason: str
-    gain: float | None
+    gain: Real | None
     release: Count | None
+
+    @model_validator(mode="after")
+    def _measured(self) -> "Record":
+        if self.primary not in self.metrics:
+            raise ValueError(f"metrics has no {self.primary}, which is the primary one")
+        return self
 
     @property
     def identity(self) -> str:

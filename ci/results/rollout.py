@@ -1,13 +1,13 @@
 """Results of the deploy stage: the decision, the journal of steps, and the releases."""
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Literal
 
 from pydantic import ConfigDict, JsonValue
 
 from ci import workspace
 from ci.results.build import Champion
-from ci.results.file import Count, Digest, File, Lines, Many, Result, Version
+from ci.results.file import Count, Day, Digest, File, Lines, Many, Real, Result, Version
 from ci.settings import Name
 
 Action = Literal["deploy", "roll back", "nothing", "refuse"]
@@ -51,7 +51,7 @@ class Step(Result):
     time: datetime
     step: str
     digest: Digest
-    seconds: float
+    seconds: Real
     observed: dict[str, str]
 
 
@@ -62,7 +62,7 @@ class Release(Result):
     time: datetime | None = None
     digest: Digest
     version: Version
-    as_of: date
+    as_of: Day
     model: Name | None = None
     inputs: str
     commit: str | None = None

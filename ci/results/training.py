@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ci import workspace
-from ci.results.file import Count, File, Many, Plain, Result
+from ci.results.file import Count, File, Many, Plain, Real, Result
 
 Epochs = Annotated[int, Field(ge=1, lt=2**31)]
 
@@ -15,11 +15,17 @@ class Trial(Result):
 
     trial: str
     hyperparameters: dict[str, Plain]
-    objective: float | None
+    objective: Real | None
     epoch: Count
     outcome: str
     stopped: bool
     why: str
+
+
+class Best(Trial):
+    """The best trial."""
+
+    objective: Real
 
 
 class Line(Result):
@@ -29,13 +35,19 @@ class Line(Result):
     """
 
     name: str
-    importance: float
-    units: Many[float]
+    importance: Real
+    units: Many[Real]
     labels: Many[str]
-    mean: Many[float]
-    low: Many[float]
-    high: Many[float]
-    trials: Many[tuple[float, float]]
+    mean: Many[Real]
+    low: Many[Real]
+    high: Many[Real]
+    trials: Many[tuple[Real, Real]]
+
+    @model_validator(mode="after")
+    def _even(self) -> "Line":
+        if len({len(each) for each in (self.units, self.labels, self.mean, self.low, self.high)}) != 1:
+            raise ValueError("units, labels, mean, low and high must be of one length")
+        return self
 
 
 class Signature(Result):
@@ -49,12 +61,20 @@ class Training(Result):
     """The final training; the history holds a value for each epoch, by what Keras logs."""
 
     best_epoch: Epochs
-    history: dict[str, Many[float]]
+    history: dict[str, Many[Real]]
     hyperparameters: dict[str, Plain]
     parameters: Count
 
+    @model_validator(mode="after")
+    def _whole(self) -> "Training":
+        if {len(values) for values in self.history.values()} != {max(map(len, self.history.values()), default=0)}:
+            raise ValueError("history must have one value or more of each name, of all as many")
+        if any(len(values) < self.best_epoch for values in self.history.values()):
+            raise ValueError(f"history has no epoch {self.best_epoch}, which is best_epoch")
+        return self
 
-BEST: File[Trial] = File(workspace.TUNING / "best.json", Trial)
+
+BEST: File[Best] = File(workspace.TUNING / "best.json", Best)
 TRIALS: File[list[Trial]] = File(workspace.TUNING / "trials.json", Many[Trial])
 FIT: File[list[Line]] = File(workspace.TUNING / "fit.json", Many[Line])
 SIGNATURE: File[Signature] = File(workspace.MODEL / "signature.json", Signature)

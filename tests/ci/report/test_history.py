@@ -10,7 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from ci.errors import InputError, StageError
-from ci.report import evidence, history, mlflow
+from ci.report import build as builder
+from ci.report import history, mlflow
 from ci.settings import History
 from scripts import report
 from tests import builds
@@ -25,7 +26,7 @@ def _start(build, monkeypatch):
 
 
 def record(time=NOON, commit="c0ffee"):
-    found = history.record(evidence.read(), time, commit)
+    found = history.record(builder.read(), time, commit)
     assert found is not None
     return found
 
@@ -58,7 +59,7 @@ def test_another_commit_is_another_build():
 
 def test_a_build_without_a_package_is_not_finished():
     Path("build/package/manifest.json").unlink()
-    assert history.record(evidence.read(), NOON, None) is None
+    assert history.record(builder.read(), NOON, None) is None
 
 
 def test_the_oldest_records_go_when_there_are_more_than_are_kept(tmp_path):

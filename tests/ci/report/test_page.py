@@ -156,7 +156,7 @@ def test_a_metric_that_is_not_defined_is_said_to_be():
 @pytest.mark.parametrize(
     ("path", "content", "message"),
     [
-        ("data/summary.json", "{", "build/data/summary.json: Invalid JSON"),
+        ("data/summary.json", "{", "build/data/summary.json:1: not JSON"),
         ("tuning/best.json", "null", "build/tuning/best.json: "),
         ("evaluation/evaluation.json", '{"as_of": 5}', "build/evaluation/evaluation.json: as_of: "),
         ("rollout/steps.jsonl", '{"step": 1}\n', "build/rollout/steps.jsonl:1: time: "),

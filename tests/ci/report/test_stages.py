@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from ci.report import evidence, stages
+from ci.report import build as builder
+from ci.report import stages
 from tests import builds
 
 
@@ -15,7 +16,7 @@ def _start(build):
 
 def look():
     existing = frozenset(stage.result for stage in stages.STAGES if stage.result.exists())
-    build = evidence.read()
+    build = builder.read()
     found = stages.standings(build, existing)
     return found, stages.headline(build, found)
 
@@ -99,7 +100,7 @@ def test_the_headline_says_what_serves_now(values, clause):
 )
 def test_what_was_found_to_serve_comes_before_what_the_rollout_wrote(served, rollout, clause):
     builds.change("rollout/rollout.json", **rollout)
-    build = replace(evidence.read(), served=evidence.Served(release=served[0], serves=served[1]))
+    build = replace(builder.read(), served=builder.Served(release=served[0], serves=served[1]))
     assert stages.serving(build) == clause
 
 
