@@ -146,14 +146,14 @@ def _dotted(key: Key) -> str:
 
 def _problem(detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
-        return f"there is no such key; did you mean {_nearest(detail['loc'])}?"
+        return f"there is no such key; did you mean {nearest(detail['loc'])}?"
     if detail["type"] == "missing":
         return "this key is required"
     message = detail["msg"].removeprefix("Value error, ")
     return f"{message[0].lower()}{message[1:]}, found {detail['input']!r}"
 
 
-def _nearest(key: Key) -> str:
+def nearest(key: Key) -> str:
     """Return the known key that is spelled most like `key`, sisters of the misspelled key before others."""
     known = [
         _dotted(tuple(given if part == "*" else part for part, given in zip(k, key, strict=False))) for k in _known()

@@ -9,6 +9,7 @@ line; a line without a value, such as `as_of=`, overrides nothing. Jenkins passe
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -26,7 +27,16 @@ def main(argv: list[str] | None = None) -> int:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one key; repeatable"
     )
     arguments.add_argument("--schema", action="store_true", help="print the JSON schema of the settings and stop")
+    arguments.add_argument(
+        "--explain",
+        nargs="?",
+        const="",
+        metavar="KEY",
+        help="print a table of all keys, or of those below KEY, with unit, bounds, default and meaning, and stop",
+    )
     options = arguments.parse_args(argv)
+    if options.explain is not None:
+        return run(lambda: explain(options.explain))
     return run(
         lambda: configure(
             options.file, [*from_lines(os.environ.get(VARIABLE, "")), *options.overrides], schema=options.schema
@@ -48,6 +58,22 @@ def from_lines(text: str) -> list[str]:
         if value.strip():
             overrides.append(f"{key}={value}")
     return overrides
+
+
+def explain(key: str) -> None:
+    """Print what there is to know about a key, about a section's keys, or about all (an empty text).
+
+    Raises:
+        InputError: there is no such key.
+    """
+    from ci import configuration, manual
+
+    found = [entry for entry in manual.entries() if f"{entry.key}.".startswith(f"{key}." if key else "")]
+    if not found:
+        raise InputError(
+            f"--explain {key}: there is no such key; did you mean {configuration.nearest(tuple(key.split('.')))}?"
+        )
+    print(manual.table(found, shutil.get_terminal_size((160, 24)).columns))
 
 
 def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
