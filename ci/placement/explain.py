@@ -29,18 +29,21 @@ def explain(
 ) -> dict[str, Any]:
     """Return the explanation of a solution as JSON values: sentences, and for each used node what is scarce there."""
     used, left = [], _left(problem, solution)
-    for j in sorted(set(solution.node_of) - {-1}):
-        here = [i for i, node in enumerate(solution.node_of) if node == j]
+    on: dict[int, list[int]] = {}
+    for i, j in enumerate(solution.node_of):
+        on.setdefault(j, []).append(i)
+    for j in sorted(on.keys() - {-1}):
+        here = on[j]
         share = left[j] / problem.free[j].clip(1)
         binding = int(np.argmin(share))
         scarce = {"scarcest": _named(problem, spreads, binding), "stays_free": round(float(share[binding]), 4)}
         used.append({"node": nodes[j].name, "tasks": [tasks[i].name for i in here], **scarce})
     missing = [tasks[i] for i in solution.unplaced]
+    enough = [_enough(missing, spreads)] if missing else []
     return {
         "verdict": _verdict(problem, solution),
         "used": used,
-        "unplaced": [_missing(i, tasks, nodes, problem, spreads, left) for i in solution.unplaced]
-        + [_enough(missing, spreads)] * bool(missing),
+        "unplaced": [*_missing(tasks, nodes, problem, spreads, solution, left), *enough],
         "unused": _unused(tasks, nodes, problem, solution),
         "one_less": None if missing else _one_less(problem, solution, spreads),
     }
@@ -50,8 +53,10 @@ def _left(problem: Problem, solution: Solution) -> Ints:
     """Return what the plan leaves of each node; of what a zone shares, what it leaves of the zone."""
     taken, node_of = np.zeros_like(problem.free), np.array(solution.node_of)
     np.add.at(taken, node_of[node_of >= 0], problem.requests[node_of >= 0])
-    inside = (problem.zone[:, None] == problem.zone).astype(np.int64)
-    taken[:, list(problem.zoned)] = inside @ taken[:, list(problem.zoned)]
+    for r in problem.zoned:
+        in_zone = np.zeros(problem.zone.max() + 1, dtype=np.int64)
+        np.add.at(in_zone, problem.zone, taken[:, r])
+        taken[:, r] = in_zone[problem.zone]
     return problem.free - taken
 
 
@@ -88,14 +93,32 @@ def _verdict(problem: Problem, solution: Solution) -> str:
 
 
 def _missing(
+    tasks: Sequence[Pod],
+    nodes: Sequence[Node],
+    problem: Problem,
+    spreads: Sequence[Spread],
+    solution: Solution,
+    left: Ints,
+) -> list[str]:
+    """Return why each task without a node has none; tasks that are alike are looked at once."""
+    reasons: dict[tuple[int, bytes], str] = {}
+    found = []
+    for i in solution.unplaced:
+        if (kind := (int(problem.rule[i]), problem.requests[i].tobytes())) not in reasons:
+            reasons[kind] = _short(i, tasks, nodes, problem, spreads, left)
+        asked = {name: value for name, value in tasks[i].requests.items() if name != "pods"}
+        found.append(f"{tasks[i].name} ({amounts(asked)}){reasons[kind]}")
+    return found
+
+
+def _short(
     i: int, tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, spreads: Sequence[Spread], left: Ints
 ) -> str:
-    """Return why a task has no node: what is missing on the node that comes nearest."""
-    task, asked = tasks[i], problem.requests[i]
-    what = f"{task.name} ({amounts({name: value for name, value in task.requests.items() if name != 'pods'})})"
+    """Return what is missing for a task on the node that comes nearest, as the end of a sentence."""
+    asked = problem.requests[i]
     open_to = np.flatnonzero(problem.allowed[problem.rule[i]])
     if not open_to.size:
-        return f"{what}: no node accepts it; {nodes[0].name}: {exclusion(task.rules, nodes[0])}"
+        return f": no node accepts it; {nodes[0].name}: {exclusion(tasks[i].rules, nodes[0])}"
     lack = (asked - problem.free[open_to]).clip(0)
     nearest = int(np.argmin((lack / asked.clip(1)).max(axis=1)))
     name = nodes[open_to[nearest]].name
@@ -105,9 +128,9 @@ def _missing(
         roomy = np.flatnonzero(~short[:, : len(asked) - len(spreads)].any(axis=1) & short.any(axis=1))
         if roomy.size:
             reached = _named(problem, spreads, int(np.argmax(short[roomy[0]])))
-            return f"{what} has room on {nodes[open_to[roomy[0]]].name}, but {reached} is reached there"
-        return f"{what} fits on {name} alone, but not beside the other tasks"
-    return f"{what} fits on no node; {name} comes nearest and lacks {_told(problem, lack[nearest])}"
+            return f" has room on {nodes[open_to[roomy[0]]].name}, but {reached} is reached there"
+        return f" fits on {name} alone, but not beside the other tasks"
+    return f" fits on no node; {name} comes nearest and lacks {_told(problem, lack[nearest])}"
 
 
 def _enough(missing: Sequence[Pod], spreads: Sequence[Spread]) -> str:
@@ -122,13 +145,16 @@ def _unused(tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solut
     """Return why nodes are not used: their names by the reason."""
     because: dict[str, list[str]] = {}
     rules = sorted({task.rules for task in tasks}) or ["{}"]
-    fits = np.atleast_1d(np.any([problem.may(i) for i in range(len(tasks))], axis=0))
+    _, kinds = np.unique(np.column_stack([problem.rule, problem.requests]), axis=0, return_index=True)
+    fits = np.any([problem.may(i) for i in kinds.tolist()], axis=0)
     for j in sorted(set(range(len(nodes))) - set(solution.node_of)):
-        closed = [exclusion(rule, nodes[j]) for rule in rules]
-        short = np.flatnonzero((problem.requests > problem.free[j]).all(axis=0))
-        lacking = [f", {problem.resources[r]} is short" for r in short[:1]]
-        reason = "not needed" if fits[j] else "".join(["no task fits", *lacking])
-        because.setdefault(str(closed[0]) if all(closed) else reason, []).append(nodes[j].name)
+        reason = "not needed"
+        if not problem.allowed[:, j].any():
+            reason = str(exclusion(rules[0], nodes[j]))
+        elif not fits[j]:
+            short = np.flatnonzero((problem.requests > problem.free[j]).all(axis=0))
+            reason = "".join(["no task fits", *[f", {problem.resources[r]} is short" for r in short[:1]]])
+        because.setdefault(reason, []).append(nodes[j].name)
     return dict(sorted(because.items()))
 
 
@@ -138,7 +164,7 @@ def _one_less(problem: Problem, solution: Solution, spreads: Sequence[Spread]) -
     if fewer < 1:
         return None
     open_to = problem.free * problem.allowed.any(axis=0).reshape(-1, 1)
-    lack = problem.requests.sum(axis=0) - np.sort(open_to, axis=0)[::-1][:fewer].sum(axis=0)
+    lack = problem.requests.sum(axis=0) - np.sort(open_to, axis=0)[::-1][:fewer].sum(axis=0, dtype=object)
     lack[list(problem.zoned)] = 0
     if (lack > 0).any():
         largest = "the node" if fewer == 1 else f"the {fewer} nodes"

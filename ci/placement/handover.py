@@ -207,7 +207,8 @@ def widen(
             some = [i for i in pending if tasks[i].group == group]
             may = problem.may(some[0])
             further = [j for j in order if may[j] and names[j] not in within[group]]
-            enough = (problem.free[further].cumsum(axis=0) >= problem.requests[some].sum(axis=0)).all(axis=1)
+            sums = problem.free[further].cumsum(axis=0, dtype=float)  # whole numbers of 64 bits might overflow
+            enough = (sums >= problem.requests[some].sum(axis=0)).all(axis=1)
             count = 1 + int(enough.argmax()) if enough.any() else len(further)
             # Nodes that other groups have already cost nothing: they are taken a quarter at a time.
             count += len(used & {names[j] for j in further}) // 4

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import Any
 
 from ci.errors import InputError
@@ -230,7 +231,7 @@ def load(path: Path, source: str | None = None) -> Inventory:
 
 def exclusion(rules: str, node: Node) -> str | None:
     """Return why a pod with these rules may not run on a node whatever is free there, or None."""
-    given = json.loads(rules)
+    given = _given(rules)
     cordon = {"key": "node.kubernetes.io/unschedulable", "value": "", "effect": "NoSchedule"}
     if not node.ready:
         return "the node is not ready"
@@ -247,6 +248,12 @@ def exclusion(rules: str, node: Node) -> str | None:
     if "terms" in given and not any(_matches(term, node) for term in given["terms"]):
         return "the required node affinity does not match"
     return None
+
+
+@lru_cache(maxsize=4096)
+def _given(rules: str) -> Mapping[str, Any]:
+    """Return a pod's rules; they are read once, though they are asked about every node."""
+    return MappingProxyType(json.loads(rules))
 
 
 def _node(item: Mapping[str, Any], where: str, running: list[Pod]) -> Node:

@@ -8,14 +8,17 @@ from ci.placement.inventory import Node, Pod
 from ci.placement.model import Problem, Solution
 
 _COLOURS = ("#08306b", "#2f7fbf", "#7f2704", "#e6862f", "#00441b", "#55a868", "#54278f", "#b39ddb")
+_MOST = 2000
+"""Nodes that are drawn at most."""
 _HEIGHT, _GAP, _LEFT, _TOP, _BUSY, _FREE = 190, 34, 96, 48, "#bdbdbd", "#eef3f8"
 
 
 def draw(tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solution: Solution) -> str:
     """Return an SVG: a row for each resource, a bar for each node, its height being all that pods may have of it.
 
-    Nodes of the plan come first. What already runs is grey, and a task's block has its group's colour; dark and light
-    colours take turns, so that neighbours differ in greyscale too. The same plan gives the same text.
+    Nodes of the plan come first; of thousands only the first are drawn, and the title says so. What already runs is
+    grey, and a task's block has its group's colour; dark and light colours take turns, so that neighbours differ in
+    greyscale too. The same plan gives the same text.
     """
     shown = [name for name in problem.resources if name in ("cpu", "memory")] or list(problem.resources[:1])
     colour = dict(zip(sorted({task.group for task in tasks}), cycle(_COLOURS), strict=False))
@@ -23,10 +26,10 @@ def draw(tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solution
     on: dict[int, list[Pod]] = {}
     for task, j in zip(tasks, solution.node_of, strict=True):
         on.setdefault(j, []).append(task)
-    order = sorted(range(len(nodes)), key=lambda j: (j not in on, j))
-    step = max(2.0, min(60.0, 1000 / len(nodes)))
+    order = sorted(range(len(nodes)), key=lambda j: (j not in on, j))[:_MOST]
+    step = max(2.0, min(60.0, 1000 / len(order)))
     bar, named = step * (0.8 if step > 3 else 1), step >= 9
-    width = _LEFT + max(step * len(nodes) + 60, sum(34 + 7 * len(name) for name, _ in legend))
+    width = _LEFT + max(step * len(order) + 60, sum(34 + 7 * len(name) for name, _ in legend))
     bottom = _TOP + len(shown) * (_HEIGHT + _GAP) - _GAP
     parts, x = [], _LEFT
     for name, fill in legend:
@@ -35,7 +38,7 @@ def draw(tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solution
     for row, resource in enumerate(shown):
         base = _TOP + row * (_HEIGHT + _GAP) + _HEIGHT
         parts.append(f'<text x="4" y="{base - _HEIGHT / 2:g}">{escape(resource)}</text>')
-        parts.append(_block(_LEFT, base, step * len(nodes), 0.6, "#555"))
+        parts.append(_block(_LEFT, base, step * len(order), 0.6, "#555"))
         for share in (0, 50, 100):
             y = base - _HEIGHT * share / 100 + 4
             parts.append(f'<text x="{_LEFT - 5}" y="{y:g}" text-anchor="end" font-size="10">{share} %</text>')
@@ -46,7 +49,8 @@ def draw(tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solution
         parts.append(f'<text {turned} font-size="{min(11, step):.1f}">{escape(nodes[j].name)}</text>')
     height = bottom + (100 if named else 16)
     size, view = f'width="{width:g}" height="{height}"', f'viewBox="0 0 {width:g} {height}"'
-    title = f"<title>{len(tasks)} tasks on {solution.objective} of {len(nodes)} nodes</title>"
+    more = f", {len(order)} of which are shown" if len(order) < len(nodes) else ""
+    title = f"<title>{len(tasks)} tasks on {solution.objective} of {len(nodes)} nodes{more}</title>"
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {view} {size} font-family="sans-serif" font-size="12" role="img">'
     return "\n".join([head, title, f'<rect {size} fill="white"/>', *parts, "</svg>\n"])
 
