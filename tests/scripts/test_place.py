@@ -227,7 +227,7 @@ def api(tmp_path, monkeypatch):
             "users": [{"name": "u", "user": {}}],
         }
         (tmp_path / "kubeconfig").write_text(json.dumps({"apiVersion": "v1", "kind": "Config"} | config))
-        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
         yield Handler
         http.shutdown()
         thread.join()
@@ -265,7 +265,7 @@ def test_a_busy_api_server_is_asked_again(workspace, api):
 
 def test_an_unknown_context_is_bad_input(workspace, api, capsys):
     assert place.main(["--context", "nowhere"]) == 2
-    assert "look at `kubectl config get-contexts`" in capsys.readouterr().err
+    assert "no cluster nowhere: " in capsys.readouterr().err
     assert not workspace.exists()
 
 
