@@ -4,10 +4,8 @@ The formats are https://github.com/opencontainers/image-spec: image-layout.md, m
 """
 
 import json
+import re
 import shutil
-import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,16 @@ from typing import Any
 from ci import workspace
 from ci.errors import StageError
 from ci.lineage import file_digest
+from ci.packaging import layer
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 _EPOCH = "1970-01-01T00:00:00Z"
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+MANIFEST_SIZE = 4 << 20
+"""Size of a manifest, or of an index of them, at most, as registries have it; bytes."""
 
 
 @dataclass(frozen=True)
@@ -64,19 +66,19 @@ def build(layout: Path, files: dict[str, Path], labels: dict[str, str], base: Ba
     blobs = layout / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     below, config = _copy(base, blobs) if base else ([], {"architecture": "amd64", "os": "linux"})
-    layer = _store(blobs, _layer(blobs / ".layer", files))
+    top = _store(blobs, layer.write(blobs / ".layer", files))
     settings, rootfs = config.get("config") or {}, config.get("rootfs") or {}
     config |= {
         "created": _EPOCH,
         "config": {**settings, "Labels": {**(settings.get("Labels") or {}), **labels}},
-        "rootfs": {"type": "layers", "diff_ids": [*rootfs.get("diff_ids", []), layer["digest"]]},
+        "rootfs": {"type": "layers", "diff_ids": [*rootfs.get("diff_ids", []), top["digest"]]},
         "history": [*(config.get("history") or []), {"created": _EPOCH, "created_by": "ci.packaging"}],
     }
     manifest = {
         "schemaVersion": 2,
         "mediaType": _MANIFEST,
         "config": {"mediaType": _CONFIG, **_store_json(blobs, config)},
-        "layers": [*below, {"mediaType": _LAYER, **layer}],
+        "layers": [*below, {"mediaType": _LAYER, **top}],
     }
     return str(_store_json(blobs, manifest)["digest"])
 
@@ -112,24 +114,33 @@ def images(layout: Path) -> dict[str, str]:
     try:
         entries = json.loads(file.read_bytes())["manifests"]
         annotations = {entry["digest"]: entry.get("annotations") or {} for entry in entries}
+        if not all(map(is_digest, annotations)):
+            raise ValueError
         return {key: str(found.get("org.opencontainers.image.ref.name", "")) for key, found in annotations.items()}
     except FileNotFoundError:
         raise StageError(f"{file} is missing: {layout} is no OCI image layout") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise StageError(
             f"{file} is no table of contents of an OCI image layout: restore it, or delete {layout}"
         ) from None
 
 
 def verify(layout: Path, digest: str) -> Image:
-    """Return an image after comparing each of its blobs with its digest.
+    """Return an image after comparing each of its blobs with its digest and with the size that its manifest declares.
 
     Raises:
-        StageError: a blob is missing, does not have its digest, or is no manifest; the message names the file.
+        StageError: a blob is missing, does not have its digest or its size, or is no manifest; the message names the
+            file.
     """
-    manifest = verified(layout, digest)
+    manifest = verified(layout, digest, MANIFEST_SIZE)
     config, layers = parts(manifest.read_bytes(), str(manifest))
-    return Image(digest, (manifest, *(verified(layout, part["digest"]) for part in (config, *layers))))
+    found = []
+    for part in (config, *layers):
+        path = verified(layout, part["digest"], part["size"])
+        if path.stat().st_size != part["size"]:
+            raise StageError(f"{path} does not have the size that {manifest} declares: package again")
+        found.append(path)
+    return Image(digest, (manifest, *found))
 
 
 def parts(manifest: bytes, where: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -141,91 +152,93 @@ def parts(manifest: bytes, where: str) -> tuple[dict[str, Any], list[dict[str, A
     try:
         content = json.loads(manifest)
         found = [content["config"], *content["layers"]]
-        if not all(part["digest"].startswith("sha256:") and part["mediaType"] and part["size"] for part in found):
+        if len(found) < 2 or not all(_is_part(part) for part in found):
             raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise StageError(f"{where} is no image manifest with sha256 digests: pull or package the image again") from None
     return found[0], found[1:]
 
 
+def _is_part(part: Any) -> bool:
+    return (
+        is_digest(part["digest"])
+        and isinstance(part["mediaType"], str)
+        and type(part["size"]) is int
+        and part["size"] > 0
+    )
+
+
+def is_digest(value: object) -> bool:
+    """Return whether a value is a digest that a blob may be named by; anything else could be a path."""
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+
+
 def extract(image: Image, folder: Path) -> None:
-    """Extract the top layer of an image, which is the model's, into a folder."""
-    with _top(image) as archive:
-        archive.extractall(folder, filter="data")
+    """Extract the top layer of an image, which is the model's, into an empty folder.
+
+    Raises:
+        StageError: it is no layer of ours; nothing has been extracted.
+    """
+    layer.extract(image.blobs[-1], folder)
 
 
 def holds(image: Image, folder: Path) -> bool:
-    """Tell whether a folder is what `extract` would write, file by file and byte by byte."""
-    expected: dict[str, bytes] = {}
-    with _top(image) as archive:
-        for entry in archive.getmembers():
-            if (content := archive.extractfile(entry)) is not None:
-                expected[entry.name] = content.read()
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    return found.keys() == expected.keys() and all(found[name].read_bytes() == expected[name] for name in expected)
+    """Tell whether a folder is what `extract` would write, file by file and byte by byte.
+
+    Raises:
+        StageError: the top layer is none of ours.
+    """
+    return layer.holds(image.blobs[-1], folder)
 
 
 def blob(layout: Path, digest: str) -> Path:
-    """Return where a layout keeps a blob."""
+    """Return where a layout keeps a blob.
+
+    Raises:
+        StageError: this is no digest.
+    """
+    if not is_digest(digest):
+        raise StageError(f"{digest!r:.100} is no sha256 digest, so {layout} has no blob for it")
     return layout / "blobs" / digest.replace(":", "/")
 
 
-def verified(layout: Path, digest: str) -> Path:
+def verified(layout: Path, digest: str, limit: int | None = None) -> Path:
     """Return a blob's file after comparing it with its digest.
 
+    Args:
+        layout: the layout that it is in.
+        digest: its digest.
+        limit: its size at most; None: any. A larger file is not read.
+
     Raises:
-        StageError: it is missing, or was changed.
+        StageError: it is missing, too large, or was changed.
     """
     path = blob(layout, digest)
     if not path.is_file():
         raise StageError(f"{path} is missing from the image")
-    if file_digest(path) != digest:
+    if (limit is not None and path.stat().st_size > limit) or file_digest(path) != digest:
         raise StageError(f"{path} was changed: its content does not have the digest that it is named by")
     return path
-
-
-@contextmanager
-def _top(image: Image) -> Iterator[tarfile.TarFile]:
-    try:
-        with tarfile.open(image.blobs[-1]) as archive:
-            yield archive
-    except (tarfile.TarError, EOFError) as error:
-        raise StageError(f"{image.blobs[-1]} is no layer that can be extracted ({error}): package again") from None
 
 
 def _copy(base: Base, blobs: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Copy a base's layers, and return what the manifest says of them and the base's configuration."""
     manifest, config, *layers = verify(base.layout, base.digest).blobs
-    for layer in layers:
-        shutil.copyfile(layer, blobs / layer.name)
+    for found in layers:
+        shutil.copyfile(found, blobs / found.name)
     described = parts(manifest.read_bytes(), str(manifest))[1]
     below = [
         {
-            "mediaType": layer["mediaType"].replace(_DOCKER_LAYER, _LAYER).replace("tar.gzip", "tar+gzip"),
-            "digest": layer["digest"],
-            "size": layer["size"],
+            "mediaType": part["mediaType"].replace(_DOCKER_LAYER, _LAYER).replace("tar.gzip", "tar+gzip"),
+            "digest": part["digest"],
+            "size": part["size"],
         }
-        for layer in described
+        for part in described
     ]
     try:
         return below, dict(json.loads(config.read_bytes()))
     except (ValueError, TypeError):
         raise StageError(f"{config} is no image configuration: {base.reference} cannot be a base") from None
-
-
-def _layer(path: Path, files: dict[str, Path]) -> Path:
-    folders = {str(parent) for name in files for parent in Path(name).parents} - {"."}
-    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
-        for name in sorted({*folders, *files}):
-            entry = tarfile.TarInfo(name)  # time 0 and root are its defaults
-            if name in folders:
-                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-                archive.addfile(entry)
-            else:
-                entry.mode, entry.size = 0o644, files[name].stat().st_size
-                with files[name].open("rb") as content:
-                    archive.addfile(entry, content)
-    return path
 
 
 def _store(blobs: Path, file: Path) -> dict[str, Any]:

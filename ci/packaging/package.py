@@ -19,6 +19,8 @@ GOLDEN = "golden.json"
 REFERENCE = "reference.json"
 SBOM = "sbom.cdx.json"
 SUMS = "SHA256SUMS"
+_DEPTH = 32
+"""Folders in each other in a package, or in a SavedModel, at most."""
 _NOT_SHIPPED = {"fingerprint.pb"}
 """Files of a SavedModel that differ between equal models: it holds a random id, and is optional."""
 
@@ -26,8 +28,25 @@ _NOT_SHIPPED = {"fingerprint.pb"}
 def model_files(saved_model: Path) -> dict[str, Path]:
     """Return the files of a SavedModel that are shipped, by their path in it."""
     workspace.require(saved_model / "saved_model.pb")
-    found = {path.relative_to(saved_model).as_posix(): path for path in saved_model.rglob("*") if path.is_file()}
+    found = {path.relative_to(saved_model).as_posix(): path for path in _below(saved_model) if path.is_file()}
     return {name: found[name] for name in sorted(found) if name not in _NOT_SHIPPED}
+
+
+def _below(folder: Path) -> list[Path]:
+    """Return everything below a folder, sorted; links are not followed.
+
+    Raises:
+        StageError: folders lie deeper in each other than any package's.
+    """
+    found, folders = [], [(folder, 0)]
+    while folders:
+        inner, depth = folders.pop()
+        if depth > _DEPTH:
+            raise StageError(f"{folder} has folders more than {_DEPTH} deep: package again")
+        here = list(inner.iterdir())
+        found += here
+        folders += [(path, depth + 1) for path in here if path.is_dir() and not path.is_symlink()]
+    return sorted(found)
 
 
 def model_digest(saved_model: Path) -> str:
@@ -131,7 +150,7 @@ def verify(folder: Path, key: str | None = None) -> dict[str, Any]:
 
 def _sums(folder: Path) -> str:
     """Return the digest of every file but the list itself, in the format of `sha256sum`."""
-    found = sorted(folder.rglob("*"))
+    found = _below(folder)
     if strange := [path for path in found if path.is_symlink() or not (path.is_file() or path.is_dir())]:
         raise StageError(f"{strange[0]} is no plain file, so it does not belong into a package: package again")
     files = sorted(path.relative_to(folder).as_posix() for path in found if path.is_file())

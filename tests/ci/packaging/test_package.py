@@ -240,3 +240,75 @@ def test_a_layer_that_ends_too_early_is_named_even_if_its_digest_is_right() -> N
     short.write_bytes(whole.blobs[-1].read_bytes()[:5000])
     with pytest.raises(StageError, match=r"short is no layer that can be extracted \(.*\): package again"):
         image.extract(image.Image(whole.digest, (*whole.blobs[:2], short)), Path("out"))
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda folder: (folder / "link").symlink_to("card.md"),
+        lambda folder: (folder / "link").symlink_to("gone"),
+        lambda folder: (folder / "image" / "link").symlink_to("/"),
+        lambda folder: os.mkfifo(folder / "link"),
+    ],
+    ids=["link to a file", "dangling link", "link to a folder", "pipe"],
+)
+def test_what_is_no_plain_file_does_not_belong_into_a_package(add: Callable[[Path], object]) -> None:
+    assemble()
+    add(workspace.PACKAGE)
+    with pytest.raises(StageError, match="link is no plain file, so it does not belong into a package"):
+        package.verify(workspace.PACKAGE)
+
+
+def test_a_file_of_a_package_that_became_a_link_to_the_same_bytes_is_refused() -> None:
+    assemble()
+    (workspace.PACKAGE / "golden.json").rename("golden.json")
+    (workspace.PACKAGE / "golden.json").symlink_to(Path("golden.json").resolve())
+    with pytest.raises(StageError, match=r"golden\.json is no plain file"):
+        package.verify(workspace.PACKAGE)
+
+
+def test_folders_too_deep_are_refused_in_a_package_and_in_a_model() -> None:
+    assemble()
+    for folder in (workspace.PACKAGE, workspace.MODEL / "saved_model"):
+        (folder / ("d/" * 100)).mkdir(parents=True)
+        with pytest.raises(StageError, match="folders more than 32 deep"):
+            package.verify(folder) if folder == workspace.PACKAGE else package.model_digest(folder)
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"other")])
+@pytest.mark.parametrize("blob", [0, 1, 2])
+def test_an_image_that_was_changed_is_not_pushed(damage: Callable[[Path], object], blob: int) -> None:
+    found = assemble()["image"]
+    path = image.verify(workspace.PACKAGE / "image", found["digest"]).blobs[blob]
+    damage(path)
+    with pytest.raises(StageError, match=path.name):
+        registry.push(workspace.PACKAGE / "image", found["digest"], found["reference"])
+    assert not registry.LAYOUT.exists()
+
+
+@pytest.mark.parametrize("digest", ["sha256:../../../outside", "outside", "sha256:", f"sha512:{'0' * 64}", "", None])
+def test_a_digest_that_could_be_a_path_is_refused_wherever_it_is_read(digest: Any) -> None:
+    Path("outside").write_bytes(b"{}")
+    found = assemble()["image"]
+    with pytest.raises(StageError, match="is no sha256 digest"):
+        image.verify(workspace.PACKAGE / "image", digest)
+    manifest = json.loads(image.blob(workspace.PACKAGE / "image", found["digest"]).read_text())
+    manifest["layers"][0]["digest"] = digest
+    with pytest.raises(StageError, match="is no image manifest with sha256 digests"):
+        image.parts(json.dumps(manifest).encode(), "it")
+    index = workspace.PACKAGE / "image" / "index.json"
+    index.write_text(json.dumps({"manifests": [{"digest": digest}]}))
+    with pytest.raises(StageError, match="is no table of contents"):
+        image.images(workspace.PACKAGE / "image")
+
+
+@pytest.mark.parametrize("size", [1, 10**12, -1, 0, True, "2048", None, 1.5])
+def test_a_blob_of_another_size_than_the_manifest_declares_is_refused(size: Any) -> None:
+    layout = workspace.PACKAGE / "image"
+    manifest = json.loads(image.blob(layout, assemble()["image"]["digest"]).read_text())
+    manifest["layers"][0]["size"] = size
+    content = json.dumps(manifest).encode()
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    workspace.write_bytes(image.blob(layout, digest), content)
+    with pytest.raises(StageError, match=r"was changed|size that .* declares|is no image manifest"):
+        image.verify(layout, digest)
