@@ -30,7 +30,7 @@ _BLOCK = tarfile.BLOCKSIZE
 _CHUNK = 1 << 20
 
 
-class _Refused(Exception):
+class _LayerError(Exception):
     """Why something is no layer that can be unpacked."""
 
 
@@ -58,7 +58,7 @@ def write(path: Path, files: dict[str, Path]) -> Path:
     folders = {str(parent) for name in files for parent in PurePosixPath(name).parents} - {"."}
     try:
         _check([(name, name in folders) for name in sorted({*folders, *files})])
-    except _Refused as error:
+    except _LayerError as error:
         raise StageError(f"the model cannot be packaged: {error}") from None
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
         for name in sorted({*folders, *files}):
@@ -135,7 +135,7 @@ def _entries(path: Path) -> list[_Entry]:
         with path.open("rb") as layer:
             entries = list(_read(layer, os.fstat(layer.fileno()).st_size))
         _check([(entry.name, entry.folder) for entry in entries])
-    except (_Refused, tarfile.HeaderError, UnicodeDecodeError) as error:
+    except (_LayerError, tarfile.HeaderError, UnicodeDecodeError) as error:
         raise StageError(f"{path} is no layer that can be extracted ({error}): package again") from None
     return entries
 
@@ -144,7 +144,7 @@ def _read(layer: BinaryIO, length: int) -> Iterator[_Entry]:
     """Yield a layer's entries up to its end mark, a block of zeros.
 
     Raises:
-        _Refused: an entry is no plain file or folder, reaches beyond the end, or there are too many.
+        _LayerError: an entry is no plain file or folder, reaches beyond the end, or there are too many.
         tarfile.HeaderError: a header is damaged, or the layer is compressed.
         UnicodeDecodeError: a name is not UTF-8.
     """
@@ -157,18 +157,18 @@ def _read(layer: BinaryIO, length: int) -> Iterator[_Entry]:
         name = (records or {}).get("path", header.name)
         size = _number((records or {}).get("size", str(header.size)))
         if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.XHDTYPE):
-            raise _Refused(f"{_shown(name)} is no plain file or folder, but of type {header.type!r}")
+            raise _LayerError(f"{_shown(name)} is no plain file or folder, but of type {header.type!r}")
         if at + size > length or (header.isdir() and size):
-            raise _Refused(f"{_shown(name)} reaches beyond its end")
+            raise _LayerError(f"{_shown(name)} reaches beyond its end")
         if header.type == tarfile.XHDTYPE:
             if records is not None or size > _RECORDS:
-                raise _Refused("the records before an entry are too long")
+                raise _LayerError("the records before an entry are too long")
             records = _records(layer.read(size))
         else:
             yield _Entry(name.rstrip("/") if header.isdir() else name, header.isdir(), at, size)
             records = None
         layer.seek(at + -(-size // _BLOCK) * _BLOCK)
-    raise _Refused(f"it has more than {_ENTRIES:,} entries")
+    raise _LayerError(f"it has more than {_ENTRIES:,} entries")
 
 
 def _records(body: bytes) -> dict[str, str]:
@@ -179,9 +179,9 @@ def _records(body: bytes) -> dict[str, str]:
         record, body = (body[: int(length[1])], body[int(length[1]) :]) if length else (b"", b"")
         key, equals, value = record.partition(b" ")[2].partition(b"=")
         if not equals or not value.endswith(b"\n"):
-            raise _Refused("the records before an entry are damaged")
+            raise _LayerError("the records before an entry are damaged")
         if key.startswith(b"GNU.sparse"):
-            raise _Refused("an entry is sparse")
+            raise _LayerError("an entry is sparse")
         if key in (b"path", b"size"):  # others, such as times and owners, are not taken over
             found[key.decode()] = value[:-1].decode()
     return found
@@ -189,7 +189,7 @@ def _records(body: bytes) -> dict[str, str]:
 
 def _number(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,18}", text, re.ASCII):
-        raise _Refused(f"{_shown(text)} is no size")
+        raise _LayerError(f"{_shown(text)} is no size")
     return int(text)
 
 
@@ -197,34 +197,34 @@ def _check(entries: Iterable[tuple[str, bool]]) -> None:
     """Check the paths of a layer, each with whether it is a folder.
 
     Raises:
-        _Refused: a path leads out of the layer's folder, is too long, means something else to a container runtime, or
-            is there twice.
+        _LayerError: a path leads out of the layer's folder, is too long, means something else to a container runtime,
+            or is there twice.
     """
     kinds: dict[str, bool] = {}
     for name, folder in entries:
         parts = name.split("/")
         if not {"", ".", ".."}.isdisjoint(parts):
-            raise _Refused(f"the path {_shown(name)} is not plain: no leading slash, no `.`, no `..`")
+            raise _LayerError(f"the path {_shown(name)} is not plain: no leading slash, no `.`, no `..`")
         try:
             lengths = [len(part.encode()) for part in parts]
         except UnicodeEncodeError:
-            raise _Refused(f"the name {_shown(name)} is not UTF-8") from None
+            raise _LayerError(f"the name {_shown(name)} is not UTF-8") from None
         if len(parts) > _DEPTH or max(lengths) > _NAME or sum(lengths) + len(parts) - 1 > _PATH:
-            raise _Refused(
+            raise _LayerError(
                 f"the path {_shown(name)} is too long: at most {_DEPTH} names of {_NAME} bytes, {_PATH} bytes in all"
             )
         if any(unicodedata.category(character) == "Cc" for character in name):
-            raise _Refused(f"the name {_shown(name)} has control characters")
+            raise _LayerError(f"the name {_shown(name)} has control characters")
         if any(part.startswith(".wh.") for part in parts):
-            raise _Refused(f"the name {_shown(name)} asks a container runtime to delete a file of the base")
+            raise _LayerError(f"the name {_shown(name)} asks a container runtime to delete a file of the base")
         if name in kinds:
-            raise _Refused(f"{_shown(name)} is there twice")
+            raise _LayerError(f"{_shown(name)} is there twice")
         kinds[name] = folder
         if len(kinds) > _ENTRIES:
-            raise _Refused(f"it has more than {_ENTRIES:,} entries")
+            raise _LayerError(f"it has more than {_ENTRIES:,} entries")
     for name in kinds:
         if any(kinds.get(str(parent)) is False for parent in PurePosixPath(name).parents):
-            raise _Refused(f"{_shown(name)} lies in a file")
+            raise _LayerError(f"{_shown(name)} lies in a file")
 
 
 def _shown(text: str) -> str:
