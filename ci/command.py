@@ -1,6 +1,7 @@
 """What every stage command shares: a parser made from its docstring, and errors turned into exit codes."""
 
 import argparse
+import io
 import math
 import os
 import signal
@@ -14,17 +15,25 @@ from ci.errors import InputError, StageError
 
 
 def parser(module_doc: str | None, name: str) -> argparse.ArgumentParser:
-    """Return a parser whose help is the command's docstring.
+    """Return a parser whose help is the command's docstring, and make the console ready for it (see `console`).
 
     Args:
         module_doc: the command's `__doc__`.
         name: the command's module below `scripts`, such as `tune`.
     """
+    console()
     return argparse.ArgumentParser(
         prog=f"python -m scripts.{name}",
         description=module_doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def console() -> None:
+    """Let nothing that is said end a process: a character that the console cannot show is shown by its number."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def seconds(text: str) -> float:

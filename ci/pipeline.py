@@ -26,7 +26,7 @@ _SEEN = workspace.STATE / "cached.json"
 """Commit and settings of the last build whose cached stages ended well."""
 _NOISE = re.compile(
     r"\s*$|Use `dvc push`|To track the changes|To enable auto staging|\s+(git add|dvc config) |Verifying data sources"
-    r"|(Updating|Generating) lock file|ERROR: failed to reproduce|Stage '\S+' didn't change"
+    r"|(Updating|Generating) lock file|ERROR: failed to reproduce '\S+': failed to run: |Stage '\S+' didn't change"
 )
 """What DVC says that is no matter of a reader of the log: builds commit no `dvc.lock`, and push by themselves."""
 _MESSAGE = ("bad input: ", "failed: ")
@@ -111,17 +111,19 @@ def _run(command: Sequence[str], hear: Callable[[str], None]) -> tuple[int, str]
     Raises:
         KeyboardInterrupt: we were interrupted meanwhile.
     """
-    # The stages in dvc.yaml call `python`: it must be this one, activated or not. Unbuffered, lines come in order.
+    # The stages in dvc.yaml call `python`: it must be this one, activated or not. Unbuffered, lines come in order. What
+    # they say comes as UTF-8; our own console shows what it can of it.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    environment = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
     message: list[str] = []
+    said = False
     # A stage is interrupted together with us, and may have something to put back.
     with patient("the stage that runs is heard out") as interrupted:
         process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             bufsize=1,
             env=environment,
@@ -134,11 +136,14 @@ def _run(command: Sequence[str], hear: Callable[[str], None]) -> tuple[int, str]
                 if message or line.startswith(_MESSAGE):
                     message.append(line)
                 else:
+                    said = True
                     hear(line)
                     sys.stdout.flush()
     if interrupted():
         print("\n".join(message))
         raise KeyboardInterrupt
+    if process.returncode and not said and not message:
+        message = [f"failed: ended with exit code {process.returncode} and said nothing"]
     return process.returncode, "\n".join(message)
 
 
@@ -157,10 +162,15 @@ def _cached(stages: list[str]) -> dict[str, float]:
         StageError: a stage failed, or DVC did.
     """
     started = time.monotonic()
+    upto = CACHED[: CACHED.index(stages[-1]) + 1]
+    for path in lineage.given(upto):
+        try:
+            workspace.require(path)
+        except InputError as error:
+            raise InputError(f"{stages[-1]}: {error}") from None
     release(RWLOCK)
     clear_stale(LOCK)
     reasons = _reasons(stages)
-    upto = CACHED[: CACHED.index(stages[-1]) + 1]
     outcome = dict.fromkeys(upto, "not run: nothing that it depends on has changed")
     if not reasons:
         print(f"dvc: nothing to do: no input of {', '.join(stages)} has changed")

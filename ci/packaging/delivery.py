@@ -46,7 +46,9 @@ def deliver(layout: Path, digest: str, reference: str, context: str) -> str:
                 tar.add(path, path.relative_to(layout).as_posix(), recursive=False)
         command = ["kind", "load", "image-archive", str(archive), "--name", context.removeprefix(_KIND)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LOADING)
+            done = subprocess.run(
+                command, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=_LOADING
+            )
         except subprocess.TimeoutExpired:
             raise StageError(f"kind has not loaded {reference} into the nodes of {context} in {_LOADING:g} s") from None
     if done.returncode:

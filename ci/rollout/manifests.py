@@ -45,7 +45,14 @@ def render(settings: Settings) -> list[dict[str, Any]]:
         root["components"] = [_from_root(_STANDIN)]
     workspace.write_text(_ROOT / "kustomization.yaml", yaml.safe_dump(root))
     try:
-        done = subprocess.run(["kubectl", "kustomize", _ROOT], capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            ["kubectl", "kustomize", _ROOT],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=60,
+        )
     except FileNotFoundError:
         raise InputError(f"kubectl is not on the PATH, and renders the manifests: {_INSTALL}") from None
     if done.returncode:

@@ -148,7 +148,15 @@ def score(manifest: Mapping[str, Any], layout: Path, requests: list[str]) -> lis
         command = [sys.executable, "-m", "ci.serving.offline", model, asked, answered]
         root = Path(ci.__file__).resolve().parents[1]
         try:
-            done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=_TIMEOUT)
+            done = subprocess.run(
+                command,
+                cwd=root,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                check=False,
+                timeout=_TIMEOUT,
+            )
         except subprocess.TimeoutExpired:
             raise StageError(f"the packaged SavedModel did not answer in {_TIMEOUT:g} s") from None
         if done.returncode:

@@ -70,7 +70,7 @@ def lock(folder: Path) -> IO[str]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
-        owner = path.read_text().strip() or "unknown"
+        owner = path.read_text(encoding="utf-8", errors="replace").strip()[:20] or "unknown"
         raise InputError(f"{folder}: another search (process {owner}) works here: wait for it, or end it") from None
     path.write_text(f"{os.getpid()}\n")
     return file

@@ -1,7 +1,9 @@
-"""What every command shares: how it is interrupted."""
+"""What every command shares: how it is interrupted, and what its console can show."""
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -33,3 +35,28 @@ def test_a_thread_has_no_signals_to_be_patient_with():
     thread.start()
     thread.join()
     assert told == [False]
+
+
+NARROW = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+"""An environment as old build servers have it."""
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [NARROW, {**NARROW, "PYTHONIOENCODING": "latin-1"}, {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}],
+    ids=["ascii", "latin-1", "C"],
+)
+def test_no_command_ends_because_its_console_cannot_show_a_character(environment):
+    code = (
+        "import sys; from ci.command import parser, run; from ci.errors import StageError\n"
+        "def stage():\n"
+        "    print('expected improvement 0.2 \\u03c3 \\udcff \\U0001f600')\n"
+        "    raise StageError('\\u03c3 ends here')\n"
+        "parser('about \\u03c3', 'tune').print_help()\n"
+        "sys.exit(run(stage))"
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LC_", "LANG"))}
+    done = subprocess.run([sys.executable, "-c", code], env={**kept, **environment}, capture_output=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.count(rb"\u03c3") == 2
+    assert done.stderr == rb"failed: \u03c3 ends here" + b"\n"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -89,3 +90,65 @@ def test_an_unknown_stage_is_named(capsys):
 
     assert main(["tunes"]) == 2
     assert "there is no stage tunes; the stages are configure champion" in capsys.readouterr().err
+
+
+@pytest.fixture
+def graph(tmp_path, monkeypatch):
+    """A folder with the graph of stages and nothing else, as a clean checkout has no build/."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
+    return tmp_path
+
+
+@pytest.mark.parametrize("stage", [*pipeline.STAGES[1:-1]])
+def test_a_single_stage_in_a_clean_checkout_says_what_to_run_first(graph, stage):
+    command = [sys.executable, "-m", "scripts.pipeline", stage]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    first = f"bad input: {stage}: build/settings.yaml is missing: run `python -m scripts.configure` first"
+    assert done.stderr.splitlines() == [first]
+    assert list(graph.iterdir()) == [graph / "dvc.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "there", "missing"),
+    [
+        ("prepare", [], "build/settings.yaml is missing: run `python -m scripts.configure` first"),
+        ("prepare", ["settings.yaml"], "build/source.json is missing: run `python -m scripts.configure` first"),
+        ("test", ["settings.yaml", "source.json"], "build/champion.json is missing: run `python -m scripts.champion`"),
+        ("package", ["settings.yaml", "source.json", "champion.json"], "build/card.md is missing: run `python -m scr"),
+    ],
+)
+def test_what_no_cached_stage_writes_is_asked_for_before_any_is_run(graph, capsys, stage, there, missing):
+    from scripts.pipeline import main
+
+    for name in there:
+        Path("build").mkdir(exist_ok=True)
+        (Path("build") / name).write_text("{}")
+    assert main([stage]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"bad input: {stage}: {missing}")
+    assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("", ""),
+        ("raise SystemExit(3)", "failed: ended with exit code 3 and said nothing"),
+        ("print('no \\u03c3 here'); raise SystemExit(3)", ""),
+        ("print('failed: \\u03c3'); raise SystemExit(1)", "failed: \u03c3"),
+    ],
+)
+def test_a_stage_that_says_nothing_is_not_said_to_have_said_something(code, message):
+    heard = []
+    found = pipeline._run([sys.executable, "-c", code], heard.append)[1]
+    assert found == message
+    assert heard == (["no \u03c3 here"] if "no" in code else [])
+
+
+def test_what_dvc_says_of_itself_is_not_held_back():
+    said = "ERROR: failed to reproduce 'prepare': [Errno 2] No such file or directory: 'build/source.json'"
+    assert not pipeline._NOISE.match(said)
+    assert pipeline._NOISE.match("ERROR: failed to reproduce 'prepare': failed to run: python -m x, exited with 2")
