@@ -16,9 +16,8 @@ from typing_extensions import TypedDict
 from ci import lineage, workspace
 from ci.command import patient
 from ci.errors import InputError, StageError
+from ci.stages import CACHED, NAMES, named
 
-CACHED = ("prepare", "tune", "train", "test", "package")
-STAGES = ("configure", "champion", *CACHED, "place", "deploy", "monitor", "retrain", "report")
 DVC = (sys.executable, "-m", "dvc")
 RWLOCK = Path(".dvc/tmp/rwlock")
 LOCK = Path("dvc.lock")
@@ -50,7 +49,7 @@ def run(stages: Sequence[str], overrides: Sequence[str]) -> dict[str, float]:
     # A build that went through every stage is one for the history.
     arguments = {
         "configure": [f"--set={override}" for override in overrides],
-        "report": ["--record"] if set(stages) == set(STAGES) else [],
+        "report": ["--record"] if set(stages) == set(NAMES) else [],
     }
     for group in _groups(stages):
         try:
@@ -72,7 +71,7 @@ def run(stages: Sequence[str], overrides: Sequence[str]) -> dict[str, float]:
 def _groups(stages: Sequence[str]) -> Iterator[list[str]]:
     """Yield stages in the pipeline's order, the cached ones together: DVC runs them as one graph."""
     cached = [stage for stage in CACHED if stage in stages]
-    for stage in STAGES:
+    for stage in NAMES:
         if stage in stages and stage not in CACHED:
             yield [stage]
         elif cached and stage == cached[0]:
@@ -96,7 +95,7 @@ def _command(stage: str, arguments: list[str]) -> None:
         InputError: it was given bad input.
         StageError: it failed.
     """
-    code, message = _run([sys.executable, "-m", f"scripts.{stage}", *arguments], print)
+    code, message = _run([sys.executable, "-m", f"scripts.{named(stage).module or stage}", *arguments], print)
     if code:
         raise _error(stage, code, message)
 

@@ -56,6 +56,7 @@ _WRITTEN_BY = {
     ROLLOUT: "deploy",
     MONITORING: "monitor",
     RETRAINING: "retrain",
+    REPORT: "report",
 }
 
 

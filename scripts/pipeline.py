@@ -29,13 +29,13 @@ def pipeline(stages: list[str], overrides: list[str]) -> int:
     """Run the stages and print the seconds and the conclusion."""
     from ci import workspace
     from ci.errors import InputError, StageError
-    from ci.pipeline import STAGES
     from ci.pipeline import run as run_stages
+    from ci.stages import NAMES
 
-    if unknown := [stage for stage in stages if stage not in STAGES]:
-        raise InputError(f"there is no stage {', '.join(unknown)}; the stages are {' '.join(STAGES)}")
+    if unknown := [stage for stage in stages if stage not in NAMES]:
+        raise InputError(f"there is no stage {', '.join(unknown)}; the stages are {' '.join(NAMES)}")
     end_in_order()
-    wanted = stages or STAGES
+    wanted = stages or NAMES
     failure: InputError | StageError | None = None
     started = time.time()
     try:

@@ -34,7 +34,7 @@ def write(build: Build, records: list[Record], commit: str | None) -> dict[str, 
         records: the history, the newest last.
         commit: what is checked out, None if that is not known.
     """
-    existing = frozenset(stage.result for stage in stages.STAGES if stage.result.exists())
+    existing = frozenset(stage.result for stage in stages.SHOWN if stage.result.exists())
     found = stages.standings(build, existing)
     summary = {
         "headline": stages.headline(build, found),

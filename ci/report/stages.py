@@ -5,35 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ci import workspace
 from ci.report.build import Build
+from ci.stages import STAGES
 
 State = Literal["done", "attention", "failed", "stale", "missing"]
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One stage: its command, the result that says whether it ran, and the stages whose results it reads."""
-
-    name: str
-    command: str
-    result: Path
-    reads: tuple[str, ...] = ()
-
-
-STAGES = (
-    Stage("configure", "configure", workspace.SETTINGS),
-    Stage("champion", "champion", workspace.CHAMPION, ("configure",)),
-    Stage("prepare", "prepare", workspace.DATA / "summary.json", ("configure",)),
-    Stage("tune", "tune", workspace.TUNING / "best.json", ("prepare",)),
-    Stage("train", "train", workspace.MODEL / "training.json", ("tune",)),
-    Stage("test", "evaluate", workspace.EVALUATION / "evaluation.json", ("train", "champion")),
-    Stage("package", "package", workspace.PACKAGE / "manifest.json", ("test",)),
-    Stage("place", "place", workspace.PLACEMENT / "plan.json", ("configure",)),
-    Stage("deploy", "deploy", workspace.ROLLOUT / "rollout.json", ("package",)),
-    Stage("monitor", "monitor", workspace.MONITORING / "monitoring.json", ("deploy",)),
-    Stage("retrain", "retrain", workspace.RETRAINING / "decision.json", ("monitor",)),
-)
+SHOWN = tuple(stage for stage in STAGES if stage.name != "report")
+"""The stages that the report shows: all but itself."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +43,7 @@ def standings(build: Build, existing: frozenset[Path]) -> dict[str, Standing]:
     found: dict[str, Standing] = {}
     foreign = dict(_foreign(build))
     facts = dict(_facts(build))
-    for stage in STAGES:
+    for stage in SHOWN:
         state, fact = facts.get(stage.name, ("done", ""))
         behind = next((name for name in stage.reads if not found[name].current), None)
         if stage.result not in existing:
@@ -73,7 +52,7 @@ def standings(build: Build, existing: frozenset[Path]) -> dict[str, Standing]:
             state, fact = "stale", foreign[stage.name]
         elif behind:
             state, fact = "stale", f"of an earlier build: {behind} has not run since"
-        found[stage.name] = Standing(stage.name, f"python -m scripts.{stage.command}", state, fact)
+        found[stage.name] = Standing(stage.name, stage.command, state, fact)
     return found
 
 

@@ -132,7 +132,7 @@ def _named(settings: Settings, context: str | None) -> str | None:
 
 def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease: Any, context: str) -> Place:
     from ci.kube import context as contexts
-    from ci.packaging.delivery import deliver
+    from ci.registry.delivery import deliver
     from ci.rollout import manifests
     from ci.rollout.cluster import Cluster
     from ci.rollout.history import History

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ci import pipeline
+from ci.stages import CACHED, NAMES
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     ("stages", "groups"),
     [
-        (pipeline.STAGES, [["configure"], ["champion"], list(pipeline.CACHED), *([s] for s in pipeline.STAGES[7:])]),
+        (NAMES, [["configure"], ["champion"], list(CACHED), *([s] for s in NAMES[7:])]),
         (["report", "deploy"], [["deploy"], ["report"]]),
         (["train", "tune"], [["tune", "train"]]),
         (["monitor", "prepare"], [["prepare"], ["monitor"]]),

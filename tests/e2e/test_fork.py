@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from ci.pipeline import CACHED, STAGES
+from ci.stages import CACHED, NAMES
 from tests.e2e.forks import MAKE_MODEL, PATIENCE
 
 pytestmark = pytest.mark.slow
@@ -32,7 +32,7 @@ def test_every_stage_passes_and_the_model_is_promoted(undisturbed):
     for stage in CACHED:
         assert f"Running stage '{stage}'" in build.said
     seconds = next(line for line in build.said.splitlines() if line.startswith("seconds: "))
-    assert [stage for stage in STAGES if re.search(rf"\b{stage} \d", seconds)] == list(STAGES)
+    assert [stage for stage in NAMES if re.search(rf"\b{stage} \d", seconds)] == list(NAMES)
     assert build.said.splitlines()[-1].endswith("report: build/report/index.html")
     assert set(build.evaluation["metrics"]) == {"rmse", "mae", "bias"}
     assert build.evaluation["verdict"] == "promote", build.evaluation["reason"]

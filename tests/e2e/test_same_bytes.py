@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ci.pipeline import CACHED
+from ci.stages import CACHED
 from tests.e2e.forks import MAKE_MODEL
 
 

@@ -5,7 +5,8 @@ import os
 import pytest
 
 from ci.errors import InputError, StageError
-from ci.packaging import delivery, image
+from ci.packaging import image
+from ci.registry import delivery
 from tests.ci.packaging import registries
 
 

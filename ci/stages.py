@@ -1,0 +1,139 @@
+"""The table of stages: what each one is called, reads and writes, and how it runs. Everything else follows from it.
+
+`dvc.yaml`, the `Jenkinsfile` and README's table are held to it by tests.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ci import workspace
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the pipeline.
+
+    Attributes:
+        name: what people call it.
+        does: what its command writes, for README's table.
+        result: the file that is there once it has run; what else it writes lies beside it or in `others`.
+        reads: the stages whose results it cannot do without.
+        cached: whether DVC runs it, so that unchanged inputs are not computed again. What acts on the outside world
+            never is.
+        pod: the kind of pod that it runs in: one with TensorFlow, or the small one with tools only.
+        others: what it writes in other places than beside its result.
+        module: its command below `scripts`, if that is not its name.
+    """
+
+    name: str
+    does: str
+    result: Path
+    reads: tuple[str, ...] = ()
+    cached: bool = False
+    pod: Literal["tools", "tensorflow"] = "tools"
+    others: tuple[Path, ...] = ()
+    module: str = ""
+
+    @property
+    def command(self) -> str:
+        """The command line that runs it."""
+        return f"python -m scripts.{self.module or self.name}"
+
+    @property
+    def writes(self) -> tuple[Path, ...]:
+        """Files and folders that are this stage's alone."""
+        folder = self.result.parent
+        return (self.result if folder == workspace.BUILD else folder, *self.others)
+
+
+STAGES = (
+    Stage(
+        "configure",
+        "`pipeline.yaml` with overrides applied",
+        workspace.SETTINGS,
+        others=(workspace.SOURCE, workspace.OVERRIDES, workspace.CARD),
+    ),
+    Stage("champion", "what is serving", workspace.CHAMPION, ("configure",)),
+    Stage(
+        "prepare",
+        "checked and split by day, with reference statistics",
+        workspace.DATA / "summary.json",
+        ("configure",),
+        cached=True,
+        pod="tensorflow",
+    ),
+    Stage(
+        "tune",
+        "trials and the best hyperparameters",
+        workspace.TUNING / "best.json",
+        ("configure", "prepare"),
+        cached=True,
+        pod="tensorflow",
+    ),
+    Stage(
+        "train",
+        "a SavedModel that takes raw fields",
+        workspace.MODEL / "training.json",
+        ("configure", "prepare", "tune"),
+        cached=True,
+        pod="tensorflow",
+    ),
+    Stage(
+        "test",
+        "metrics, gates, the verdict `promote`, `keep` or `block`",
+        workspace.EVALUATION / "evaluation.json",
+        ("configure", "champion", "prepare", "train"),
+        cached=True,
+        pod="tensorflow",
+        module="evaluate",  # `scripts.test` would read as if it ran the repository's own tests
+    ),
+    Stage(
+        "package",
+        "an OCI image layout, bill of materials, manifest of digests, signature",
+        workspace.PACKAGE / "manifest.json",
+        ("configure", "prepare", "train", "test"),
+        cached=True,
+        pod="tensorflow",
+    ),
+    Stage(
+        "place",
+        "which nodes, by integer programming, and why",
+        workspace.PLACEMENT / "plan.json",
+        ("configure",),
+    ),
+    # It follows the plan where there is one; a machine without a cluster needs none.
+    Stage(
+        "deploy",
+        "every step, JUnit, a picture",
+        workspace.ROLLOUT / "rollout.json",
+        ("configure", "package"),
+    ),
+    Stage("monitor", "drift by feature, in words", workspace.MONITORING / "monitoring.json", ("prepare", "deploy")),
+    Stage("retrain", "retrain because …, or not now because …", workspace.RETRAINING / "decision.json", ("monitor",)),
+    Stage("report", "the page above", workspace.REPORT / "summary.json"),
+)
+"""In the order in which they run."""
+
+NAMES = tuple(stage.name for stage in STAGES)
+CACHED = tuple(stage.name for stage in STAGES if stage.cached)
+
+PLUMBING = (
+    "ci/__init__.py",
+    "ci/command.py",
+    "ci/configuration.py",
+    "ci/errors.py",
+    "ci/http.py",
+    "ci/reading.py",
+    "ci/reading_yaml.py",
+    "ci/results",
+    "ci/settings.py",
+    "ci/workspace.py",
+)
+"""Code that every command needs to start, read and write; it does not decide what a cached stage computes, so a change
+of it computes nothing again."""
+
+
+def named(name: str) -> Stage:
+    """Return the stage of a name."""
+    return next(stage for stage in STAGES if stage.name == name)
