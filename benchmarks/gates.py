@@ -91,7 +91,7 @@ def models(seeds: range) -> tuple[Any, Any, Any, Any, list[Any]]:
     from ci import task
     from ci.data.windows import number_days
     from ci.training.export import predictor
-    from ci.training.fit import raw_inputs
+    from ci.training.inputs import raw_inputs
 
     if not (FOLDER / ".git").exists():
         subprocess.run(["git", "clone", "--quiet", ".", str(FOLDER)], check=True)

@@ -90,7 +90,8 @@ def _network(values: Values) -> list[float]:
 def _flights() -> tuple[Any, ...]:
     """Return settings, encoder, and encoded training and validation days of the shipped task, a tenth of the rows."""
     from ci import configuration, task
-    from ci.training.fit import encode, make_deterministic, read_part
+    from ci.training.fit import encode
+    from ci.training.inputs import make_deterministic, read_part
 
     settings = configuration.effective()
     make_deterministic(settings.seed, settings.training.threads)

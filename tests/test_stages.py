@@ -10,6 +10,7 @@ import yaml
 
 from ci import workspace
 from ci.errors import InputError
+from ci.settings import Settings
 from ci.stages import CACHED, NAMES, PLUMBING, STAGES, Stage, named
 
 REPOSITORY = Path(__file__).parents[1]
@@ -114,6 +115,23 @@ def test_dvc_runs_a_stage_again_when_code_that_it_needs_changes_and_not_otherwis
     assert [str(file) for file in sorted(every) if not is_below(file, declared)] == []
     files = {path.relative_to(REPOSITORY) for folder in declared for path in _python(REPOSITORY / folder)}
     assert [str(file) for file in sorted(files - every) if not _empty(file)] == []
+
+
+@cached
+def test_dvc_runs_a_stage_again_when_a_setting_that_it_reads_changes(stage):
+    (declared,) = (keys for entry in GRAPH[stage.name]["params"] for keys in entry.values())
+    text = "".join((REPOSITORY / file).read_text() for file in needs(stage))
+    read = {".".join(filter(None, found)) for found in re.findall(r"\bsettings\.([a-z_]+)(?:\.([a-z_]+))?", text)}
+    sections = {*Settings.model_fields, "source"}
+    keys = {"data.source" if key == "source" else key for key in read if key.split(".")[0] in sections}
+    missed = {key for key in keys if not any(_same_or_below(key, each) for each in declared)}
+    # A section that is handed on whole counts as read where some of its keys are declared.
+    missed -= {key for key in missed if any(_same_or_below(each, key) for each in declared)}
+    assert missed == set()
+
+
+def _same_or_below(key: str, section: str) -> bool:
+    return f"{key}.".startswith(f"{section}.")
 
 
 def _python(path: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from ci.quality import behaviour, metrics, verdict
 from ci.quality.compare import Scored, compare, measure, slices
 from ci.settings import Settings
 from ci.training.export import predictor
-from ci.training.fit import make_deterministic, raw_inputs, read_part
+from ci.training.inputs import make_deterministic, raw_inputs, read_part
 
 GOLDEN_ROWS = 32
 

@@ -35,7 +35,7 @@ def save(encoder: Any, network: Any, features: Mapping[str, str], output: str, f
 
 
 def predictor(folder: Path) -> Any:
-    """Return a function from raw fields (see `ci.training.fit.raw_inputs`) to an array of shape (rows,)."""
+    """Return a function from raw fields (see `ci.training.inputs.raw_inputs`) to an array of shape (rows,)."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))

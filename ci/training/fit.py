@@ -3,8 +3,6 @@
 The raw fields are encoded once, outside the training loop: the network alone is fitted, on arrays in memory.
 """
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ci import task, workspace
+from ci import task
 from ci.settings import Settings
-
-# TensorFlow's C++ side reports missing GPUs as errors; what matters reaches Python as an exception.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from ci.training.inputs import raw_inputs
 
 Encoded = dict[str, npt.NDArray[Any]]
 
@@ -27,42 +23,6 @@ class Examples:
 
     inputs: Encoded
     targets: npt.NDArray[np.float32]
-
-
-def make_deterministic(seed: int, threads: int) -> None:
-    """Seed everything and fix the number of threads; must be called before TensorFlow does any work."""
-    import keras
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
-    tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(seed)
-
-
-def read_part(part: str) -> pd.DataFrame:
-    """Return one part of the prepared data: `train`, `validation`, `holdout` or `traffic`.
-
-    Raises:
-        InputError: it is missing, not whole, empty, or lacks a column that the task names.
-    """
-    path, wanted = workspace.DATA / f"{part}.parquet", task.load()
-    table = workspace.read_table(path)
-    if table.empty:
-        raise workspace.damaged(path, "no rows")
-    if missing := [name for name in (*wanted.features, wanted.target, wanted.time) if name not in table]:
-        raise workspace.damaged(path, f"no column {', '.join(missing)}")
-    return table
-
-
-def raw_inputs(table: pd.DataFrame, features: Mapping[str, str]) -> dict[str, Any]:
-    """Return the task's fields as TensorFlow tensors of shape (rows,) and of the declared types."""
-    import tensorflow as tf
-
-    return {
-        name: tf.constant(table[name].to_numpy(dtype=object if dtype == "string" else dtype), dtype=dtype)
-        for name, dtype in features.items()
-    }
 
 
 def encode(encoder: Any, table: pd.DataFrame, wanted: task.Task) -> Examples:

@@ -9,7 +9,8 @@ from ci.errors import InputError, StageError
 from ci.saved_model import signature
 from ci.settings import Settings
 from ci.training import export
-from ci.training.fit import encode, fit, make_deterministic, read_part
+from ci.training.fit import encode, fit
+from ci.training.inputs import make_deterministic, read_part
 
 
 def train(settings: Settings) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any
 from ci import task, workspace
 from ci.errors import InputError, StageError
 from ci.settings import Settings
-from ci.training.fit import encode, fit, make_deterministic, read_part
+from ci.training.fit import encode, fit
+from ci.training.inputs import make_deterministic, read_part
 
 STATE = workspace.STATE / "tuning"
 VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")

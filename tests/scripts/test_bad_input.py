@@ -236,7 +236,7 @@ def test_a_truncated_table_names_the_command_that_writes_it(folder, capsys):
     workspace.DATA.mkdir(exist_ok=True)
     Path("build/data/train.parquet").write_bytes(whole[: len(whole) // 2])
     builds.write("tuning/best.json", {"hyperparameters": {}})
-    from ci.training.fit import read_part
+    from ci.training.inputs import read_part
 
     assert run(lambda: read_part("train") is None) == 2
     said = capsys.readouterr().err
@@ -318,7 +318,7 @@ def test_deploy_refuses_a_package_that_was_not_made_from_this_evaluation(folder,
 
 def test_prepared_data_without_rows_or_without_a_column_are_damaged(folder, capsys):
     from ci import task
-    from ci.training.fit import read_part
+    from ci.training.inputs import read_part
 
     wanted = task.load()
     whole = pd.DataFrame({name: [1.0] for name in (*wanted.features, wanted.target, wanted.time)})
