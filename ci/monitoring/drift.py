@@ -37,18 +37,23 @@ def examine(name: str, column: pd.Series, description: Mapping[str, Any], settin
 
 
 def bin_in_words(description: Mapping[str, Any], place: int) -> str:
-    """Return what a bin holds, such as `from 32 to 41` or `UA`."""
+    """Return what a bin holds, such as `from 32 to 41`, `0` or `UA`."""
     if "categories" in description:
-        names = description["categories"]
-        return str(names[place]) if place < len(names) else "other values"
-    edges = description["edges"]
-    if place == len(edges) + 1:
-        return "missing"
+        return str([*description["categories"], *description.get("rest", ["other values"])][place])
+    edges, values = description["edges"], description.get("values", [])
+    if place > len(edges):
+        return [*map(_number, values), "missing"][place - len(edges) - 1]
     if not edges:
-        return "present"
+        return "other values" if values else "present"
     if place == 0:
-        return f"below {edges[0]:g}"
-    return f"{edges[-1]:g} or more" if place == len(edges) else f"from {edges[place - 1]:g} to {edges[place]:g}"
+        return f"below {_number(edges[0])}"
+    if place == len(edges):
+        return f"{_number(edges[-1])} or more"
+    return f"from {_number(edges[place - 1])} to {_number(edges[place])}"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else f"{value:g}"
 
 
 def overall(columns: list[dict[str, Any]], prediction: dict[str, Any]) -> tuple[Word, str]:

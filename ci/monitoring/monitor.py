@@ -40,6 +40,8 @@ def monitor(settings: Settings, url: str, reference: dict[str, Any]) -> dict[str
     ]
     prediction = drift.examine("prediction", pd.Series(predictions), reference["prediction"], settings.monitoring)
     verdict, reason = drift.overall(columns, prediction)
+    if unasked := int(np.isnan(predictions).sum()):
+        reason += f"; {unasked} of {len(table)} requests have no prediction"
     result = {
         "window": window,
         "rows": len(table),

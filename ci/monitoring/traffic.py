@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ BATCH = 2000
 def send(url: str, table: pd.DataFrame, features: Mapping[str, str]) -> npt.NDArray[np.float64]:
     """Return the served predictions, shape (rows,), asked for in column format, a batch at a time.
 
+    A row whose whole number or text is missing, or is none, cannot be asked: its prediction is NaN.
+
     Args:
         url: the model's address, without `:predict`.
         table: the requests.
@@ -25,20 +28,32 @@ def send(url: str, table: pd.DataFrame, features: Mapping[str, str]) -> npt.NDAr
     Raises:
         StageError: the server cannot be reached or does not answer with one number a row.
     """
-    answers: list[float] = []
+    fields = {name: _field(table[name], dtype) for name, dtype in features.items()}
+    complete = [None not in row for row in zip(*fields.values(), strict=True)]
+    places = np.flatnonzero(complete)
+    predictions = np.full(len(table), np.nan)
     with http.session() as session:
-        for start in range(0, len(table), BATCH):
-            rows = table.iloc[start : start + BATCH]
-            inputs = {
-                name: rows[name].to_numpy(dtype=object if dtype == "string" else dtype).tolist()
-                for name, dtype in features.items()
-            }
+        for start in range(0, len(places), BATCH):
+            rows = places[start : start + BATCH]
+            inputs = {name: [values[row] for row in rows] for name, values in fields.items()}
             try:
                 reply = session.post(f"{url}:predict", data=json.dumps({"inputs": inputs}), timeout=60)
-                outputs = reply.json()["outputs"]
-            except (requests.RequestException, KeyError, ValueError) as error:
+                outputs = np.array(reply.json()["outputs"], dtype="float64")
+            except (requests.RequestException, KeyError, TypeError, ValueError) as error:
                 raise StageError(f"{url}: no predictions: {error}; `make serve` starts the server") from None
-            answers.extend(outputs)
-    if len(answers) != len(table):
-        raise StageError(f"{url}: {len(answers)} predictions for {len(table)} rows")
-    return np.array(answers, dtype="float64")
+            if outputs.shape != rows.shape:
+                raise StageError(f"{url}: predictions of shape {outputs.shape} for {len(rows)} rows")
+            predictions[rows] = outputs
+    return predictions
+
+
+def _field(column: pd.Series, dtype: str) -> list[Any]:
+    """Return a column's values as they are sent; None for one that cannot be, as only floats can be missing."""
+    if dtype == "string":
+        return column.astype(object).where(column.notna(), None).tolist()
+    numbers = pd.to_numeric(column, errors="coerce")
+    if dtype == "float32":
+        with np.errstate(over="ignore"):  # what no float32 holds is infinite
+            return list(numbers.to_numpy("float64", na_value=np.nan).astype("float32").tolist())
+    whole = ((numbers % 1 == 0) & (numbers >= -(2.0**63)) & (numbers < 2.0**63)).fillna(False)
+    return [int(value) if fits else None for value, fits in zip(numbers, whole, strict=True)]

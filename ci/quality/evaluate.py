@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from ci import junit, task, workspace
 from ci.data.windows import number_days
 from ci.errors import InputError, StageError
-from ci.monitoring.reference import describe_column
+from ci.monitoring.reference import describe_predictions
 from ci.packaging import registry
 from ci.quality import behaviour, metrics, verdict
 from ci.quality.compare import Scored, compare, measure, slices
@@ -140,7 +140,7 @@ def _golden(holdout: pd.DataFrame, wanted: task.Task, answer: Any) -> dict[str, 
 def _reference(scored: Scored) -> dict[str, Any]:
     """Return the training data's reference statistics together with those of the model's own predictions."""
     features = workspace.read_json(workspace.DATA / "reference.json", dict[str, dict[str, Any]])
-    return {"features": features, "prediction": describe_column(pd.Series(scored.challenger), "float32")}
+    return {"features": features, "prediction": describe_predictions(scored.challenger)}
 
 
 def _predictions(holdout: pd.DataFrame, wanted: task.Task, scored: Scored) -> pd.DataFrame:

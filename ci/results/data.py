@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ci import workspace
-from ci.results.file import Count, Day, File, Many, Real, Result
+from ci.results.file import Count, Day, File, Many, Real, Result, Whole
 
 Part = Literal["train", "validation", "holdout", "traffic"]
 Share = Annotated[Real, Field(ge=0, le=1)]
@@ -80,10 +80,18 @@ class Schema(Result):
 
 
 class Distribution(Result):
-    """How a column was distributed: in bins between edges, or by category; the last share is of all other values."""
+    """How a column was distributed, as `ci.monitoring.reference.describe_column` describes it.
 
+    An older reference has neither `type` nor `values` nor `rest`: its last share is of missing, or of all other values.
+    """
+
+    type: str | None = None
+    digits: int | None = None
     edges: list[Real] | None = None
+    values: Many[Whole | Real] = Field(default_factory=list)
     categories: list[str] | None = None
+    rest: Many[str] = Field(default_factory=lambda: ["other values"])
+    seen: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{5462}==$")] | None = None
     rows: Count
     shares: Many[Share]
 
@@ -91,7 +99,8 @@ class Distribution(Result):
     def _fits(self) -> "Distribution":
         if (self.edges is None) is (self.categories is None):
             raise ValueError("it must have either edges or categories")
-        wanted = len(self.edges) + 2 if self.edges is not None else len(self.categories or ()) + 1
+        numbers = None if self.edges is None else len(self.edges) + len(self.values) + 2
+        wanted = len(self.categories or ()) + len(self.rest) if numbers is None else numbers
         if len(self.shares) != wanted:
             raise ValueError(f"it has {len(self.shares)} shares for {wanted} bins")
         return self
