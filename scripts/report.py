@@ -2,10 +2,9 @@
 
 Writes index.html with its style sheet and pictures, summary.md for pull requests and summary.json. Stages that have
 not run are named with their command; nothing needs to exist. With --record the build is added to the history first, if
-it has a verdict and a package and is not the one recorded last; where MLFLOW_TRACKING_URI is set, in MLflow too.
+it has a verdict and a package and is not the one recorded last.
 """
 
-import os
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,7 +26,7 @@ def report(record_at: datetime | None) -> None:
     from ci import lineage, workspace
     from ci.errors import InputError, StageError
     from ci.report import build as builds
-    from ci.report import history, mlflow, page
+    from ci.report import history, page
     from ci.rollout import deploy
     from ci.settings import History
 
@@ -39,7 +38,6 @@ def report(record_at: datetime | None) -> None:
         print(f"report: what serves now cannot be seen: {error}")
     settings = build.settings.history if build.settings else History()
     records = history.read(settings)
-    problem: StageError | None = None
     if record_at:
         latest = history.record(build, record_at, commit)
         if latest is None:
@@ -47,16 +45,9 @@ def report(record_at: datetime | None) -> None:
         elif not history.is_new(latest, records):
             print("report: nothing to record: same commit, digests and verdict as the last build")
         else:
-            try:
-                if uri := os.environ.get(mlflow.URI):
-                    mlflow.send(latest, uri)
-                records = history.append(latest, records, settings)
-            except StageError as error:  # the report is written all the same
-                problem = error
+            records = history.append(latest, records, settings)
     summary = page.write(build, records, commit)
     print(f"report: {summary['headline']} -> {workspace.REPORT / 'index.html'}")
-    if problem:
-        raise problem
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The history of builds: one line for each finished build, in a file that outlives `build/`'s stages, and in MLflow."""
+"""The history of builds: one line for each finished build, in a file that outlives `build/`'s stages."""
 
 from datetime import datetime
 from pathlib import Path
