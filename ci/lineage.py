@@ -3,7 +3,7 @@
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,36 +75,14 @@ def commit() -> str | None:
     return result.stdout.strip() if result.returncode == 0 else None
 
 
-def given(stages: Sequence[str]) -> list[Path]:
-    """Return the files below `build/` that stages read and no stage of the graph writes, in the order they are named.
-
-    Args:
-        stages: names of stages in `dvc.yaml`.
-    """
-    graph = _graph()
-    written = [Path(path) for stage in graph.values() for path in stage.get("outs", [])]
-    named = [
-        Path(path)
-        for stage in stages
-        for entry in [*graph[stage].get("params", []), *graph[stage].get("deps", [])]
-        for path in (entry if isinstance(entry, dict) else [entry])
-    ]
-    ours = [path for path in dict.fromkeys(named) if path.parts[:1] == (workspace.BUILD.name,)]
-    return [path for path in ours if not any(path.is_relative_to(folder) for folder in written)]
-
-
 def _stages() -> list[dict[str, Any]]:
-    return list(_graph().values())
-
-
-def _graph() -> dict[str, dict[str, Any]]:
     try:
         graph = yaml.safe_load(GRAPH.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{GRAPH} is missing: run in the repository's folder") from None
     except yaml.YAMLError as error:
         raise InputError(f"{GRAPH}: not valid YAML: {error}") from None
-    return dict(graph["stages"])
+    return list(graph["stages"].values())
 
 
 def _files(path: Path) -> Iterator[Path]:

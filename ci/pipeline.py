@@ -162,7 +162,8 @@ def _cached(stages: list[str]) -> dict[str, float]:
     """
     started = time.monotonic()
     upto = CACHED[: CACHED.index(stages[-1]) + 1]
-    for path in lineage.given(upto):
+    before = dict.fromkeys(name for stage in upto for name in named(stage).reads if name not in CACHED)
+    for path in (path for name in before for path in (named(name).result, *named(name).others)):
         try:
             workspace.require(path)
         except InputError as error:

@@ -9,7 +9,9 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from ci import references
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$")]
 """A name that Kubernetes, image references and URLs all accept."""
@@ -32,6 +34,14 @@ def _day(value: object) -> object:
 
 Day = Annotated[date, BeforeValidator(_day)]
 """A date; YAML's own, or the same as text."""
+
+
+def _prefix(value: str) -> str:
+    """Check what stands before a model's name in the name of its repository: a host, a path, or both."""
+    if problem := references.problem(f"{value}/{'x' * 42}"):
+        raise ValueError(problem)
+    return value
+
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -150,8 +160,8 @@ class Gates(Section):
 class Packaging(Section):
     """The image that is shipped."""
 
-    repository: Annotated[str, Field(pattern=r"^[a-z0-9]+([._/:-][a-z0-9]+)*$")] = "localhost/models"
-    """Image repository; the image is `REPOSITORY/NAME:VERSION`."""
+    repository: Annotated[str, AfterValidator(_prefix)] = "localhost/models"
+    """Image repository, `[HOST[:PORT]/]PATH`; the image is `REPOSITORY/NAME:VERSION`."""
     base: Name | None = None
     """Image of ci/images/images.yaml that the model's layer is put on; null: none, for the stand-in server."""
     signing_key: Annotated[str, Field(min_length=1)] | None = None

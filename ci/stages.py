@@ -126,6 +126,7 @@ PLUMBING = (
     "ci/http.py",
     "ci/reading.py",
     "ci/reading_yaml.py",
+    "ci/references.py",
     "ci/results",
     "ci/settings.py",
     "ci/workspace.py",

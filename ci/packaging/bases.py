@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from ci import workspace
+from ci import references, workspace
 from ci.errors import InputError, StageError
 from ci.lineage import file_digest
 from ci.packaging import image
@@ -24,14 +24,22 @@ _NAMED_BY = ("ci/agents/*.yaml", "ci/images/*/Dockerfile", "ci/jenkins/*.yaml", 
 """The files whose pods and builds name images, and so follow a new digest."""
 
 
+def _repository(value: str) -> str:
+    """Check the name of a repository, or that of a folder after `oci:`."""
+    folder = value.removeprefix("oci:") if value.startswith("oci:") else None
+    if wrong := references.problem(value) if folder is None else None if folder else "it names no folder":
+        raise ValueError(wrong)
+    return value
+
+
 class Listed(Section):
     """An image of the list."""
 
     name: Name
     """What `packaging.base` and people call it."""
-    repository: Annotated[str, Field(min_length=1)]
+    repository: Annotated[str, AfterValidator(_repository)]
     """Such as `docker.io/tensorflow/serving`; `oci:FOLDER` is an OCI image layout on this machine."""
-    tag: Annotated[str, Field(pattern=r"^\w[\w.-]{0,127}$")]
+    tag: Annotated[str, Field(pattern=references.TAG)]
     """The tag, quoted if it looks like a number."""
     digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None
     """What the tag named when it was pinned; null: whatever it names now."""

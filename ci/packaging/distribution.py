@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
-from ci import http
+from ci import http, references
 from ci.errors import StageError
 
 if TYPE_CHECKING:
@@ -36,10 +36,11 @@ class Repository:
 
     def __init__(self, name: str):
         self.name = name
-        host, _, path = name.partition("/")
-        local = re.fullmatch(r"(localhost|127\.0\.0\.1)(:\d+)?", host)
-        host = "registry-1.docker.io" if host == "docker.io" else host
-        self._base = f"{'http' if local else 'https'}://{host}/v2/{path}"
+        host, path = references.split(name)
+        host = "registry-1.docker.io" if host == references.DOCKER_HUB else host
+        scheme = "http" if http.loopback(f"http://{host}") else "https"
+        self.url = f"{scheme}://{host}/v2/{path}"
+        """Where its manifests and blobs are."""
         self._session = http.session()
         self._authorize: Callable[[requests.PreparedRequest], requests.PreparedRequest] | None = None
 
@@ -102,7 +103,7 @@ class Repository:
         """Ask for a path of the repository, or for where the registry has led to."""
         import requests
 
-        url = urljoin(f"{self._base}/", path)
+        url = self._led(path)
         try:
             answer = self._session.request(method, url, timeout=_TIMEOUT, auth=self._authorize, **options)
             if answer.status_code == 401:  # no token yet, or one that only lets read
@@ -116,17 +117,32 @@ class Repository:
             raise StageError(f"{self.name}: {path}: the registry {said} (HTTP {answer.status_code})")
         return answer
 
+    def _led(self, to: str) -> str:
+        """Return the address of a path of the repository, or of where the registry leads.
+
+        Raises:
+            StageError: it leads to what is no address, or to another machine without TLS.
+        """
+        try:
+            url = urljoin(f"{self.url}/", to)
+            safe = urlsplit(url).scheme == "https" or (urlsplit(url).scheme == "http" and http.loopback(url))
+        except ValueError:
+            safe = False
+        if not safe:
+            raise StageError(f"{self.name}: the registry leads to {to!r:.200}, which is no address with TLS")
+        return url
+
     def _log_in(self, challenge: str) -> None:
         """Get the token that a registry asks for."""
         fields = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
         if "realm" not in fields or not challenge.lower().startswith("bearer"):
             return
         asked = {key: fields[key] for key in ("service", "scope") if key in fields}
-        answer = self._session.get(fields["realm"], params=asked, timeout=_TIMEOUT)
+        answer = self._session.get(self._led(fields["realm"]), params=asked, timeout=_TIMEOUT)
         try:
             content = answer.json()
             token = content.get("token") or content["access_token"]
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, RecursionError):
             raise StageError(f"{self.name}: {fields['realm']} gives no token (HTTP {answer.status_code})") from None
 
         def authorize(request: "requests.PreparedRequest") -> "requests.PreparedRequest":

@@ -6,6 +6,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from ci import references
 from ci.errors import InputError, StageError
 from ci.packaging import image
 from ci.packaging.distribution import Repository
@@ -30,7 +31,7 @@ def deliver(layout: Path, digest: str, reference: str, context: str) -> str:
         StageError: a blob was changed, the registry refuses, or Kind does, or takes too long.
     """
     name, _, tag = reference.rpartition(":")
-    if name.partition("/")[0] != "localhost":
+    if name.partition("/")[0] != references.LOCAL:
         found = image.verify(layout, digest)
         Repository(name).send(found.blobs[1:], found.blobs[0], tag)
         return f"sent to {name}"

@@ -93,6 +93,9 @@ def test_an_unknown_stage_is_named(capsys):
     assert "there is no stage tunes; the stages are configure champion" in capsys.readouterr().err
 
 
+CONFIGURED = ["settings.yaml", "source.json", "overrides.json", "card.md"]
+
+
 @pytest.fixture
 def graph(tmp_path, monkeypatch):
     """A folder with the graph of stages and nothing else, as a clean checkout has no build/."""
@@ -101,7 +104,7 @@ def graph(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("stage", [*pipeline.STAGES[1:-1]])
+@pytest.mark.parametrize("stage", NAMES[1:-1])
 def test_a_single_stage_in_a_clean_checkout_says_what_to_run_first(graph, stage):
     command = [sys.executable, "-m", "scripts.pipeline", stage]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -117,8 +120,9 @@ def test_a_single_stage_in_a_clean_checkout_says_what_to_run_first(graph, stage)
     [
         ("prepare", [], "build/settings.yaml is missing: run `python -m scripts.configure` first"),
         ("prepare", ["settings.yaml"], "build/source.json is missing: run `python -m scripts.configure` first"),
-        ("test", ["settings.yaml", "source.json"], "build/champion.json is missing: run `python -m scripts.champion`"),
-        ("package", ["settings.yaml", "source.json", "champion.json"], "build/card.md is missing: run `python -m scr"),
+        ("tune", ["settings.yaml", "source.json", "overrides.json"], "build/card.md is missing: run `python -m scri"),
+        ("test", CONFIGURED, "build/champion.json is missing: run `python -m scripts.champion`"),
+        ("package", CONFIGURED, "build/champion.json is missing: run `python -m scripts.champion`"),
     ],
 )
 def test_what_no_cached_stage_writes_is_asked_for_before_any_is_run(graph, capsys, stage, there, missing):

@@ -32,8 +32,13 @@ class Registry:
 
 
 @contextmanager
-def serving(repository: str = "library/base", token: str = "let-me-in") -> Iterator[Registry]:  # noqa: S107
-    """Serve an empty registry."""
+def serving(
+    repository: str = "library/base",
+    token: str = "let-me-in",  # noqa: S107
+    realm: str = "",
+    uploads: str = "",
+) -> Iterator[Registry]:
+    """Serve an empty registry; `realm` and `uploads` are where it leads to instead of to itself."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -62,7 +67,7 @@ def serving(repository: str = "library/base", token: str = "let-me-in") -> Itera
         def do_POST(self) -> None:
             if self.refused():
                 return None
-            return self.answer(202, b"", ("Location", f"/v2/{repository}/blobs/uploads/1?state=x"))
+            return self.answer(202, b"", ("Location", uploads or f"/v2/{repository}/blobs/uploads/1?state=x"))
 
         def do_PUT(self) -> None:
             content = self.rfile.read(int(self.headers["Content-Length"]))
@@ -81,7 +86,8 @@ def serving(repository: str = "library/base", token: str = "let-me-in") -> Itera
         def refused(self) -> bool:
             if token and self.headers.get("Authorization") != f"Bearer {token}":
                 host = self.headers["Host"]
-                challenge = f'Bearer realm="http://{host}/token",service="here",scope="repository:{repository}:pull"'
+                where = realm or f"http://{host}/token"
+                challenge = f'Bearer realm="{where}",service="here",scope="repository:{repository}:pull"'
                 self.answer(401, b"", ("WWW-Authenticate", challenge))
                 return True
             return False

@@ -1,0 +1,52 @@
+"""Names of repositories of images, by the grammar that registries and container runtimes share.
+
+It is https://github.com/distribution/reference: `[HOST[:PORT]/]PATH`, where a host is a domain, an IPv4 address or an
+IPv6 address in brackets, and a path consists of lower-case letters and digits, separated by one `.`, one or two `_`,
+any number of `-`, or `/`. A first name without `.` or `:` that is not `localhost` belongs to the path, on Docker Hub.
+"""
+
+import re
+from ipaddress import AddressValueError, IPv6Address
+
+_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_PATH = rf"{_COMPONENT}(?:/{_COMPONENT})*"
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[(?P<ipv6>[a-fA-F0-9:]+)\])(?::(?P<port>[0-9]+))?"
+_NAME = re.compile(rf"(?:{_HOST}/)?{_PATH}")
+DOCKER_HUB = "docker.io"
+"""The registry of names without a host."""
+LENGTH = 255
+"""Longest name of a repository, without its host; characters."""
+LOCAL = "localhost"
+"""The host that stands for no registry: the image is only where it was made."""
+TAG = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"
+"""What a tag looks like."""
+
+
+def problem(name: str) -> str | None:
+    """Return why a text is no name of a repository, or None if it is one."""
+    found = _NAME.fullmatch(name) if len(name) <= 2 * LENGTH else None
+    if not found:
+        return (
+            "a repository is [HOST[:PORT]/]PATH; its path has lower-case letters and digits, and between them one `.`, "
+            f"one or two `_`, or any number of `-`; {LENGTH} characters at most"
+        )
+    if found["port"] and not 0 < int(found["port"][:6]) < 65536:
+        return f"{found['port'][:20]} is no port"
+    try:
+        IPv6Address(found["ipv6"] or "::")
+    except AddressValueError as error:
+        return f"no IPv6 address in the brackets: {error}"
+    if len(split(name)[1]) > LENGTH:
+        return f"a repository's path has at most {LENGTH} characters"
+    return None
+
+
+def split(name: str) -> tuple[str, str]:
+    """Return the host, with its port, and the path of a repository, as container runtimes understand its name."""
+    first, slash, rest = name.partition("/")
+    if not slash or not ({".", ":"} & {*first} or first == LOCAL or first != first.lower()):
+        first, rest = DOCKER_HUB, name
+    if first in (DOCKER_HUB, "index.docker.io"):
+        return DOCKER_HUB, rest if "/" in rest else f"library/{rest}"
+    return first, rest
