@@ -87,7 +87,7 @@ def test_a_change_that_no_stage_reads_runs_none_and_is_named(undisturbed, rerun)
     assert "nothing that it depends on has changed" in fork.text("runs.json")
 
 
-def test_a_fresh_clone_with_the_same_remote_runs_no_stage(undisturbed, rerun, checkout, tmp_path):
+def test_a_fresh_clone_with_the_same_remote_runs_no_stage_and_deploys(undisturbed, rerun, checkout, tmp_path):
     first, build = undisturbed
     clone = checkout("clone")
     for fork in (first, clone):
@@ -102,6 +102,7 @@ def test_a_fresh_clone_with_the_same_remote_runs_no_stage(undisturbed, rerun, ch
         assert f"Stage '{stage}' is cached" in said
     assert clone.text("package/SHA256SUMS") == build.package
     assert "taken from the cache of runs" in clone.text("runs.json")
+    assert "as release 1" in clone.run("deploy")
 
 
 def test_a_blocked_model_ends_red_with_a_report_and_the_release_before_serves_on(undisturbed, rerun):
