@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, Field, ValidationError
 
-from ci import references, workspace
+from ci import reading, reading_yaml, references, workspace
 from ci.errors import InputError, StageError
 from ci.lineage import file_digest
 from ci.packaging import image
@@ -60,15 +60,21 @@ def read() -> list[Listed]:
     """Return the list.
 
     Raises:
-        InputError: the file is missing, is not YAML, or an entry is wrong; names it.
+        InputError: the file is missing, is not YAML, or an entry is wrong; names file, line and entry.
     """
+    values, lines = reading_yaml.parse_with_lines(_text(), LIST)
     try:
-        return _List.model_validate(yaml.safe_load(_text())).images
-    except yaml.YAMLError as error:
-        raise InputError(f"{LIST}: not valid YAML: {error}") from None
+        found = _List.model_validate(values).images
     except ValidationError as error:
-        detail = error.errors()[0]
-        raise InputError(f"{LIST}: {'.'.join(map(str, detail['loc']))}: {detail['msg']}") from None
+        detail = error.errors(include_url=False)[0]
+        key, message = detail["loc"], detail["msg"].removeprefix("Value error, ")
+        line = next((lines[key[:n]] for n in range(len(key), 0, -1) if key[:n] in lines), 1)
+        raise InputError(f"{LIST}:{line}: {'.'.join(map(str, key))}: {message}".replace(": : ", ": ")) from None
+    names = [listed.name for listed in found]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise InputError(f"{LIST}:{lines['images', index]}: images.{index}.name: there are two images {name}")
+    return found
 
 
 def look_up(listed: Listed) -> str:
@@ -90,6 +96,9 @@ def pin(digests: Mapping[str, str]) -> list[Path]:
     """Write digests, by name, into the list and wherever the images are named, and return the files that changed.
 
     Comments and everything else stay as they are.
+
+    Raises:
+        InputError: the list is wrong (see `read`), an entry has no digest of its own, or a file is not UTF-8.
     """
     entries = read()
     text = _text()
@@ -97,18 +106,20 @@ def pin(digests: Mapping[str, str]) -> list[Path]:
     assert isinstance(root, yaml.MappingNode)  # noqa: S101 - read() has seen it
     nodes = {key.value: value for key, value in root.value}["images"].value
     for listed, node in reversed(list(zip(entries, nodes, strict=True))):  # from the end: places before it stay valid
-        (value,) = (value for key, value in node.value if key.value == "digest")
+        value = next((value for key, value in node.value if key.value == "digest"), None)
+        if value is None or not node.start_mark.index < value.start_mark.index < node.end_mark.index:
+            raise InputError(f"{LIST}:{node.start_mark.line + 1}: {listed.name}: write its digest in this entry")
         new = digests.get(listed.name, value.value)
         text = text[: value.start_mark.index] + new + text[value.end_mark.index :]
     wanted = {LIST: text}
     for path in sorted(path for pattern in _NAMED_BY for path in Path().glob(pattern)):
-        wanted[path] = path.read_text(encoding="utf-8")
+        wanted[path] = reading.text(path)
         for listed in entries:
             name = f"{listed.repository}:{listed.tag}"
             if listed.name in digests:
                 places = rf"(?m)^(FROM +|[ -]*image: +){re.escape(name)}(@sha256:[0-9a-f]{{64}})?(?=\s)"
                 wanted[path] = re.sub(places, rf"\g<1>{name}@{digests[listed.name]}", wanted[path])
-    changed = [path for path, content in wanted.items() if path.read_text(encoding="utf-8") != content]
+    changed = [path for path, content in wanted.items() if reading.text(path) != content]
     for path in changed:
         workspace.write_text(path, wanted[path])
     return changed
@@ -131,13 +142,13 @@ def get(name: str | None) -> image.Base | None:
     reference = f"{listed.repository}:{listed.tag}@{digest}"
     if listed.layout is not None:
         layout = listed.layout
-        found = _for_platform(digest, lambda wanted: image.verified(layout, wanted), reference)
+        found = _for_platform(digest, lambda wanted: image.verified(layout, wanted, image.MANIFEST_SIZE), reference)
         return image.Base(layout, found, reference, pinned=listed.digest is not None)
     repository = Repository(listed.repository)
     found = _for_platform(digest, lambda wanted: _cached(repository, "manifests", wanted), reference)
     config, layers = image.parts(_cached(repository, "manifests", found).read_bytes(), reference)
     for part in (config, *layers):
-        _cached(repository, "blobs", part["digest"])
+        _cached(repository, "blobs", part["digest"], part["size"])
     return image.Base(CACHE, found, reference, pinned=listed.digest is not None)
 
 
@@ -148,7 +159,9 @@ def _for_platform(digest: str, read: Callable[[str], Path], reference: str) -> s
         if "manifests" not in content:
             return digest
         platforms = [(entry["digest"], entry.get("platform") or {}) for entry in content["manifests"]]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        if not all(image.is_digest(key) for key, _ in platforms):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise StageError(f"{reference} is neither an image manifest nor an index of them") from None
     fit = (key for key, platform in platforms if (platform.get("os"), platform.get("architecture")) == _PLATFORM)
     found = next(fit, None)
@@ -157,16 +170,18 @@ def _for_platform(digest: str, read: Callable[[str], Path], reference: str) -> s
     return str(found)
 
 
-def _cached(repository: Repository, kind: Literal["manifests", "blobs"], digest: str) -> Path:
+def _cached(
+    repository: Repository, kind: Literal["manifests", "blobs"], digest: str, size: int = image.MANIFEST_SIZE
+) -> Path:
+    """Return a blob's file in the cache, fetching it if it is not there whole; `size` is what it has at most."""
     path = image.blob(CACHE, digest)
     if not path.exists() or file_digest(path) != digest:
         path.parent.mkdir(parents=True, exist_ok=True)
-        repository.save(kind, digest, path)
+        repository.save(kind, digest, path, size)
     return path
 
 
 def _text() -> str:
-    try:
-        return LIST.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{LIST} is missing: run in the repository's folder") from None
+    if not LIST.exists():
+        raise InputError(f"{LIST} is missing: run in the repository's folder")
+    return reading.text(LIST, reading_yaml.MOST)

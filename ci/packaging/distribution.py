@@ -8,13 +8,14 @@ or with what ~/.netrc has for the host. Only registries on this machine are spok
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urljoin, urlsplit
 
 from ci import http, references
 from ci.errors import StageError
+from ci.packaging.image import MANIFEST_SIZE
 
 if TYPE_CHECKING:
     import requests
@@ -50,25 +51,34 @@ class Repository:
         Raises:
             StageError: the registry cannot be reached, or does not have the tag.
         """
-        return f"sha256:{hashlib.sha256(self._get(f'manifests/{tag}').content).hexdigest()}"
+        found = hashlib.sha256()
+        for chunk in self._parts(f"manifests/{tag}", MANIFEST_SIZE):
+            found.update(chunk)
+        return f"sha256:{found.hexdigest()}"
 
-    def save(self, kind: Literal["manifests", "blobs"], digest: str, path: Path) -> None:
+    def save(self, kind: Literal["manifests", "blobs"], digest: str, path: Path, size: int) -> None:
         """Write a manifest, an index or a blob to a file, which is there completely or not at all.
+
+        Args:
+            kind: what it is.
+            digest: its digest.
+            path: the file.
+            size: bytes that it has at most; not more are fetched.
 
         Raises:
             StageError: the registry cannot be reached, does not have it, or sends something else.
         """
-        import requests
-
         partial, found = path.with_name(f".{path.name}.part"), hashlib.sha256()
         try:
-            with self._get(f"{kind}/{digest}", stream=True) as answer, partial.open("wb") as file:
-                for chunk in answer.iter_content(1 << 20):
+            with partial.open("wb") as file:
+                for chunk in self._parts(f"{kind}/{digest}", size):
                     found.update(chunk)
                     file.write(chunk)
-        except requests.RequestException as error:
-            raise StageError(f"{self.name}: {digest} broke off ({error}): try again") from None
+        except StageError:
+            partial.unlink()
+            raise
         if found.hexdigest() != digest.removeprefix("sha256:"):
+            partial.unlink()
             raise StageError(f"{self.name}: the registry sent other content than {digest}: try again")
         partial.replace(path)
 
@@ -95,9 +105,24 @@ class Repository:
         kind = {"Content-Type": json.loads(content)["mediaType"]}
         self._ask("PUT", f"manifests/{tag}", (201,), headers=kind, data=content)
 
-    def _get(self, path: str, *, stream: bool = False) -> "requests.Response":
-        headers = {"Accept": _KINDS, "Accept-Encoding": "identity"}
-        return self._ask("GET", path, (200,), headers=headers, stream=stream)
+    def _parts(self, path: str, size: int) -> Iterator[bytes]:
+        """Yield what the registry has at a path, in parts.
+
+        Raises:
+            StageError: it breaks off, or is larger than `size`, bytes.
+        """
+        import requests
+
+        headers, received = {"Accept": _KINDS, "Accept-Encoding": "identity"}, 0
+        try:
+            with self._ask("GET", path, (200,), headers=headers, stream=True) as answer:
+                for chunk in answer.iter_content(1 << 20):
+                    received += len(chunk)
+                    if received > size:
+                        raise StageError(f"{self.name}: {path}: the registry sends more than the {size:,} bytes it has")
+                    yield chunk
+        except requests.RequestException as error:
+            raise StageError(f"{self.name}: {path} broke off ({error}): try again") from None
 
     def _ask(self, method: str, path: str, expected: tuple[int, ...], **options: Any) -> "requests.Response":
         """Ask for a path of the repository, or for where the registry has led to."""

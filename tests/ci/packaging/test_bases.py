@@ -168,21 +168,49 @@ def test_what_cannot_be_had_is_said_with_its_name(registry: Registry) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("images: [", "not valid YAML"),
-        ("{}", "images: Field required"),
-        ("images: [{name: x, repository: y, tag: 2.2, digest: null}]", r"images\.0\.tag"),
-        ("images: [{name: x, repository: y, tag: a}]", r"images\.0\.digest: Field required"),
-        ("images: [{name: x, repository: y, tag: a, digest: 'sha256:1'}]", r"images\.0\.digest"),
+        (b"images: [", "2: not valid YAML"),
+        (b"{}", "1: images: Field required"),
+        (b"", "1: Input should be a valid dictionary"),
+        (b"- a", "1: Input should be a valid dictionary"),
+        (b"images: {a: b}", "1: images: Input should be a valid list"),
+        (b"images: [{name: x, repository: y, tag: 2.2, digest: null}]", r"1: images\.0\.tag"),
+        (b"images:\n- name: x\n  repository: y\n  tag: a", r"2: images\.0\.digest: Field required"),
+        (b"images: [{name: x, repository: y, tag: a, digest: 'sha256:1'}]", r"1: images\.0\.digest"),
+        (b"images:\n- {name: x, repository: y, tag: '\xc3\xa9', digest: null}", r"2: images\.0\.tag"),
+        (
+            b"images:\n- {name: x, repository: a___b, tag: a, digest: null}",
+            r"2: images\.0\.repository: a repository is",
+        ),
+        (
+            b"images:\n- {name: x, repository: 'oci:', tag: a, digest: null}",
+            r"2: images\.0\.repository: it names no folder",
+        ),
+        (
+            b"images:\n" + b"- {name: x, repository: y, tag: a, digest: null}\n" * 2,
+            r"3: images\.1\.name: there are two",
+        ),
+        (b"images:\n- {name: caf\xe9}", "2: not UTF-8 text"),
+        (b"\xff\xfei\0m\0", "1: not UTF-8 text"),
+        (b"images: " + b"[" * 25_000, "1: not valid YAML"),
+        (b"a: &a [x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\n" + b"c: [" + b"*b," * 9000 + b"*b]", "not valid YAML"),
+        (b"images: !!python/object/apply:os.system [exit]", "1: not valid YAML"),
     ],
 )
 def test_a_wrong_list_is_named_with_the_entry(
-    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    text: bytes,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     bases.LIST.parent.mkdir(parents=True)
-    bases.LIST.write_text(text)
-    with pytest.raises(InputError, match=f"ci/images/images.yaml: {said}"):
+    bases.LIST.write_bytes(text)
+    with pytest.raises(InputError, match=f"^ci/images/images.yaml:.*{said}"):
         bases.read()
+    capsys.readouterr()
+    assert pin_images.main([]) == 2
+    assert capsys.readouterr().err.startswith("bad input: ci/images/images.yaml:")
 
 
 def test_pinning_writes_digests_where_images_are_named_and_leaves_all_else(
@@ -213,3 +241,58 @@ def test_pinning_writes_digests_where_images_are_named_and_leaves_all_else(
             text = Path(f"ci/agents/{agent}.yaml").read_text()
             assert text.count(f"image: {registry.name}:0.1.0@{tools}\n") == 1
             assert text.count("@sha256:") == 1
+
+
+@pytest.mark.parametrize("path", ["ci/images/x/Dockerfile", "ci/agents/x.yaml"])
+def test_a_file_that_names_images_and_is_not_utf_8_is_named_and_nothing_is_pinned(
+    registry: Registry, path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(registry)
+    listed(registry.name)
+    before = bases.LIST.read_bytes()
+    Path(path).parent.mkdir(parents=True)
+    Path(path).write_bytes(b"FROM a\n# caf\xe9\n")
+    assert pin_images.main([]) == 2
+    assert f"bad input: {path}:2: not UTF-8 text" in capsys.readouterr().err
+    assert bases.LIST.read_bytes() == before
+
+
+@pytest.mark.parametrize("entry", ["<<: *shared", "digest: *shared"])
+def test_a_digest_that_entries_share_cannot_be_pinned_and_is_named(
+    registry: Registry, entry: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(registry)
+    shared = f"{{name: a, repository: {registry.name}, tag: 2.20.0, digest: null}}"
+    first = f"- &shared {shared}" if "<<" in entry else f"- {shared.replace('digest: ', 'digest: &shared ')}"
+    bases.LIST.parent.mkdir(parents=True)
+    text = f"images:\n{first}\n- {{name: b, repository: {registry.name}, tag: 2.20.0, {entry}}}\n"
+    bases.LIST.write_text(text)
+    assert pin_images.main([]) == 2
+    assert "ci/images/images.yaml:3: b: write its digest in this entry" in capsys.readouterr().err
+    assert bases.LIST.read_text() == text
+
+
+def test_a_registry_that_names_a_path_instead_of_a_digest_writes_nothing_there(registry: Registry) -> None:
+    outside = {"digest": "sha256:../../../../../outside", "platform": {"os": "linux", "architecture": "amd64"}}
+    registry.put("manifests", json.dumps({"manifests": [outside]}).encode(), tag="2.20.0")
+    listed(registry.name)
+    with pytest.raises(StageError, match="is neither an image manifest nor an index"):
+        bases.get("serving")
+    registry.put("manifests", json.dumps({"config": outside, "layers": [outside]}).encode(), tag="2.20.0")
+    with pytest.raises(StageError, match="is no image manifest with sha256 digests"):
+        bases.get("serving")
+    assert not list(Path().rglob("*outside*"))
+
+
+def test_a_registry_that_never_ends_is_left(registry: Registry) -> None:
+    pinned, manifest = put(registry)
+    listed(registry.name, pinned)
+    layer = json.loads(registry.content[f"manifests/{manifest}"])["layers"][0]["digest"]
+    registry.content[f"blobs/{layer}"] = bytes(50_000_000)
+    with pytest.raises(StageError, match=r"the registry sends more than the \d+ bytes it has"):
+        bases.get("serving")
+    registry.put("manifests", bytes(5_000_000), tag="huge")
+    listed(registry.name, tag="huge")
+    with pytest.raises(StageError, match=r"the registry sends more than the 4,194,304 bytes"):
+        bases.get("serving")
+    assert not [path for path in bases.CACHE.rglob("*") if path.is_file() and path.stat().st_size > 4096]
