@@ -1,6 +1,5 @@
 """Run the whole pipeline, or some stages of it, in order.
 
-Stages: configure champion prepare tune train test package place deploy monitor retrain report.
 Prepare to package go through DVC: what has not changed is not computed again, and the reason for each run is printed.
 The last lines say what was decided, where the report is, and what failed.
 
@@ -11,12 +10,13 @@ import sys
 import time
 
 from ci.command import end_in_order, parser, run
+from ci.stages import NAMES
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     arguments = parser(__doc__, "pipeline")
-    arguments.add_argument("stages", nargs="*", metavar="STAGE", help="stages to run; all if none is named")
+    arguments.add_argument("stages", nargs="*", metavar="STAGE", help=f"of {', '.join(NAMES)}; all if none is named")
     arguments.add_argument("--executor", choices=["local"], default="local", help="where stages run (local)")
     arguments.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one setting"
@@ -30,7 +30,6 @@ def pipeline(stages: list[str], overrides: list[str]) -> int:
     from ci import workspace
     from ci.errors import InputError, StageError
     from ci.pipeline import run as run_stages
-    from ci.stages import NAMES
 
     if unknown := [stage for stage in stages if stage not in NAMES]:
         raise InputError(f"there is no stage {', '.join(unknown)}; the stages are {' '.join(NAMES)}")
