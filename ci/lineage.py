@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,15 +63,6 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's content as `sha256:…`."""
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-
-
-def commit() -> str | None:
-    """Return the commit that is checked out, or None outside a Git repository."""
-    try:
-        result = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False)
-    except FileNotFoundError:
-        return None
-    return result.stdout.strip() if result.returncode == 0 else None
 
 
 def _stages() -> list[dict[str, Any]]:

@@ -21,14 +21,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def prune(*, dry_run: bool, tips: bool) -> None:
     """Delete, or say what would be."""
-    from ci import configuration, pipeline
+    from ci import configuration, dvc
     from ci.rollout import retention
 
     paths, freed = retention.prune(configuration.effective(), dry_run=dry_run)
     for path in paths:
         print(f"prune: {'would delete' if dry_run else 'deleted'} {path}")
     print(f"prune: images: {freed / 1e6:.1f} MB {'to free' if dry_run else 'freed'}")
-    collected = pipeline.collect(dry_run=dry_run, tips=tips)
+    collected = dvc.collect(dry_run=dry_run, tips=tips)
     if isinstance(collected, str):
         print(f"prune: DVC's cache: not touched: {collected}")
     elif not dry_run:

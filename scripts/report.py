@@ -23,14 +23,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def report(record_at: datetime | None) -> None:
     """Write the report, with the build added to the history at a time if one is given."""
-    from ci import lineage, workspace
+    from ci import git, workspace
     from ci.errors import InputError, StageError
     from ci.report import build as builds
     from ci.report import history, page
     from ci.rollout import deploy
     from ci.settings import History
 
-    build, commit = builds.read(), lineage.commit()
+    build, checkout = builds.read(), git.checkout()
     try:
         if build.settings and (found := deploy.served(build.settings)):
             build = replace(build, served=builds.Served(release=found[0], serves=found[1]))
@@ -39,14 +39,14 @@ def report(record_at: datetime | None) -> None:
     settings = build.settings.history if build.settings else History()
     records = history.read(settings)
     if record_at:
-        latest = history.record(build, record_at, commit)
+        latest = history.record(build, record_at, checkout.commit)
         if latest is None:
             print("report: nothing to record: there is no verdict on a package")
         elif not history.is_new(latest, records):
             print("report: nothing to record: same commit, digests and verdict as the last build")
         else:
             records = history.append(latest, records, settings)
-    summary = page.write(build, records, commit)
+    summary = page.write(build, records, checkout)
     print(f"report: {summary['headline']} -> {workspace.REPORT / 'index.html'}")
 
 

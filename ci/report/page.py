@@ -7,7 +7,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from ci import reading, workspace
+from ci import git, reading, workspace
 from ci.report import gallery, stages
 from ci.report.build import Build
 from ci.results.evaluation import Interval
@@ -26,13 +26,13 @@ METRICS = {
 }
 
 
-def write(build: Build, records: list[Record], commit: str | None) -> dict[str, Any]:
+def write(build: Build, records: list[Record], checkout: git.Checkout) -> dict[str, Any]:
     """Write `build/report/` and return the content of its `summary.json`.
 
     Args:
         build: what the stages left.
         records: the history, the newest last.
-        commit: what is checked out, None if that is not known.
+        checkout: what is checked out, or why that is not known.
     """
     existing = frozenset(stage.result for stage in stages.SHOWN if stage.result.exists())
     found = stages.standings(build, existing)
@@ -51,7 +51,8 @@ def write(build: Build, records: list[Record], commit: str | None) -> dict[str, 
         "headline": summary["headline"],
         "serving": summary["serving"],
         "records": records[-SHOWN:][::-1],
-        "commit": commit,
+        "commit": checkout.commit,
+        "no_commit": checkout.problem,
         "explanation": reading.text(explanation).splitlines() if explanation.exists() else [],
         "metrics": METRICS,
         "scores": _scores(build),

@@ -7,7 +7,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from ci import lineage, workspace
+from ci import git, lineage, workspace
 from ci.errors import InputError, StageError
 from ci.packaging import package
 from ci.rollout import outcome, releases, skew
@@ -266,7 +266,7 @@ def _recorder(place: Place, manifest: Mapping[str, Any], clock: Clock) -> Callab
                 "digest": manifest["image"]["digest"],
                 **{key: manifest[key] for key in ("version", "as_of", "model")},
                 "inputs": lineage.inputs_digest(),
-                "commit": lineage.commit(),
+                "commit": git.checkout().commit,
                 "champion": workspace.read_json(workspace.CHAMPION),
             }
         )

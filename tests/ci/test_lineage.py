@@ -61,8 +61,3 @@ def test_a_declared_file_that_is_missing_is_named() -> None:
     Path("model/data.py").unlink()
     with pytest.raises(InputError, match=r"model/data\.py is missing"):
         lineage.inputs_digest()
-
-
-def test_outside_a_repository_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(Path.cwd().parent))
-    assert lineage.commit() is None

@@ -1,17 +1,16 @@
-"""The order of stages, and what a killed DVC leaves."""
+"""The order of stages, what is said where none was run, and what is said of one that fails."""
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from ci import pipeline
+from ci import pipeline, workspace
 from ci.stages import CACHED, NAMES
+from tests.repositories import git
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,63 +26,6 @@ ROOT = Path(__file__).parents[2]
 )
 def test_stages_run_in_the_pipelines_order_and_the_cached_ones_as_one_graph(stages, groups):
     assert list(pipeline._groups(stages)) == groups
-
-
-@pytest.mark.parametrize("left", ["", "stages:\n  prepare: {cmd: [", "\x00"])
-def test_a_lock_file_that_a_kill_left_unreadable_is_removed(tmp_path, left, capsys):
-    path = tmp_path / "dvc.lock"
-    path.write_text(left)
-    pipeline.clear_stale(path)
-    assert not path.exists()
-    assert "removed" in capsys.readouterr().out
-
-
-def test_a_readable_lock_file_is_left_alone(tmp_path):
-    path = tmp_path / "dvc.lock"
-    path.write_text("schema: '2.0'\nstages: {}\n")
-    pipeline.clear_stale(path)
-    pipeline.clear_stale(tmp_path / "absent")
-    assert path.exists()
-
-
-@pytest.mark.parametrize("holder", [2**22 + 1, os.getpid()], ids=["ended", "another program"])
-def test_locks_of_the_dead_and_of_other_programs_are_removed(tmp_path, holder):
-    path = tmp_path / "rwlock"
-    path.write_text(json.dumps({"build/data": {"write": {"pid": holder, "cmd": "dvc"}, "read": []}}))
-    pipeline.release(path)
-    assert not path.exists()
-
-
-def test_a_command_that_outlives_its_run_is_waited_for(tmp_path, capsys):
-    path = tmp_path / "rwlock"
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(2)", "dvc"]) as orphan:
-        path.write_text(json.dumps({"build/data": {"read": [{"pid": orphan.pid, "cmd": "dvc"}]}}))
-        while b"dvc" not in Path(f"/proc/{orphan.pid}/cmdline").read_bytes():
-            time.sleep(0.01)  # it is still a copy of this process
-        pipeline.release(path)
-        assert f"waiting for process {orphan.pid}" in capsys.readouterr().out
-    assert not path.exists()
-
-
-@pytest.mark.parametrize(
-    ("found", "words"),
-    [
-        ([{"changed deps": {"model/network.py": "modified"}}], ["model/network.py is modified"]),
-        (
-            [{"changed deps": {"build/settings.yaml": {"tuning.max_trials": "modified"}}}],
-            ["build/settings.yaml: tuning.max_trials changed"],
-        ),
-        ([{"changed outs": {"build/data": "deleted"}}], ["build/data is deleted"]),
-        (["changed command"], ["changed command"]),
-    ],
-)
-def test_what_dvc_reports_is_said_in_words(found, words):
-    assert list(pipeline._changes(found)) == words
-
-
-def test_dvc_tells_nobody_that_it_is_used():
-    command = [sys.executable, "-m", "dvc", "config", "core.analytics"]
-    assert subprocess.run(command, capture_output=True, check=True, cwd=ROOT).stdout.strip() == b"false"
 
 
 def test_an_unknown_stage_is_named(capsys):
@@ -157,3 +99,52 @@ def test_what_dvc_says_of_itself_is_not_held_back():
     said = "ERROR: failed to reproduce 'prepare': [Errno 2] No such file or directory: 'build/source.json'"
     assert not pipeline._NOISE.match(said)
     assert pipeline._NOISE.match("ERROR: failed to reproduce 'prepare': failed to run: python -m x, exited with 2")
+
+
+@pytest.fixture
+def built(tmp_path, monkeypatch):
+    """A repository of two commits, with the settings of a build."""
+    monkeypatch.chdir(tmp_path)
+    git("init", "-q")
+    for text in ("one", "two"):
+        (tmp_path / "notes of mine.txt").write_text(text)
+        git("add", "notes of mine.txt")
+        git("commit", "-qm", text)
+    workspace.write_text(workspace.SETTINGS, "seed: 1\n")
+    return tmp_path
+
+
+def test_what_changed_though_no_stage_was_run_is_named(built, capsys):
+    (built / "notes of mine.txt").write_text("three")
+    pipeline._finish({}, computed=False)
+    assert "none depends on notes of mine.txt, which changed" in capsys.readouterr().out
+    workspace.write_text(workspace.SETTINGS, "seed: 2\n")
+    pipeline._finish({}, computed=False)
+    assert "none depends on notes of mine.txt, seed, which changed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        '{"commit": "--output=precious.txt", "settings": {}}',
+        '{"commit": "HEAD --output=precious.txt", "settings": {}}',
+        '{"commit": "--output=precious.txt"}',
+        '{"commit": ["--output=precious.txt"], "settings": {}}',
+        '{"commit": null, "settings": [1]}',
+        '"--output=precious.txt"',
+        "[]",
+        "null",
+        "{",
+        "",
+        "\x00",
+    ],
+)
+def test_a_damaged_memory_of_the_last_build_changes_nothing_and_is_written_anew(built, capsys, left):
+    precious = built / "precious.txt"
+    precious.write_text("precious")
+    pipeline._SEEN.parent.mkdir(parents=True)
+    pipeline._SEEN.write_text(left)
+    pipeline._finish({}, computed=False)
+    assert precious.read_text() == "precious"
+    assert "none depends on notes of mine.txt, which changed" in capsys.readouterr().out, "since the commit before"
+    assert workspace.read_json(pipeline._SEEN, pipeline._Seen)["settings"] == {"seed": 1}

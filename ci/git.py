@@ -1,0 +1,145 @@
+"""What Git says of the folder that we run in. That Git failed is never taken for there being no repository."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+COMMIT = r"[0-9a-f]{40}([0-9a-f]{24})?"
+"""What names a commit: its digest in full, by SHA-1 or SHA-256."""
+NONE = "not in a Git repository"
+_TIMEOUT = 60.0
+_OF_HOOKS = (
+    "GIT_DIR",
+    "GIT_COMMON_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_QUARANTINE_PATH",
+)
+"""Variables that Git sets for its hooks and that lead away from the repository of the current folder."""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """What is checked out in the current folder."""
+
+    commit: str | None
+    """None where there is no repository, no commit yet, or Git failed."""
+    repository: bool
+    """Whether there is a repository; it counts as one where Git failed on it."""
+    problem: str | None = None
+    """Why Git does not name a commit, in its own words where it failed; None if it does."""
+
+
+class _GitError(Exception):
+    """Git's own message."""
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a command that works on the repository of this folder, whatever hook we run in."""
+    return {name: value for name, value in os.environ.items() if name not in _OF_HOOKS}
+
+
+def checkout() -> Checkout:
+    """Return what is checked out in the current folder."""
+    try:
+        _git("rev-parse", "--git-dir")
+    except _GitError as failed:
+        if _marked():
+            return Checkout(None, repository=True, problem=f"git failed: {failed}")
+        return Checkout(None, repository=False, problem=NONE)
+    try:
+        return Checkout(_git("rev-parse", "--verify", "--end-of-options", "HEAD").strip(), repository=True)
+    except _GitError:
+        wrong = _wrong()
+        problem = f"git failed: {wrong}" if wrong else "HEAD names no commit yet"
+        return Checkout(None, repository=True, problem=problem)
+
+
+def hidden() -> str | None:
+    """Return why not every commit of this folder's repository can be seen; None if each can, or there is none.
+
+    What deletes data that no commit names must ask this first.
+    """
+    found = checkout()
+    if not found.repository:
+        return None
+    wrong = _wrong()
+    if wrong:
+        return f"git failed: {wrong}"
+    if found.commit is None:  # DVC takes a repository without a commit at HEAD for an empty one
+        return None if wrong is None else f"{found.problem}, though there are commits: check one out"
+    if _run("rev-parse", "--is-shallow-repository").stdout.strip() != "false":
+        return "the clone is shallow and lacks older commits: `git fetch --unshallow` fetches them"
+    return None
+
+
+def _wrong() -> str | None:
+    """Walk through every commit and return what Git says is wrong: "" if each is there, None if there is none."""
+    try:
+        done = _run("rev-list", "--all", "--count")
+    except _GitError as failed:
+        return str(failed)
+    said = _line(done.stderr)  # of a broken reference Git only warns
+    if done.returncode or said:
+        return said or f"exit code {done.returncode}"
+    return None if done.stdout.strip() == "0" else ""
+
+
+def changed_since(revision: str) -> list[str]:
+    """Return the files that differ from a commit; none where Git cannot tell."""
+    try:
+        listed = _git("diff", "--name-only", "-z", "--no-ext-diff", "--end-of-options", revision, "--")
+    except _GitError:
+        return []
+    return [name for name in listed.split("\0") if name]
+
+
+def _git(*arguments: str) -> str:
+    """Run Git and return what it prints.
+
+    Raises:
+        _GitError: Git ended with an error, was not found, or took too long.
+    """
+    done = _run(*arguments)
+    if done.returncode:
+        raise _GitError(_line(done.stderr) or f"exit code {done.returncode}")
+    return done.stdout
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            ["git", *arguments],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise _GitError(f"no answer within {_TIMEOUT:g} seconds") from None
+    except OSError as error:
+        raise _GitError(f"git cannot be run: {error.strerror}; is it installed and on the PATH?") from None
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _marked() -> bool:
+    """Return whether this folder or one above has a `.git`, or a variable says that its repository is elsewhere."""
+    if "GIT_DIR" in os.environ:
+        return True
+    here = Path.cwd()
+    ceilings = {Path(ceiling) for ceiling in os.environ.get("GIT_CEILING_DIRECTORIES", "").split(os.pathsep) if ceiling}
+    for folder in (here, *here.parents):
+        if folder in ceilings and folder != here:
+            return False
+        if os.path.lexists(folder / ".git"):
+            return True
+    return False
