@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from ci.settings import Tuning
+from ci.stages import NAMES
 from scripts import configure
 from tests.pods import REPOSITORY
 from tests.programs import needed
@@ -211,21 +212,7 @@ def test_results_travel_by_the_dvc_remote_after_every_stage_and_never_by_stash(p
 def test_the_stages_together_run_every_stage_of_the_pipeline_once(pipeline):
     lines = [line for line in shell(pipeline) if line.startswith("python -m scripts.pipeline")]
     named = [word for line in lines for word in line.split()[3:]]
-    assert [stage for stage in named if stage != "report"] == (
-        [
-            "configure",
-            "champion",
-            "prepare",
-            "tune",
-            "train",
-            "test",
-            "package",
-            "place",
-            "deploy",
-            "monitor",
-            "retrain",
-        ]
-    )
+    assert [stage for stage in named if stage != "report"] == [stage for stage in NAMES if stage != "report"]
     help_text = subprocess.run(
         [sys.executable, "-m", "scripts.pipeline", "--help"],
         capture_output=True,
@@ -316,3 +303,52 @@ def test_results_are_published_whatever_happened_and_the_last_line_says_where(pi
     assert last["args"] == [
         "SUCCESS: the decision and why: https://jenkins.example.com/job/flights/7/artifact/build/report/index.html"
     ]
+
+
+def runs(stage: Call, build: dict[str, bool]) -> bool:
+    """Tell whether a stage runs in a build, by its whole `when`; conditions are those that `build` names."""
+    verdicts = []
+    for condition in block(stage, "when"):
+        name = condition["name"]
+        if name in ("beforeOptions", "beforeAgent"):
+            continue
+        if name == "not":
+            [inner] = condition["body"]
+            verdicts.append(not build[inner["name"]])
+        else:
+            verdicts.append(condition["value"] if name == "expression" else build[name])
+    return all(verdicts)
+
+
+RELEASES = [
+    # DEPLOY, a pull request: released
+    (True, False, True),
+    (False, False, False),
+    (True, True, False),
+    (False, True, False),
+]
+
+
+@pytest.mark.parametrize(("deploy", "pull_request", "released"), RELEASES)
+def test_only_a_build_that_is_to_deploy_and_is_no_pull_request_releases(deploy, pull_request, released):
+    [pipeline] = record(REPOSITORY / "Jenkinsfile", {**HOSTILE, "DEPLOY": deploy})["calls"]
+    build = {"changeRequest": pull_request}
+    assert {name: runs(stage, build) for name, stage in stages(pipeline).items()} == {
+        "Plan": True,
+        "Model": True,
+        "Release": released,
+    }
+    inside = stages(stages(pipeline)["Release"])
+    assert all(runs(stage, build) for stage in inside.values())
+
+
+@pytest.mark.parametrize(
+    ("line", "deploy", "pull_request"),
+    [("expression { params.DEPLOY }", False, False), ("not { changeRequest() }", True, True)],
+)
+def test_a_condition_that_is_removed_would_be_noticed(tmp_path, line, deploy, pull_request):
+    text = (REPOSITORY / "Jenkinsfile").read_text(encoding="utf-8")
+    assert text.count(line) == 1
+    (tmp_path / "Jenkinsfile").write_text(text.replace(line, ""), encoding="utf-8")
+    [pipeline] = record(tmp_path / "Jenkinsfile", {**HOSTILE, "DEPLOY": deploy})["calls"]
+    assert runs(stages(pipeline)["Release"], {"changeRequest": pull_request})

@@ -138,12 +138,6 @@ def _python(path: Path) -> list[Path]:
     return sorted(path.rglob("*.py")) if path.is_dir() else [path] if path.suffix == ".py" else []
 
 
-def test_the_jenkinsfile_runs_every_stage_once_and_in_order():
-    said = re.findall(r"scripts\.pipeline ([a-z ]+)", (REPOSITORY / "Jenkinsfile").read_text())
-    ran = [name for line in said for name in line.split() if name != "report"]
-    assert ran == [name for name in NAMES if name != "report"]
-
-
 def test_the_readme_lists_the_stages_with_their_commands():
     rows = re.findall(r"^\| (\w+) \| `(python -m [\w.]+)` \| (.+) \|$", (REPOSITORY / "README.md").read_text(), re.M)
     assert [(name, command) for name, command, _ in rows] == [(stage.name, stage.command) for stage in STAGES]

@@ -2,7 +2,7 @@
 //   groovy record.groovy Jenkinsfile '{"AS_OF": "2013-07-01"}'
 // Every call becomes {name, args, interpolated, body}. Blocks run in the order of the file, as the stages of a sequential
 // pipeline do, so a variable that a stage sets has its value in the blocks after it. `readFile` answers with the
-// path in brackets, which shows where a text ends up. `crowded` lists the lines on which two statements of one block begin.
+// path in brackets, which shows where a text ends up. An `expression` has its value. `crowded` lists the lines on which two statements of one block begin.
 
 import groovy.json.JsonOutput
 import groovy.json.JsonSlurper
@@ -25,8 +25,9 @@ class Block {
                 def inner = new Block(globals: globals)
                 argument.delegate = inner
                 argument.resolveStrategy = Closure.DELEGATE_ONLY
-                argument.call()
+                def value = argument.call()
                 call.body = inner.calls
+                if (name == 'expression') call.value = value as boolean
             } else {
                 call.interpolated |= interpolated(argument)
                 call.args << plain(argument)
