@@ -2,18 +2,20 @@
 
 Both the task's `model/card.md` and the template beside this file cite: `{{ cite(FILE, KEY, ...) }}` stands for a value
 in a stage's JSON result or for a text that occurs in a file of the task. A cited value is marked while the card is
-rendered; a number that is not marked has no source, and there is no card.
+rendered; a number that is not marked has no source, and there is no card. The template is ours; the task's words are
+not one, see `ci.packaging.citations`.
 """
 
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ci import lineage, workspace
+from ci import lineage, reading, workspace
 from ci.errors import InputError
+from ci.packaging import citations
 
 TEMPLATE = Path(__file__).parent / "templates" / "card.md"
 HEADINGS = ("## Intended use", "## Limits")
@@ -21,7 +23,14 @@ HEADINGS = ("## Intended use", "## Limits")
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _CITED = re.compile(f"{_OPEN}(.*?){_CLOSE}", re.DOTALL)
 _NUMBER = re.compile(r"(?<!\w)\d[\d.,]*")
-_EXPRESSION = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
+_PLACE = r"\{(?:key)?(?::[-+ ]?,?(?:\.[0-9]{1,2})?[deEfFgG%]?)?\}"
+"""Where a form shows the value: with a sign, thousands, digits after the point; never a width, nor a part of it."""
+_FORM = re.compile(rf"(?:[^{{}}]|{_PLACE})*")
+_LONGEST = 10_000
+"""Length of a cited text at most; characters."""
+
+_SAID = 400
+"""Length of what is said of a citation at most; characters."""
 
 
 @dataclass
@@ -32,8 +41,8 @@ class Evidence:
     """From a name such as `build/model/training.json` to where the file is now."""
     sources: list[str] = field(default_factory=list)
     """Files cited so far, in the order of their numbers."""
-    issued: set[str] = field(default_factory=set)
-    """Every citation as it was marked; what else bears marks was made from them, or by hand."""
+    _read: dict[str, Any] = field(default_factory=dict)
+    """What the files hold."""
 
     def value(self, file: str, *keys: str | int) -> Any:
         """Return what a stage's JSON result has at these keys.
@@ -41,7 +50,9 @@ class Evidence:
         Raises:
             InputError: there is no such key, or no such file.
         """
-        found = workspace.read_json(self.where(file))
+        if file not in self._read:
+            self._read[file] = workspace.read_json(self._path(file))
+        found = self._read[file]
         for depth, key in enumerate(keys):
             try:
                 found = found[key]
@@ -55,22 +66,53 @@ class Evidence:
         """Return a value, or a text that occurs in a file that is not JSON, marked with the file it came from.
 
         `{}` in the form stands for the value, `{key}` for the last key.
+
+        Raises:
+            InputError: there is no such value or text, or it cannot be shown in this form.
         """
         if not keys:
             raise InputError(f"cite({file!r}) names no value: add its key, or the text that occurs in the file")
         if file.endswith(".json"):
-            if _has_number(re.sub(r"\{[^{}]*\}", "", form)):
-                raise InputError(f"cite({file!r}, …, form={form!r}): a form may have no number of its own")
-            text = form.format(self.value(file, *keys), key=keys[-1])
+            text = _shown(file, keys, self.value(file, *keys), form)
         else:
             text = str(keys[0])
-            content = workspace.require(self.where(file)).read_text(encoding="utf-8")
-            if not re.search(rf"(?<![\w.,]){re.escape(text)}(?![\w]|[.,]\d)", content):
+            if file not in self._read:
+                self._read[file] = reading.text(workspace.require(self._path(file)))
+            if not re.search(rf"(?<![\w.,]){re.escape(text)}(?![\w]|[.,]\d)", self._read[file]):
                 raise InputError(f"{text!r} does not occur in {file}, which the card cites for it")
         if file not in self.sources:
             self.sources.append(file)
-        self.issued.add(f"{self.sources.index(file)}{_OPEN}{text}")
         return f"{_OPEN}{self.sources.index(file)}{_OPEN}{text}{_CLOSE}"
+
+    def _path(self, file: str) -> Path:
+        if not file or "\0" in file or file.startswith("/") or ".." in PurePosixPath(file).parts:
+            raise InputError(f"cite({file!r}, …): a card cites files of this folder only: results and the task's own")
+        return self.where(file)
+
+
+def _shown(file: str, keys: tuple[str | int, ...], value: Any, form: str) -> str:
+    """Return a cited value as its form shows it, on one line.
+
+    Raises:
+        InputError: the form has a number of its own or more than places for the value, or the value does not fit.
+    """
+    if not _FORM.fullmatch(form):
+        raise InputError(
+            f"cite({file!r}, …, form={form!r}): a form shows the value as {{}} or with a format such as {{:,}}, "
+            f"{{:.2f}}, {{:.1%}}, and the last key as {{key}}; braces have no other meaning"
+        )
+    if _has_number(re.sub(_PLACE, "", form)):
+        raise InputError(f"cite({file!r}, …, form={form!r}): a form may have no number of its own")
+    name = f"{file}: {'.'.join(map(str, keys))}"
+    if isinstance(value, (dict, list)):
+        raise InputError(f"{name} is no single value, which the card cites: add a key")
+    try:
+        text = form.format(value, key=keys[-1])
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError(f"{name} is {value!r:.50}, which the form {form!r} cannot show: {error}") from None
+    if len(text) > _LONGEST or _OPEN in text or _CLOSE in text:
+        raise InputError(f"{name} is longer than {_LONGEST:,} characters or has one that marks citations here")
+    return "".join(" " if unicodedata.category(character) in ("Cc", "Zl", "Zp") else character for character in text)
 
 
 def render(task_text: str, name: str, where: Callable[[str], Path]) -> str:
@@ -86,28 +128,30 @@ def render(task_text: str, name: str, where: Callable[[str], Path]) -> str:
     """
     import jinja2
 
+    if len(task_text.encode(errors="replace")) > citations.MOST:
+        raise InputError(f"{name}: it has more than {citations.MOST:,} bytes")
+    task_text = task_text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if missing := [heading for heading in HEADINGS if heading not in task_text]:
         raise InputError(f"{name}: it needs {' and '.join(missing)}: what the model is for, and not")
     if _OPEN in task_text or _CLOSE in task_text:
         raise InputError(f"{name}: it has a character of the private use area, which marks citations here: remove it")
-    for number, line in _unsourced(_EXPRESSION.sub(lambda found: "\n" * found[0].count("\n"), task_text)):
+    parts = list(citations.parse(task_text, name))
+    for number, line in _unsourced("".join(part if isinstance(part, str) else "\n" * part.lines for part in parts)):
         raise InputError(
             f'{name}:{line}: the number {number} has no source: write it as {{{{ cite("FILE", "KEY") }}}}, or in words'
         )
     evidence = Evidence(where)
-    environment = jinja2.Environment(  # noqa: S701 - Markdown, from files of this repository
+    about = "".join(part if isinstance(part, str) else _cited(evidence, part, name) for part in parts)
+    environment = jinja2.Environment(  # noqa: S701 - Markdown, from the template of this repository
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.globals.update(cite=evidence.cite, value=evidence.value)
     try:
-        about = environment.from_string(task_text).render()
         text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(about=about)
-    except InputError as error:
-        raise InputError(f"{name}{_line(error)}: {error}") from None
-    except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError, LookupError, OSError) as error:
-        raise InputError(f"{name}{_line(error)}: {error}") from None
-    if forged := {found for found in _CITED.findall(text) if found not in evidence.issued}:
-        raise InputError(f"{name}: a citation was changed after it was read: {sorted(forged)[0].split(_OPEN)[-1]}")
+    except (jinja2.TemplateError, TypeError, ValueError, LookupError) as error:
+        raise InputError(
+            f"the build's results do not fill the model card ({TEMPLATE.name}{_line(error)}): {error}"
+        ) from None
     if joined := re.search(f"[\\w.,]{_OPEN}\\d+{_OPEN}\\d|\\d{_CLOSE}[\\w{_OPEN}]", text):
         shown = re.sub(f"{_OPEN}(\\d+{_OPEN})?|{_CLOSE}", "", text[max(0, joined.start() - 20) : joined.end() + 20])
         raise InputError(f"{name}: a cited number touches other text: put a space between: …{shown.strip()}…")
@@ -116,6 +160,16 @@ def render(task_text: str, name: str, where: Callable[[str], Path]) -> str:
     lines = [_with_sources(line) for line in text.splitlines()]
     notes = [f"[^{n}]: `{file}` {lineage.file_digest(where(file))}" for n, file in enumerate(evidence.sources, 1)]
     return "\n".join([*lines, *notes, ""])
+
+
+def _cited(evidence: Evidence, citation: citations.Citation, name: str) -> str:
+    try:
+        return evidence.cite(citation.file, *citation.keys, form=citation.form)
+    except (InputError, OSError) as error:
+        said = "".join(character if character.isprintable() else "?" for character in str(error))
+        if len(said) > _SAID:
+            said = f"{said[: _SAID // 2]} … {said[-_SAID // 2 :]}"
+        raise InputError(f"{name}:{citation.line}: {said}") from None
 
 
 def _line(error: BaseException) -> str:
@@ -146,5 +200,6 @@ def _with_sources(line: str) -> str:
     if not cited:
         return line
     notes = "".join(f"[^{int(index) + 1}]" for index in dict.fromkeys(index for index, _ in cited))
-    plain = _CITED.sub(lambda found: found[1].split(_OPEN)[1], line)
+    escaped = (lambda text: text.replace("|", "\\|")) if line.startswith("|") else str
+    plain = _CITED.sub(lambda found: escaped(found[1].split(_OPEN)[1]), line)
     return f"{plain[:-1].rstrip()} {notes} |" if plain.endswith("|") else f"{plain}{notes}"

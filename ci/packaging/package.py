@@ -7,9 +7,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ci import lineage, workspace
+from ci import lineage, reading, workspace
 from ci.errors import StageError
-from ci.packaging import card, image, sbom, signature
+from ci.packaging import card, citations, image, sbom, signature
 from ci.settings import Packaging
 
 IMAGE = "image"
@@ -19,6 +19,8 @@ GOLDEN = "golden.json"
 REFERENCE = "reference.json"
 SBOM = "sbom.cdx.json"
 SUMS = "SHA256SUMS"
+_WORDS = "model/card.md"
+"""What the copy in `workspace.CARD` was made of, for messages."""
 _DEPTH = 32
 """Folders in each other in a package, or in a SavedModel, at most."""
 _NOT_SHIPPED = {"fingerprint.pb"}
@@ -102,9 +104,9 @@ def assemble(
         "digests": {**digests, "sbom": lineage.file_digest(folder / SBOM)},
     }
     workspace.write_json(folder / MANIFEST, manifest)
-    words = workspace.require(workspace.CARD).read_text(encoding="utf-8")
+    words = reading.decoded(reading.content(workspace.require(workspace.CARD), citations.MOST), _WORDS)
     named = {(workspace.PACKAGE / MANIFEST).as_posix(): folder / MANIFEST}
-    workspace.write_text(folder / CARD, card.render(words, "model/card.md", lambda file: named.get(file, Path(file))))
+    workspace.write_text(folder / CARD, card.render(words, _WORDS, lambda file: named.get(file, Path(file))))
     if settings.signing_key:
         signature.sign(folder, settings.signing_key, unsigned=[SUMS])
     workspace.write_text(folder / SUMS, _sums(folder))
