@@ -12,37 +12,10 @@ from ci import configuration
 from ci.rollout import manifests
 from tests import pods
 from tests.cluster.tools import PIPELINE, SERVING, attempt, kubectl, user
+from tests.k8s.access import ALLOWED
 
 pytestmark = pytest.mark.cluster
 
-ALLOWED = {
-    "deployer": """
-        list nodes
-        list pods *
-        get,list,watch,create,patch deployments.apps model-serving model-stable
-        get,list,watch,create,patch,delete deployments.apps model-serving model-canary
-        list replicasets.apps model-serving
-        get,list pods model-serving
-        get pods/log model-serving
-        get,create pods/portforward model-serving
-        list events model-serving
-        get,create,patch services model-serving model
-        get,create configmaps model-serving
-        update configmaps model-serving rollout-history
-        get,update leases.coordination.k8s.io model-serving rollout
-    """,
-    "pipeline": """
-        list nodes
-        list pods *
-        get deployments.apps model-serving model-stable
-        get deployments.apps model-serving model-canary
-        get services model-serving model
-        get configmaps model-serving rollout-history
-    """,
-    "monitor": "list endpointslices.discovery.k8s.io model-serving",
-    "tuner": "",
-}
-"""What each account may do: verbs, resource, namespace (`*` for all, nothing for cluster-wide objects), name."""
 NAMESPACES = [SERVING, PIPELINE, "kube-system"]
 Asked = tuple[str, str, str, str]
 """Verb, resource with its group, namespace or "", name or ""."""
