@@ -28,7 +28,7 @@ def explain(
     tasks: Sequence[Pod], nodes: Sequence[Node], spreads: Sequence[Spread], problem: Problem, solution: Solution
 ) -> dict[str, Any]:
     """Return the explanation of a solution as JSON values: sentences, and for each used node what is scarce there."""
-    used, left = [], _left(problem, solution)
+    used, left = [], problem.left(np.array(solution.node_of))
     on: dict[int, list[int]] = {}
     for i, j in enumerate(solution.node_of):
         on.setdefault(j, []).append(i)
@@ -47,17 +47,6 @@ def explain(
         "unused": _unused(tasks, nodes, problem, solution),
         "one_less": None if missing else _one_less(problem, solution, spreads),
     }
-
-
-def _left(problem: Problem, solution: Solution) -> Ints:
-    """Return what the plan leaves of each node; of what a zone shares, what it leaves of the zone."""
-    taken, node_of = np.zeros_like(problem.free), np.array(solution.node_of)
-    np.add.at(taken, node_of[node_of >= 0], problem.requests[node_of >= 0])
-    for r in problem.zoned:
-        in_zone = np.zeros(problem.zone.max() + 1, dtype=np.int64)
-        np.add.at(in_zone, problem.zone, taken[:, r])
-        taken[:, r] = in_zone[problem.zone]
-    return problem.free - taken
 
 
 def _named(problem: Problem, spreads: Sequence[Spread], resource: int) -> str:

@@ -16,7 +16,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil, gcd
 from time import monotonic
@@ -79,6 +79,26 @@ class Problem:
         """Return on which nodes a task may run when they are empty of other tasks; shape (nodes,)."""
         row: NDArray[np.bool_] = self.allowed[self.rule[task]] & np.all(self.requests[task] <= self.free, axis=1)
         return row
+
+    def left(self, node_of: Ints) -> Ints:
+        """Return what a plan leaves of each node; of what a zone shares, what it leaves of the zone."""
+        taken, placed = np.zeros_like(self.free), node_of >= 0
+        np.add.at(taken, node_of[placed], self.requests[placed])
+        for r in self.zoned:
+            in_zone = np.zeros(self.zone.max(initial=0) + 1, dtype=np.int64)
+            np.add.at(in_zone, self.zone, taken[:, r])
+            taken[:, r] = in_zone[self.zone]
+        return self.free - taken
+
+    def only(self, nodes: Ints) -> "Problem":
+        """Return the program of the same tasks on some of the nodes."""
+        return replace(
+            self,
+            free=self.free[nodes],
+            allowed=self.allowed[:, nodes],
+            zone=self.zone[nodes],
+            preferred=self.preferred[nodes],
+        )
 
 
 @dataclass(frozen=True)
