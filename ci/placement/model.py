@@ -219,14 +219,19 @@ def plain(
     program += pulp.lpDot(cost, used) + (sum(cost) + 1) * pulp.lpSum(left)
     for i in tasks:
         program += pulp.lpSum(on[i].values()) + pulp.lpSum(left[i : i + 1]) == 1
-    # The largest unit in which all requests are whole keeps coefficients small.
+    # The largest unit in which all requests are whole keeps coefficients small, and so does leaving out what is beyond
+    # all requests together: solvers refuse those above 10^15.
     unit = [gcd(*map(int, column)) or 1 for column in problem.requests.T]
+    total = problem.requests.sum(axis=0).tolist()
     for j in nodes:
         here = [i for i in tasks if j in on[i]]
         for r, size in enumerate(unit):
-            asked = pulp.lpSum(int(problem.requests[i, r] // size) * on[i][j] for i in here if problem.requests[i, r])
-            whole = int(problem.free[j, r] // size)
-            program += asked <= (whole - spare * (whole // 100_000)) * used[j]
+            large = max(1.0, total[r] / size / 2**40)
+            asked = pulp.lpSum(
+                int(problem.requests[i, r] // size) / large * on[i][j] for i in here if problem.requests[i, r]
+            )
+            whole = min(int(problem.free[j, r]), total[r]) // size
+            program += asked <= (whole - spare * (whole // 100_000)) / large * used[j]
         for i in here:
             if not problem.requests[i].any():
                 program += on[i][j] <= used[j]
