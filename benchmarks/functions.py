@@ -203,7 +203,7 @@ OTHERS: dict[str, Function] = {
     "Styblinski-Tang-5": (_styblinski_tang, -5, 5, 5),
     "Zakharov-4": (_zakharov, -5, 10, 4),
 }
-"""On these and the first four the exploration of `ci.tuning.acquisition` was chosen."""
+"""On these and the first four the exploration of `ci.tuning.bayes.acquisition` was chosen."""
 UNSEEN: dict[str, Function] = {
     "Alpine-4": (_alpine, -8, 10, 4),
     "Beale-2": (_beale, -4.5, 4.5, 2),

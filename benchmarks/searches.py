@@ -133,7 +133,7 @@ def _suggest(trial: Any, space: Any) -> Values:
 
 def _stopping(kind: str) -> Callable[[Problem, int], Run]:
     def search(problem: Problem, seed: int) -> Run:
-        from ci.tuning.halving import Halving
+        from ci.tuning.bayes.halving import Halving
 
         return with_oracle(kind, problem, seed, halving=Halving())
 
@@ -141,8 +141,8 @@ def _stopping(kind: str) -> Callable[[Problem, int], Run]:
 
 
 def _plain(problem: Problem, seed: int) -> Run:
-    """Search by expected improvement as it is: what the exploration of `ci.tuning.acquisition` is measured against."""
-    with mock.patch("ci.tuning.acquisition.exploration_after", return_value=1.0):
+    """Search by plain expected improvement: the measure for the exploration of `ci.tuning.bayes.acquisition`."""
+    with mock.patch("ci.tuning.bayes.acquisition.exploration_after", return_value=1.0):
         return with_oracle("BayesianOracle", problem, seed)
 
 

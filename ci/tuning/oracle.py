@@ -23,10 +23,11 @@ from scipy.stats import qmc
 from threadpoolctl import threadpool_limits
 
 from ci.errors import InputError, StageError
-from ci.tuning import acquisition, gaussian_process, halving, report, state
-from ci.tuning.gaussian_process import Posterior
-from ci.tuning.halving import Halving
-from ci.tuning.space import Array, Space, Values
+from ci.tuning import report, state
+from ci.tuning.bayes import acquisition, gaussian_process, halving
+from ci.tuning.bayes.gaussian_process import Posterior
+from ci.tuning.bayes.halving import Halving
+from ci.tuning.bayes.space import Array, Space, Values
 
 IDLE = 0.2
 """Longest wait for a change before a worker is told to ask again; seconds."""
@@ -316,8 +317,16 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
     # What the strategies use.
 
     def space(self) -> Space:
-        """Return the search space as it is now."""
-        return Space(self.hyperparameters)
+        """Return the search space as it is now.
+
+        Raises:
+            InputError: the model declares no hyperparameters.
+        """
+        try:
+            return Space(self.hyperparameters)
+        except ValueError:
+            problem = "build declares no hyperparameters: call hp.Int, hp.Float, … in it"
+            raise InputError(f"model/network.py: {problem}") from None
 
     def first_new(self, drawn: Iterator[Values]) -> Values | None:
         """Return the first of drawn values that no trial has, None if all were tried."""

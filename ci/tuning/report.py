@@ -11,9 +11,9 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from ci import workspace
-from ci.tuning import gaussian_process
-from ci.tuning.gaussian_process import Posterior
-from ci.tuning.space import Array, Space
+from ci.tuning.bayes import gaussian_process
+from ci.tuning.bayes.gaussian_process import Posterior
+from ci.tuning.bayes.space import Array, Space
 
 SAMPLES = 512
 """Points at which the variance of the fitted mean is split between hyperparameters."""

@@ -60,8 +60,8 @@ def _search(settings: Settings) -> Any:
     from keras_tuner.src.engine.tuner_utils import TunerCallback
 
     from ci.tuning import oracle as oracles
+    from ci.tuning.bayes.halving import Halving
     from ci.tuning.distributed import Tuner
-    from ci.tuning.halving import Halving
 
     table = read_part("train")
     make_deterministic(settings.seed, settings.training.threads)

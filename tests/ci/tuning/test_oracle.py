@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from keras_tuner.engine.trial import Trial
 
 from ci.errors import InputError
-from ci.tuning import acquisition
+from ci.tuning.bayes import acquisition
+from ci.tuning.bayes.halving import Halving
 from ci.tuning.distributed import Tuner
-from ci.tuning.halving import Halving
 from ci.tuning.oracle import BayesianOracle, GridOracle, RandomOracle
 from tests.ci.tuning.light import score
 from tests.ci.tuning.light import space as light_space

@@ -15,7 +15,12 @@ Curve = Sequence[float]
 
 @dataclass(frozen=True)
 class Halving:
-    """After 2, 4, 8, … epochs a trial goes on only if it is among the best that got there."""
+    """After 2, 4, 8, … epochs a trial goes on only if it is among the best that got there.
+
+    >>> others = [[0.5, 0.3], [0.6, 0.4], [0.7, 0.35]]
+    >>> Halving().stops([0.9, 0.8], others), Halving().stops([0.9, 0.2], others)
+    (True, False)
+    """
 
     first: int = 2
     """Epochs before the first comparison."""
@@ -38,7 +43,11 @@ class Halving:
 
 
 def best(curve: Curve, epochs: int) -> float:
-    """Return the least finite value in the first epochs of a curve, infinity if there is none."""
+    """Return the least finite value in the first epochs of a curve, infinity if there is none.
+
+    >>> best([0.5, 0.3, 0.1], 2)
+    0.3
+    """
     return min((value for value in curve[:epochs] if math.isfinite(value)), default=math.inf)
 
 
@@ -46,6 +55,9 @@ def expected(curve: Curve, complete: Sequence[Curve]) -> tuple[float, float] | N
     """Return what a stopped trial would have reached, and the deviation of that; None if nothing is known.
 
     It gains as much as the complete trials gained, in the median, after as many epochs.
+
+    >>> expected([4.0, 3.0], [[3.0, 2.0, 1.0], [5.0, 4.0, 1.0]])
+    (1.0, 1.0)
     """
     gains = [best(other, len(other)) - best(other, len(curve)) for other in complete]
     gains = [gain for gain in gains if math.isfinite(gain)]

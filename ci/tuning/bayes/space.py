@@ -12,8 +12,6 @@ from typing import Any
 import keras_tuner
 import numpy as np
 
-from ci.errors import InputError
-
 Array = Any
 """A numpy array; its shape is in the docstrings."""
 Values = dict[str, Any]
@@ -27,6 +25,12 @@ class Dimension:
 
     Each of finitely many values has a bin between 0 and 1 and lies in the middle of it. The bins are equally wide,
     but for an Int on a logarithmic scale without step, where they follow the scale. A reversed scale is a mirror.
+
+    >>> hp = keras_tuner.HyperParameters()
+    >>> _ = hp.Float("rate", 0.01, 1.0, sampling="log")
+    >>> rate = Dimension(hp.space[0])
+    >>> round(rate.value(0.5), 6), rate.unit(0.1)
+    (0.1, 0.5)
     """
 
     def __init__(self, hp: Any) -> None:
@@ -99,17 +103,28 @@ class Dimension:
 
 
 class Space:
-    """All hyperparameters of a search, in the order in which the model declares them."""
+    """All hyperparameters of a search, in the order in which the model declares them.
+
+    >>> hp = keras_tuner.HyperParameters()
+    >>> _ = hp.Int("layers", 1, 4), hp.Choice("kind", ["a", "b"])
+    >>> space = Space(hp)
+    >>> space.values([0.9, 0.2])
+    {'layers': 4, 'kind': 'a'}
+    >>> space.locate({"layers": 4, "kind": "b"}).tolist()
+    [0.875, 0.75]
+    >>> space.embed(np.array([[0.875, 0.75]])).round(2).tolist()
+    [[0.88, 0.0, 0.71]]
+    """
 
     def __init__(self, hyperparameters: keras_tuner.HyperParameters) -> None:
         """Read the space that a model declared.
 
         Raises:
-            InputError: it declares nothing at all.
+            ValueError: it declares nothing at all.
         """
         self.entries = [Dimension(hp) for hp in hyperparameters.space]
         if not self.entries:
-            raise InputError("model/network.py: build declares no hyperparameters: call hp.Int, hp.Float, … in it")
+            raise ValueError("there are no hyperparameters")
         self.dimensions = [entry for entry in self.entries if entry.count > 1]
         """The hyperparameters that can vary: the columns of a row of units."""
         self._column = {id(entry): column for column, entry in enumerate(self.dimensions)}

@@ -13,8 +13,8 @@ import numpy as np
 from scipy import optimize, special
 from scipy.stats import qmc
 
-from ci.tuning.gaussian_process import Posterior
-from ci.tuning.space import Array, Space
+from ci.tuning.bayes.gaussian_process import Posterior
+from ci.tuning.bayes.space import Array, Space
 
 CANDIDATES = 512
 """Sobol points at which the acquisition is looked at before the best of them are improved."""
@@ -31,7 +31,11 @@ LEAST_EXPLORATION = 0.3
 
 
 def log_h(z: Array) -> Array:
-    """Return log(φ(z) + z Φ(z)) without cancellation; any shape."""
+    """Return log(φ(z) + z Φ(z)) without cancellation; any shape.
+
+    >>> log_h(np.array([0.0, -50.0])).round(2).tolist()
+    [-0.92, -1258.74]
+    """
     z = np.asarray(z, dtype=float)
     near, far = np.maximum(z, -1.0), np.clip(-z, 1.0, 1e4)
     direct = np.log(np.exp(-0.5 * near**2) / np.sqrt(2 * np.pi) + near * special.ndtr(near))
@@ -42,12 +46,27 @@ def log_h(z: Array) -> Array:
 
 
 def exploration_after(posterior: Posterior) -> float:
-    """Return what the deviation is multiplied by: twice the process's error, at least 0.3 and at most 1."""
+    """Return what the deviation is multiplied by: twice the process's error, at least 0.3 and at most 1.
+
+    >>> from ci.tuning.bayes.gaussian_process import fit
+    >>> points = np.linspace(0, 1, 8)[:, None]
+    >>> nothing, one = np.zeros(8), np.zeros(1, dtype=int)
+    >>> exploration_after(fit(points, points[:, 0], nothing, one))
+    0.3
+    """
     return min(max(2 * posterior.error, LEAST_EXPLORATION), 1.0)
 
 
 def log_expected_improvement(posterior: Posterior, points: Array, exploration: float) -> Array:
-    """Return log EI at points (rows, coordinates), the deviation multiplied by `exploration`; shape (rows,)."""
+    """Return log EI at points (rows, coordinates), the deviation multiplied by `exploration`; shape (rows,).
+
+    >>> from ci.tuning.bayes.gaussian_process import fit
+    >>> points = np.array([[0.0], [1.0]])
+    >>> posterior = fit(points, np.array([1.0, 0.0]), np.zeros(2), np.zeros(1, dtype=int))
+    >>> near, far = log_expected_improvement(posterior, np.array([[0.9], [0.0]]), 1.0)
+    >>> bool(near > far)
+    True
+    """
     mean, deviation = posterior.predict(points)
     deviation *= exploration
     return np.log(deviation) + log_h((posterior.best - mean) / deviation)

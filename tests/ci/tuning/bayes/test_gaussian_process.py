@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from ci.tuning import gaussian_process
-from ci.tuning.gaussian_process import JITTER, Posterior, Warp, fit
+from ci.tuning.bayes import gaussian_process
+from ci.tuning.bayes.gaussian_process import JITTER, Posterior, Warp, fit
 
 IDENTITY = Warp(power=1.0, centre=0.0, width=1.0, mean=0.0, deviation=1.0)
 GROUP = np.array([0, 1, 1])

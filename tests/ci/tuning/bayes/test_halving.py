@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ci.tuning.halving import Halving, expected
+from ci.tuning.bayes.halving import Halving, expected
 
 GOOD, FAIR = [0.5, 0.4, 0.3, 0.2], [0.9, 0.8, 0.7, 0.6]
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from ci.tuning import acquisition
-from ci.tuning.gaussian_process import Posterior, fit
-from ci.tuning.space import Space
+from ci.tuning.bayes import acquisition
+from ci.tuning.bayes.gaussian_process import Posterior, fit
+from ci.tuning.bayes.space import Space
 
 
 def integral(z: float) -> float:

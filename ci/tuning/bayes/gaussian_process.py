@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import linalg, optimize, special
 
-from ci.tuning.space import Array
+from ci.tuning.bayes.space import Array
 
 ROOT5 = np.sqrt(5.0)
 JITTER = 1e-8
@@ -151,6 +151,12 @@ def fit(points: Array, objectives: Array, deviations: Array, group: Array) -> Po
         objectives: less is better; shape (trials,).
         deviations: of the objectives that are guesses; shape (trials,).
         group: the hyperparameter of each coordinate; shape (coordinates,).
+
+    >>> points = np.array([[0.0], [0.5], [1.0]])
+    >>> posterior = fit(points, np.array([4.0, 1.0, 3.0]), np.zeros(3), np.zeros(1, dtype=int))
+    >>> low, mean, high = posterior.band(np.array([[0.5]]))
+    >>> bool(low[0] < mean[0] < high[0] and abs(mean[0] - 1.0) < 0.5)
+    True
     """
     warp, columns = Warp.fit(objectives), int(group.max()) + 1
     outputs = warp.apply(objectives)
