@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
 
-from ci import workspace
-from ci.errors import InputError
+from ci.packaging import requirements
 from ci.packaging.image import Base
 
 REQUIREMENTS = Path("requirements.txt")
@@ -33,7 +30,8 @@ def bill(
         base: the image that the model's layer is put on.
 
     Raises:
-        InputError: requirements.txt is missing, has a line that is no requirement, or names what is not installed.
+        InputError: requirements.txt is missing, has a line that is no requirement, or names what is not installed, or
+            not in this version.
     """
     data = {
         "type": "data",
@@ -55,42 +53,25 @@ def bill(
         "hashes": _hashes(digests["model"]),
         "modelCard": {"modelParameters": card},
     }
+    packages = [_package(name, found) for name, found in requirements.installed(REQUIREMENTS).items()]
     below = [{"type": "container", "name": base.reference, "hashes": _hashes(base.digest)}] if base else []
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
         "metadata": {"lifecycles": [{"phase": "build"}], "component": subject},
-        "components": [data, *below, *_packages()],
+        "components": [data, *below, *packages],
     }
 
 
-def _packages() -> list[dict[str, Any]]:
-    """Return every distribution that requirements.txt names, in the version that is installed, sorted by name."""
-    found = {}
-    lines = workspace.require(REQUIREMENTS).read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, 1):
-        text = line.partition("#")[0].strip().removesuffix("\\").strip()
-        if not text or text.startswith("-"):
-            continue
-        try:
-            requirement = Requirement(text)
-            if requirement.marker is None or requirement.marker.evaluate():
-                name = canonicalize_name(requirement.name)
-                found[name] = _package(name, metadata.distribution(name))
-        except InvalidRequirement as error:
-            raise InputError(f"{REQUIREMENTS}:{number}: {text} is no requirement: {error}") from None
-        except metadata.PackageNotFoundError:
-            raise InputError(
-                f"{REQUIREMENTS}:{number}: {text} is not installed here: `make setup` installs it"
-            ) from None
-    return [found[name] for name in sorted(found)]
-
-
 def _package(name: str, distribution: metadata.Distribution) -> dict[str, Any]:
-    purl = f"pkg:pypi/{name}@{distribution.version}"
+    where = requirements.origin(distribution)
+    purl = f"pkg:{'generic' if where else 'pypi'}/{name}@{distribution.version}"
+    component: dict[str, Any] = {"type": "library", "bom-ref": purl, "name": name, "version": distribution.version}
+    component["purl"] = purl
+    if where and not where[1].startswith("file:"):  # a folder of this machine is nowhere else
+        component["externalReferences"] = [{"type": where[0], "url": where[1]}]
     licences = _licences(distribution.metadata)
-    component = {"type": "library", "bom-ref": purl, "name": name, "version": distribution.version, "purl": purl}
     return {**component, "licenses": licences} if licences else component
 
 
