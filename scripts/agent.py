@@ -6,6 +6,7 @@ group gives it, preferred or required as placement.affinity says; a pod that fit
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ def agent() -> None:
     if inventory is None:
         where = "on any node (no inventory of the cluster is given)"
     else:
-        fields, names = advised(settings, Path(inventory))
+        fields, names = advised(settings, training, Path(inventory))
         training = pod.steered(training, fields) if fields else training
         only = "only" if settings.placement.affinity == "required" else "preferably"
         where = (
@@ -43,28 +44,32 @@ def agent() -> None:
     print(f"agent: {request.cpu} CPU, {request.memory}, {where} -> {workspace.AGENT}")
 
 
-def advised(settings: "Settings", inventory: Path) -> tuple[dict[str, Any], list[str]]:
+def advised(settings: "Settings", training: Mapping[str, Any], inventory: Path) -> tuple[dict[str, Any], list[str]]:
     """Return the pod fields that a plan of the training group gives the training pod and the nodes they lead to.
 
-    Both are empty if it fits on no node.
+    Both are empty if it fits on no node. What the scheduler would check and the plan does not is printed.
 
     Raises:
         InputError: the inventory is missing or malformed, or placement.affinity cannot be honoured.
         StageError: the plan breaks a constraint.
     """
-    from ci.placement import check, handover, tasks
+    from ci.agents import pod
+    from ci.placement import handover, report, tasks
     from ci.placement.inventory import load
-    from ci.placement.model import build
-    from ci.placement.solver import solve
+    from ci.placement.planning import Question
 
-    nodes, limit = load(inventory).nodes, settings.placement.time_limit
-    wanted, _ = tasks.reported(tasks.planned(settings, "training"), nodes)
-    solution = solve(build(wanted, nodes), tasks.PLANNING * limit)
-    plan = solution.plan(wanted, nodes)
-    placed = [task for task in wanted if task.name in plan]
-    check.require(placed, nodes, plan)
+    offer, limit = load(inventory), settings.placement.time_limit
+    agent = tasks.template(training, str(pod.TRAINING), tasks.NAMESPACE)
+    wanted, _ = tasks.reported(tasks.training(settings, agent), offer.nodes)
+    question = Question.of(offer, wanted, ())
+    _, solution = question.solve(tasks.PLANNING * limit)
+    plan = solution.plan(question.tasks, offer.nodes)
+    question.require(plan)
+    for each in report.named(question):
+        print(f"agent: {each}")
     required, left = settings.placement.affinity == "required", limit - solution.seconds
-    advice = handover.advice(placed, nodes, plan, (), required=required, time_limit=left)
+    placed = [task for task in question.tasks if task.name in plan]
+    advice = handover.advice(placed, offer.nodes, plan, question.spreads, required=required, time_limit=left)
     group = wanted[-1].group
     return advice.fields.get(group, {}), sorted(advice.sets.get(group, ()))
 

@@ -20,7 +20,8 @@ from ci.placement.tasks import GROUPS
 
 if TYPE_CHECKING:
     from ci.placement.inventory import Inventory
-    from ci.placement.model import Problem, Solution
+    from ci.placement.planning import Question
+    from ci.placement.tasks import Server, Template
     from ci.settings import Settings
 
 
@@ -72,45 +73,90 @@ def read(file: Path | None, context: str | None, settings: "Settings") -> "Inven
     return inventory.load(file or Path(str(settings.placement.inventory)))
 
 
+def wanted(settings: "Settings") -> tuple["Server", "Template", tuple[str, ...]]:
+    """Return the pods that a rollout applies, the pod that trains, and what could not be read of them."""
+    from ci.agents import pod
+    from ci.placement import tasks
+    from ci.rollout import manifests
+
+    (stable, canary), note = manifests.applied(settings)
+    serving = tasks.server(stable, canary, f"k8s/overlays/{settings.serving.overlay}/server")
+    training = pod.sized(pod.read(pod.TRAINING), settings.resources.training)
+    agent = tasks.template(training, str(pod.TRAINING), tasks.NAMESPACE)
+    return serving, agent, tuple(filter(None, [note]))
+
+
+def ask(
+    offer: "Inventory", settings: "Settings", group: str | None, pods: tuple["Server", "Template", tuple[str, ...]]
+) -> tuple["Question", list[str]]:
+    """Return the question of placing what is wanted on an inventory, and what its nodes do not report."""
+    from ci.placement import tasks
+    from ci.placement.planning import Question
+
+    serving, agent, notes = pods
+    found, absent = tasks.reported(tasks.planned(settings, group, serving, agent, offer), offer.nodes)
+    beside = () if group == "training" else notes
+    return Question.of(tasks.staying(offer, serving), found, tasks.spreads(settings, found), beside), absent
+
+
+def beginning(
+    offer: "Inventory", question: "Question", pods: tuple["Server", "Template", tuple[str, ...]], limit: float
+) -> list[str]:
+    """Return in sentences why the first pods of a rollout find no room while the release that runs is still whole."""
+    from ci.placement import explain, tasks
+    from ci.placement.planning import Question
+
+    if not (new := tasks.beginning(question.tasks, pods[0])):
+        return []
+    first = Question.of(offer, new, ())
+    problem, solution = first.solve(limit)
+    if not solution.unplaced:
+        return []
+    found = explain.explain(first.tasks, offer.nodes, first.spreads, problem, solution)
+    return [str(each) for each in found["unplaced"]]
+
+
 def place(file: Path | None, context: str | None, group: str | None, *, explain: bool, dry_run: bool) -> None:
     """Plan, check, write the results and print what was decided."""
     from ci import configuration, workspace
     from ci.errors import StageError
     from ci.placement import report, tasks
-    from ci.placement.check import faults
-    from ci.placement.inventory import counted
-    from ci.placement.model import build
-    from ci.placement.solver import solve
+    from ci.placement.amounts import counted
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
     if file is None and settings.placement.inventory is None:
         context = context or settings.serving.context
-    offer = read(file, context, settings)
-    wanted, absent = tasks.reported(tasks.planned(settings, group), offer.nodes)
-    limits = tasks.spreads(settings)
+    pods, offer = wanted(settings), read(file, context, settings)
+    question, absent = ask(offer, settings, group, pods)
     if absent:
         print(f"place: no node of {offer.source} reports {' or '.join(absent)}, so that is left out")
-
-    def plan(offer: "Inventory") -> tuple["Problem", "Solution"]:
-        problem = build(wanted, offer.nodes, limits)
-        return problem, solve(problem, tasks.PLANNING * settings.placement.time_limit)
-
     if offer.source == "example":
         print("place: no cluster and no inventory given: using the example of 20 nodes")
-    problem, solution = plan(offer)
+    limit = tasks.PLANNING * settings.placement.time_limit
+    problem, solution = question.solve(limit)
     if context is not None:
         # The cluster has gone on while this was solving: a plan that no longer holds is made anew, once.
-        now, hosts = read(file, context, settings), solution.plan(wanted, offer.nodes)
-        if wrong := faults([task for task in wanted if task.name in hosts], now.nodes, hosts, limits):
+        hosts = solution.plan(question.tasks, offer.nodes)
+        offer = read(file, context, settings)
+        now, _ = ask(offer, settings, group, pods)
+        if wrong := now.faults(hosts, [task for task in now.tasks if task.name in hosts]):
             print(f"place: planned again: {wrong[0]}")
-            offer = now
-            problem, solution = plan(offer)
+            question = now
+            problem, solution = question.solve(limit)
     folder = None if dry_run else workspace.PLACEMENT
     required, left = settings.placement.affinity == "required", settings.placement.time_limit - solution.seconds
-    lines = report.write(folder, offer, wanted, limits, problem, solution, required=required, time_limit=left)
+    lines = report.write(folder, question, problem, solution, required=required, time_limit=left)
     if explain or dry_run or solution.unplaced:
         print("\n".join(lines))
+    else:
+        for each in (*report.named(question), *question.offer.notes):
+            print(f"place: {each}")
     where = "nothing written" if dry_run else f"{folder}/explanation.txt, plan.svg"
+    if stuck := beginning(offer, question, pods, limit):
+        print("\n".join(stuck))
+        if settings.placement.full == "fail":
+            raise StageError(f"no room for a rollout to begin beside the release that runs: {where}")
+        print("place: warning: a rollout has no room to begin beside the release that runs")
     if solution.unplaced and settings.placement.full == "fail":
         raise StageError(f"no room for {counted(len(solution.unplaced), 'task')}: {where}")
     if solution.unplaced:
@@ -121,14 +167,17 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
 def compare(file: Path | None, context: str | None, *, dry_run: bool) -> None:
     """Say which pods are not where the last plan has their group."""
     from ci import configuration, workspace
+    from ci.placement import tasks
     from ci.placement.handover import strays
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
     if file is None and settings.placement.inventory is None:
         context = context or settings.serving.context
     planned = workspace.read_json(workspace.PLACEMENT / "plan.json", Plan)
+    serving, agent, _ = wanted(settings)
     actual = read(file, context, settings)
-    lines = strays({group: frozenset(names) for group, names in planned["sets"].items()}, actual)
+    found = tasks.planned(settings, None, serving, agent, actual)
+    lines = strays({group: frozenset(names) for group, names in planned["sets"].items()}, actual, found)
     if not dry_run:
         workspace.write_json(workspace.PLACEMENT / "actual.json", {"inventory": actual.source, "found": lines})
     print("\n".join(f"place: {line}" for line in lines))
@@ -158,21 +207,15 @@ def verify(source: Path | None, context: str | None) -> None:
 
 
 def misfits(source: Path | None, context: str | None) -> list[str]:
-    """Return in sentences why the last plan does not fit the nodes of a cluster or a file; nothing if it does.
-
-    It is for before the plan is applied: afterwards its own pods take the room that it would ask for again.
-    """
+    """Return in sentences why the last plan does not fit the nodes of a cluster or a file; nothing if it does."""
     from ci import configuration, workspace
-    from ci.placement import tasks
-    from ci.placement.check import faults
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
     last = workspace.read_json(workspace.PLACEMENT / "plan.json", Placed)
-    hosts, groups = last["plan"], {str(task["group"]) for task in last["tasks"]}
-    offer = read(source, context, settings)
-    wanted, _ = tasks.reported(tasks.planned(settings, None), offer.nodes)
-    asked = [task for task in wanted if task.group in groups and task.name not in last["unplaced"]]
-    return faults(asked, offer.nodes, hosts, tasks.spreads(settings))
+    groups = {str(task["group"]) for task in last["tasks"]}
+    question, _ = ask(read(source, context, settings), settings, None, wanted(settings))
+    asked = [task for task in question.tasks if task.group in groups and task.name not in last["unplaced"]]
+    return question.faults(last["plan"], asked)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from ci.settings import Request
 
 TRAINING = Path("ci/agents/training.yaml")
 CONTAINER = "tensorflow"
+_HARD = "DoNotSchedule"
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -52,13 +53,22 @@ def sized(pod: Mapping[str, Any], request: Request) -> dict[str, Any]:
 def steered(pod: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the pod with the fields that a plan gives it, beside what it asks for already.
 
+    A hard spread of its own over the same domains stays in the place of the plan's: Kubernetes takes one of each. A
+    soft one over them gives way, because its scores would pull pods off the plan.
+
     Args:
         pod: the pod.
         fields: node affinity, preferred or required, and spread constraints, as `ci.placement.handover` makes them.
     """
     result = deepcopy(dict(pod))
     spec = result["spec"]
-    spec.setdefault("topologySpreadConstraints", []).extend(fields["topologySpreadConstraints"])
+    planned = fields.get("topologySpreadConstraints", [])
+    keys = {each["topologyKey"] for each in planned}
+    own = spec.get("topologySpreadConstraints") or []
+    kept = [each for each in own if each["topologyKey"] not in keys or each["whenUnsatisfiable"] == _HARD]
+    there = {(each["topologyKey"], each["whenUnsatisfiable"]) for each in kept}
+    more = [each for each in planned if (each["topologyKey"], each["whenUnsatisfiable"]) not in there]
+    spec["topologySpreadConstraints"] = [*kept, *more]
     affinity = spec.setdefault("affinity", {}).setdefault("nodeAffinity", {})
     for strength, given in fields["affinity"]["nodeAffinity"].items():
         if strength.startswith("preferred"):

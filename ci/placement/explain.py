@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ci.placement.inventory import Amounts, Node, Pod, counted, exclusion
+from ci.placement.amounts import Amounts, counted
+from ci.placement.inventory import Node, Pod, exclusion
 from ci.placement.model import Ints, Problem, Solution, Spread
 
 
@@ -25,10 +26,18 @@ def amounts(values: Amounts) -> str:
 
 
 def explain(
-    tasks: Sequence[Pod], nodes: Sequence[Node], spreads: Sequence[Spread], problem: Problem, solution: Solution
+    tasks: Sequence[Pod],
+    nodes: Sequence[Node],
+    spreads: Sequence[Spread],
+    problem: Problem,
+    solution: Solution,
+    unmodelled: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the explanation of a solution as JSON values: sentences, and for each used node what is scarce there."""
-    used, left = [], problem.left(np.array(solution.node_of))
+    """Return the explanation of a solution as JSON values: sentences, and for each used node what is scarce there.
+
+    Where something that the scheduler checks is not modelled, it is named, and nothing is claimed of other plans.
+    """
+    used, left = [], _left(problem, solution)
     on: dict[int, list[int]] = {}
     for i, j in enumerate(solution.node_of):
         on.setdefault(j, []).append(i)
@@ -41,7 +50,8 @@ def explain(
     missing = [tasks[i] for i in solution.unplaced]
     enough = [_enough(missing, spreads)] if missing else []
     return {
-        "verdict": _verdict(problem, solution),
+        "verdict": _verdict(problem, solution, unmodelled),
+        "not_modelled": [*unmodelled],
         "used": used,
         "unplaced": [*_missing(tasks, nodes, problem, spreads, solution, left), *enough],
         "unused": _unused(tasks, nodes, problem, solution),
@@ -49,12 +59,22 @@ def explain(
     }
 
 
+def _left(problem: Problem, solution: Solution) -> Ints:
+    """Return what the plan leaves of each node; of what a zone shares, what it leaves of the zone."""
+    taken, node_of = np.zeros_like(problem.free), np.array(solution.node_of)
+    np.add.at(taken, node_of[node_of >= 0], problem.requests[node_of >= 0])
+    for r in problem.zoned:
+        in_zone = np.zeros(problem.zone.max() + 1, dtype=np.int64)
+        np.add.at(in_zone, problem.zone, taken[:, r])
+        taken[:, r] = in_zone[problem.zone]
+    return problem.free - taken
+
+
 def _named(problem: Problem, spreads: Sequence[Spread], resource: int) -> str:
     """Return what people call a resource of the program, of which spreads are the last."""
     if (index := resource - len(problem.resources) + len(spreads)) < 0:
         return problem.resources[resource]
-    spread = spreads[index]
-    return f"the number of {spread.group} tasks (at most {spread.limit} per {spread.by})"
+    return spreads[index].told()
 
 
 def sentences(explanation: dict[str, Any]) -> list[str]:
@@ -66,18 +86,26 @@ def sentences(explanation: dict[str, Any]) -> list[str]:
     ]
     unused = [f"not used, {reason}: {', '.join(names)}" for reason, names in explanation["unused"].items()]
     less = [f"one node less: {explanation['one_less']}"] if explanation["one_less"] else []
-    return [explanation["verdict"], *used, *explanation["unplaced"], *unused, *less]
+    named = [f"not modelled: {each}" for each in explanation["not_modelled"]]
+    return [explanation["verdict"], *named, *used, *explanation["unplaced"], *unused, *less]
 
 
-def _verdict(problem: Problem, solution: Solution) -> str:
+def _verdict(problem: Problem, solution: Solution, unmodelled: Sequence[str]) -> str:
     total, missing, used = len(solution.node_of), len(solution.unplaced), solution.objective
     if missing:
-        fewest = "no plan places more" if solution.proven else f"every plan leaves at least {solution.least_unplaced}"
+        fewest = f"every plan leaves at least {solution.least_unplaced}"
+        if solution.proven and not unmodelled:
+            fewest = "no plan places more"
+        elif not solution.least_unplaced:
+            fewest = "though there may be a plan for all"
         return (
             f"{missing} of {total} tasks cannot be placed, {fewest}; {total - missing} fit on {counted(used, 'node')}"
         )
-    least = f"at least {solution.bound} are needed (gap {solution.gap:.1%})"
-    proof = "no plan uses fewer" if solution.proven else least
+    proof = f"at least {solution.bound} are needed (gap {solution.gap:.1%})"
+    if unmodelled:
+        proof = "the scheduler may need others, because not all that it checks is modelled"
+    elif solution.proven:
+        proof = "no plan uses fewer"
     return f"{counted(total, 'task')} on {used} of {counted(len(problem.free), 'node')}; {proof}"
 
 
@@ -159,7 +187,8 @@ def _one_less(problem: Problem, solution: Solution, spreads: Sequence[Spread]) -
         largest = "the node" if fewer == 1 else f"the {fewer} nodes"
         for limited in np.flatnonzero(lack[len(lack) - len(spreads) :] > 0)[:1]:
             spread = spreads[limited]
-            return f"{largest} could not hold all tasks of {spread.group} with at most {spread.limit} per {spread.by}"
+            most = spread.what or f"at most {spread.limit} per {spread.by}"
+            return f"{largest} could not hold all tasks of {spread.group} with {most}"
         return f"even {largest} with most free would lack {_told(problem, lack)}"
     enough = "the amounts would be enough in sum, but the tasks cannot be divided that way"
     return enough if solution.proven else None

@@ -9,6 +9,7 @@ the latter judges by how much a pod improves a node's balance, before that by th
 sets must hold under both.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -19,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ci.errors import InputError
-from ci.placement.inventory import COMPONENT, Inventory, Node, Pod
+from ci.placement.inventory import ARCH, COMPONENT, OS, Inventory, Node, Pod
 from ci.placement.model import Ints, Problem, Spread, build
+from ci.placement.peers import HOST, REVISION
 
 Sets = dict[str, frozenset[str]]
 """Names of the nodes of each group of tasks."""
@@ -32,6 +34,8 @@ _BATCH = 32
 have been widened."""
 _CELLS = 20_000_000
 """Most scores (kinds of tasks, worlds, nodes) that are held at a time."""
+_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _NEVER = 2**31 - 1
 """A skew that no pods reach."""
 
@@ -252,38 +256,68 @@ def advice(
             f"placement.affinity: `required` needs a set that survives the loss of any one of its nodes, and {why}: "
             f"use `preferred`, or raise placement.time_limit"
         )
-    limit = {spread.group: spread.limit for spread in spreads if spread.by == "node"}
-    host = {node.name: node.labels.get("kubernetes.io/hostname", node.name) for node in nodes}
+    limit = {spread.group: spread.limit for spread in spreads if spread.by == "node" and spread.asked is None}
+    host = {node.name: node.labels.get(HOST, node.name) for node in nodes}
     fields = {}
     for group, names in within.items():
         values = sorted(host[name] for name in names)
-        term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": values}]}
-        strength = "required" if required else "preferred"
-        terms = {"nodeSelectorTerms": [term]} if required else [{"weight": 100, "preference": term}]
+        term = {"matchExpressions": [{"key": HOST, "operator": "In", "values": values}]}
+        affinity: dict[str, Any] = {_PREFERRED: [{"weight": 100, "preference": term}]}
+        if required:
+            affinity = {_REQUIRED: {"nodeSelectorTerms": [term]}}
+        elif foreign := _foreign(next(task for task in placed if task.group == group), nodes):
+            affinity[_REQUIRED] = {"nodeSelectorTerms": [{"matchExpressions": foreign}]}
         # Where the plan has no limit this one never binds: it takes the place of the scheduler's default constraints,
         # whose scores outweigh a preference and pull pods off the plan.
         spread = {
             "maxSkew": limit.get(group, _NEVER),
-            "topologyKey": "kubernetes.io/hostname",
+            "topologyKey": HOST,
             "whenUnsatisfiable": "DoNotSchedule",
             "labelSelector": {"matchLabels": {COMPONENT: group}},
             "matchLabelKeys": ["pod-template-hash"],
         }
         fields[group] = {
-            "affinity": {"nodeAffinity": {f"{strength}DuringSchedulingIgnoredDuringExecution": terms}},
+            "affinity": {"nodeAffinity": affinity},
             "topologySpreadConstraints": [spread],
         }
     return Advice(fields, within, [placed[i].name for i in pending], tried)
 
 
-def strays(within: Sets, actual: Inventory) -> list[str]:
-    """Return in sentences which pods of the groups are not on one of their group's nodes, and how many are."""
-    groups = [(pod, node.name) for node in actual.nodes for pod in node.running if pod.group in within]
+def _foreign(task: Pod, nodes: Sequence[Node]) -> list[dict[str, Any]]:
+    """Return what keeps a pod off nodes of other platforms than its image's, if there are such nodes."""
+    found = []
+    for key, wanted in zip((OS, ARCH), json.loads(task.rules).get("platform", ()), strict=False):
+        if others := sorted({node.labels.get(key, wanted) for node in nodes} - {wanted}):
+            found.append({"key": key, "operator": "NotIn", "values": others})
+    return found
+
+
+def strays(within: Sets, actual: Inventory, wanted: Sequence[Pod]) -> list[str]:
+    """Return in sentences which pods of the groups are not on one of their group's nodes, and how many are.
+
+    Args:
+        within: names of the nodes of each group.
+        actual: the cluster as it is.
+        wanted: the tasks; a pod is one of their group's if it has their labels and their namespace.
+    """
+    marks = {
+        (task.group, task.namespace, frozenset((k, v) for k, v in task.labels.items() if k != REVISION))
+        for task in wanted
+    }
+
+    def belongs(pod: Pod) -> bool:
+        return any(
+            pod.group == group and namespace in ("", pod.namespace) and labels <= pod.labels.items()
+            for group, namespace, labels in marks
+            if group in within
+        )
+
+    groups = [(pod, node.name) for node in actual.nodes for pod in node.running if belongs(pod)]
     away = [
         f"{pod.name} is on {name}, which is not planned for {pod.group}"
         for pod, name in groups
         if name not in within[pod.group]
     ]
-    waiting = [f"{pod.name} is Pending" for pod in actual.pending if pod.group in within]
+    waiting = [f"{pod.name} is Pending" for pod in actual.pending if belongs(pod)]
     total = len(groups) + len(waiting)
     return [f"{len(groups) - len(away)} of {total} pods are on their group's planned nodes", *away, *waiting]

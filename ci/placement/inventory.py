@@ -1,45 +1,43 @@
-"""What the cluster offers and what a task asks of it, in exact integers.
+"""What the cluster offers: nodes, the pods on them, and what is free, in exact integers.
 
-CPU counts in milliCPU and every other resource in its own unit (bytes, pods, devices). Free is what a node's
-kubelet lets pods have (allocatable) less the effective requests of every pod that is bound to it and not finished,
-as the scheduler counts them. Reading the API server is in `ci.placement.cluster`.
+Free is what a node's kubelet lets pods have (allocatable) less the effective requests of every pod that is bound to it
+and not finished, as the scheduler counts them. Reading the API server is in `ci.placement.cluster`.
 """
 
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from fractions import Fraction
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType, NoneType
+from types import MappingProxyType
 from typing import Any
 
 from ci.errors import InputError
-
-Amounts = Mapping[str, int]
-
-
-def counted(number: int, noun: str) -> str:
-    """Return `1 node`, `2 nodes`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
+from ci.placement.amounts import Amounts, a_list, amounts, an_object, counted, effective_requests
+from ci.placement.peers import NONE, Peers
+from ci.placement.peers import read as read_peers
+from ci.placement.selectors import check_terms, matches_node, texts, tolerates
 
 EXAMPLE = Path(__file__).with_name("example.json")
 """A small cluster for machines that have none."""
 
 COMPONENT = "app.kubernetes.io/component"
-_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
+OS, ARCH = "kubernetes.io/os", "kubernetes.io/arch"
+LEAVING = (
+    "ToBeDeletedByClusterAutoscaler",
+    "DeletionCandidateOfClusterAutoscaler",
+    "karpenter.sh/disrupted",
+    "karpenter.sh/disruption",
+)
+"""Taints that autoscalers give a node that they are about to remove; Karpenter's had the last name before 1.0."""
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+_CORDON = {"key": "node.kubernetes.io/unschedulable", "value": "", "effect": "NoSchedule"}
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?", re.ASCII)
 _RECORD = "`kubectl get nodes,pods -A -o json`"
-_QUANTITY = re.compile(r"\+?(\d+\.?\d*|\.\d+)(?:([eE])([+-]?\d{1,2})|([numkMGTPE]|[KMGTPE]i)?)", re.ASCII)
-_SUFFIX: dict[str | None, Fraction] = {
-    None: Fraction(1),
-    **{letter: Fraction(1000) ** power for power, letter in enumerate("num kMGTPE", -3)},
-    **{f"{letter}i": Fraction(1024**power) for power, letter in enumerate("KMGTPE", 1)},
-}
+_DEEPEST = 8
+"""Lists in lists that are read."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +45,17 @@ class Pod:
     """A pod as the scheduler sees it: running on a node, or a task that waits for one.
 
     `name` is unique; pods of one `group` (a Deployment, a Job) are interchangeable; `rules` are the parts of the pod's
-    specification that decide on which nodes it may run, as canonical JSON.
+    specification that decide on which nodes it may run, as canonical JSON; `peers` is what it demands of other pods.
     """
 
     name: str
     group: str
     requests: Amounts
     rules: str = "{}"
+    namespace: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    peers: Peers = NONE
+    ending: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,11 @@ class Node:
         """The failure zone, or an empty string."""
         return self.labels.get("topology.kubernetes.io/zone", "")
 
+    def without(self, gone: Callable[[Pod], bool]) -> "Node":
+        """Return the node as it is when some of its pods have left."""
+        stay = tuple(pod for pod in self.running if not gone(pod))
+        return replace(self, running=stay, free=_free(self.allocatable, stay))
+
 
 @dataclass(frozen=True)
 class Inventory:
@@ -85,134 +92,130 @@ class Inventory:
     pending: tuple[Pod, ...] = ()
 
 
-def quantity(value: object, where: str, unit: Fraction = Fraction(1)) -> int:
-    """Return a quantity as Kubernetes writes it (`100m`, `1.5`, `1e3`, `128Mi`, `1G`) in units of `unit`, rounded up.
-
-    Raises:
-        InputError: it is malformed, negative or beyond 62 bits; `where` names it.
-    """
-    match = _QUANTITY.fullmatch(str(value)) if type(value) in (str, int, float) else None
-    if match is None:
-        what = "negative" if str(value).startswith("-") else "not a quantity"
-        raise InputError(f"{where}: {value!r} is {what}: write such as 500m, 2 or 128Mi")
-    number, exponent, power, suffix = match.groups()
-    amount = -(-Fraction(number) * (Fraction(10) ** int(power) if exponent else _SUFFIX[suffix]) // unit)
-    if amount >= 2**62:
-        raise InputError(f"{where}: {value!r} is more than any machine has")
-    return int(amount)
-
-
-def amounts(values: object, where: str) -> Counter[str]:
-    """Return a Kubernetes resource list as integers: CPU in milliCPU, the rest in its own unit."""
-    given = _object(values, where)
-    return Counter({r: quantity(v, f"{where}.{r}", Fraction(1, 1000 if r == "cpu" else 1)) for r, v in given.items()})
-
-
-def effective_requests(spec: Mapping[str, Any], where: str) -> Counter[str]:
-    """Return what the scheduler counts for a pod: its own slot in `pods` and the most that runs at one time.
-
-    Init containers run one after another, beside the sidecars (init containers that restart always) started before
-    them; then the containers run beside all sidecars. Requests given for the pod as a whole take the place of the
-    containers'. The runtime's overhead comes on top. A missing request is the limit, and without a limit zero.
-    """
-
-    def asked(container: Mapping[str, Any], where: str) -> Counter[str]:
-        resources = _object(container.get("resources"), f"{where}.resources")
-        limits = amounts(resources.get("limits"), f"{where}.resources.limits")
-        return Counter({**limits, **amounts(resources.get("requests"), f"{where}.resources.requests")})
-
-    sidecars, peak, together = Counter[str](), Counter[str](), Counter[str]()
-    for kind in ("initContainers", "containers"):
-        for index, container in enumerate(_list(spec.get(kind), f"{where}.{kind}")):
-            needs = asked(container, f"{where}.{kind}[{index}]")
-            if kind == "containers":
-                together += needs
-            elif container.get("restartPolicy") == "Always":
-                sidecars += needs
-            else:
-                peak |= sidecars + needs
-    peak |= sidecars + together
-    peak.update({r: amount - peak[r] for r, amount in asked(spec, where).items()})
-    return peak + amounts(spec.get("overhead"), f"{where}.overhead") + Counter(pods=1)
-
-
-def pod(name: str, group: str, spec: object, where: str) -> Pod:
+def pod(
+    name: str,
+    group: str,
+    spec: object,
+    where: str,
+    *,
+    status: Mapping[str, Any] | None = None,
+    namespace: str = "",
+    labels: Mapping[str, str] | None = None,
+) -> Pod:
     """Return the pod of a specification (`spec` of a Pod, `spec.template.spec` of a Deployment or Job)."""
-    spec = affinity = _object(spec, where)
+    spec = affinity = an_object(spec, where)
     for key in ("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"):
-        affinity = _object(affinity.get(key), f"{where}.affinity")
+        affinity = an_object(affinity.get(key), f"{where}.affinity")
     # A requirement without terms matches no node; one empty term says the same.
-    terms = _list(affinity.get("nodeSelectorTerms"), f"{where}.affinity") or [{}]
-    _check_terms(terms, f"{where}.affinity.nodeAffinity")
+    terms = a_list(affinity.get("nodeSelectorTerms"), f"{where}.affinity") or [{}]
+    check_terms(terms, f"{where}.affinity.nodeAffinity")
     rules = {
-        "nodeSelector": _object(spec.get("nodeSelector"), f"{where}.nodeSelector"),
-        "tolerations": _list(spec.get("tolerations"), f"{where}.tolerations"),
+        "nodeSelector": an_object(spec.get("nodeSelector"), f"{where}.nodeSelector"),
+        "tolerations": a_list(spec.get("tolerations"), f"{where}.tolerations"),
         "terms": terms if affinity else None,
     }
     text = json.dumps({key: value for key, value in rules.items() if value}, sort_keys=True)
-    return Pod(name, group, effective_requests(spec, where), text)
-
-
-def _check_terms(terms: list[Any], where: str) -> None:
-    """Raise InputError where a term of a node affinity is none that Kubernetes would accept."""
-    for term in terms:
-        for key in ("matchExpressions", "matchFields"):
-            for each in _list(term.get(key), f"{where}.{key}"):
-                if (operator := each.get("operator")) not in _OPERATORS:
-                    raise InputError(f"{where}.{key}.operator: {operator!r} is none of {', '.join(_OPERATORS)}")
-                if not isinstance(each.get("values"), list | NoneType):
-                    raise InputError(f"{where}.{key}.values: expected a list")
+    peers = read_peers(spec, namespace, labels or {}, where)
+    return Pod(name, group, effective_requests(spec, where, status), text, namespace, labels or {}, peers)
 
 
 def parse(document: object, source: str) -> Inventory:
     """Return the inventory of a list of nodes and pods, as `kubectl get nodes,pods -A -o json` prints it.
 
-    A pod's group is its label `app.kubernetes.io/component`, or its own name.
+    Lists in it are read too, and an entry without a kind has that of its list. A pod's group is its label
+    `app.kubernetes.io/component`, or its own name.
 
     Raises:
-        InputError: it is no such list, has no node, a name twice, or a value Kubernetes would not accept.
+        InputError: it is no such list, has no node, a name twice, an entry of no kind, or a value Kubernetes would not
+            accept.
     """
-    items = document.get("items") if isinstance(document, dict) else None
-    if not isinstance(items, list):
+    if not isinstance(document, dict) or not isinstance(document.get("items"), list):
         raise InputError(f"{source}: not a Kubernetes list: give what {_RECORD} prints")
     nodes: dict[str, tuple[dict[str, Any], str]] = {}
     pods: dict[str, list[Pod]] = {}
     seen: set[str] = set()
-    for index, item in enumerate(items):
-        where = f"{source}: items[{index}]"
-        if not isinstance(item, dict):
-            raise InputError(f"{where}: expected an object, found {type(item).__name__}")
-        metadata = _object(item.get("metadata"), f"{where}.metadata")
-        kind, name = item.get("kind"), metadata.get("name")
+    others = Counter[str]()
+    for kind, item, where in _entries(document, f"{source}: "):
         if kind not in ("Node", "Pod"):
+            others[kind] += 1
             continue
+        metadata = an_object(item.get("metadata"), f"{where}.metadata")
+        name, namespace = metadata.get("name"), metadata.get("namespace") or "default"
         if not isinstance(name, str) or not name:
             raise InputError(f"{where}.metadata.name: the {kind} has no name")
         if not _NAME.fullmatch(name):
             raise InputError(f"{where}.metadata.name: {ascii(name)[:80]} is no name that Kubernetes accepts")
-        full = f"{metadata.get('namespace', 'default')}/{name}" if kind == "Pod" else name
-        if (key := f"{kind} {full}") in seen:
+        if not isinstance(namespace, str):
+            raise InputError(f"{where}.metadata.namespace: expected a name, found {type(namespace).__name__}")
+        key = f"{kind} {namespace}/{name}" if kind == "Pod" else f"{kind} {name}"
+        if key in seen:
             raise InputError(f"{where}: {key} appears twice: record the inventory again")
         seen.add(key)
-        spec = _object(item.get("spec"), where := f"{where} ({key})")
         if kind == "Node":
-            nodes[name] = (item, where)
-        elif _object(item.get("status"), f"{where}.status").get("phase") not in ("Succeeded", "Failed"):
-            labels = _labels(metadata, where)
-            if not isinstance(spec.get("nodeName") or "", str):
-                raise InputError(f"{where}.spec.nodeName: expected a name, found {type(spec['nodeName']).__name__}")
-            found = pod(full, str(labels.get(COMPONENT, full)), spec, f"{where}.spec")
-            pods.setdefault(spec.get("nodeName") or "", []).append(found)
+            nodes[name] = (item, f"{where} ({key})")
+        elif found := _bound(item, f"{namespace}/{name}", namespace, f"{where} ({key})"):
+            pods.setdefault(found[0], []).append(found[1])
     if not nodes:
         raise InputError(f"{source}: there is no node in it: record it with {_RECORD}")
     pending = tuple(pods.pop("", ()))
-    without = sum(not (p.requests["cpu"] and p.requests["memory"]) for each in pods.values() for p in each)
-    gone = sum(len(each) for host, each in pods.items() if host not in nodes)
-    notes = (
-        *[f"{counted(without, 'running pod')} asking for no CPU or no memory, which counts as zero"] * bool(without),
-        *[f"{counted(gone, 'pod')} bound to nodes that are not in the list"] * bool(gone),
+    every = any(key.startswith("Pod ") for key in seen)
+    return Inventory(
+        source,
+        tuple(node(*nodes[name], pods.get(name, [])) for name in sorted(nodes)),
+        tuple(_notes(nodes.keys(), pods, others, none=not every)),
+        pending,
     )
-    return Inventory(source, tuple(_node(*nodes[name], pods.get(name, [])) for name in sorted(nodes)), notes, pending)
+
+
+def _entries(given: Mapping[str, Any], where: str, depth: int = 1) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Yield the entries of a list and of lists in it: kind, entry, and its place for errors."""
+    whole = str(given.get("kind") or "List")
+    for index, item in enumerate(given["items"]):
+        at = f"{where}items[{index}]"
+        if not isinstance(item, dict):
+            raise InputError(f"{at}: expected an object, found {type(item).__name__}")
+        kind = item.get("kind") or whole.removesuffix("List")
+        if not isinstance(kind, str):
+            raise InputError(f"{at}.kind: expected a text, found {type(kind).__name__}")
+        if not kind:
+            raise InputError(f"{at}: it has no kind, so it may be a Node, a Pod or anything: record it with {_RECORD}")
+        if not kind.endswith("List") or "items" not in item:
+            yield kind if item.get("apiVersion") in (None, "v1") else f"{item['apiVersion']} {kind}", item, at
+            continue
+        if item.get("items") is not None and not isinstance(item["items"], list):
+            raise InputError(f"{at}.items: expected a list, found {type(item['items']).__name__}")
+        if depth == _DEEPEST:
+            raise InputError(f"{at}: lists are nested deeper than {_DEEPEST}: record it with {_RECORD}")
+        yield from _entries({**item, "items": item.get("items") or []}, f"{at}.", depth + 1)
+
+
+def _bound(item: Mapping[str, Any], name: str, namespace: str, where: str) -> tuple[str, Pod] | None:
+    """Return the node's name (empty for none) and the pod of an entry; None for one that is finished."""
+    spec = an_object(item.get("spec"), f"{where}.spec")
+    status, metadata = an_object(item.get("status"), f"{where}.status"), an_object(item["metadata"], where)
+    if status.get("phase") in ("Succeeded", "Failed"):
+        return None
+    labels, host = texts(metadata.get("labels"), f"{where}.metadata.labels"), spec.get("nodeName") or ""
+    if not isinstance(host, str):
+        raise InputError(f"{where}.spec.nodeName: expected a name, found {type(host).__name__}")
+    group = labels.get(COMPONENT, name)
+    found = pod(name, group, spec, f"{where}.spec", status=status, namespace=namespace, labels=labels)
+    return host, replace(found, ending=bool(metadata.get("deletionTimestamp")))
+
+
+def _notes(
+    nodes: Sequence[str] | Any, pods: Mapping[str, list[Pod]], others: Mapping[str, int], *, none: bool
+) -> Iterator[str]:
+    """Yield what was assumed of an inventory, in sentences."""
+    if none:
+        yield "there is no pod in it, so every node counts as empty"
+    if others:
+        kinds = ", ".join(sorted(others))
+        yield f"{counted(sum(others.values()), 'entry')} of other kinds ({ascii(kinds)[1:-1][:200]}) left out"
+    if without := sum(not (p.requests["cpu"] and p.requests["memory"]) for each in pods.values() for p in each):
+        yield f"{counted(without, 'running pod')} asking for no CPU or no memory, which counts as zero"
+    if gone := sum(len(each) for host, each in pods.items() if host not in nodes):
+        yield f"{counted(gone, 'pod')} bound to nodes that are not in the list"
 
 
 def load(path: Path, source: str | None = None) -> Inventory:
@@ -232,20 +235,44 @@ def load(path: Path, source: str | None = None) -> Inventory:
 def exclusion(rules: str, node: Node) -> str | None:
     """Return why a pod with these rules may not run on a node whatever is free there, or None."""
     given = _given(rules)
-    cordon = {"key": "node.kubernetes.io/unschedulable", "value": "", "effect": "NoSchedule"}
     if not node.ready:
         return "the node is not ready"
-    for taint in (*node.taints, *([cordon] * node.unschedulable)):
-        tolerated = any(_tolerates(each, taint) for each in given.get("tolerations", ()))
-        if taint["effect"] != "PreferNoSchedule" and not tolerated:
-            if taint["key"] == cordon["key"]:
-                return "the node is cordoned (unschedulable)"
-            value = f"={taint['value']}" if taint.get("value") else ""
-            return f"the taint {taint['key']}{value}:{taint['effect']} is not tolerated"
+    if taint := next((taint for taint in node.taints if taint["key"] in LEAVING), None):
+        return f"the node is about to be removed ({taint['key']})"
+    if wanted := given.get("platform"):
+        has = [node.labels.get(key, value) for key, value in zip((OS, ARCH), wanted, strict=True)]
+        if has != wanted:
+            return f"the image is for {'/'.join(wanted)}, the node is {'/'.join(has)}"
+    if taint := untolerated(rules, node):
+        if taint["key"] == _CORDON["key"]:
+            return "the node is cordoned (unschedulable)"
+        value = f"={taint['value']}" if taint.get("value") else ""
+        return f"the taint {taint['key']}{value}:{taint['effect']} is not tolerated"
+    for key in given.get("labels", ()):
+        if key not in node.labels:
+            return f"the node has no label {key}, which the pod's spread over nodes needs"
+    if reason := unmatched(rules, node):
+        return reason
+    closed: str | None = given.get("closed", {}).get(node.name)
+    return closed
+
+
+def untolerated(rules: str, node: Node) -> dict[str, str] | None:
+    """Return the first taint of a node, a cordon included, that a pod with these rules does not tolerate."""
+    given = _given(rules)
+    for taint in (*node.taints, *([_CORDON] * node.unschedulable)):
+        if taint["effect"] != "PreferNoSchedule" and not any(tolerates(e, taint) for e in given.get("tolerations", ())):
+            return taint
+    return None
+
+
+def unmatched(rules: str, node: Node) -> str | None:
+    """Return why a node does not match the node selector and the required node affinity of rules, or None."""
+    given = _given(rules)
     for key, value in given.get("nodeSelector", {}).items():
         if node.labels.get(key) != value:
             return f"the node selector wants {key}={value}, the node has {node.labels.get(key, 'no such label')}"
-    if "terms" in given and not any(_matches(term, node) for term in given["terms"]):
+    if "terms" in given and not any(matches_node(term, node.name, node.labels) for term in given["terms"]):
         return "the required node affinity does not match"
     return None
 
@@ -256,77 +283,29 @@ def _given(rules: str) -> Mapping[str, Any]:
     return MappingProxyType(json.loads(rules))
 
 
-def _node(item: Mapping[str, Any], where: str, running: list[Pod]) -> Node:
-    spec, status = item.get("spec") or {}, _object(item.get("status"), f"{where}.status")
+def node(item: Mapping[str, Any], where: str, running: Sequence[Pod] = ()) -> Node:
+    """Return a node of the API with the pods that run on it; `where` names it in errors."""
+    spec, status = an_object(item.get("spec"), f"{where}.spec"), an_object(item.get("status"), f"{where}.status")
     allocatable = amounts(status.get("allocatable"), f"{where}.status.allocatable")
-    taken = sum((Counter(each.requests) for each in running), Counter[str]())
     taints = []
-    for index, taint in enumerate(_list(spec.get("taints"), f"{where}.spec.taints")):
+    for index, taint in enumerate(a_list(spec.get("taints"), f"{where}.spec.taints")):
         taints.append({key: str(taint.get(key) or "") for key in ("key", "value", "effect")})
         if taint.get("effect") not in _EFFECTS:
             what = f"{taint.get('effect')!r} is none of {', '.join(_EFFECTS)}"
             raise InputError(f"{where}.spec.taints[{index}].effect: {what}")
-    conditions = _list(status.get("conditions"), f"{where}.status.conditions")
+    conditions = a_list(status.get("conditions"), f"{where}.status.conditions")
     return Node(
         name=item["metadata"]["name"],
         allocatable=allocatable,
-        free={name: max(0, amount - taken[name]) for name, amount in allocatable.items()},
+        free=_free(allocatable, running),
         running=tuple(sorted(running, key=lambda each: each.name)),
-        labels=_labels(item["metadata"], where),
+        labels=texts(item["metadata"].get("labels"), f"{where}.metadata.labels"),
         taints=tuple(taints),
         unschedulable=spec.get("unschedulable") is True,
         ready=any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions),
     )
 
 
-def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, str]) -> bool:
-    if any(toleration.get(each) not in (None, "", taint[each]) for each in ("effect", "key")):
-        return False
-    if toleration.get("operator") == "Exists":
-        return True
-    return bool(toleration.get("key")) and (toleration.get("value") or "") == taint["value"]
-
-
-def _matches(term: Mapping[str, Any], node: Node) -> bool:
-    """Whether all expressions of a node selector term match; a term without any matches nothing."""
-    by_label = [(node.labels, each) for each in term.get("matchExpressions") or ()]
-    by_field = [({"metadata.name": node.name}, each) for each in term.get("matchFields") or ()]
-    return bool(by_label or by_field) and all(_expression(values, each) for values, each in by_label + by_field)
-
-
-def _expression(labels: Mapping[str, str], expression: Mapping[str, Any]) -> bool:
-    found, values = labels.get(str(expression.get("key"))), list(expression.get("values") or ())
-    match expression.get("operator"):
-        case "In" | "NotIn" as operator:
-            return (found in values) is (operator == "In")
-        case "Exists" | "DoesNotExist" as operator:
-            return (found is not None) is (operator == "Exists")
-        case "Gt" | "Lt" as operator:
-            try:
-                difference = int(found or "") - int(str(values[0]))
-            except (ValueError, IndexError):
-                return False
-            return difference > 0 if operator == "Gt" else difference < 0
-        case _:
-            raise InputError(f"node affinity: the operator must be one of {', '.join(_OPERATORS)}")
-
-
-def _object(value: object, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict | NoneType):
-        raise InputError(f"{where}: expected an object, found {type(value).__name__}")
-    return value or {}
-
-
-def _labels(metadata: Mapping[str, Any], where: str) -> dict[str, str]:
-    labels = _object(metadata.get("labels"), f"{where}.metadata.labels")
-    if wrong := [key for key, value in labels.items() if not isinstance(value, str)]:
-        raise InputError(
-            f"{where}.metadata.labels.{wrong[0]}: expected a text, found {type(labels[wrong[0]]).__name__}"
-        )
-    return labels
-
-
-def _list(value: object, where: str) -> list[dict[str, Any]]:
-    if value is not None and not (isinstance(value, list) and all(isinstance(each, dict) for each in value)):
-        raise InputError(f"{where}: expected a list of objects")
-    return value or []
+def _free(allocatable: Amounts, running: Sequence[Pod]) -> dict[str, int]:
+    taken = sum((Counter(each.requests) for each in running), Counter[str]())
+    return {name: max(0, amount - taken[name]) for name, amount in allocatable.items()}

@@ -7,7 +7,8 @@
 
 with q the requests and f what is free; y_j = 1 if this plan puts a task on j, whatever already runs there. A task's
 rules fix x_ij = 0 where it may not run. A spread (at most k tasks of a group on a node, or in a zone) is one more
-resource, of which a member asks 1 and a node, or all nodes of a zone together, have k. Among plans with equally many
+resource, of which a member asks 1 and a node, or all nodes of a zone together, have k; so is a host port, of which each
+node has one. Among plans with equally many
 nodes, those on nodes in use are better. `plain` hands this to a general solver: it is the definition, good for a few
 hundred tasks; `ci.placement.solver` solves it for thousands.
 """
@@ -15,8 +16,8 @@ hundred tasks; `ci.placement.solver` solves it for thousands.
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from math import ceil, gcd
 from time import monotonic
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from ci.placement.certificate import Certificate
 
 Ints = NDArray[np.int64]
+_MOST = 2**62
+"""Sums of 64-bit integers stay below this."""
 
 
 @dataclass(frozen=True)
@@ -80,26 +83,6 @@ class Problem:
         row: NDArray[np.bool_] = self.allowed[self.rule[task]] & np.all(self.requests[task] <= self.free, axis=1)
         return row
 
-    def left(self, node_of: Ints) -> Ints:
-        """Return what a plan leaves of each node; of what a zone shares, what it leaves of the zone."""
-        taken, placed = np.zeros_like(self.free), node_of >= 0
-        np.add.at(taken, node_of[placed], self.requests[placed])
-        for r in self.zoned:
-            in_zone = np.zeros(self.zone.max(initial=0) + 1, dtype=np.int64)
-            np.add.at(in_zone, self.zone, taken[:, r])
-            taken[:, r] = in_zone[self.zone]
-        return self.free - taken
-
-    def only(self, nodes: Ints) -> "Problem":
-        """Return the program of the same tasks on some of the nodes."""
-        return replace(
-            self,
-            free=self.free[nodes],
-            allowed=self.allowed[:, nodes],
-            zone=self.zone[nodes],
-            preferred=self.preferred[nodes],
-        )
-
 
 @dataclass(frozen=True)
 class Solution:
@@ -147,32 +130,49 @@ class Solution:
 
 @dataclass(frozen=True)
 class Spread:
-    """At most `limit` tasks of a group on one node, or in one zone; tasks named in `besides` are not counted."""
+    """At most `limit` tasks of a group on one node, or in one zone; tasks named in `besides` are not counted.
+
+    With `asked`, other tasks share the limit: it says how much of it each takes, by the task's name. `what` then says
+    for people what is limited.
+    """
 
     group: str
     limit: int
     by: Literal["node", "zone"] = "node"
     besides: frozenset[str] = frozenset()
+    asked: Mapping[str, int] | None = None
+    what: str = ""
 
-    def counts(self, task: Pod) -> bool:
-        """Return whether a task is one of those that are limited."""
-        return task.group == self.group and task.name not in self.besides
+    def counts(self, task: Pod) -> int:
+        """Return how much of the limit a task takes: of a group's, one."""
+        if self.asked is not None:
+            return self.asked.get(task.name, 0)
+        return int(task.group == self.group and task.name not in self.besides)
+
+    def told(self) -> str:
+        """Return in words what is limited, and to how much."""
+        return self.what or f"the number of {self.group} tasks (at most {self.limit} per {self.by})"
 
 
 def build(tasks: Sequence[Pod], nodes: Sequence[Node], spreads: Sequence[Spread] = ()) -> Problem:
     """Return the program of placing tasks on nodes.
 
     Raises:
-        InputError: two tasks have one name, or no node is ready.
+        InputError: two tasks have one name, they ask for more than can be counted, or no node is ready.
     """
     if twice := [name for name, times in Counter(task.name for task in tasks).items() if times > 1]:
         raise InputError(f"two tasks are named {twice[0]}: give every task a name of its own")
     if not any(node.ready for node in nodes):
         raise InputError(f"none of the {len(nodes)} nodes is ready: look at `kubectl get nodes`")
     real = sorted({name for task in tasks for name in task.requests})
+    total = {r: sum(task.requests.get(r, 0) for task in tasks) for r in real}
+    if excess := [r for r, amount in total.items() if amount >= _MOST]:
+        raise InputError(f"the tasks ask for {total[excess[0]]} of {excess[0]}, which is more than can be counted")
+    # What a node has beyond all requests makes no difference, but could be too large to be added up.
+    most = {r: max(amount, _MOST // len(nodes)) for r, amount in total.items()}
     rules = sorted({task.rules for task in tasks})
-    asked = [[t.requests.get(r, 0) for r in real] + [int(s.counts(t)) for s in spreads] for t in tasks]
-    free = [[node.free.get(r, 0) for r in real] + [s.limit for s in spreads] for node in nodes]
+    asked = [[t.requests.get(r, 0) for r in real] + [s.counts(t) for s in spreads] for t in tasks]
+    free = [[min(node.free.get(r, 0), most[r]) for r in real] + [s.limit for s in spreads] for node in nodes]
     allowed = [[exclusion(rule, node) is None for node in nodes] for rule in rules]
     return Problem(
         requests=np.array(asked, dtype=np.int64).reshape(len(tasks), -1),
@@ -219,19 +219,14 @@ def plain(
     program += pulp.lpDot(cost, used) + (sum(cost) + 1) * pulp.lpSum(left)
     for i in tasks:
         program += pulp.lpSum(on[i].values()) + pulp.lpSum(left[i : i + 1]) == 1
-    # The largest unit in which all requests are whole keeps coefficients small, and so does leaving out what is beyond
-    # all requests together: solvers refuse those above 10^15.
+    # The largest unit in which all requests are whole keeps coefficients small.
     unit = [gcd(*map(int, column)) or 1 for column in problem.requests.T]
-    total = problem.requests.sum(axis=0).tolist()
     for j in nodes:
         here = [i for i in tasks if j in on[i]]
         for r, size in enumerate(unit):
-            large = max(1.0, total[r] / size / 2**40)
-            asked = pulp.lpSum(
-                int(problem.requests[i, r] // size) / large * on[i][j] for i in here if problem.requests[i, r]
-            )
-            whole = min(int(problem.free[j, r]), total[r]) // size
-            program += asked <= (whole - spare * (whole // 100_000)) / large * used[j]
+            asked = pulp.lpSum(int(problem.requests[i, r] // size) * on[i][j] for i in here if problem.requests[i, r])
+            whole = int(problem.free[j, r] // size)
+            program += asked <= (whole - spare * (whole // 100_000)) * used[j]
         for i in here:
             if not problem.requests[i].any():
                 program += on[i][j] <= used[j]

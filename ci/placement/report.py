@@ -1,21 +1,19 @@
 """The files that a placement leaves behind."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from ci import workspace
 from ci.errors import StageError
-from ci.placement import certificate, check, explain, handover, picture
-from ci.placement.inventory import Inventory, Pod, counted
-from ci.placement.model import Problem, Solution, Spread
+from ci.placement import certificate, explain, handover, picture
+from ci.placement.amounts import counted
+from ci.placement.model import Problem, Solution
+from ci.placement.planning import Question
 
 
 def write(
     folder: Path | None,
-    inventory: Inventory,
-    tasks: Sequence[Pod],
-    spreads: Sequence[Spread],
+    question: Question,
     problem: Problem,
     solution: Solution,
     *,
@@ -31,21 +29,25 @@ def write(
     Raises:
         StageError: the plan breaks a constraint or its certificate does not hold, so nothing is written.
     """
+    tasks, spreads, inventory = question.tasks, question.spreads, question.offer
     nodes, plan = inventory.nodes, solution.plan(tasks, inventory.nodes)
-    check.require([task for task in tasks if task.name in plan], nodes, plan, spreads)
-    explanation = explain.explain(tasks, nodes, spreads, problem, solution)
+    question.require(plan)
+    explanation = explain.explain(tasks, nodes, spreads, problem, solution, question.unmodelled)
     # A full cluster is left to the scheduler's own way.
     advised = () if solution.unplaced else tasks
     advice = handover.advice(advised, nodes, plan, spreads, required=required, time_limit=time_limit)
     extra = len(frozenset().union(*advice.sets.values()) - set(plan.values()))
     lines = [*explain.sentences(explanation), *_wider(advice, extra), *inventory.notes]
+    if advice.sets and any(spread.by == "zone" for spread in spreads):
+        lines.append("the scheduler was tried on the plan's nodes without limits per zone")
     document: dict[str, Any] = {
         "inventory": inventory.source,
         "nodes": len(nodes),
         "objective": solution.objective,
         "bound": solution.bound,
         "gap": round(solution.gap, 6),
-        "proven": solution.proven,
+        "proven": solution.proven and not question.unmodelled,
+        "not_modelled": [*question.unmodelled],
         "least_unplaced": solution.least_unplaced,
         "plan": plan,
         "sets": {group: sorted(names) for group, names in advice.sets.items()},
@@ -79,3 +81,8 @@ def _wider(advice: handover.Advice, extra: int) -> list[str]:
         return ["time ran out before the scheduler was tried on the plan's nodes: raise placement.time_limit"]
     cost = f"its sets have {counted(extra, 'node')} more than the plan, or some would wait"
     return [f"the scheduler spreads pods: {cost} ({tried})"] * bool(extra)
+
+
+def named(question: Question) -> list[str]:
+    """Return in sentences what the scheduler checks and no plan of a question does."""
+    return [f"not modelled: {each}" for each in question.unmodelled]

@@ -41,7 +41,10 @@ class Certificate(Result):
 
 
 class Plan(Result):
-    """Which node each pod is planned on, the bound and its proof, and by group the nodes that pods are led to."""
+    """Which node each pod is planned on, the bound and its proof, and by group the nodes that pods are led to.
+
+    `not_modelled` names what the scheduler checks and the plan does not; then `proven` is false.
+    """
 
     inventory: str
     nodes: Count
@@ -49,6 +52,7 @@ class Plan(Result):
     bound: Count
     gap: Real
     proven: bool
+    not_modelled: Many[str] = Field(default=[])
     least_unplaced: Count
     plan: dict[str, str]
     sets: dict[str, Many[str]]

@@ -210,7 +210,8 @@ class Cluster:
             StageError: the plan's nodes are gone, and pods may go nowhere else.
         """
         self._observe()
-        if warning := planned.unusable(self._api, self._advice):
+        pod = _named(self._rendered, manifests.STABLE)["spec"]["template"]["spec"]
+        if warning := planned.unusable(self._api, self._advice, pod):
             print(f"warning: {warning}", file=sys.stderr)
         term = {"metadata": {"annotations": {TERM: str(self._lease.term if self._lease else 0)}}}
         for name in list(self._seen):

@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,9 @@ _OVERLAYS = Path("k8s/overlays")
 _STANDIN = Path("k8s/components/stand-in")
 _ROOT = workspace.ROLLOUT / "manifests"
 _INSTALL = "install it, 1.30 or newer, from https://kubernetes.io/docs/tasks/tools/"
+
+
+_SERVER = Path("k8s/server")
 
 
 class _Plan(TypedDict):
@@ -58,6 +62,49 @@ def render(settings: Settings) -> list[dict[str, Any]]:
     if done.returncode:
         raise InputError(f"{overlay} cannot be rendered: {done.stderr.strip()}")
     return list(yaml.safe_load_all(done.stdout))
+
+
+def applied(settings: Settings) -> tuple[list[dict[str, Any]], str | None]:
+    """Return the Deployments of stable and canary as a rollout applies them, whatever the version.
+
+    Where kubectl is missing they are those of `k8s/server`, without what the overlay changes, and the second value
+    says so.
+
+    Raises:
+        InputError: they cannot be rendered or read, or are not what a version can be put into.
+    """
+    note, where = None, str(_OVERLAYS / settings.serving.overlay / "server")
+    if shutil.which("kubectl"):
+        objects = render(settings)
+    else:
+        objects, note = _unrendered(), f"{where}: kubectl is not on the PATH, so {_SERVER} was read without the overlay"
+    try:
+        put(objects, settings, "1", "model")
+        both = [[each for each in objects if each["metadata"]["name"] == name] for name in (STABLE, CANARY)]
+        return [found for [found] in both], note
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        what = f"expected Deployments {STABLE} and {CANARY} with the containers {CONTAINER} and {GATEWAY}"
+        raise InputError(f"{where}: {what}, as {_SERVER} has them: {error!r}") from None
+
+
+def _unrendered() -> list[dict[str, Any]]:
+    """Return the Deployments of `k8s/server` as its files have them, with what tells stable and canary apart."""
+    found = []
+    file, root = _SERVER / "pod" / "deployment.yaml", _SERVER / "kustomization.yaml"
+    try:
+        spaces = yaml.safe_load(root.read_text(encoding="utf-8"))
+        for name in (STABLE, CANARY):
+            deployment = yaml.safe_load(file.read_text(encoding="utf-8"))
+            deployment["metadata"] |= {"name": name, "namespace": spaces["namespace"]}
+            track, spec = {"track": name.removeprefix("model-")}, deployment["spec"]
+            spec["selector"]["matchLabels"] |= track
+            spec["template"]["metadata"]["labels"] |= track
+            found.append(deployment)
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename} is missing: run in the repository's folder") from None
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"{file}: expected a Deployment with labels, and {root} with a namespace: {error!r}") from None
+    return found
 
 
 def namespace(objects: list[dict[str, Any]]) -> str:
@@ -111,10 +158,6 @@ def put(
     for deployment in (found for found in objects if found["kind"] == "Deployment"):
         pod = deployment["spec"]["template"]["spec"]
         if advice:
-            advice = {"topologySpreadConstraints": [], **advice}
-            planned = {each["topologyKey"] for each in advice["topologySpreadConstraints"]}
-            own = pod.get("topologySpreadConstraints", ())
-            pod["topologySpreadConstraints"] = [each for each in own if each["topologyKey"] not in planned]
             pod.update(steered({"spec": pod}, advice)["spec"])
         [container] = [found for found in pod["containers"] if found["name"] == CONTAINER]
         container["image"] = reference

@@ -1,21 +1,24 @@
 """The nodes of the placement's plan: which of them take pods before a rollout, and where its pods are afterwards."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ci.apiserver import ApiServer
 from ci.errors import StageError
+from ci.placement.inventory import exclusion, node
 
 _HOST = "kubernetes.io/hostname"
 _SHOWN = 3
 
 
-def unusable(api: ApiServer, advice: Mapping[str, Any] | None) -> str | None:
+def unusable(api: ApiServer, advice: Mapping[str, Any] | None, pod: Mapping[str, Any] | None = None) -> str | None:
     """Return which of the plan's nodes take no pods any more, in a sentence; None if all do.
 
     Args:
         api: the API server.
         advice: pod fields of the placement's plan.
+        pod: specification of the pod that is to run there, which may tolerate taints.
 
     Raises:
         StageError: none of them does, and pods may go nowhere else.
@@ -23,8 +26,12 @@ def unusable(api: ApiServer, advice: Mapping[str, Any] | None) -> str | None:
     planned, required = _planned(advice)
     if not planned:
         return None
-    nodes = api.get("/api/v1/nodes")["items"]
-    usable = {node["metadata"]["labels"].get(_HOST) for node in nodes if _takes_pods(node)}
+    rules = json.dumps({"tolerations": (pod or {}).get("tolerations") or []})
+    usable = set()
+    for item in api.get("/api/v1/nodes")["items"]:
+        found = node(item, f"node {item['metadata']['name']}")
+        if exclusion(rules, found) is None:
+            usable.add(found.labels.get(_HOST))
     if not (gone := sorted(planned - usable)):
         return None
     what = f"{len(gone)} of the plan's {len(planned)} nodes take no pods ({', '.join(gone[:_SHOWN])}): plan again"
@@ -38,9 +45,8 @@ def strays(api: ApiServer, advice: Mapping[str, Any] | None, pods: Sequence[Mapp
     planned, _ = _planned(advice)
     if not planned:
         return None
-    hosts = {
-        node["metadata"]["name"]: node["metadata"]["labels"].get(_HOST) for node in api.get("/api/v1/nodes")["items"]
-    }
+    items = [each["metadata"] for each in api.get("/api/v1/nodes")["items"]]
+    hosts = {each["name"]: (each.get("labels") or {}).get(_HOST) for each in items}
     where = {pod["metadata"]["name"]: pod["spec"].get("nodeName", "") for pod in pods}
     away = [f"{pod} is on {node}" for pod, node in sorted(where.items()) if hosts.get(node) not in planned]
     said = f"{len(where) - len(away)} of {len(where)} pods are on the plan's nodes"
@@ -48,14 +54,14 @@ def strays(api: ApiServer, advice: Mapping[str, Any] | None, pods: Sequence[Mapp
 
 
 def _planned(advice: Mapping[str, Any] | None) -> tuple[set[str], bool]:
-    """Return the hostnames that a plan's pod fields name, and whether pods may go nowhere else."""
+    """Return the hostnames that a plan's pod fields lead to, and whether pods may go nowhere else."""
     affinity = (advice or {}).get("affinity", {}).get("nodeAffinity", {})
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms", [])
     preferred = [e["preference"] for e in affinity.get("preferredDuringSchedulingIgnoredDuringExecution", [])]
-    terms = [each for term in [*required, *preferred] for each in term["matchExpressions"]]
-    return {name for term in terms if term["key"] == _HOST for name in term["values"]}, bool(required)
+    only, rather = ({name for term in terms for name in _hosts(term)} for terms in (required, preferred))
+    return only | rather, bool(only)
 
 
-def _takes_pods(node: Mapping[str, Any]) -> bool:
-    conditions = {each["type"]: each["status"] for each in node.get("status", {}).get("conditions", ())}
-    return conditions.get("Ready") == "True" and not node["spec"].get("unschedulable", False)
+def _hosts(term: Mapping[str, Any]) -> list[str]:
+    found = [each for each in term["matchExpressions"] if each["key"] == _HOST and each["operator"] == "In"]
+    return [name for each in found for name in each["values"]]

@@ -12,10 +12,8 @@ import yaml
 
 from ci.placement import certificate, cluster, solver
 from ci.placement.certificate import record as certificate_record
-from ci.placement.check import faults
 from ci.placement.inventory import EXAMPLE, load
 from ci.placement.solver import solve
-from ci.placement.tasks import planned
 from scripts import configure, place
 
 REPOSITORY = Path(__file__).parents[2]
@@ -35,8 +33,9 @@ def test_the_embedded_inventory_is_planned_checked_and_explained(workspace, caps
     plan = json.loads((workspace / "plan.json").read_text())
     from ci import configuration
 
-    tasks = planned(configuration.read(Path("build/settings.yaml")))
-    assert not faults(tasks, load(EXAMPLE).nodes, plan["plan"])
+    settings = configuration.read(Path("build/settings.yaml"))
+    question, _ = place.ask(load(EXAMPLE), settings, None, place.wanted(settings))
+    assert not question.faults(plan["plan"])
     assert plan["proven"]
     assert plan["objective"] == plan["bound"] == len(set(plan["plan"].values()))
     assert "no plan uses fewer" in capsys.readouterr().out.splitlines()[-1]
@@ -122,13 +121,13 @@ def test_each_group_gets_preferred_affinity_and_no_node_name(workspace):
 def a_node(name: str, **changes) -> dict:
     amounts = {"cpu": "16", "memory": "64Gi", "ephemeral-storage": "90Gi", "pods": "110"} | changes.pop("amounts", {})
     status = {"allocatable": amounts, "conditions": [{"type": "Ready", "status": changes.pop("ready", "True")}]}
-    metadata = {"name": name, "labels": changes.pop("labels", {})}
+    metadata = {"name": name, "labels": changes.pop("labels", {"kubernetes.io/hostname": name})}
     return {"kind": "Node", "metadata": metadata, "spec": changes, "status": status}
 
 
-def a_pod(name: str, node: str) -> dict:
+def a_pod(name: str, node: str, namespace: str = "default") -> dict:
     container = {"name": "c", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}
-    metadata = {"name": name, "namespace": "default"}
+    metadata = {"name": name, "namespace": namespace}
     return {"kind": "Pod", "metadata": metadata, "spec": {"nodeName": node, "containers": [container]}, "status": {}}
 
 
@@ -289,11 +288,11 @@ def test_the_pods_that_the_repository_makes_are_found_by_their_own_labels(worksp
     api.readings = [nodes]
     assert place.main(["--context", "test"]) == 0
     sets = json.loads((workspace / "plan.json").read_text())["sets"]
-    agent, stable, canary = a_pod("agent-1", sets["training-agent"][0]), a_pod("s-1", "a"), a_pod("canary-1", "b")
+    agent = a_pod("agent-1", sets["training-agent"][0], "model-pipeline")
+    stable, canary = (a_pod(name, sets["serving"][0], "model-serving") for name in ("s-1", "canary-1"))
     agent["metadata"]["labels"] = labels("ci", "agents", "training.yaml")
-    for pod in (stable, canary):
-        pod["metadata"]["labels"] = labels("k8s", "server", "pod", "deployment.yaml")
-        pod["spec"]["nodeName"] = sets["serving"][0]
+    for pod, track in ((stable, "stable"), (canary, "canary")):
+        pod["metadata"]["labels"] = {**labels("k8s", "server", "pod", "deployment.yaml"), "track": track}
     api.readings = [[*nodes, agent, stable, canary]]
     assert place.main(["--compare", "--context", "test"]) == 0
     assert "3 of 3 pods are on their group's planned nodes" in capsys.readouterr().out
@@ -314,11 +313,16 @@ def test_a_task_asks_for_all_that_the_pods_file_asks_for_with_the_settings_cpu_a
 def test_a_pods_file_that_is_no_pod_is_named(workspace, tmp_path, capsys):
     (tmp_path / "k8s").unlink()
     assert place.main([]) == 2
-    assert "k8s/server/pod/deployment.yaml is missing: run in the repository's folder" in capsys.readouterr().err
-    (file := tmp_path / "k8s/server/pod/deployment.yaml").parent.mkdir(parents=True)
-    file.write_text("spec: {template: {spec: {containers: [{image: x}]}}}")
+    assert "k8s/overlays/kind/server has no kustomization.yaml" in capsys.readouterr().err
+    (file := tmp_path / "k8s/overlays/kind/server/kustomization.yaml").parent.mkdir(parents=True)
+    file.write_text("resources: [deployment.yaml]")
+    pod = "{template: {spec: {containers: [{image: x}]}}}"
+    (file.parent / "deployment.yaml").write_text(
+        f"{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: a}}, spec: {pod}}}"
+    )
     assert place.main([]) == 2
-    assert "k8s/server/pod/deployment.yaml: expected a pod" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "k8s/overlays/kind/server: expected Deployments model-stable and model-canary with the containers" in said
 
 
 def test_the_bound_can_be_checked_again_from_the_file_alone(workspace, capsys):
@@ -420,11 +424,11 @@ def test_planned_and_actual_nodes_are_compared(workspace, api, capsys):
     assert place.main(["--context", "test", "--group", "training"]) == 0
     planned = json.loads((workspace / "plan.json").read_text())["sets"]["training-agent"]
     away = next(name for name in "abc" if name not in planned)
-    pods = [a_pod("training-1", planned[0]), a_pod("training-2", away)]
+    pods = [a_pod(f"training-{index}", node, "model-pipeline") for index, node in ((1, planned[0]), (2, away))]
     for pod in pods:
-        pod["metadata"]["labels"] = {"app.kubernetes.io/component": "training-agent"}
+        pod["metadata"]["labels"] = labels("ci", "agents", "training.yaml")
     api.readings = [nodes + pods]
     assert place.main(["--compare", "--context", "test"]) == 0
     found = json.loads((workspace / "actual.json").read_text())["found"]
     assert found[0] == "1 of 2 pods are on their group's planned nodes"
-    assert found[1].startswith(f"default/training-2 is on {away}")
+    assert found[1].startswith(f"model-pipeline/training-2 is on {away}")

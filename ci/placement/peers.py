@@ -1,0 +1,191 @@
+"""What a pod demands of the pods beside it: host ports, required anti-affinity, hard topology spread.
+
+What is not modelled is named in the words that people know from the pod's file.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ci.errors import InputError
+from ci.placement.amounts import a_list, an_object
+from ci.placement.selectors import Selector, matches, selector
+
+HOST = "kubernetes.io/hostname"
+ZONE = "topology.kubernetes.io/zone"
+REVISION = "pod-template-hash"
+"""Label that tells pods of one revision of a Deployment from those of another."""
+EVERY_IP = "0.0.0.0"  # noqa: S104 - what Kubernetes writes for all addresses of a node
+_NAMESPACE = "kubernetes.io/metadata.name"
+"""Label that every namespace has: its name."""
+
+
+class Port(NamedTuple):
+    """A port of the node that a pod takes."""
+
+    number: int
+    protocol: str = "TCP"
+    ip: str = EVERY_IP
+
+    def clashes(self, other: "Port") -> bool:
+        """Return whether two pods with these ports cannot share a node."""
+        same = (self.number, self.protocol) == (other.number, other.protocol)
+        return same and (self.ip == other.ip or EVERY_IP in (self.ip, other.ip))
+
+
+class Apart(NamedTuple):
+    """A term of required anti-affinity: no pod that it matches in the same domain.
+
+    Attributes:
+        key: label of nodes whose values are the domains.
+        pods: labels that it matches.
+        namespaces: that it looks into, by name.
+        where: further namespaces, by their labels; None for no further ones.
+    """
+
+    key: str
+    pods: Selector | None
+    namespaces: tuple[str, ...]
+    where: Selector | None
+
+    def meets(self, namespace: str, labels: Mapping[str, str]) -> bool:
+        """Return whether it matches a pod; of namespaces only their names are known."""
+        there = namespace in self.namespaces or matches(self.where, {_NAMESPACE: namespace})
+        return there and matches(self.pods, labels)
+
+    @property
+    def known(self) -> bool:
+        """Whether the names of namespaces are enough to say what it matches."""
+        return all(key == _NAMESPACE for key, _, _ in self.where or ())
+
+
+class Even(NamedTuple):
+    """A hard topology spread: in no domain more than `skew` pods beyond the domain with fewest.
+
+    Attributes:
+        key: label of nodes whose values are the domains.
+        skew: the difference that is allowed.
+        pods: labels of the pods that count, in the pod's own namespace.
+        domains: with fewer domains than this, the fewest counts as zero.
+        by_rules: nodes that the pod's selector and node affinity exclude are no domains.
+        by_taints: nor are those with taints that it does not tolerate.
+    """
+
+    key: str
+    skew: int
+    pods: Selector | None
+    domains: int = 1
+    by_rules: bool = True
+    by_taints: bool = False
+
+
+@dataclass(frozen=True)
+class Peers:
+    """What a pod demands of others, and in words what of its specification is not modelled."""
+
+    ports: tuple[Port, ...] = ()
+    apart: tuple[Apart, ...] = ()
+    even: tuple[Even, ...] = ()
+    unmodelled: tuple[str, ...] = ()
+
+
+NONE = Peers()
+
+
+def read(spec: Mapping[str, Any], namespace: str, labels: Mapping[str, str], where: str) -> Peers:
+    """Return what a pod of this specification, namespace and labels demands of others.
+
+    Raises:
+        InputError: a part of it is none that Kubernetes would accept.
+    """
+    affinity = an_object(spec.get("affinity"), f"{where}.affinity")
+    anti = an_object(affinity.get("podAntiAffinity"), f"{where}.affinity.podAntiAffinity")
+    at = f"{where}.affinity.podAntiAffinity"
+    terms = a_list(anti.get("requiredDuringSchedulingIgnoredDuringExecution"), at)
+    apart = tuple(_apart(term, namespace, labels, at) for term in terms)
+    spreads = a_list(spec.get("topologySpreadConstraints"), at := f"{where}.topologySpreadConstraints")
+    hard = [each for each in spreads if each.get("whenUnsatisfiable", "DoNotSchedule") == "DoNotSchedule"]
+    even = tuple(_even(each, labels, at) for each in hard)
+    ports, named = tuple(sorted(set(_ports(spec, where)))), tuple(_unmodelled(spec, affinity, apart, even, where))
+    return Peers(ports, apart, even, named) if ports or apart or even or named else NONE
+
+
+def _ports(spec: Mapping[str, Any], where: str) -> Iterator[Port]:
+    """Yield the ports of the node that containers and sidecars take; on the node's network all ports are those."""
+    on_host = spec.get("hostNetwork") is True
+    for kind in ("initContainers", "containers"):
+        for container in a_list(spec.get(kind), f"{where}.{kind}"):
+            if kind == "initContainers" and container.get("restartPolicy") != "Always":
+                continue
+            for each in a_list(container.get("ports"), f"{where}.{kind}.ports"):
+                number = each.get("hostPort") or (each.get("containerPort") if on_host else 0) or 0
+                if type(number) is not int:
+                    raise InputError(f"{where}.{kind}.ports.hostPort: expected a whole number, found {number!r}")
+                if number > 0:
+                    yield Port(number, str(each.get("protocol") or "TCP"), str(each.get("hostIP") or EVERY_IP))
+
+
+def _apart(term: Mapping[str, Any], namespace: str, labels: Mapping[str, str], where: str) -> Apart:
+    given = term.get("namespaces") or []
+    if not isinstance(given, list):
+        raise InputError(f"{where}.namespaces: expected a list")
+    there = selector(term.get("namespaceSelector"), f"{where}.namespaceSelector")
+    names = tuple(map(str, given)) if given or there is not None else (namespace,)
+    wanted = _with(selector(term.get("labelSelector"), f"{where}.labelSelector"), term, labels, where)
+    return Apart(str(term.get("topologyKey")), wanted, names, there)
+
+
+def _even(given: Mapping[str, Any], labels: Mapping[str, str], where: str) -> Even:
+    skew, domains = given.get("maxSkew"), given.get("minDomains")
+    for key, value in (("maxSkew", skew), ("minDomains", domains)):
+        if type(value) is not int and not (key == "minDomains" and value is None):
+            raise InputError(f"{where}.{key}: expected a whole number, found {value!r}")
+    wanted = _with(selector(given.get("labelSelector"), f"{where}.labelSelector"), given, labels, where)
+    by_rules, by_taints = given.get("nodeAffinityPolicy") != "Ignore", given.get("nodeTaintsPolicy") == "Honor"
+    return Even(str(given.get("topologyKey")), int(skew or 1), wanted, int(domains or 1), by_rules, by_taints)
+
+
+def _with(wanted: Selector | None, given: Mapping[str, Any], labels: Mapping[str, str], where: str) -> Selector | None:
+    """Return a selector with what `matchLabelKeys` and `mismatchLabelKeys` make of the pod's own labels."""
+    if wanted is None:
+        return None
+    more = []
+    for field, operator in (("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")):
+        keys = given.get(field) or []
+        if not isinstance(keys, list):
+            raise InputError(f"{where}.{field}: expected a list")
+        more += [(str(key), operator, (labels[str(key)],)) for key in keys if str(key) in labels]
+    return (*wanted, *more)
+
+
+def _unmodelled(
+    spec: Mapping[str, Any], affinity: Mapping[str, Any], apart: tuple[Apart, ...], even: tuple[Even, ...], where: str
+) -> Iterator[str]:
+    """Yield what the scheduler would check of a pod, and this does not."""
+    near = an_object(affinity.get("podAffinity"), f"{where}.affinity.podAffinity")
+    if a_list(near.get("requiredDuringSchedulingIgnoredDuringExecution"), f"{where}.affinity.podAffinity"):
+        yield "required podAffinity"
+    if any(not term.known for term in apart):
+        yield "podAntiAffinity with a namespaceSelector"
+    for what, keys in (
+        ("podAntiAffinity", {term.key for term in apart}),
+        ("topologySpreadConstraints", {each.key for each in even}),
+    ):
+        yield from (f"{what} over {key}" for key in sorted(keys - {HOST, ZONE}))
+    for key, value in (
+        ("nodeName", "it bypasses the scheduler"),
+        ("schedulingGates", "its pods wait until somebody removes them"),
+        ("resourceClaims", "devices that claims ask for"),
+        ("runtimeClassName", "its overhead and its nodes"),
+        ("priorityClassName", "other pods may give way to it"),
+        ("priority", "other pods may give way to it"),
+        ("schedulingGroup", "its pods are scheduled together"),
+        ("workloadRef", "its pods are scheduled together"),
+    ):
+        if spec.get(key):
+            yield f"{key} ({value})"
+    if spec.get("schedulerName", "default-scheduler") not in ("default-scheduler", None, ""):
+        yield f"schedulerName {spec['schedulerName']}"
+    tolerations = a_list(spec.get("tolerations"), f"{where}.tolerations")
+    if any(each.get("operator") in ("Gt", "Lt") for each in tolerations):
+        yield "tolerations that compare numbers"

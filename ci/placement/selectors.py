@@ -1,0 +1,96 @@
+"""Label selectors and node selector terms, as Kubernetes evaluates them."""
+
+from collections.abc import Mapping
+from types import NoneType
+from typing import Any
+
+from ci.errors import InputError
+from ci.placement.amounts import a_list, an_object
+
+OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
+
+Selector = tuple[tuple[str, str, tuple[str, ...]], ...]
+"""Requirements (key, operator, values) that labels must meet; without any all labels do."""
+
+
+def selector(given: object, where: str) -> Selector | None:
+    """Return a label selector (`matchLabels`, `matchExpressions`); None if there is none, which matches nothing.
+
+    Raises:
+        InputError: it is no selector that Kubernetes would accept.
+    """
+    if given is None:
+        return None
+    parts = an_object(given, where)
+    labels = texts(parts.get("matchLabels"), f"{where}.matchLabels")
+    found: list[tuple[str, str, tuple[str, ...]]] = [(key, "In", (value,)) for key, value in labels.items()]
+    for each in a_list(parts.get("matchExpressions"), f"{where}.matchExpressions"):
+        found.append(requirement(each, f"{where}.matchExpressions", OPERATORS[:4]))
+    return tuple(found)
+
+
+def requirement(given: Mapping[str, Any], where: str, operators: tuple[str, ...]) -> tuple[str, str, tuple[str, ...]]:
+    """Return one requirement of a selector.
+
+    Raises:
+        InputError: its operator or its values are none that Kubernetes would accept.
+    """
+    operator, values = given.get("operator"), given.get("values")
+    if operator not in operators:
+        raise InputError(f"{where}.operator: {operator!r} is none of {', '.join(operators)}")
+    if not isinstance(values, list | NoneType):
+        raise InputError(f"{where}.values: expected a list")
+    return str(given.get("key")), str(operator), tuple(map(str, values or ()))
+
+
+def matches(wanted: Selector | None, labels: Mapping[str, str]) -> bool:
+    """Return whether labels meet all requirements of a selector."""
+    return wanted is not None and all(holds(labels.get(key), operator, values) for key, operator, values in wanted)
+
+
+def holds(found: str | None, operator: str, values: tuple[str, ...]) -> bool:
+    """Return whether a label's value, None where there is no such label, meets a requirement."""
+    match operator:
+        case "In" | "NotIn":
+            return (found in values) is (operator == "In")
+        case "Exists" | "DoesNotExist":
+            return (found is not None) is (operator == "Exists")
+        case _:
+            try:
+                difference = int(found or "") - int(values[0])
+            except (ValueError, IndexError):
+                return False
+            return difference > 0 if operator == "Gt" else difference < 0
+
+
+def check_terms(terms: list[Any], where: str) -> None:
+    """Raise InputError where a term of a node affinity is none that Kubernetes would accept."""
+    for term in terms:
+        for key in ("matchExpressions", "matchFields"):
+            for each in a_list(term.get(key), f"{where}.{key}"):
+                requirement(each, f"{where}.{key}", OPERATORS)
+
+
+def matches_node(term: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> bool:
+    """Return whether all expressions of a node selector term match; a term without any matches nothing."""
+    every = [(labels, each) for each in term.get("matchExpressions") or ()]
+    every += [({"metadata.name": name}, each) for each in term.get("matchFields") or ()]
+    found = [(at, requirement(each, "node affinity", OPERATORS)) for at, each in every]
+    return bool(found) and all(holds(at.get(key), operator, values) for at, (key, operator, values) in found)
+
+
+def tolerates(toleration: Mapping[str, Any], taint: Mapping[str, str]) -> bool:
+    """Return whether a toleration lets a pod onto a node with a taint."""
+    if any(toleration.get(each) not in (None, "", taint[each]) for each in ("effect", "key")):
+        return False
+    if (operator := toleration.get("operator") or "Equal") != "Equal":
+        return operator == "Exists"
+    return bool(toleration.get("key")) and (toleration.get("value") or "") == taint["value"]
+
+
+def texts(value: object, where: str) -> dict[str, str]:
+    """Return a value of a document that must be an object of texts, such as labels, or absent."""
+    found = an_object(value, where)
+    if wrong := [key for key, each in found.items() if not isinstance(each, str)]:
+        raise InputError(f"{where}.{wrong[0]}: expected a text, found {type(found[wrong[0]]).__name__}")
+    return found
