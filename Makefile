@@ -11,8 +11,8 @@ help:           ## print this list
 
 setup: $(READY) ## create .venv with the pinned packages
 $(READY): requirements.txt requirements-dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null || \
-	  { echo "setup: Python 3.11 or 3.12 is needed: name it, as in \`make PYTHON=/usr/bin/python3.11\`"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11, 2) <= sys.version_info[:3] < (3, 12))' 2>/dev/null || \
+	  { echo "setup: Python 3.11 is needed, 3.11.2 or newer: name it, as in \`make PYTHON=/usr/bin/python3.11\`"; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	  { echo "setup: Python's venv module is missing: on Debian, \`apt-get install python3-venv\`"; exit 2; }
 	$(PYTHON) -m venv .venv

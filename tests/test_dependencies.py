@@ -3,8 +3,13 @@
 import ast
 import re
 import sys
+import tomllib
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[1]
 OWN = {"ci", "model", "scripts"}
@@ -40,3 +45,20 @@ def test_what_is_declared_has_its_reason():
     cells = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs/dependencies.md").read_text(), re.MULTILINE)
     explained = {name(each.strip()) for cell in cells for each in cell.split(",")}
     assert not declared() - explained
+
+
+@pytest.mark.parametrize(
+    "version",
+    [(3, 9, 2), (3, 11, 0), (3, 11, 1), (3, 11, 2), (3, 11, 9), (3, 11, 14), (3, 12, 0), (3, 13, 1), (4, 0, 0)],
+)
+def test_setup_takes_the_versions_of_python_that_the_project_declares(version):
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    (check,) = re.findall(r"sys\.exit\(not (.+)\)' 2>", (ROOT / "Makefile").read_text())
+    taken = eval(check, {"sys": SimpleNamespace(version_info=(*version, "final", 0))})  # noqa: S307 - our own Makefile
+    assert taken == SpecifierSet(declared).contains(".".join(map(str, version)))
+
+
+def test_debians_own_python_is_declared_and_these_tests_run_on_what_is():
+    declared = SpecifierSet(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"])
+    assert declared.contains("3.11.2")
+    assert declared.contains(".".join(map(str, sys.version_info[:3])))
