@@ -47,3 +47,26 @@ def save_kinds(folder: Path) -> Path:
     echo = Echo()
     tf.saved_model.save(echo, str(folder), signatures={"serving_default": echo.one, "kinds": echo.kinds})
     return folder
+
+
+def save_wide(folder: Path) -> Path:
+    """Write a model whose inputs have more than one axis, and must agree: three numbers and one text a row."""
+    import tensorflow as tf
+
+    class Wide(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = tf.Variable(tf.ones([3, 2]))
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, 3], tf.float32, name="x"),
+                tf.TensorSpec([None], tf.string, name="c"),
+            ]
+        )
+        def predict(self, x, c):
+            return {"y": tf.matmul(x, self.weights) + tf.cast(tf.strings.length(c), tf.float32)[:, None]}
+
+    wide = Wide()
+    tf.saved_model.save(wide, str(folder), signatures={"serving_default": wide.predict})
+    return folder

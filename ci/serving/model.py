@@ -1,6 +1,7 @@
 """One model version on disk, loaded by TensorFlow and run by its signatures."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,10 @@ from typing import Any
 import numpy as np
 
 from ci.saved_model import definitions
-from ci.serving.tensors import Array, InvalidArgument
+from ci.serving.tensors import Array, InvalidArgument, Refused
+
+_STATUS = {3: 400, 4: 504, 5: 404, 8: 429, 9: 400, 11: 400, 12: 501, 14: 503}
+"""TensorFlow's error codes to the HTTP statuses that the server gives them; 500 for the others."""
 
 
 @dataclass
@@ -50,7 +54,8 @@ class Version:
         """Run a signature.
 
         Raises:
-            InvalidArgument: TensorFlow refuses the shapes.
+            Refused: TensorFlow does not run it with these arrays; the message says why, and which shapes are not those
+                of the signature.
         """
         import tensorflow as tf
 
@@ -59,13 +64,32 @@ class Version:
         tensors = {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
         try:
             outputs = {name: tensor.numpy() for name, tensor in sorted(function(**tensors).items())}
-        except (tf.errors.InvalidArgumentError, ValueError, TypeError) as error:
-            raise InvalidArgument(str(error).splitlines()[0]) from None
+        except tf.errors.OpError as error:
+            raise Refused(_STATUS.get(error.error_code, 500), self._why(signature, arrays, str(error))) from None
+        except (ValueError, TypeError) as error:
+            raise InvalidArgument(self._why(signature, arrays, str(error))) from None
         # A string alone comes as bytes.
         return {name: np.array(value, object) if isinstance(value, bytes) else value for name, value in outputs.items()}
+
+    def _why(self, signature: str, arrays: Mapping[str, Array], message: str) -> str:
+        """Return TensorFlow's reason without its stack, after each input whose shape is not the signature's."""
+        said = message.partition("\n\t [[")[0].strip().splitlines() or ["no reason"]
+        reason = said[-1] if said[0].startswith("Graph execution error") else said[0]
+        shapes = []
+        for name, array in arrays.items():
+            expected = self.definitions[signature]["inputs"][name]["tensor_shape"]
+            sizes = [int(dimension["size"]) for dimension in expected["dim"]]
+            fits = len(sizes) == array.ndim and all(e in (-1, n) for e, n in zip(sizes, array.shape, strict=True))
+            if not (expected["unknown_rank"] or fits):
+                shapes.append(f"input {name} has shape {_shape(array.shape)}, the signature says {_shape(sizes)}")
+        return "; ".join([*shapes, reason])
 
 
 def newest(base_path: Path) -> tuple[int, Path] | None:
     """Return the highest version below a model's base path, or None while there is none."""
-    numbers = [int(path.name) for path in base_path.glob("*") if path.name.isdecimal() and path.is_dir()]
-    return (max(numbers), base_path / str(max(numbers))) if numbers else None
+    found = [path for path in base_path.glob("*") if re.fullmatch("[0-9]{1,19}", path.name) and path.is_dir()]
+    return max(((int(path.name), path) for path in found), default=None)
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return f"[{','.join(map(str, sizes))}]"

@@ -30,7 +30,7 @@ def answer(version: Version, request: str) -> Answer:
         name = parsed.signature or "serving_default"
         outputs = version.run(name, tensors.arrays(parsed, version.inputs(name)))
         return {"response": tensors.answer(parsed, outputs).decode(errors="replace"), "error": None}
-    except (tensors.InvalidArgument, tensors.Unimplemented) as error:
+    except tensors.Refused as error:
         return {"response": None, "error": str(error)}
 
 

@@ -18,24 +18,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
-
 from ci.serving import control
 from ci.serving.api import Api
+from ci.serving.front import BACKLOG, Front, Limits, listening
 from ci.serving.model import Version, newest
 
-_BACKLOG = 2048
-_KEEP_ALIVE = 5
-"""Seconds after which an idle connection is closed."""
+ANY = "::"
+"""The address that stands for all of this machine, of both families."""
 
 
 @dataclass
 class Server:
     """Listeners and their connections, around one API."""
 
-    api: Api
+    front: Front
     drain_timeout: float
     listener: socket.socket | None = None
     """The public listener that was handed over; `accepting` serves it when there is one."""
@@ -43,19 +39,10 @@ class Server:
     private: asyncio.Server | None = None
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def __post_init__(self) -> None:
-        """Set up the HTTP protocol."""
-        self._config = uvicorn.Config(self.api, log_level="warning", lifespan="off", timeout_keep_alive=_KEEP_ALIVE)
-        self._state = ServerState()
-
     async def accept(self, listener: socket.socket) -> asyncio.Server:
         """Accept connections from a listening or bound socket."""
-        # asyncio sets this only where the socket's protocol is named. Without it an answer, which is sent in two parts,
-        # waits some 40 ms for the client to acknowledge the first.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        loop = asyncio.get_running_loop()
-        make = lambda: HttpToolsProtocol(self._config, self._state, {}, loop)  # noqa: E731
-        return await loop.create_server(make, sock=listener, backlog=_BACKLOG)
+        listening(listener, self.front.limits)
+        return await asyncio.get_running_loop().create_server(self.front, sock=listener, backlog=BACKLOG)
 
     async def take(self, listener: socket.socket | None) -> None:
         """Accept on a new public listener, or again on the one held."""
@@ -77,15 +64,13 @@ class Server:
 
         A connection that is idle is left to its client, or to the usual timeout: closing it now could cross a request.
         """
-        self.api.draining = True
+        self.front.draining = True
         await self.pause()
         await self._stop_accepting(self.private)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self._state.connections or self._state.tasks:
+                while self.front.connections:
                     await asyncio.sleep(0.02)
-        for connection in list(self._state.connections):
-            connection.shutdown()
         self.stopped.set()
 
     @staticmethod
@@ -105,10 +90,10 @@ class Server:
 
     def status(self) -> dict[str, Any]:
         """Return what a rollout needs to know: version, its state, ports, and whether the public one is served."""
-        version = self.api.version
+        version = self.front.api.version
         return {
             "pid": os.getpid(),
-            "model": self.api.model,
+            "model": self.front.api.model,
             "version": str(version.number) if version else None,
             "state": version.state if version else "START",
             "error": version.error if version else "",
@@ -141,9 +126,18 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--file_system_poll_wait_seconds", type=float, default=1.0, help="wait between looks for a version"
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; `::` is all of both families (127.0.0.1)"
+    )
     parser.add_argument("--control", type=Path, help="Unix socket for taking over; made by the server")
     parser.add_argument("--drain_timeout", type=float, default=30.0, help="longest wait for connections on SIGTERM; s")
+    limits = Limits()
+    parser.add_argument(
+        "--max_connections", type=int, default=limits.connections, help="open connections at most (512)"
+    )
+    parser.add_argument("--idle_timeout", type=float, default=limits.idle, help="longest wait for a whole head; s (5)")
+    parser.add_argument("--body_timeout", type=float, default=limits.body, help="longest wait for a whole body; s (60)")
+    parser.add_argument("--unread_timeout", type=float, default=limits.unread, help="longest time unread; s (30)")
     return parser.parse_args(argv)
 
 
@@ -155,14 +149,22 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def bound(host: str, port: int) -> socket.socket:
+    """Return a listener; for all addresses it takes both families, or IPv4 alone where the system has no IPv6."""
+    if host == ANY and not socket.has_dualstack_ipv6():
+        host = "0.0.0.0"  # noqa: S104 - asked for
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=host == ANY)
+
+
 async def _serve(options: argparse.Namespace) -> None:
     api = Api(options.model_name, threads=options.rest_api_num_threads)
-    server = Server(api, options.drain_timeout)
+    limits = Limits(options.max_connections, options.idle_timeout, options.body_timeout, options.unread_timeout)
+    server = Server(Front(api, limits), options.drain_timeout)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: asyncio.ensure_future(server.drain(options.drain_timeout)))
-    listener = socket.create_server((options.host, options.rest_api_port), backlog=_BACKLOG)
-    server.private = await server.accept(listener)
+    server.private = await server.accept(bound(options.host, options.rest_api_port))
     if options.control:
         _control(server, options.control, loop)
     loading = asyncio.create_task(_load(api, options.model_base_path, options.file_system_poll_wait_seconds))
@@ -189,12 +191,12 @@ def _control(server: Server, path: Path, loop: asyncio.AbstractEventLoop) -> Non
     # Under its own name only once it listens: before that, whoever connects would take this server for dead.
     unready = path.with_suffix(".new")
     unready.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listening.bind(str(unready))
+    control_listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    control_listener.bind(str(unready))
     unready.chmod(0o600)
-    listening.listen(_BACKLOG)  # a full queue would hide the process that hangs
+    control_listener.listen(BACKLOG)  # a full queue would hide the process that hangs
     unready.rename(path)
-    listening.settimeout(1.0)
+    control_listener.settimeout(1.0)
     inode = path.stat().st_ino
 
     def answer(connection: socket.socket) -> None:
@@ -206,7 +208,7 @@ def _control(server: Server, path: Path, loop: asyncio.AbstractEventLoop) -> Non
     def listen() -> None:
         while True:
             try:
-                connection, _ = listening.accept()
+                connection, _ = control_listener.accept()
             except TimeoutError:
                 if not path.exists() or path.stat().st_ino != inode:
                     asyncio.run_coroutine_threadsafe(server.drain(server.drain_timeout), loop)

@@ -38,12 +38,26 @@ _DEEPEST = 64
 """Axes that an array may have."""
 
 
-class InvalidArgument(Exception):  # noqa: N818 - the status code's name in the API
-    """The request does not fit the model's signature: HTTP 400."""
+class Refused(Exception):  # noqa: N818 - an answer, not a fault
+    """A request is answered with why it was not done, and with an HTTP status other than 200."""
+
+    def __init__(self, status: int, message: str):
+        super().__init__(message)
+        self.status = status
 
 
-class Unimplemented(Exception):  # noqa: N818 - the status code's name in the API
+class InvalidArgument(Refused):
+    """The request does not fit the API or the model's signature: HTTP 400."""
+
+    def __init__(self, message: str):
+        super().__init__(400, message)
+
+
+class Unimplemented(Refused):
     """The server has no such conversion: HTTP 501."""
+
+    def __init__(self, message: str):
+        super().__init__(501, message)
 
 
 @dataclass(frozen=True)
@@ -109,7 +123,7 @@ def arrays(request: Request, dtypes: Mapping[str, str]) -> dict[str, Array]:
 
 
 def _columns(inputs: Any, dtypes: Mapping[str, str]) -> dict[str, Array]:
-    if not _is_named(inputs):
+    if not is_named(inputs):
         if len(dtypes) > 1:
             raise InvalidArgument(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors "
@@ -126,7 +140,7 @@ def _columns(inputs: Any, dtypes: Mapping[str, str]) -> dict[str, Array]:
 
 
 def _rows(instances: list[Any], dtypes: Mapping[str, str]) -> dict[str, Array]:
-    named = _is_named(instances[0])
+    named = is_named(instances[0])
     if not isinstance(instances[0], dict) and len(dtypes) > 1:
         raise InvalidArgument(
             "instances is a plain list, but expecting list of objects as multiple input tensors "
@@ -136,7 +150,7 @@ def _rows(instances: list[Any], dtypes: Mapping[str, str]) -> dict[str, Array]:
     shapes: dict[str, tuple[int, ...]] = {}
     values: dict[str, list[Any]] = {name: [] for name in dtypes}
     for index, element in enumerate(instances):
-        if _is_named(element) != named:
+        if is_named(element) != named:
             found = "object but got list" if named else "value/list but got object"
             raise InvalidArgument(f"Expecting {found} at item {index} of input list")
         for name, item in element.items() if named else [(only, element)]:
@@ -218,10 +232,10 @@ def _value(value: Any, dtype: str) -> Any:
     if dtype == "DT_STRING" and kind is str:
         return _encoded(value)
     if dtype == "DT_STRING" and kind is dict:
-        return _binary(value)
+        return binary(value)
     if dtype in _FLOATS or dtype in _INTEGERS or dtype in ("DT_BOOL", "DT_STRING"):
         raise InvalidArgument(
-            f"JSON Value: {shown(value)} Type: {_kind(value)} is not of expected type: "
+            f"JSON Value: {shown(value)} Type: {json_type(value)} is not of expected type: "
             f"{dtype.removeprefix('DT_').lower()}"
         )
     raise Unimplemented(f"Conversion of JSON Value: {shown(value)} to type: {dtype.removeprefix('DT_').lower()}")
@@ -234,8 +248,13 @@ def _encoded(text: str) -> bytes:
         raise InvalidArgument("JSON Parse error: The surrogate pair in string is invalid.") from None
 
 
-def _binary(value: dict[str, Any]) -> bytes:
-    if _is_named(value):
+def binary(value: dict[str, Any]) -> bytes:
+    """Return the bytes of a binary string.
+
+    Raises:
+        InvalidArgument: it is no object with the one key `b64`, or that is no base64.
+    """
+    if is_named(value):
         raise InvalidArgument(f"JSON Value: {shown(value)} not formatted correctly for base64 data")
     text = re.sub(r"\s", "", value["b64"])
     bare = text.rstrip("=")
@@ -248,7 +267,7 @@ def _binary(value: dict[str, Any]) -> bytes:
         raise InvalidArgument("Unable to base64 decode") from None
 
 
-def _is_named(value: Any) -> bool:
+def is_named(value: Any) -> bool:
     """Whether a value is an object of named tensors rather than a plain value, a list or a binary string."""
     return isinstance(value, dict) and not (value.keys() == {"b64"} and isinstance(value["b64"], str))
 
@@ -329,7 +348,8 @@ def _body(key: str, text: str) -> bytes:
     return _object({key: text}).encode(errors="surrogateescape")
 
 
-def _kind(value: Any) -> str:
+def json_type(value: Any) -> str:
+    """Return what the server calls the type of a JSON value."""
     if value is None:
         return "Null"
     return {bool: str(value), dict: "Object", list: "Array", str: "String"}.get(type(value), "Number")

@@ -15,3 +15,8 @@ def flights_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def echo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved_models.save_kinds(tmp_path_factory.mktemp("echo") / "7")
+
+
+@pytest.fixture(scope="session")
+def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved_models.save_wide(tmp_path_factory.mktemp("wide") / "1")

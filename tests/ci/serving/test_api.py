@@ -1,7 +1,8 @@
 """The stand-in's REST API, asked over HTTP."""
 
+import asyncio
 import json
-import socket
+import queue
 import threading
 import time
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ from typing import Any
 
 import pytest
 import requests
-import uvicorn
 
 from ci.serving.api import Api
+from ci.serving.front import Front, Limits
 from ci.serving.model import Version
+from ci.serving.standin import Server, bound
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +26,26 @@ def url(echo_model: Path) -> Iterator[str]:
     yield from serving(Api("echo", version))
 
 
-def serving(api: Api) -> Iterator[str]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(api, log_level="warning", lifespan="off", http="httptools"))
-    thread = threading.Thread(target=server.run, args=([listener],))
+def serving(api: Api, limits: Limits | None = None) -> Iterator[str]:
+    """Serve in a thread, as the stand-in's process does; closes every connection at the end."""
+    started: queue.Queue[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = queue.Queue()
+
+    async def serve() -> None:
+        server, stopped = Server(Front(api, limits or Limits()), drain_timeout=1.0), asyncio.Event()
+        accepting = await server.accept(bound("127.0.0.1", 0))
+        started.put((asyncio.get_running_loop(), stopped, accepting.sockets[0].getsockname()[1]))
+        await stopped.wait()
+        accepting.close()
+        await server.front.shutdown(0.0)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    loop, stopped, port = started.get(timeout=10)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        loop.call_soon_threadsafe(stopped.set)
+        thread.join()
 
 
 def ask(url: str, path: str, body: Any = None) -> tuple[int, Any]:
@@ -94,7 +108,7 @@ def test_not_a_number_goes_in_and_comes_out_as_a_token(url: str) -> None:
         ("/v1/models/echo:predict", "", 400, "The document is empty"),
         ("/v1/models/echo:predict", '{"signature_name": "no", "instances": [1]}', 400, '"no" not found in signature'),
         ("/v1/models/echo:predict", '{"instances": ["x"]}', 400, "not of expected type: float"),
-        ("/v1/models/echo:classify", "{}", 501, "does not implement :classify"),
+        ("/v1/models/echo:classify", '{"examples": [{"x": 1.0}]}', 501, "does not implement :classify"),
         ("/v1/foo", None, 400, "Malformed request: GET /v1/foo"),
         ("/v1/models", "{}", 400, "Malformed request: POST /v1/models"),
         ("/v1/models/echo/version/7:predict", "{}", 400, "Malformed request"),

@@ -37,10 +37,11 @@ def test_both_parsers_agree_on_what_is_json(text):
             return None
 
     try:
-        fast = json.dumps(json.JSONDecoder().raw_decode(text.lstrip(" \t\r\n"))[0])
+        json.JSONDecoder().raw_decode(text.lstrip(" \t\r\n"))
+        fast = json.dumps(parse(text))
     except ValueError:
         return  # where Python refuses, only the thorough one is asked
-    if "Inf" not in text and "NaN" not in text and '":' not in text:
+    if "Inf" not in text and "NaN" not in text:
         assert thorough() == fast
 
 
