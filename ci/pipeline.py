@@ -8,38 +8,24 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import Field
-from typing_extensions import TypedDict
 
 from ci import dvc, git, workspace
 from ci.command import patient
 from ci.errors import InputError, StageError
+from ci.results.build import CACHED as CACHED_BUILD
+from ci.results.build import RUNS, Cached
+from ci.results.evaluation import EVALUATION, Evaluation
 from ci.stages import CACHED, NAMES, named
 
-_SEEN = workspace.STATE / "cached.json"
 _NOISE = re.compile(
     r"\s*$|Use `dvc push`|To track the changes|To enable auto staging|\s+(git add|dvc config) |Verifying data sources"
     r"|(Updating|Generating) lock file|ERROR: failed to reproduce '\S+': failed to run: |Stage '\S+' didn't change"
 )
 """What DVC says that is no matter of a reader of the log: builds commit no `dvc.lock`, and push by themselves."""
 _MESSAGE = ("bad input: ", "failed: ")
-
-
-class Evaluated(TypedDict):
-    """What decides whether the pipeline goes on after the test stage."""
-
-    verdict: Literal["promote", "keep", "block"]
-    reason: str
-
-
-class _Seen(TypedDict):
-    """Commit and settings of a build whose cached stages ended well."""
-
-    commit: Annotated[str, Field(pattern=f"^{git.COMMIT}$")] | None
-    settings: dict[str, Any]
 
 
 def run(stages: Sequence[str], overrides: Sequence[str]) -> dict[str, float]:
@@ -60,7 +46,7 @@ def run(stages: Sequence[str], overrides: Sequence[str]) -> dict[str, float]:
             if group[0] in CACHED:
                 seconds.update(_cached(group))
                 if group[-1] in ("test", "package"):
-                    go_on(workspace.read_json(workspace.EVALUATION / "evaluation.json", Evaluated))
+                    go_on(EVALUATION.read())
             else:
                 started = time.monotonic()
                 _command(group[0], arguments.get(group[0], []))
@@ -82,14 +68,14 @@ def _groups(stages: Sequence[str]) -> Iterator[list[str]]:
             yield cached
 
 
-def go_on(evaluation: Evaluated) -> None:
+def go_on(evaluation: Evaluation) -> None:
     """Let the pipeline go on after a verdict: `promote` and `keep` are results, a blocked model is a failure.
 
     Raises:
         StageError: the model is blocked.
     """
-    if evaluation["verdict"] == "block":
-        raise StageError(f"the model is blocked: {evaluation['reason']}; nothing is deployed")
+    if evaluation.verdict == "block":
+        raise StageError(f"the model is blocked: {evaluation.reason}; nothing is deployed")
 
 
 def _command(stage: str, arguments: list[str]) -> None:
@@ -215,26 +201,28 @@ def _cached(stages: list[str]) -> dict[str, float]:
 def _finish(outcome: dict[str, str], *, computed: bool) -> None:
     """Write down why each cached stage was run or not, for the report; if none was, say what changed all the same."""
     try:
-        before = workspace.read_json(workspace.RUNS, dict[str, str])
-    except InputError:
+        before = RUNS.read_if_there() or {}
+    except InputError as error:
+        print(f"dvc: why stages ran before is forgotten: {error}")
         before = {}
-    workspace.write_json(workspace.RUNS, {**before, **outcome})
+    RUNS.write({**before, **outcome})
     settings = json.loads(json.dumps(yaml.safe_load(workspace.SETTINGS.read_text(encoding="utf-8")), default=str))
-    now: _Seen = {"commit": git.checkout().commit, "settings": settings}
+    now = Cached(commit=git.checkout().commit, settings=settings)
     if not computed and (changed := _unread_changes(now)):
         print(f"dvc: no stage was run: none depends on {', '.join(changed)}, which changed")
-    workspace.write_json(_SEEN, now)
+    CACHED_BUILD.write(now)
 
 
-def _unread_changes(now: _Seen) -> list[str]:
+def _unread_changes(now: Cached) -> list[str]:
     """Return files and settings that differ from the last build that ended well, or else from the commit before."""
     try:
-        seen = workspace.read_json(_SEEN, _Seen)
-    except InputError:  # there is none, or it is damaged and will be written anew: nothing but this line depends on it
-        seen = {"commit": "HEAD^", "settings": {}}
-    before, after = dict(_flat(seen["settings"])), dict(_flat(now["settings"]))
+        seen = CACHED_BUILD.read_if_there()
+    except InputError as error:  # it will be written anew, and nothing but this line depends on it
+        print(f"dvc: what changed is told from the commit before: {error}")
+        seen = None
+    before, after = dict(_flat(seen.settings if seen else {})), dict(_flat(now.settings))
     settings = [key for key in after if before and before.get(key) != after[key]]
-    return [*git.changed_since(seen["commit"] or "HEAD"), *settings]
+    return [*git.changed_since((seen.commit or "HEAD") if seen else "HEAD^"), *settings]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ci import reading
 from ci.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,34 +80,16 @@ def damaged(path: Path, problem: str, line: int | None = None) -> InputError:
     return InputError(f"{place}: {problem}: " + (f"run `{command}` to write it again" if command else "restore it"))
 
 
-def read_json(path: Path, kind: Any = None) -> Any:
-    """Read a stage's JSON result.
-
-    Args:
-        path: the file.
-        kind: what it must be, as pydantic understands types; None stands for any JSON. A TypedDict names the keys
-            that the reader needs, so that what else a stage writes is not its matter.
+def read_json(path: Path) -> Any:
+    """Read a JSON result, whatever it holds; the files in `ci.results` know what it should be.
 
     Raises:
-        InputError: it is missing (see `require`), is not JSON or not of that kind (see `damaged`).
+        InputError: it is missing (see `require`), or is not JSON (see `damaged`).
     """
-    content = require(path).read_bytes()
     try:
-        value = json.loads(content)
-    except json.JSONDecodeError as error:
-        raise damaged(path, f"not JSON ({error.msg})", error.lineno) from None
-    except UnicodeDecodeError as error:
-        raise damaged(path, f"not JSON ({error.reason})") from None
-    if kind is not None:
-        from pydantic import TypeAdapter, ValidationError
-
-        try:
-            TypeAdapter(kind).validate_json(content, strict=True)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            key = ".".join(map(str, first["loc"]))
-            raise damaged(path, f"{key}: {first['msg']}" if key else first["msg"]) from None
-    return value
+        return reading.json(reading.content(require(path)), path)
+    except reading.ReadError as error:
+        raise damaged(path, error.problem, error.line) from None
 
 
 def read_table(path: Path) -> "pd.DataFrame":

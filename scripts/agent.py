@@ -26,6 +26,7 @@ def agent() -> None:
     """Write the pod."""
     from ci import configuration, workspace
     from ci.agents import pod
+    from ci.results.build import AGENT
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
     request = settings.resources.training
@@ -40,7 +41,7 @@ def agent() -> None:
         where = (
             f"{only} on {', '.join(names)}" if names else f"on any node (it fits on none of {inventory} as recorded)"
         )
-    workspace.write_json(workspace.AGENT, training)
+    AGENT.write(training)
     print(f"agent: {request.cpu} CPU, {request.memory}, {where} -> {workspace.AGENT}")
 
 

@@ -20,6 +20,7 @@ def champion() -> None:
     """Write the champion and say which it is."""
     from ci import configuration, lineage, workspace
     from ci.errors import StageError
+    from ci.results.build import CHAMPION
     from ci.rollout import place as places
     from ci.rollout import releases
     from ci.rollout.decision import Phase
@@ -32,7 +33,7 @@ def champion() -> None:
         print(f"champion: nothing serves; taking release {last['release']}, the last that was verified")
     inputs = lineage.inputs_digest()
     found = releases.champion(last, inputs)
-    workspace.write_json(workspace.CHAMPION, found)
+    CHAMPION.write(found)
     name = f"version {found['version']} of release {found['release']}" if found else "none"
     again = f" (release {last['release']} was built from these inputs)" if last and last["inputs"] == inputs else ""
     print(f"champion: {name}{again} -> {workspace.CHAMPION}")

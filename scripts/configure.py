@@ -78,7 +78,8 @@ def explain(key: str) -> None:
 
 def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
     """Write the effective settings, or print their schema."""
-    from ci import configuration, lineage, workspace
+    from ci import configuration, lineage, reading, workspace
+    from ci.results.build import OVERRIDES, SOURCE
     from ci.settings import Settings
 
     if schema:
@@ -86,9 +87,10 @@ def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
         return
     settings = configuration.read(file, overrides)
     words = Path("model/card.md")  # without it there is no package, which says what to write
-    workspace.write_bytes(workspace.CARD, words.read_bytes() if words.exists() else b"")
-    workspace.write_json(workspace.SOURCE, lineage.source(settings.source))
-    workspace.write_json(workspace.OVERRIDES, overrides)
+    card, source = reading.content(words) if words.exists() else b"", lineage.source(settings.source)
+    workspace.write_bytes(workspace.CARD, card)
+    SOURCE.write(source)
+    OVERRIDES.write(overrides)
     workspace.write_text(workspace.SETTINGS, configuration.dump(settings))
     changed = f", {len(overrides)} overridden" if overrides else ""
     print(f"configure: {file}{changed} -> {workspace.SETTINGS} (model {settings.model.name}, as of {settings.as_of})")

@@ -20,12 +20,13 @@ def monitor() -> None:
     """Watch the window and say what was found."""
     from ci import configuration, workspace
     from ci.monitoring.monitor import monitor
+    from ci.results.evaluation import REFERENCE
     from ci.rollout import place as places
 
     settings = configuration.effective()
     place = places.look(settings)
     release = place.serving()
-    reference = workspace.read_json(place.ledger.evidence(release["digest"]) / "reference.json")
+    reference = REFERENCE.plain(place.ledger.evidence(release["digest"]) / "reference.json")
     with place.where.addresses(release["digest"], public=True) as addresses:
         result = monitor(settings, f"{addresses[0]}/v1/models/{release['model']}", reference)
     first, end = result["window"]["first"], result["window"]["end"]

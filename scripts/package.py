@@ -7,25 +7,8 @@ model on the same base gives the same image digest: nothing is built, files are 
 """
 
 import sys
-from datetime import date
-
-from typing_extensions import TypedDict
 
 from ci.command import parser, run
-
-
-class Prepared(TypedDict):
-    """What the package reads of the prepared data's summary."""
-
-    as_of: date
-    fingerprint: str
-
-
-class Signature(TypedDict):
-    """A model's fields, name to type, and its output."""
-
-    inputs: dict[str, str]
-    output: str
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,19 +22,19 @@ def package() -> None:
     from ci import configuration, lineage, workspace
     from ci.packaging import bases
     from ci.packaging.package import assemble
+    from ci.results.data import SUMMARY
+    from ci.results.training import SIGNATURE
 
     settings = configuration.effective()
-    summary = workspace.read_json(workspace.DATA / "summary.json", Prepared)
-    fields = workspace.read_json(workspace.MODEL / "signature.json", Signature)
+    summary, fields = SUMMARY.read(), SIGNATURE.plain()
     digests = {
-        "data": summary["fingerprint"],
+        "data": summary.fingerprint,
         "settings": lineage.settings_digest(),
         "code": lineage.code_digest(),
     }
-    as_of = date.fromisoformat(summary["as_of"])
     base = bases.get(settings.packaging.base)
     with workspace.replacing(workspace.PACKAGE) as folder:
-        manifest = assemble(folder, settings.model.name, settings.packaging, as_of, digests, fields, base)
+        manifest = assemble(folder, settings.model.name, settings.packaging, summary.as_of, digests, fields, base)
     if base is None:
         print("package: on an empty base: this image carries the model, the machine carries the server")
     elif base.pinned:

@@ -30,6 +30,7 @@ def pipeline(stages: list[str], overrides: list[str]) -> int:
     from ci import workspace
     from ci.errors import InputError, StageError
     from ci.pipeline import run as run_stages
+    from ci.results.report import SUMMARY
 
     if unknown := [stage for stage in stages if stage not in NAMES]:
         raise InputError(f"there is no stage {', '.join(unknown)}; the stages are {' '.join(NAMES)}")
@@ -43,9 +44,11 @@ def pipeline(stages: list[str], overrides: list[str]) -> int:
         print(f"; {sum(seconds.values()):.1f} in all")
     except (InputError, StageError) as error:
         failure = error
-    summary = workspace.REPORT / "summary.json"
-    if summary.exists() and summary.stat().st_mtime >= started:
-        print(f"{workspace.read_json(summary)['headline']} | report: {workspace.REPORT / 'index.html'}")
+    if SUMMARY.path.exists() and SUMMARY.path.stat().st_mtime >= started:
+        try:
+            print(f"{SUMMARY.read().headline} | report: {workspace.REPORT / 'index.html'}")
+        except InputError as error:
+            failure = failure or error
     if failure:
         raise failure
     return 0

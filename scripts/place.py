@@ -11,9 +11,7 @@ placement.full is `default`, and if what is verified does not hold.
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from typing_extensions import TypedDict
+from typing import TYPE_CHECKING
 
 from ci.command import parser, run
 from ci.placement.tasks import GROUPS
@@ -23,20 +21,6 @@ if TYPE_CHECKING:
     from ci.placement.planning import Question
     from ci.placement.tasks import Server, Template
     from ci.settings import Settings
-
-
-class Plan(TypedDict):
-    """What a comparison reads of the last plan: node names by group."""
-
-    sets: dict[str, list[str]]
-
-
-class Placed(TypedDict):
-    """What a check against nodes reads of it: node names by task, tasks without one, and all tasks."""
-
-    plan: dict[str, str]
-    unplaced: list[str]
-    tasks: list[dict[str, Any]]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -169,17 +153,18 @@ def compare(file: Path | None, context: str | None, *, dry_run: bool) -> None:
     from ci import configuration, workspace
     from ci.placement import tasks
     from ci.placement.handover import strays
+    from ci.results.placement import ACTUAL, PLAN
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
     if file is None and settings.placement.inventory is None:
         context = context or settings.serving.context
-    planned = workspace.read_json(workspace.PLACEMENT / "plan.json", Plan)
+    planned = PLAN.read()
     serving, agent, _ = wanted(settings)
     actual = read(file, context, settings)
     found = tasks.planned(settings, None, serving, agent, actual)
-    lines = strays({group: frozenset(names) for group, names in planned["sets"].items()}, actual, found)
+    lines = strays({group: frozenset(names) for group, names in planned.sets.items()}, actual, found)
     if not dry_run:
-        workspace.write_json(workspace.PLACEMENT / "actual.json", {"inventory": actual.source, "found": lines})
+        ACTUAL.write({"inventory": actual.source, "found": lines})
     print("\n".join(f"place: {line}" for line in lines))
 
 
@@ -188,8 +173,9 @@ def verify(source: Path | None, context: str | None) -> None:
     from ci import workspace
     from ci.errors import StageError
     from ci.placement import certificate
+    from ci.results.placement import PLAN
 
-    plan = workspace.read_json(file := workspace.PLACEMENT / "plan.json", certificate.Plan)
+    plan, file = PLAN.plain(), PLAN.path
     try:
         wrong = certificate.recheck(plan)
     except (LookupError, ValueError, TypeError, ArithmeticError) as error:
@@ -209,13 +195,14 @@ def verify(source: Path | None, context: str | None) -> None:
 def misfits(source: Path | None, context: str | None) -> list[str]:
     """Return in sentences why the last plan does not fit the nodes of a cluster or a file; nothing if it does."""
     from ci import configuration, workspace
+    from ci.results.placement import PLAN
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
-    last = workspace.read_json(workspace.PLACEMENT / "plan.json", Placed)
-    groups = {str(task["group"]) for task in last["tasks"]}
+    last = PLAN.read()
+    groups = {task.group for task in last.tasks}
     question, _ = ask(read(source, context, settings), settings, None, wanted(settings))
-    asked = [task for task in question.tasks if task.group in groups and task.name not in last["unplaced"]]
-    return question.faults(last["plan"], asked)
+    asked = [task for task in question.tasks if task.group in groups and task.name not in last.unplaced]
+    return question.faults(last.plan, asked)
 
 
 if __name__ == "__main__":

@@ -24,19 +24,20 @@ def retrain(*, start: bool) -> int:
     from datetime import date
 
     from ci import configuration, workspace
-    from ci.monitoring.retraining import Monitored, decide
+    from ci.monitoring.retraining import decide
+    from ci.results.build import OVERRIDES
+    from ci.results.monitoring import MONITORING, RETRAINING
     from ci.rollout import place as places
 
     settings = configuration.effective()
-    monitoring = workspace.read_json(workspace.MONITORING / "monitoring.json", Monitored)
+    monitoring = MONITORING.read()
     release = places.look(settings).serving()
     decision = decide(monitoring, date.fromisoformat(release["as_of"]), settings.retraining)
-    as_of = monitoring["window"]["end"]
-    overrides = [text for text in workspace.read_json(workspace.OVERRIDES, list[str]) if not text.startswith("as_of=")]
+    as_of = str(monitoring.window.end)
+    overrides = [text for text in OVERRIDES.read() if not text.startswith("as_of=")]
     command = ["python", "-m", "scripts.pipeline", *(f"--set={text}" for text in [*overrides, f"as_of={as_of}"])]
-    workspace.write_json(
-        workspace.RETRAINING / "decision.json",
-        {"retrain": decision.retrain, "reason": decision.reason, "as_of": as_of, "command": shlex.join(command)},
+    RETRAINING.write(
+        {"retrain": decision.retrain, "reason": decision.reason, "as_of": as_of, "command": shlex.join(command)}
     )
     print(f"retrain: {decision} -> {workspace.RETRAINING}")
     if not decision.retrain:

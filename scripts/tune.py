@@ -29,8 +29,8 @@ def tune() -> None:
     if best is None:
         print("tune: the search is over, this worker ends")
         return
-    values = ", ".join(f"{name} {value}" for name, value in best["hyperparameters"].items())
-    print(f"tune: best {settings.tuning.objective.name} {best['objective']} with {values} -> {workspace.TUNING}")
+    values = ", ".join(f"{name} {value}" for name, value in best.hyperparameters.items())
+    print(f"tune: best {settings.tuning.objective.name} {best.objective} with {values} -> {workspace.TUNING}")
 
 
 if __name__ == "__main__":

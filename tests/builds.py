@@ -1,6 +1,7 @@
 """A small build as the stages leave it, for tests of the report."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,49 @@ def write(path: str, value: Any) -> None:
 def change(path: str, **values: Any) -> None:
     """Change some keys of a result."""
     write(path, {**json.loads((Path("build") / path).read_text()), **values})
+
+
+def summary(**values: Any) -> dict[str, Any]:
+    """Return the summary of prepared data, some of its keys changed."""
+    numbers = {"train": 670, "validation": 90, "holdout": 140, "traffic": 140}
+    found = {
+        "as_of": "2013-04-01",
+        "fingerprint": f"sha256:{'01' * 32}",
+        "windows": {
+            "training": {"first": "2013-01-01", "end": "2013-03-18"},
+            "holdout": {"first": "2013-03-18", "end": "2013-04-01"},
+            "traffic": {"first": "2013-04-01", "end": "2013-04-15"},
+        },
+        "rows": numbers,
+        "days": {"train": 67, "validation": 9, "holdout": 14, "traffic": 14},
+        "unlabelled": dict.fromkeys(numbers, 3),
+        "target": dict.fromkeys(numbers, 0.25),
+        "source": {"rows": 336776, "unlabelled": 9430},
+        "notes": [],
+    }
+    return {**found, **values}
+
+
+def plan(**values: Any) -> dict[str, Any]:
+    """Return a plan without a certificate, some of its keys changed."""
+    task = {"name": "serving-0", "group": "serving", "requests": {"cpu": 1000}}
+    found = {"inventory": "recorded", "nodes": 20, "objective": 1, "bound": 1, "gap": 0.0, "proven": True}
+    found |= {"least_unplaced": 0, "sets": {"serving": ["general-6"]}, "unplaced": [], "tasks": [task]}
+    return {**found, "plan": {"serving-0": "general-6"}, **values}
+
+
+def monitoring(prediction: str = "shifted", features: Sequence[str] = ("drifted",), **values: Any) -> dict[str, Any]:
+    """Return a monitoring result with these verdicts, some of its keys changed."""
+    words = {"psi": 0.3, "change": "48 or more: 10.3% before, 57.8% now"}
+    found = {
+        "window": {"first": "2013-04-01", "end": "2013-04-15"},
+        "rows": 140,
+        "verdict": prediction,
+        "reason": f"the predictions are {prediction}",
+        "prediction": {**words, "name": "prediction", "verdict": prediction},
+        "features": [{**words, "name": f"x{n}", "verdict": word} for n, word in enumerate(features)],
+    }
+    return {**found, **values}
 
 
 def trial(name: str, hyperparameters: dict[str, Any], objective: float | None) -> dict[str, Any]:
@@ -70,25 +114,7 @@ def leave(slice_name: str = "UA") -> None:
     champion = {"digest": BEFORE, "version": "2013030100001", "as_of": "2013-03-01", "release": 1}
     write("champion.json", champion)
     window = {"first": "2013-04-01", "end": "2013-04-15"}
-    numbers = {"train": 670, "validation": 90, "holdout": 140, "traffic": 140}
-    write(
-        "data/summary.json",
-        {
-            "as_of": "2013-04-01",
-            "fingerprint": f"sha256:{'01' * 32}",
-            "windows": {
-                "training": {"first": "2013-01-01", "end": "2013-03-18"},
-                "holdout": {"first": "2013-03-18", "end": "2013-04-01"},
-                "traffic": window,
-            },
-            "rows": numbers,
-            "days": {"train": 67, "validation": 9, "holdout": 14, "traffic": 14},
-            "unlabelled": dict.fromkeys(numbers, 3),
-            "target": dict.fromkeys(numbers, 0.25),
-            "source": {"rows": 336776, "unlabelled": 9430},
-            "notes": [],
-        },
-    )
+    write("data/summary.json", summary())
     column = {"type": "float64", "missing": 0.12, "checks": ["in_range"]}
     violation = {"column": "temp", "check": "in_range", "rows": 2, "share": 0.01, "fatal": False, "examples": ["999"]}
     write("data/schema.json", {"rows": 900, "columns": {"temp": column}, "violations": [violation]})
@@ -107,10 +133,7 @@ def leave(slice_name: str = "UA") -> None:
     _evaluation(slice_name)
     digests = {"data": f"sha256:{'01' * 32}", "model": f"sha256:{'02' * 32}", "image": IMAGE}
     write("package/manifest.json", manifest(digests=digests))
-    task = {"name": "serving-0", "group": "serving", "requests": {"cpu": 1000}}
-    plan = {"inventory": "recorded", "nodes": 20, "objective": 1, "bound": 1, "gap": 0.0, "proven": True}
-    plan |= {"least_unplaced": 0, "sets": {"serving": ["general-6"]}, "unplaced": [], "tasks": [task]}
-    write("placement/plan.json", {**plan, "plan": {"serving-0": "general-6"}})
+    write("placement/plan.json", plan())
     Path("build/placement/plan.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 60 30"></svg>')
     Path("build/placement/explanation.txt").write_text("general-6: serving-0\n")
     rollout = {"action": "deploy", "reason": "better", "digest": IMAGE, "version": "2013040112345", "release": 2}

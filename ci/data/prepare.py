@@ -13,6 +13,7 @@ from ci.data import quality
 from ci.data.windows import PARTS, Windows, calendar_days, windows
 from ci.errors import InputError
 from ci.monitoring.reference import describe
+from ci.results.data import REFERENCE, SCHEMA, SUMMARY
 from ci.settings import Settings
 
 
@@ -51,9 +52,9 @@ def prepare(settings: Settings) -> dict[str, Any]:
     with workspace.replacing(workspace.DATA) as folder:
         for part, rows in labelled.items():
             rows.to_parquet(folder / f"{part}.parquet", index=False)
-        workspace.write_json(folder / "summary.json", summary)
-        workspace.write_json(folder / "schema.json", quality.report(violations, known, schema))
-        workspace.write_json(folder / "reference.json", describe(labelled["train"], wanted.features))
+        SUMMARY.write(summary, folder)
+        SCHEMA.write(quality.report(violations, known, schema), folder)
+        REFERENCE.write(describe(labelled["train"], wanted.features), folder)
     return summary
 
 

@@ -1,24 +1,15 @@
 """The monitor stage: traffic against the reference of the model that serves it."""
 
-from datetime import date
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from typing_extensions import TypedDict
 
 from ci import task, workspace
 from ci.monitoring import drift, traffic
+from ci.results.data import SUMMARY
+from ci.results.monitoring import MONITORING
 from ci.settings import Settings
-
-
-class _Window(TypedDict):
-    first: date
-    end: date
-
-
-class _Summary(TypedDict):
-    windows: dict[str, _Window]
 
 
 def monitor(settings: Settings, url: str, reference: dict[str, Any]) -> dict[str, Any]:
@@ -31,7 +22,7 @@ def monitor(settings: Settings, url: str, reference: dict[str, Any]) -> dict[str
     """
     wanted = task.load()
     table = workspace.read_table(workspace.DATA / "traffic.parquet")
-    window = workspace.read_json(workspace.DATA / "summary.json", _Summary)["windows"]["traffic"]
+    window = SUMMARY.read().windows.traffic
     predictions = traffic.send(url, table, wanted.features) if len(table) else np.array([])
     columns = [
         drift.examine(name, table[name], reference["features"][name], settings.monitoring)
@@ -43,7 +34,7 @@ def monitor(settings: Settings, url: str, reference: dict[str, Any]) -> dict[str
     if unasked := int(np.isnan(predictions).sum()):
         reason += f"; {unasked} of {len(table)} requests have no prediction"
     result = {
-        "window": window,
+        "window": window.model_dump(mode="json"),
         "rows": len(table),
         "verdict": verdict,
         "reason": reason,
@@ -51,6 +42,6 @@ def monitor(settings: Settings, url: str, reference: dict[str, Any]) -> dict[str
         "features": columns,
     }
     with workspace.replacing(workspace.MONITORING) as folder:
-        workspace.write_json(folder / "monitoring.json", result)
+        MONITORING.write(result, folder)
         table.assign(prediction=predictions).to_parquet(folder / "requests.parquet", index=False)
     return result

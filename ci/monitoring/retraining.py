@@ -1,34 +1,10 @@
 """Retrain or not now: the reasons to, and the brakes that hold back."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
-from typing_extensions import TypedDict
-
+from ci.results.monitoring import Monitoring
 from ci.settings import Retraining
-
-
-class _Verdict(TypedDict):
-    verdict: str
-
-
-class _Prediction(_Verdict):
-    psi: float
-
-
-class _Window(TypedDict):
-    end: date
-
-
-class Monitored(_Verdict):
-    """What the decision reads of the monitor stage's result."""
-
-    rows: int
-    window: _Window
-    prediction: _Prediction
-    features: list[_Verdict]
 
 
 @dataclass(frozen=True)
@@ -43,7 +19,7 @@ class Decision:
         return f"{'retrain because' if self.retrain else 'not now because'} {self.reason}"
 
 
-def decide(monitoring: Mapping[str, Any], trained_as_of: date, settings: Retraining) -> Decision:
+def decide(monitoring: Monitoring, trained_as_of: date, settings: Retraining) -> Decision:
     """Return the decision; the first rule that applies decides.
 
     Args:
@@ -51,17 +27,17 @@ def decide(monitoring: Mapping[str, Any], trained_as_of: date, settings: Retrain
         trained_as_of: until when the serving model knows the data.
         settings: the share of drifted features that asks for a retraining, and the brakes.
     """
-    verdicts = [feature["verdict"] for feature in monitoring["features"]]
-    if monitoring["verdict"] == "too few rows":
-        return Decision(False, f"the window has only {monitoring['rows']} rows")
-    share = verdicts.count("drifted") / len(verdicts)
-    if monitoring["prediction"]["verdict"] == "drifted":
-        reason = f"the predictions drifted (PSI {monitoring['prediction']['psi']:.3f})"
+    verdicts = [feature.verdict for feature in monitoring.features]
+    if monitoring.verdict == "too few rows":
+        return Decision(False, f"the window has only {monitoring.rows} rows")
+    share = verdicts.count("drifted") / len(verdicts) if verdicts else 0.0
+    if monitoring.prediction.verdict == "drifted":
+        reason = f"the predictions drifted (PSI {monitoring.prediction.psi:.3f})"
     elif share >= settings.drifted_features:
         reason = f"{share:.0%} of the features drifted, {settings.drifted_features:.0%} ask for a retraining"
     else:
         return Decision(False, f"the predictions have not drifted and only {share:.0%} of the features have")
-    new_days = (date.fromisoformat(monitoring["window"]["end"]) - trained_as_of).days
+    new_days = (monitoring.window.end - trained_as_of).days
     if new_days < settings.cooldown_days:
         return Decision(
             False, f"there are {new_days} days of new data, {settings.cooldown_days} are required, though {reason}"

@@ -10,6 +10,7 @@ from typing import Any
 from ci import lineage, reading, workspace
 from ci.errors import StageError
 from ci.packaging import card, citations, image, sbom, signature
+from ci.results import package as results
 from ci.settings import Packaging
 
 IMAGE = "image"
@@ -103,7 +104,7 @@ def assemble(
         "signature": fields,
         "digests": {**digests, "sbom": lineage.file_digest(folder / SBOM)},
     }
-    workspace.write_json(folder / MANIFEST, manifest)
+    results.MANIFEST.write(manifest, folder)
     words = reading.decoded(reading.content(workspace.require(workspace.CARD), citations.MOST), _WORDS)
     named = {(workspace.PACKAGE / MANIFEST).as_posix(): folder / MANIFEST}
     workspace.write_text(folder / CARD, card.render(words, _WORDS, lambda file: named.get(file, Path(file))))
@@ -141,12 +142,8 @@ def verify(folder: Path, key: str | None = None) -> dict[str, Any]:
         raise StageError(f"{folder / SUMS} was changed: package again")
     if key:
         signature.verify(folder, key, unsigned=[SUMS])
-    manifest: dict[str, Any] = workspace.read_json(folder / MANIFEST)
-    try:
-        digest = manifest["image"]["digest"]
-    except (KeyError, TypeError):
-        raise StageError(f"{folder / MANIFEST} names no image: package again") from None
-    image.verify(folder / IMAGE, digest)
+    manifest: dict[str, Any] = results.MANIFEST.plain(folder / MANIFEST)
+    image.verify(folder / IMAGE, manifest["image"]["digest"])
     return manifest
 
 

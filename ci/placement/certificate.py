@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import TypedDict
 
 from ci.placement.model import Problem
 
@@ -124,16 +123,6 @@ def _by_units(offered: Offered, frees: list[tuple[int, ...]], units: Mapping[int
     return [Fraction(int(most[tuple(row)])) for row in has]
 
 
-class Plan(TypedDict):
-    """What a re-check reads of `plan.json`; the certificate is what `record` returns."""
-
-    objective: int
-    bound: int
-    least_unplaced: int
-    plan: dict[str, str]
-    certificate: dict[str, Any]
-
-
 def record(problem: Problem, proof: Certificate, *, unplaced: bool) -> dict[str, Any]:
     """Return the proof of a bound and the program that it is about as JSON values."""
     return {
@@ -149,8 +138,8 @@ def record(problem: Problem, proof: Certificate, *, unplaced: bool) -> dict[str,
     }
 
 
-def recheck(document: Plan) -> list[str]:
-    """Return what does not hold of a recorded bound, in sentences; it needs nothing but the file."""
+def recheck(document: Mapping[str, Any]) -> list[str]:
+    """Return what does not hold of a recorded bound, in sentences; it needs nothing but the content of `plan.json`."""
     given, used = document["certificate"], len(set(document["plan"].values()))
     fields: dict[str, Any] = {key: np.array(given[key]) for key in _ARRAYS}
     problem = Problem(**fields | {key: tuple(given[key]) for key in _LISTS})

@@ -1,7 +1,7 @@
 """The files that a placement leaves behind."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ci import workspace
 from ci.errors import StageError
@@ -9,6 +9,7 @@ from ci.placement import certificate, explain, handover, picture
 from ci.placement.amounts import counted
 from ci.placement.model import Problem, Solution
 from ci.placement.planning import Question
+from ci.results.placement import HANDOVER, PLAN, TIMING
 
 
 def write(
@@ -56,18 +57,18 @@ def write(
     }
     if solution.proof:
         document["certificate"] = certificate.record(problem, solution.proof, unplaced=bool(solution.unplaced))
-        if wrong := certificate.recheck(cast(certificate.Plan, document)):
+        if wrong := certificate.recheck(document):
             raise StageError(f"the plan's record does not hold: {'; '.join(wrong)}")
     if folder is None:
         return lines
     notes = {"notes": [*inventory.notes], "wider": extra, "waiting": advice.waiting, "orders_tried": advice.tried}
     with workspace.replacing(folder) as out:
-        workspace.write_json(out / "plan.json", document)
-        workspace.write_json(out / "handover.json", advice.fields)
+        PLAN.write(document, out)
+        HANDOVER.write(advice.fields, out)
         workspace.write_json(out / "explanation.json", explanation | notes)
         workspace.write_text(out / "explanation.txt", "\n".join(lines) + "\n")
         workspace.write_text(out / "plan.svg", picture.draw(tasks, nodes, problem, solution))
-        workspace.write_json(out / "timing.json", {"seconds": round(solution.seconds, 3)})
+        TIMING.write({"seconds": round(solution.seconds, 3)}, out)
     return lines
 
 

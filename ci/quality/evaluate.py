@@ -1,13 +1,11 @@
 """The test stage: score the holdout, compare with the champion, check behaviour, decide."""
 
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from typing_extensions import TypedDict
 
 from ci import junit, task, workspace
 from ci.data.windows import number_days
@@ -16,20 +14,14 @@ from ci.monitoring.reference import describe_predictions
 from ci.packaging import registry
 from ci.quality import behaviour, metrics, verdict
 from ci.quality.compare import Scored, compare, measure, slices
+from ci.results import data
+from ci.results.build import CHAMPION
+from ci.results.evaluation import EVALUATION, GOLDEN, REFERENCE
 from ci.settings import Settings
 from ci.training.export import predictor
 from ci.training.inputs import make_deterministic, raw_inputs, read_part
 
 GOLDEN_ROWS = 32
-
-
-class _Summary(TypedDict):
-    as_of: date
-
-
-class _Champion(TypedDict):
-    digest: str
-    as_of: date
 
 
 def evaluate(settings: Settings) -> dict[str, Any]:
@@ -56,10 +48,10 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     checks = behaviour.run(task.part("model.behaviour", "CHECKS"), answer, holdout)
     result = judge(holdout, wanted, scored, checks, champion, settings)
     with workspace.replacing(workspace.EVALUATION) as folder:
-        workspace.write_json(folder / "evaluation.json", result)
+        EVALUATION.write(result, folder)
         workspace.write_text(folder / "junit.xml", junit.render("evaluation", _cases(result)))
-        workspace.write_json(folder / "golden.json", _golden(holdout, wanted, answer))
-        workspace.write_json(folder / "reference.json", _reference(scored))
+        GOLDEN.write(_golden(holdout, wanted, answer), folder)
+        REFERENCE.write(_reference(scored), folder)
         _predictions(holdout, wanted, scored).to_parquet(folder / "predictions.parquet", index=False)
     return result
 
@@ -81,7 +73,7 @@ def judge(
     comparison, numbers = (None, None) if scored.champion is None else compare(scored, worse, gates, counts)
     absolute = verdict.absolute_gates({name: value["value"] for name, value in measured.items()}, gates)
     broken = [f"{c['name']}: {c['measured']}" for c in checks if c["severity"] == "block" and not c["holds"]]
-    as_of = date.fromisoformat(workspace.read_json(workspace.DATA / "summary.json", _Summary)["as_of"])
+    as_of = data.SUMMARY.read().as_of
     decision = verdict.decide(absolute, broken, as_of, champion, comparison, gates)
     return {
         "as_of": str(as_of),
@@ -104,18 +96,17 @@ def judge(
 
 def _champion(holdout: pd.DataFrame) -> tuple[verdict.Champion | None, Any]:
     """Return what serves and its predictions for the holdout; None for either that cannot be had."""
-    record = workspace.read_json(workspace.CHAMPION, _Champion | None)
+    record = CHAMPION.read()
     if record is None:
         return None, None
-    as_of = date.fromisoformat(record["as_of"])
     try:
-        folder = registry.unpack(record["digest"])
+        folder = registry.unpack(record.digest)
     except StageError as error:
-        return verdict.Champion(as_of, str(error)), None
+        return verdict.Champion(record.as_of, str(error)), None
     fields = _fields(folder)
     if missing := [name for name in fields if name not in holdout]:
-        return verdict.Champion(as_of, f"its input {', '.join(missing)} is not in these data"), None
-    return verdict.Champion(as_of), predictor(folder)(raw_inputs(holdout, fields)).astype("float64")
+        return verdict.Champion(record.as_of, f"its input {', '.join(missing)} is not in these data"), None
+    return verdict.Champion(record.as_of), predictor(folder)(raw_inputs(holdout, fields)).astype("float64")
 
 
 def _fields(folder: Path) -> dict[str, str]:
@@ -139,8 +130,7 @@ def _golden(holdout: pd.DataFrame, wanted: task.Task, answer: Any) -> dict[str, 
 
 def _reference(scored: Scored) -> dict[str, Any]:
     """Return the training data's reference statistics together with those of the model's own predictions."""
-    features = workspace.read_json(workspace.DATA / "reference.json", dict[str, dict[str, Any]])
-    return {"features": features, "prediction": describe_predictions(scored.challenger)}
+    return {"features": data.REFERENCE.plain(), "prediction": describe_predictions(scored.challenger)}
 
 
 def _predictions(holdout: pd.DataFrame, wanted: task.Task, scored: Scored) -> pd.DataFrame:

@@ -1,6 +1,8 @@
 """Results about the build as a whole: what it is made from, what it is compared with, and which stages ran."""
 
-from pydantic import JsonValue
+from typing import Annotated
+
+from pydantic import Field, JsonValue
 
 from ci import workspace
 from ci.results.file import Count, Day, Digest, File, Many, Result, Version
@@ -25,7 +27,7 @@ class Champion(Result):
 class Cached(Result):
     """Commit and settings of the last build whose cached stages ended well."""
 
-    commit: str | None
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")] | None
     settings: dict[str, JsonValue]
 
 

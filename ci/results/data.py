@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ci import workspace
-from ci.results.file import Count, Day, File, Many, Real, Result, Whole
+from ci.results.file import Count, Day, File, Many, Real, Result
 
 Part = Literal["train", "validation", "holdout", "traffic"]
 Share = Annotated[Real, Field(ge=0, le=1)]
@@ -80,29 +80,28 @@ class Schema(Result):
 
 
 class Distribution(Result):
-    """How a column was distributed, as `ci.monitoring.reference.describe_column` describes it.
+    """How a column was distributed, in bins of numbers or by category; see `ci.monitoring.reference`."""
 
-    An older reference has neither `type` nor `values` nor `rest`: its last share is of missing, or of all other values.
-    """
-
-    type: str | None = None
-    digits: int | None = None
-    edges: list[Real] | None = None
-    values: Many[Whole | Real] = Field(default_factory=list)
-    categories: list[str] | None = None
-    rest: Many[str] = Field(default_factory=lambda: ["other values"])
-    seen: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{5462}==$")] | None = None
+    type: str = ""
+    digits: Annotated[int, Field(ge=1, le=17)] = 17
+    edges: list[Real] = Field(default_factory=list)
+    values: list[Real] = Field(default_factory=list)
+    categories: list[str] = Field(default_factory=list)
+    rest: list[str] = Field(default_factory=lambda: ["other values"])
+    seen: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{5462}==$")] = ""
     rows: Count
     shares: Many[Share]
 
     @model_validator(mode="after")
     def _fits(self) -> "Distribution":
-        if (self.edges is None) is (self.categories is None):
+        numbers = "edges" in self.model_fields_set
+        if numbers is ("categories" in self.model_fields_set):
             raise ValueError("it must have either edges or categories")
-        numbers = None if self.edges is None else len(self.edges) + len(self.values) + 2
-        wanted = len(self.categories or ()) + len(self.rest) if numbers is None else numbers
+        wanted = len(self.edges) + len(self.values) + 2 if numbers else len(self.categories) + len(self.rest)
         if len(self.shares) != wanted:
             raise ValueError(f"it has {len(self.shares)} shares for {wanted} bins")
+        if "seen" in self.model_fields_set and len(self.rest) != 3:
+            raise ValueError("where it has seen, rest names three bins: rare values, new ones and missing")
         return self
 
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
-from ci import workspace
 from ci.apiserver import APPLY, MERGE, ApiServer, Conflict, Foreign, Missing
 from ci.errors import StageError
+from ci.results.package import MANIFEST
 from ci.rollout import manifests, planned, pods
 from ci.rollout.analysis import analyse, as_json, verdict
 from ci.rollout.decision import Phase
@@ -417,7 +417,7 @@ class Cluster:
         return self._put(self._manifest(digest))
 
     def _manifest(self, digest: str) -> Json:
-        found: Json = workspace.read_json(self._history.evidence(digest) / "manifest.json")
+        found: Json = MANIFEST.plain(self._history.evidence(digest) / "manifest.json")
         return found
 
     def _put(self, manifest: Mapping[str, Any]) -> list[Json]:

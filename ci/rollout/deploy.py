@@ -2,33 +2,21 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
-
-from typing_extensions import TypedDict
 
 from ci import git, lineage, workspace
 from ci.errors import InputError, StageError
 from ci.packaging import package
+from ci.results.build import CHAMPION
+from ci.results.evaluation import EVALUATION
+from ci.results.rollout import SUMMARY
 from ci.rollout import outcome, releases, skew
 from ci.rollout import place as places
 from ci.rollout.decision import Decision, Phase, admit, target, withdrawn
 from ci.rollout.place import Place
-from ci.rollout.rollout import SUMMARY, Rollout
+from ci.rollout.rollout import Rollout
 from ci.settings import Settings
-
-
-class _Evaluation(TypedDict):
-    verdict: str
-    reason: str
-
-
-class _Champion(TypedDict):
-    digest: str
-    version: str
-    as_of: date
-    release: int
-
 
 Clock = Callable[[], datetime]
 
@@ -89,10 +77,10 @@ def _summary(settings: Settings, place: Place, clock: Clock, summary: dict[str, 
     except (InputError, StageError) as error:
         start = summary["action"] != "nothing" and not isinstance(error, InputError)
         message = f"{error}; {_serving(settings, place, clock, start=start)}"
-        workspace.write_json(SUMMARY, {**summary, "failed": message})
+        SUMMARY.write({**summary, "failed": message})
         raise type(error)(message) from None
     last = place.ledger.last()
-    workspace.write_json(SUMMARY, {**summary, "release": last and last["release"]})
+    SUMMARY.write({**summary, "release": last and last["release"]})
 
 
 def preview(settings: Settings, clock: Clock, context: str | None = None) -> str:
@@ -157,7 +145,7 @@ def rollback(
         }
         if found["digest"] == before["digest"] and place.settled(found["digest"]):
             why = f"release {before['release']} serves on {place.name}, which is that image"
-            workspace.write_json(SUMMARY, {**summary, "action": "nothing", "reason": why, "release": before["release"]})
+            SUMMARY.write({**summary, "action": "nothing", "reason": why, "release": before["release"]})
             return f"nothing to do: {why}"
         with _summary(settings, place, clock, summary):
             _rollout(settings, place, found["digest"], clock, record, trusted=True).run()
@@ -207,9 +195,7 @@ def served(settings: Settings) -> tuple[int, bool] | None:
 def _decide(place: Place, manifest: dict[str, Any]) -> tuple[releases.Release | None, Decision]:
     known = place.ledger.read()
     last = known[-1] if known else None
-    recorded = workspace.read_json(workspace.CHAMPION, _Champion | None)
-    file = workspace.EVALUATION / "evaluation.json"
-    evaluation = workspace.read_json(file, _Evaluation)
+    recorded, evaluation, file = CHAMPION.plain(), EVALUATION.read(), EVALUATION.path
     if (manifest.get("digests") or {}).get("evaluation") != lineage.file_digest(file):
         raise StageError(
             f"{workspace.PACKAGE} was not made from {file}, so its verdict is about another model: "
@@ -218,7 +204,7 @@ def _decide(place: Place, manifest: dict[str, Any]) -> tuple[releases.Release | 
     digest = manifest["image"]["digest"]
     same, gone = last is not None and last["digest"] == digest, withdrawn(known).get(digest)
     overtaken = _overtaken(recorded, releases.champion(last, lineage.inputs_digest()))
-    return last, admit(evaluation["verdict"], evaluation["reason"], same=same, withdrawn=gone, overtaken=overtaken)
+    return last, admit(evaluation.verdict, evaluation.reason, same=same, withdrawn=gone, overtaken=overtaken)
 
 
 def _overtaken(recorded: Mapping[str, Any] | None, found: Mapping[str, Any] | None) -> str | None:
@@ -267,7 +253,7 @@ def _recorder(place: Place, manifest: Mapping[str, Any], clock: Clock) -> Callab
                 **{key: manifest[key] for key in ("version", "as_of", "model")},
                 "inputs": lineage.inputs_digest(),
                 "commit": git.checkout().commit,
-                "champion": workspace.read_json(workspace.CHAMPION),
+                "champion": CHAMPION.plain(),
             }
         )
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from typing_extensions import TypedDict
 
 from ci import workspace
 from ci.agents.pod import steered
 from ci.errors import InputError, StageError
+from ci.results.placement import HANDOVER, PLAN
 from ci.settings import Settings
 
 STABLE = "model-stable"
@@ -29,10 +29,6 @@ _INSTALL = "install it, 1.30 or newer, from https://kubernetes.io/docs/tasks/too
 
 
 _SERVER = Path("k8s/server")
-
-
-class _Plan(TypedDict):
-    inventory: str
 
 
 def render(settings: Settings) -> list[dict[str, Any]]:
@@ -130,13 +126,8 @@ def image(packaged: Mapping[str, Any]) -> str:
 
 def advice() -> dict[str, Any]:
     """Return the pod fields that the last plan gives to serving pods; none if it was made for the example's nodes."""
-    if not (workspace.PLACEMENT / "plan.json").exists():
-        return {}
-    if workspace.read_json(workspace.PLACEMENT / "plan.json", _Plan)["inventory"] == "example":
-        return {}
-    kind = dict[str, dict[str, Any]]
-    fields: dict[str, dict[str, Any]] = workspace.read_json(workspace.PLACEMENT / "handover.json", kind)
-    return fields.get("serving", {})
+    plan = PLAN.read_if_there()
+    return {} if plan is None or plan.inventory == "example" else HANDOVER.read().get("serving", {})
 
 
 def put(

@@ -10,8 +10,8 @@ from typing import Any
 
 from ci import junit, workspace
 from ci.errors import StageError
-from ci.rollout import picture, skew, timeline
-from ci.rollout.rollout import STEPS, SUMMARY
+from ci.results.rollout import SKEW, STEPS, SUMMARY
+from ci.rollout import picture, timeline
 
 JUNIT = workspace.ROLLOUT / "junit.xml"
 PICTURE = workspace.ROLLOUT / "timeline.svg"
@@ -70,14 +70,12 @@ def _locked(folder: int, wait: float = 0.0) -> bool:
 
 
 def _forget() -> None:
-    for path in (STEPS, SUMMARY, JUNIT, PICTURE, skew.FILE):
+    for path in (STEPS.path, SUMMARY.path, JUNIT, PICTURE, SKEW.path):
         path.unlink(missing_ok=True)
 
 
 def _write(problem: str | None) -> None:
-    lines = STEPS.read_text(encoding="utf-8").splitlines() if STEPS.exists() else []
-    steps = [json.loads(line) for line in lines]
-    summary = workspace.read_json(SUMMARY) if SUMMARY.exists() else {}
+    steps, summary = STEPS.plain_all(), SUMMARY.plain() if SUMMARY.path.exists() else {}
     workspace.write_text(JUNIT, junit.render("rollout", cases(steps, summary, problem)))
     if steps and summary:
         workspace.write_text(PICTURE, picture.draw(timeline.describe(steps, summary)))

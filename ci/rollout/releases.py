@@ -1,39 +1,26 @@
 """Releases: one record for each version that was verified while it served, the last of which is the champion."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ci import workspace
-from ci.errors import StageError
+from ci.errors import InputError, StageError
+from ci.results.rollout import RELEASES
 
 FOLDER = workspace.STATE / "serving"
-RECORDS = FOLDER / "releases.jsonl"
+RECORDS = RELEASES.path
 
-_KEYS = {"release", "digest", "version", "as_of", "inputs", "champion"}
 Release = dict[str, Any]
-"""Keys: `release` (counted from 1), `time`, `digest`, `version`, `as_of`, `model`, `inputs`, `commit`, `champion`; on a
-cluster also `revision`, the name of the pod template that was verified."""
+"""As JSON values; `ci.results.rollout.Release` has its keys."""
 
 
 def read() -> list[Release]:
     """Return every release, the oldest first."""
     try:
-        lines = RECORDS.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    found = []
-    for number, line in enumerate(lines, 1):
-        try:
-            release = json.loads(line)
-            problem = f"no {', '.join(missing)}" if (missing := sorted(_KEYS - {*release})) else None
-        except (ValueError, TypeError) as error:
-            problem = str(error)
-        if problem:
-            raise StageError(f"{RECORDS}:{number} is damaged ({problem}): restore it, or delete it to begin anew")
-        found.append(release)
-    return found
+        return RELEASES.plain_all()
+    except InputError as error:  # nobody but the pipeline writes it
+        raise StageError(f"{error}, or delete it to begin anew") from None
 
 
 def last() -> Release | None:
@@ -46,8 +33,7 @@ def add(release: Mapping[str, Any]) -> Release:
     """Record a release under the next number."""
     releases = read()
     record = {"release": len(releases) + 1, **release}
-    lines = [json.dumps(entry, sort_keys=True, ensure_ascii=False) + "\n" for entry in [*releases, record]]
-    workspace.write_text(RECORDS, "".join(lines))
+    workspace.write_text(RELEASES.path, RELEASES.text([*releases, record]))
     return record
 
 

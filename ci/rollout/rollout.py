@@ -10,17 +10,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from ci import http, workspace
+from ci import http
 from ci.apiserver import Conflict
 from ci.command import patient
 from ci.errors import InputError, StageError
+from ci.results.evaluation import GOLDEN
+from ci.results.package import MANIFEST
+from ci.results.rollout import STEPS
 from ci.rollout.decision import Observed, Phase, Step, next_step, plan, smoke_problem
 from ci.rollout.progress import Progress
 from ci.rollout.releases import Release
 from ci.settings import Rollout as Settings
 
-STEPS = workspace.ROLLOUT / "steps.jsonl"
-SUMMARY = workspace.ROLLOUT / "rollout.json"
 _CONFLICTS = 6
 """How often a step may meet a write of somebody else before that counts as a failure."""
 _CONNECTIONS = 3
@@ -413,7 +414,7 @@ class Rollout:
         import requests
 
         folder = self.ledger.evidence(digest)
-        manifest, golden = workspace.read_json(folder / "manifest.json"), workspace.read_json(folder / "golden.json")
+        manifest, golden = MANIFEST.plain(folder / "manifest.json"), GOLDEN.plain(folder / "golden.json")
         url = f"{address}/v1/models/{manifest['model']}/versions/{manifest['version']}"
         try:
             ask = http.session()
@@ -445,8 +446,8 @@ class Rollout:
             "observed": self._phases,
             **measured,
         }
-        STEPS.parent.mkdir(parents=True, exist_ok=True)
-        with STEPS.open("a", encoding="utf-8") as file:
+        STEPS.path.parent.mkdir(parents=True, exist_ok=True)
+        with STEPS.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
         self.progress.ended(entry)
 

@@ -21,11 +21,10 @@ import ci
 from ci import workspace
 from ci.errors import StageError
 from ci.packaging import image
+from ci.results.rollout import SKEW
 from ci.serving import document
 from ci.serving.offline import Answer
 
-FILE = workspace.ROLLOUT / "skew.json"
-"""Requests that were served otherwise, with both answers: the pods that know of them are gone when one looks."""
 SAMPLE = 500
 """Captured requests that are looked at in a rollout, at most."""
 _KEPT = 10
@@ -74,10 +73,10 @@ def check(
     entries = sample(captured)
     found = compare(entries, lambda requests: score(manifest, layout, requests), manifest, tolerance)
     if found.different:
-        workspace.write_json(FILE, found.different[:_KEPT])
+        SKEW.write(found.different[:_KEPT])
         raise StageError(
             f"training-serving skew: {len(found.different)} of {found.compared} captured requests were not answered as "
-            f"the packaged SavedModel answers them; {found.different[0]['problem']} ({FILE} has both answers)"
+            f"the packaged SavedModel answers them; {found.different[0]['problem']} ({SKEW.path} has both answers)"
         )
     measured = {"compared": found.compared, "largest_difference": found.largest, "passed_over": found.passed_over}
     return measured if entries else {**measured, "reason": "no request was captured yet"}
@@ -163,7 +162,7 @@ def score(manifest: Mapping[str, Any], layout: Path, requests: list[str]) -> lis
             said = done.stderr.strip().splitlines()
             why = said[-1] if said and done.returncode > 0 else f"exit code {done.returncode}"
             raise StageError(f"the packaged SavedModel cannot be asked: {why}")
-        answers: list[Answer] = workspace.read_json(answered, list[Answer])
+        answers: list[Answer] = json.loads(answered.read_bytes())
     return answers
 
 

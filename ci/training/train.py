@@ -1,11 +1,11 @@
 """The train stage: one network with the best hyperparameters, kept at its best epoch."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 from ci import task, workspace
 from ci.errors import InputError, StageError
+from ci.results.training import BEST, SIGNATURE, TRAINING
 from ci.saved_model import signature
 from ci.settings import Settings
 from ci.training import export
@@ -24,7 +24,7 @@ def train(settings: Settings) -> dict[str, Any]:
     import keras_tuner
 
     wanted = task.load()
-    chosen = _chosen(workspace.TUNING / "best.json")
+    chosen = BEST.read().hyperparameters
     table = read_part("train")
     make_deterministic(settings.seed, settings.training.threads)
     encoder = task.part("model.features", "encoder")(table)
@@ -33,7 +33,7 @@ def train(settings: Settings) -> dict[str, Any]:
     network = task.part("model.network", "build")(hyperparameters, encoder)
     if lacking := hyperparameters.values.keys() - chosen.keys():
         raise InputError(
-            f"{workspace.TUNING / 'best.json'}: hyperparameters.{min(lacking)} is missing, which model/network.py "
+            f"{BEST.path}: hyperparameters.{min(lacking)} is missing, which model/network.py "
             "declares: run `python -m scripts.tune` again"
         )
     objective = settings.tuning.objective
@@ -63,22 +63,9 @@ def train(settings: Settings) -> dict[str, Any]:
     }
     with workspace.replacing(workspace.MODEL) as folder:
         export.save(encoder, network, wanted.features, wanted.target, folder / "saved_model")
-        workspace.write_json(folder / "signature.json", signature(folder / "saved_model"))
-        workspace.write_json(folder / "training.json", result)
+        SIGNATURE.write(signature(folder / "saved_model"), folder)
+        TRAINING.write(result, folder)
     return result
-
-
-def _chosen(path: Path) -> dict[str, Any]:
-    """Return the hyperparameters that tuning has written.
-
-    Raises:
-        InputError: it has written nothing, or somebody something else.
-    """
-    best = workspace.read_json(path)
-    chosen = best.get("hyperparameters") if isinstance(best, dict) else None
-    if not isinstance(chosen, dict):
-        raise InputError(f"{path}: hyperparameters: expected names and values: run `python -m scripts.tune` again")
-    return chosen
 
 
 def _show(epochs: int) -> Any:

@@ -11,6 +11,7 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from ci import workspace
+from ci.results.training import BEST, FIT, TRIALS
 from ci.tuning.bayes import gaussian_process
 from ci.tuning.bayes.gaussian_process import Posterior
 from ci.tuning.bayes.space import Array, Space
@@ -65,8 +66,8 @@ def last_line(message: str | None) -> str:
 def write(folder: Path, oracle: Any) -> None:
     """Write best.json, trials.json, trials.csv and fit.json into a folder."""
     trials = [_row(oracle, trial) for trial in oracle.trials.values()]
-    workspace.write_json(folder / "best.json", _row(oracle, oracle.get_best_trials(1)[0]))
-    workspace.write_json(folder / "trials.json", trials)
+    BEST.write(_row(oracle, oracle.get_best_trials(1)[0]), folder)
+    TRIALS.write(trials, folder)
     names = list(dict.fromkeys(name for row in trials for name in row["hyperparameters"]))
     table = [["trial", "objective", "epoch", "outcome", *names, "why"]]
     for row in trials:
@@ -76,7 +77,7 @@ def write(folder: Path, oracle: Any) -> None:
     csv.writer(buffer, lineterminator="\n").writerows(table)
     workspace.write_text(folder / "trials.csv", buffer.getvalue())
     with threadpool_limits(1, "blas"):  # for equal bytes on every machine
-        workspace.write_json(folder / "fit.json", _fit(oracle))
+        FIT.write(_fit(oracle), folder)
 
 
 def _row(oracle: Any, trial: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ci import task, workspace
 from ci.errors import InputError, StageError
+from ci.results.training import BEST, Best
 from ci.settings import Settings
 from ci.training.fit import encode, fit
 from ci.training.inputs import make_deterministic, read_part
@@ -17,7 +18,7 @@ STATE = workspace.STATE / "tuning"
 VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
 
-def tune(settings: Settings) -> dict[str, Any] | None:
+def tune(settings: Settings) -> Best | None:
     """Search, or continue an interrupted search, and return the best trial; a worker returns None.
 
     Writes `build/tuning/`: see `ci.tuning.report.write`. A process with keras-tuner's environment variables is the
@@ -49,8 +50,7 @@ def tune(settings: Settings) -> dict[str, Any] | None:
             print(f"  every combination of the search space has been tried: {tried}")
         with workspace.replacing(workspace.TUNING) as folder:
             report.write(folder, oracle)
-    best: dict[str, Any] = workspace.read_json(workspace.TUNING / "best.json")
-    return best
+    return BEST.read()
 
 
 def _search(settings: Settings) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ci import pipeline, workspace
+from ci.results.build import CACHED as CACHED_BUILD
 from ci.stages import CACHED, NAMES
 from tests.repositories import git
 
@@ -142,9 +143,9 @@ def test_what_changed_though_no_stage_was_run_is_named(built, capsys):
 def test_a_damaged_memory_of_the_last_build_changes_nothing_and_is_written_anew(built, capsys, left):
     precious = built / "precious.txt"
     precious.write_text("precious")
-    pipeline._SEEN.parent.mkdir(parents=True)
-    pipeline._SEEN.write_text(left)
+    CACHED_BUILD.path.parent.mkdir(parents=True)
+    CACHED_BUILD.path.write_text(left)
     pipeline._finish({}, computed=False)
     assert precious.read_text() == "precious"
     assert "none depends on notes of mine.txt, which changed" in capsys.readouterr().out, "since the commit before"
-    assert workspace.read_json(pipeline._SEEN, pipeline._Seen)["settings"] == {"seed": 1}
+    assert CACHED_BUILD.read().settings == {"seed": 1}

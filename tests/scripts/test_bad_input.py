@@ -14,6 +14,7 @@ import pytest
 from ci import pipeline, workspace
 from ci.command import run
 from ci.lineage import file_digest
+from ci.results.evaluation import Evaluation
 from ci.rollout import releases
 from scripts import champion, configure, deploy, evaluate, monitor, package, place, prepare, retrain, train, tune
 from tests import builds
@@ -208,7 +209,7 @@ def test_a_damaged_result_names_its_file_and_the_command_that_writes_it(
     folder, monkeypatch, capsys, main, path, stage, content
 ):
     builds.write("champion.json", None)
-    builds.write("evaluation/evaluation.json", {"verdict": "promote", "reason": "good"})
+    builds.write("evaluation/evaluation.json", builds.evaluation())
     monkeypatch.setattr("ci.packaging.package.verify", lambda *_: {"image": {"digest": DIGEST}, "version": "1"})
     Path("build", path).parent.mkdir(parents=True, exist_ok=True)
     Path("build", path).write_bytes(content)
@@ -235,7 +236,7 @@ def test_a_truncated_table_names_the_command_that_writes_it(folder, capsys):
     whole = Path("build/evaluation/predictions.parquet").read_bytes()
     workspace.DATA.mkdir(exist_ok=True)
     Path("build/data/train.parquet").write_bytes(whole[: len(whole) // 2])
-    builds.write("tuning/best.json", {"hyperparameters": {}})
+    builds.write("tuning/best.json", builds.trial("0", {}, 0.5))
     from ci.training.inputs import read_part
 
     assert run(lambda: read_part("train") is None) == 2
@@ -267,7 +268,8 @@ def test_a_malformed_inventory_is_refused_with_its_place(folder, capsys, invento
     ],
 )
 def test_only_a_blocked_model_ends_the_pipeline(capsys, verdict, code, message):
-    evaluation: pipeline.Evaluated = {"verdict": verdict, "reason": "auc 0.5, required at least 0.6"}
+    told = builds.evaluation(verdict=verdict, reason="auc 0.5, required at least 0.6")
+    evaluation = Evaluation.model_validate_json(json.dumps(told))
     assert run(lambda: pipeline.go_on(evaluation)) == code
     assert capsys.readouterr().err.strip() == message
 
@@ -277,9 +279,7 @@ def test_a_retraining_keeps_the_overrides_of_the_build(folder, capsys):
     Path("a b").mkdir()
     assert configure.main(["--set=tuning.max_trials=3", "--set=as_of=2013-04-01", "--set=data.source=a b"]) == 0
     window = {"first": "2013-04-01", "end": "2013-05-01"}
-    drifted = {"name": "x", "verdict": "drifted", "psi": 1.0}
-    found = {"verdict": "drifted", "rows": 900, "window": window, "prediction": drifted, "features": [drifted]}
-    builds.write("monitoring/monitoring.json", found)
+    builds.write("monitoring/monitoring.json", builds.monitoring("drifted", window=window))
     releases.add({"digest": DIGEST, "version": "1", "as_of": "2013-04-01", "inputs": "i", "champion": None})
     capsys.readouterr()
     assert retrain.main([]) == 0
@@ -292,7 +292,7 @@ def test_deploy_refuses_when_another_release_serves_than_the_model_was_compared_
     shutil.copy(REPOSITORY / "dvc.yaml", "dvc.yaml")
     monkeypatch.setattr("ci.lineage.inputs_digest", lambda: "now")
     image = {"digest": f"sha256:{'ef' * 32}"}
-    builds.write("evaluation/evaluation.json", {"verdict": "promote", "reason": "good"})
+    builds.write("evaluation/evaluation.json", builds.evaluation())
     manifest = {"image": image, "version": "2", "digests": {"evaluation": file_digest(EVALUATED)}}
     monkeypatch.setattr("ci.packaging.package.verify", lambda *_: manifest)
     monkeypatch.setattr("ci.rollout.deploy._serving", lambda *_, **__: "release 1 serves")
@@ -305,10 +305,10 @@ def test_deploy_refuses_when_another_release_serves_than_the_model_was_compared_
 
 def test_deploy_refuses_a_package_that_was_not_made_from_this_evaluation(folder, monkeypatch, capsys):
     """A blocked model's package would be deployed by the verdict on the next build's model."""
-    builds.write("evaluation/evaluation.json", {"verdict": "block", "reason": "bad"})
+    builds.write("evaluation/evaluation.json", builds.evaluation(verdict="block"))
     manifest = {"image": {"digest": DIGEST}, "version": "2", "digests": {"evaluation": file_digest(EVALUATED)}}
     monkeypatch.setattr("ci.packaging.package.verify", lambda *_: manifest)
-    builds.write("evaluation/evaluation.json", {"verdict": "promote", "reason": "good"})
+    builds.write("evaluation/evaluation.json", builds.evaluation())
     builds.write("champion.json", None)
     for arguments in ([], ["--dry-run"]):
         assert deploy.main(arguments) == 1
@@ -439,7 +439,8 @@ def test_a_loss_that_is_no_number_fails_search_and_training_and_keeps_the_model_
     assert done.stderr.splitlines()[-1].endswith("its val_rmse was nan")
     assert "Traceback" not in done.stderr
     assert not workspace.TUNING.exists()
-    builds.write("tuning/best.json", {"hyperparameters": {"width": 8, "activation": "relu", "learning_rate": 0.01}})
+    chosen = {"width": 8, "activation": "relu", "learning_rate": 0.01}
+    builds.write("tuning/best.json", builds.trial("0", chosen, 0.5))
     builds.write("model/training.json", "of before")
     done = command("train")
     assert done.returncode == 1

@@ -7,7 +7,7 @@ import yaml
 
 from ci import workspace
 from scripts import configure, manifests
-from tests import pods
+from tests import builds, pods
 from tests.programs import needed
 
 IMAGE = {"reference": "localhost/models/flights:2013040112345", "base": "registry.example.com/model-stand-in:0.1.0"}
@@ -74,7 +74,7 @@ def test_the_last_plan_of_a_cluster_is_advice_for_the_pods(monkeypatch, capsys, 
     monkeypatch.setattr("ci.packaging.package.verify", lambda *_: PACKAGED)
     if inventory:
         fields = {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}}
-        workspace.write_json(workspace.PLACEMENT / "plan.json", {"inventory": inventory})
+        builds.write("placement/plan.json", builds.plan(inventory=inventory))
         workspace.write_json(workspace.PLACEMENT / "handover.json", {"serving": fields, "training": {}})
     capsys.readouterr()
     assert manifests.main([]) == 0

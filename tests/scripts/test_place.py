@@ -389,7 +389,7 @@ def forged(document, change):
         ("free", 1, "the certificate proves 1, not 2"),
         ("fewer", 1, "2 nodes proven, a bound of 2 and 1 nodes used cannot all be true"),
         ("bound", 1, "2 nodes proven, a bound of 9 and 2 nodes used cannot all be true"),
-        ("key", 2, "its certificate is not whole"),
+        ("key", 2, "plan.json: certificate.rule: Field required"),
         ("shapes", 2, "its certificate is not whole"),
     ],
 )

@@ -1,23 +1,21 @@
 """The retraining decision table."""
 
+import json
 from datetime import date
 
 import pytest
 
 from ci.monitoring.retraining import decide
+from ci.results.monitoring import Monitoring
 from ci.settings import Retraining
+from tests import builds
 
 SETTINGS = Retraining(drifted_features=0.5, cooldown_days=7)
 
 
-def monitoring(prediction, features, end="2013-04-15", verdict=None):
-    return {
-        "verdict": verdict or prediction,
-        "rows": 100,
-        "window": {"first": "2013-04-01", "end": end},
-        "prediction": {"verdict": prediction, "psi": 0.3},
-        "features": [{"verdict": word} for word in features],
-    }
+def monitoring(prediction, features, end="2013-04-15"):
+    told = builds.monitoring(prediction, features, rows=100, window={"first": "2013-04-01", "end": end})
+    return Monitoring.model_validate_json(json.dumps(told))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from ci.quality import evaluate
 from ci.quality.compare import Scored
 from ci.quality.verdict import Champion
 from ci.settings import Data, Gates, Model, Settings, Tuning
+from tests import builds
 
 WANTED = task.Task("binary", "late", "day", {"x": "float32"}, ("origin",))
 BEFORE = Champion(date(2013, 3, 1))
@@ -43,7 +44,7 @@ def judged(champion_noise=None, spoil="", checks=(), champion=BEFORE, **gates):
 @pytest.fixture(autouse=True)
 def _prepared(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    workspace.write_json(workspace.DATA / "summary.json", {"as_of": "2013-04-01"})
+    builds.write("data/summary.json", builds.summary())
 
 
 def check(severity, holds):
@@ -94,7 +95,8 @@ def test_a_check_that_blocks_fails_its_test_case_and_one_that_warns_does_not():
 
 
 def test_a_champion_whose_input_is_not_in_the_data_is_not_scored(monkeypatch):
-    workspace.write_json(workspace.CHAMPION, {"digest": "sha256:0", "as_of": "2013-03-01"})
+    champion = {"digest": builds.BEFORE, "version": "1", "as_of": "2013-03-01", "release": 1}
+    builds.write("champion.json", champion)
     monkeypatch.setattr("ci.packaging.registry.unpack", lambda _: workspace.MODEL)
     monkeypatch.setattr("ci.quality.evaluate._fields", lambda _: {"x": "float32", "gone": "float32"})
     champion, predictions = evaluate._champion(pd.DataFrame({"x": [1.0]}))

@@ -28,7 +28,7 @@ from ci.rollout.rollout import Rollout as Rollout_
 from ci.serving.control import Remote
 from ci.settings import Model, Rollout, Serving, Settings
 from scripts import champion, deploy, package, rollback, serve, status, stop
-from tests import saved_models
+from tests import builds, saved_models
 
 ROOT = Path(__file__).resolve().parents[3]
 INSTANCES = [{"x": 1.0, "carrier": "AA", "hour": 3}, {"x": float("nan"), "carrier": "B6", "hour": 23}]
@@ -75,10 +75,10 @@ class Checkout:
         found = saved_model.signature(workspace.MODEL / "saved_model")
         workspace.write_json(workspace.MODEL / "signature.json", found)
         predictions = [0.1 + bias + 3 + 2 + off, bias + 23 + 2]
-        workspace.write_json(workspace.DATA / "summary.json", {"as_of": as_of, "fingerprint": "sha256:d"})
+        builds.write("data/summary.json", builds.summary(as_of=as_of))
         workspace.write_json(workspace.EVALUATION / "golden.json", {"instances": INSTANCES, "predictions": predictions})
         workspace.write_json(workspace.EVALUATION / "reference.json", {})
-        workspace.write_json(workspace.EVALUATION / "evaluation.json", {"verdict": verdict, "reason": "a test"})
+        builds.write("evaluation/evaluation.json", builds.evaluation(verdict=verdict, reason="a test"))
         assert package.main([]) == 0
 
     def predict(self) -> float:

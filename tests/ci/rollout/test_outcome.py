@@ -9,8 +9,8 @@ import pytest
 
 from ci import junit, workspace
 from ci.errors import InputError, StageError
+from ci.results.rollout import STEPS, SUMMARY
 from ci.rollout import outcome
-from ci.rollout.rollout import STEPS, SUMMARY
 from tests.ci.rollout import journals
 
 BESIDE = ["start", "wait (loading)", "smoke", "join", "analyse"]
@@ -94,13 +94,13 @@ def test_results_are_written_when_a_deployment_fails_and_nothing_of_the_last_one
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for path in (STEPS, SUMMARY, outcome.JUNIT, outcome.PICTURE):
+    for path in (STEPS.path, SUMMARY.path, outcome.JUNIT, outcome.PICTURE):
         workspace.write_text(path, "of the last one")
 
     def fail() -> None:
         with outcome.written() as begin:
             begin()
-            assert not any(path.exists() for path in (STEPS, SUMMARY, outcome.JUNIT, outcome.PICTURE))
+            assert not any(path.exists() for path in (STEPS.path, SUMMARY.path, outcome.JUNIT, outcome.PICTURE))
             raise kind("the port is taken")
 
     with pytest.raises(kind, match="the port is taken"):
@@ -123,10 +123,10 @@ def test_what_fails_before_it_begins_leaves_no_results_of_the_last_time_but_thos
 
     with outcome.written() if under_way else nullcontext():
         for kind in (StageError, InputError, OSError, KeyboardInterrupt):
-            for path in (STEPS, SUMMARY, outcome.JUNIT, outcome.PICTURE):
+            for path in (STEPS.path, SUMMARY.path, outcome.JUNIT, outcome.PICTURE):
                 workspace.write_text(path, "of the last one")
             fail(kind)
-            left = {path for path in (STEPS, SUMMARY, outcome.JUNIT, outcome.PICTURE) if path.exists()}
+            left = {path for path in (STEPS.path, SUMMARY.path, outcome.JUNIT, outcome.PICTURE) if path.exists()}
             assert len(left) == (4 if under_way else 0)
 
 

@@ -7,10 +7,11 @@ import pytest
 from ci.errors import StageError
 from ci.rollout import releases
 
-FIRST = {"digest": "sha256:a", "version": "1", "as_of": "2013-04-01", "inputs": "i1", "champion": None}
+A, B = (f"sha256:{letter * 64}" for letter in "ab")
+FIRST = {"digest": A, "version": "1", "as_of": "2013-04-01", "inputs": "i1", "champion": None}
 SECOND = {
-    "digest": "sha256:b", "version": "2", "as_of": "2013-05-01", "inputs": "i2",
-    "champion": {"digest": "sha256:a", "version": "1", "as_of": "2013-04-01", "release": 1},
+    "digest": B, "version": "2", "as_of": "2013-05-01", "inputs": "i2",
+    "champion": {"digest": A, "version": "1", "as_of": "2013-04-01", "release": 1},
 }  # fmt: skip
 
 
@@ -32,9 +33,9 @@ def test_releases_are_numbered_and_the_last_one_serves() -> None:
     [
         ([], "i1", None),
         ([FIRST], "i1", None),
-        ([FIRST], "i2", {"digest": "sha256:a", "version": "1", "as_of": "2013-04-01", "release": 1}),
+        ([FIRST], "i2", {"digest": A, "version": "1", "as_of": "2013-04-01", "release": 1}),
         ([FIRST, SECOND], "i2", SECOND["champion"]),
-        ([FIRST, SECOND], "i1", {"digest": "sha256:b", "version": "2", "as_of": "2013-05-01", "release": 2}),
+        ([FIRST, SECOND], "i1", {"digest": B, "version": "2", "as_of": "2013-05-01", "release": 2}),
     ],
 )
 def test_the_champion_is_what_serves_unless_that_was_built_from_these_inputs(
@@ -48,5 +49,5 @@ def test_the_champion_is_what_serves_unless_that_was_built_from_these_inputs(
 def test_a_damaged_record_is_an_error_that_names_the_file() -> None:
     releases.add(FIRST)
     releases.RECORDS.write_text('{"release": 1')
-    with pytest.raises(StageError, match=r"releases\.jsonl:1 is damaged"):
+    with pytest.raises(StageError, match=r"releases\.jsonl:1: not JSON .*delete it to begin anew"):
         releases.last()

@@ -34,8 +34,9 @@ def release(name: str, champion: str | None = None) -> str:
     registry.unpack(digest)
     workspace.write_json(releases.evidence(digest) / "manifest.json", {})
     workspace.write_text(releases.FOLDER / f"{digest.removeprefix('sha256:')}.log", "started")
-    version = {"version": name, "as_of": "2013-04-01", "inputs": name}
-    releases.add({"digest": digest, "champion": champion and {"digest": champion}, **version})
+    version = {"version": str(ord(name)), "as_of": "2013-04-01"}
+    before = champion and {**version, "digest": champion, "release": 1}
+    releases.add({"digest": digest, "champion": before, "inputs": name, **version})
     return digest
 
 

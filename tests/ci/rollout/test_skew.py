@@ -12,9 +12,9 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci import workspace
 from ci.errors import StageError
 from ci.packaging import image, package
+from ci.results.rollout import SKEW
 from ci.rollout import skew, traffic
 from ci.serving import offline
 from ci.serving.api import Api
@@ -234,7 +234,7 @@ def test_an_answer_of_another_model_is_found_and_kept_for_who_looks(
         StageError, match=r"1 of 37 captured requests .* request 401 .* served as 5.85, offline it is 5.6"
     ):
         skew.check({"model-stable-7f9c": other}, *packaged, 1e-5)
-    [kept] = workspace.read_json(skew.FILE)
+    [kept] = SKEW.plain()
     assert kept["request"] == ROWS
     assert json.loads(kept["offline"]) == {"predictions": [5.6, 5.6]}
 

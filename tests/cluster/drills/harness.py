@@ -21,7 +21,7 @@ import yaml
 from ci import configuration, lineage, workspace
 from ci.packaging import image, package
 from ci.settings import Settings
-from tests import pods
+from tests import builds, pods
 from tests.cluster import images
 from tests.cluster.tools import PIPELINE, SERVING, kubectl
 
@@ -104,7 +104,7 @@ class Fork:
             files = {f"models/{self.settings.model.name}/{version}/{name}": path for name, path in found.items()}
             digest = image.build(part / "image", files, {}, self.base)
             image.index(part / "image", {digest: reference})
-            workspace.write_json(workspace.EVALUATION / "evaluation.json", {"verdict": "promote", "reason": version})
+            builds.write("evaluation/evaluation.json", builds.evaluation(reason=version))
             manifest: dict[str, Any] = {
                 "model": self.settings.model.name,
                 "version": version,
