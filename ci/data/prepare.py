@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pandera.pandas as pa
 
 from ci import task, workspace
-from ci.data import quality
-from ci.data.windows import PARTS, Windows, calendar_days, windows
+from ci.data import columns, quality
+from ci.data.windows import PARTS, Part, Windows, calendar_days, windows
 from ci.errors import InputError
 from ci.monitoring.reference import describe
 from ci.results.data import REFERENCE, SCHEMA, SUMMARY
@@ -20,40 +21,47 @@ from ci.settings import Settings
 def prepare(settings: Settings) -> dict[str, Any]:
     """Write `build/data/` and return its summary.
 
+    The schema is judged by the days before `as_of`, as the others are not known yet. What it changes, it changes in
+    both, each by itself: a default that a parser takes from the data must not come from days to come.
+
     Raises:
-        InputError: the source, `as_of` or a window does not fit, or the data violate the task's schema.
+        InputError: the source, `as_of` or a window does not fit, the data violate the task's schema, or a column holds
+            something else than the task declares.
     """
     wanted = task.load()
-    schema = task.part("model.schema", "SCHEMA")
+    schema = quality.usable(task.part("model.schema", "SCHEMA"))
     table = _read(settings.source, wanted, schema)
-    days = table[wanted.time].dt.date
-    _require_columns(table, wanted)
-    source = {"rows": len(table), "unlabelled": int(table[wanted.target].isna().sum())}
+    days = _days_of(table, wanted, schema, settings.source)
+    unlabelled = table[wanted.target].isna().sum() if wanted.target in table else len(table)
     placed = windows(sorted(set(days)), settings.as_of, settings.data)
-    table = table[(days >= placed.training) & (days < placed.end)]
-    days = table[wanted.time].dt.date
-    known = table[days < placed.as_of]
-    violations = quality.check(known, schema)
-    if fatal := [violation for violation in violations if violation.fatal]:
+    known = quality.apply(table[(days >= placed.training) & (days < placed.as_of)], schema)
+    _require_columns(known.table, wanted)
+    if fatal := [violation for violation in known.violations if violation.fatal]:
         lines = "\n  ".join(map(str, fatal))
         raise InputError(
             f"{_name(settings.source)}: the data violate the schema in model/schema.py:\n  {lines}\n"
             "mend the data, or the schema if it is wrong"
         )
-    part_of = {day: placed.part(day) for day in set(days)}
-    parts = {part: table[days.map(part_of) == part] for part in PARTS}
+    coming = table[(days >= placed.as_of) & (days < placed.end)]
+    to_come = quality.apply(coming, schema) if len(coming) else quality.Applied(known.table.iloc[:0], [], [])
+    _require_columns(to_come.table, wanted)
+    parts = _parts(_fitting(known.table, "before", settings, placed, wanted), placed, wanted)
+    parts["traffic"] = _parts(_fitting(to_come.table, "from", settings, placed, wanted), placed, wanted)["traffic"]
     labelled = {part: rows[rows[wanted.target].notna()].reset_index(drop=True) for part, rows in parts.items()}
     labelled["traffic"] = parts["traffic"].reset_index(drop=True)
     for part in ("train", "validation", "holdout"):
         if labelled[part].empty:
             raise InputError(f"as_of: {placed.as_of} leaves no labelled rows for {part}; choose another as_of")
-    tolerated = [f"tolerated: {violation}" for violation in violations]
-    summary = {**_summary(placed, parts, labelled, wanted), "source": source, "notes": tolerated}
+    notes = [f"tolerated: {violation}" for violation in known.violations]
+    notes += [f"the schema {change}" for change in known.changes]
+    notes += [f"the schema, in the days from as_of on, {change}" for change in to_come.changes]
+    source = {"rows": len(table), "unlabelled": int(unlabelled)}
+    summary = {**_summary(placed, parts, labelled, wanted), "source": source, "notes": notes}
     with workspace.replacing(workspace.DATA) as folder:
         for part, rows in labelled.items():
-            rows.to_parquet(folder / f"{part}.parquet", index=False)
+            _store(rows, folder / f"{part}.parquet")
         SUMMARY.write(summary, folder)
-        SCHEMA.write(quality.report(violations, known, schema), folder)
+        SCHEMA.write(quality.report(known, schema), folder)
         REFERENCE.write(describe(labelled["train"], wanted.features), folder)
     return summary
 
@@ -62,21 +70,81 @@ def _name(source: Path | None) -> str:
     return "the task's own data" if source is None else f"data.source: {source}"
 
 
-def _read(source: Path | None, wanted: task.Task, schema: Any) -> pd.DataFrame:
-    """Read the raw table and check that it has days; what else it must have is the schema's matter."""
-    try:
-        table: pd.DataFrame = task.part("model.data", "load")(source)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        problem = f"there is no column {error}" if isinstance(error, KeyError) else error
-        raise InputError(f"{_name(source)}: {problem}") from error
-    table = quality.coerced(table, schema)
+def _read(source: Path | None, wanted: task.Task, schema: pa.DataFrameSchema) -> pd.DataFrame:
+    """Read the raw table and check that it is one; what its columns must hold is said by schema and declarations."""
+    with task.told("load fails"):
+        load = task.part("model.data", "load")
+        try:
+            table = load(source)
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            problem = f"there is no column {error}" if isinstance(error, KeyError) else error
+            raise InputError(f"{_name(source)}: {problem}") from error
+    if not isinstance(table, pd.DataFrame):
+        raise InputError(f"model/data.py: load gave {type(table).__name__}: expected a DataFrame of pandas")
     if table.empty:
         raise InputError("model.data.load gave no rows")
-    if wanted.time not in table or not pd.api.types.is_datetime64_any_dtype(table[wanted.time]):
+    if odd := [name for name in table.columns if not isinstance(name, str)]:
+        raise InputError(f"model.data.load gave a column named {odd[0]!r}: a name is a text")
+    if twice := list(table.columns[table.columns.duplicated()].unique()):
+        raise InputError(f"model.data.load gave more than one column named {', '.join(twice)}: rename or drop one")
+    if wanted.time not in table:
         raise InputError(f"model/__init__.py: TIME is {wanted.time!r}: model.data.load gave no such column of dates")
-    if table[wanted.time].isna().any():
-        raise InputError(f"model.data.load gave rows without a day in column {wanted.time!r}")
+    if schema.index is None:  # rows are told apart by their index where some are dropped
+        return table.reset_index(drop=True)
+    if not table.index.is_unique:
+        raise InputError(
+            "model.data.load gave rows with the same index: the schema has an index, so each needs its own"
+        )
     return table
+
+
+def _days_of(
+    table: pd.DataFrame, wanted: task.Task, schema: pa.DataFrameSchema, source: Path | None
+) -> "pd.Series[date]":
+    """Return each row's day.
+
+    Raises:
+        InputError: a row has none.
+    """
+    times = quality.shaped(table[[wanted.time]], schema)
+    if problems := columns.problems(times, wanted, only=wanted.time):
+        raise _misfit(source, problems)
+    days: pd.Series[date] = times[wanted.time].dt.date
+    return days
+
+
+def _fitting(table: pd.DataFrame, side: str, settings: Settings, placed: Windows, wanted: task.Task) -> pd.DataFrame:
+    """Return a table whose columns hold what the task declares, as types that say so.
+
+    Raises:
+        InputError: a column does not; the message names it, the declaration, and the rows that are wrong.
+    """
+    if problems := columns.problems(table, wanted):
+        raise _misfit(settings.source, problems, f" in the days {side} {placed.as_of}")
+    return columns.stored(table, wanted)
+
+
+def _misfit(source: Path | None, problems: list[str], where: str = "") -> InputError:
+    lines = "\n  ".join(problems)
+    return InputError(
+        f"{_name(source)}: columns{where} do not hold what model/__init__.py declares:\n  {lines}\n"
+        "mend the data in model/data.py, or the declaration if it is wrong"
+    )
+
+
+def _parts(table: pd.DataFrame, placed: Windows, wanted: task.Task) -> dict[Part, pd.DataFrame]:
+    days = table[wanted.time].dt.date
+    part_of = {day: placed.part(day) for day in set(days)}
+    return {part: table[days.map(part_of) == part] for part in PARTS}
+
+
+def _store(rows: pd.DataFrame, path: Path) -> None:
+    try:
+        rows.to_parquet(path, index=False)
+    except (ValueError, TypeError, NotImplementedError, OverflowError) as error:  # what pyarrow raises is one of them
+        raise InputError(
+            f"model.data.load gave values that cannot be stored: {task.in_words(error)}: drop or convert the column"
+        ) from None
 
 
 def _require_columns(table: pd.DataFrame, wanted: task.Task) -> None:
@@ -85,9 +153,14 @@ def _require_columns(table: pd.DataFrame, wanted: task.Task) -> None:
     Raises:
         InputError: a column is missing; the message names the declaration.
     """
-    declared = [("TARGET", [wanted.target]), ("FEATURES", [*wanted.features]), ("SLICES", [*wanted.slices])]
-    for name, columns in declared:
-        if missing := [column for column in columns if column not in table]:
+    declared = [
+        ("TIME", [wanted.time]),
+        ("TARGET", [wanted.target]),
+        ("FEATURES", [*wanted.features]),
+        ("SLICES", [*wanted.slices]),
+    ]
+    for name, names in declared:
+        if missing := [column for column in names if column not in table]:
             raise InputError(f"model/__init__.py: {name} names {', '.join(missing)}: no such column in the data")
 
 
@@ -114,10 +187,19 @@ def _days(first: date, end: date) -> dict[str, str]:
 
 
 def fingerprint(table: pd.DataFrame) -> str:
-    """Return a digest of a table's names, types and values: the same for the same content in any file format."""
+    """Return a digest of a table's names, types and values: the same for the same content in any file format.
+
+    Raises:
+        InputError: a column holds lists or the like.
+    """
     digest = hashlib.sha256()
     for name in table.columns:
         column = table[name]
         digest.update(f"{name}:{column.dtype}\n".encode())
-        digest.update(pd.util.hash_pandas_object(column, index=False).to_numpy().tobytes())
+        try:
+            digest.update(pd.util.hash_pandas_object(column, index=False).to_numpy().tobytes())
+        except TypeError as error:
+            raise InputError(
+                f"model.data.load gave values that cannot be told apart in column {name} ({error}): drop or convert it"
+            ) from None
     return f"sha256:{digest.hexdigest()}"

@@ -1,11 +1,17 @@
-"""Does the table look as the task's schema says? Violations by column, with counts and examples."""
+"""What the task's schema makes of a table, and what does not hold of it: by column, with counts and examples."""
 
-from contextlib import suppress
+import copy
+import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
+
+from ci.errors import InputError
+from ci.task import told
 
 EXAMPLES = 5
 
@@ -30,40 +36,150 @@ class Violation:
         return f"{where}: {self.check}{count}{examples}"
 
 
-def coerced(table: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:
-    """Return the table with the types that the schema coerces to; `check` names a column that cannot be."""
-    changed = {}
-    for name, column in schema.columns.items():
-        if name in table and column.dtype is not None and (column.coerce or schema.coerce):
-            with suppress(TypeError, ValueError, OverflowError):
-                changed[name] = column.dtype.coerce(table[name])
-    return table.assign(**changed)
+@dataclass(frozen=True)
+class Applied:
+    """A table as the schema makes it, what does not hold of it, and how it came to be."""
+
+    table: pd.DataFrame
+    violations: list[Violation]
+    changes: list[str]
+    """What the schema changed or dropped, with counts."""
 
 
-def check(table: pd.DataFrame, schema: pa.DataFrameSchema) -> list[Violation]:
-    """Return every violation of the schema, in the order of the columns.
+def usable(schema: Any) -> pa.DataFrameSchema:
+    """Return the task's schema, which may be written as a class.
 
-    A violation is fatal unless the share of its rows is within the `tolerated` share in the column's metadata.
+    Raises:
+        InputError: it is no schema.
     """
-    try:
-        schema.validate(table, lazy=True)
-    except pa.errors.SchemaErrors as errors:
-        return _violations(errors.failure_cases, len(table), schema)
-    return []
+    if isinstance(schema, type(pa.DataFrameModel)):
+        with told("SCHEMA is no usable class"):
+            made: pa.DataFrameSchema = schema.to_schema()
+            return made
+    if not isinstance(schema, pa.DataFrameSchema):
+        raise InputError(
+            f"model/schema.py: SCHEMA is {type(schema).__name__}: expected a DataFrameSchema or a DataFrameModel of "
+            "pandera.pandas"
+        )
+    return schema
+
+
+def shaped(column: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:
+    """Return a table of one column as the schema's parsers and types for that column make it, unchecked."""
+    found = _component(schema, str(column.columns[0]))
+    if found is None:
+        return column
+    alone = copy.deepcopy(found[1])
+    alone.checks, alone.unique, alone.drop_invalid_rows = [], False, False
+    alone.coerce = alone.coerce or schema.coerce
+    return _validated(pa.DataFrameSchema({alone.name: alone}), column)[0]
+
+
+def apply(table: pd.DataFrame, schema: pa.DataFrameSchema) -> Applied:
+    """Return the table that the schema makes of a table: parsed, completed, of the types that it coerces to.
+
+    Rows that the schema drops (`drop_invalid_rows`) are dropped, and what is left is judged by the schema again. A
+    violation is fatal unless the share of its rows is within the `tolerated` share in the column's metadata: then its
+    rows stay.
+
+    Raises:
+        InputError: code of the schema fails.
+    """
+    keeping = copy.deepcopy(schema)
+    for part in (keeping, *keeping.columns.values()):
+        part.drop_invalid_rows = False
+    made, cases = _validated(keeping, table)
+    changes = list(_changes(table, made))
+    for part in (keeping, *keeping.columns.values()):
+        part.parsers = []
+    while (lost := _to_drop(cases, schema)) is not None and (gone := made.index.isin(lost["index"])).any():
+        changes += [f"dropped: {found}" for found in _violations(lost, len(made), schema)]
+        made, cases = _validated(keeping, made[~gone])
+    return Applied(made, [] if cases is None else _violations(cases, len(made), schema), changes)
+
+
+def _validated(schema: pa.DataFrameSchema, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Return the table that a schema makes, and the failure cases if there are any."""
+    with told("the schema in model/schema.py cannot be applied"):
+        try:
+            return schema.validate(table, lazy=True), None
+        except pa.errors.SchemaErrors as errors:
+            cases = errors.failure_cases
+            return errors.data, cases if "index" in cases else cases.assign(index=None)
+
+
+def _to_drop(cases: pd.DataFrame | None, schema: pa.DataFrameSchema) -> pd.DataFrame | None:
+    """Return the failure cases whose rows the schema says to drop."""
+    if cases is None:
+        return None
+    by_row = cases[_by_row(cases) & cases["index"].notna()]
+    if schema.drop_invalid_rows:
+        return by_row
+    columns = [name for name, column in schema.columns.items() if column.drop_invalid_rows]
+    flagged = [any(_matches(schema, name, str(column)) for name in columns) for column in by_row["column"]]
+    return by_row[np.array(flagged, dtype=bool)]
+
+
+def _by_row(cases: pd.DataFrame) -> pd.Series:
+    """Return which failure cases judge single rows, and not a column or the table as a whole."""
+    return ~cases["check"].astype(str).str.startswith(("missing share", "dtype(", "column_in_"))
+
+
+def _changes(before: pd.DataFrame, after: pd.DataFrame) -> Iterator[str]:
+    """Yield what parsers, defaults and coercion made of a table, a sentence each."""
+    if len(before) > len(after):
+        yield f"dropped: {len(before) - len(after)} rows"
+    elif len(after) > len(before):
+        yield f"added: {len(after) - len(before)} rows"
+    for name in after.columns:
+        if name not in before:
+            yield f"added: column {name}"
+            continue
+        count = _differences(before[name], after[name])
+        if count:
+            yield f"changed: column {name}: {count} rows"
+    for name in before.columns:
+        if name not in after:
+            yield f"dropped: column {name}"
+
+
+def _differences(before: pd.Series, after: pd.Series) -> int:
+    """Return how many of the rows that both have hold another value; the same value of another type is none."""
+    if not before.index.equals(after.index):
+        shared = after.index.intersection(before.index)
+        before, after = before.loc[shared], after.loc[shared]
+    if before.equals(after):
+        return 0
+    absent, gone = before.isna().to_numpy(dtype=bool), after.isna().to_numpy(dtype=bool)
+    differ = (before.astype(object) != after.astype(object)).to_numpy(dtype=bool)
+    return int((np.where(absent | gone, absent != gone, differ)).sum())
+
+
+def _matches(schema: pa.DataFrameSchema, name: Any, column: str) -> bool:
+    return str(name) == column or bool(schema.columns[name].regex and re.match(name, column))
+
+
+def _component(schema: pa.DataFrameSchema, column: str) -> tuple[int, pa.Column] | None:
+    """Return place and rules of a column in the schema, by its name or else by the first pattern that it matches."""
+    named = list(enumerate(schema.columns.items()))
+    exact = ((place, found) for place, (name, found) in named if str(name) == column)
+    pattern = ((place, found) for place, (name, found) in named if _matches(schema, name, column))
+    return next(exact, None) or next(pattern, None)
 
 
 def _violations(cases: pd.DataFrame, rows: int, schema: pa.DataFrameSchema) -> list[Violation]:
     found = []
-    whole_column = ("missing share", "dtype(", "column_in_dataframe", "column_in_schema")
+    cases = cases.assign(by_row=_by_row(cases))
     for (context, column, name), group in cases.groupby(
         ["schema_context", "column", "check"], dropna=False, sort=False
     ):
-        named = None if context == "DataFrameSchema" and not str(name).startswith("column_in") else str(column)
+        named = None if context == "DataFrameSchema" or not isinstance(column, str) else column
         if str(name).startswith("column_in"):
             named = str(group["failure_case"].iloc[0])
-        by_row = not str(name).startswith(whole_column) and bool(group["index"].notna().any())
+        by_row = bool(group["by_row"].all() and group["index"].notna().any())
         count = len(group) if by_row else None
         share = None if count is None else count / rows
+        told = by_row or str(name).startswith("dtype(") or isinstance(group["failure_case"].iloc[0], str)
         found.append(
             Violation(
                 column=named,
@@ -71,13 +187,17 @@ def _violations(cases: pd.DataFrame, rows: int, schema: pa.DataFrameSchema) -> l
                 rows=count,
                 share=share,
                 fatal=share is None or share > _tolerated(schema, named),
-                examples=[_example(value) for value in group["failure_case"].drop_duplicates().head(EXAMPLES)]
-                if by_row or str(name).startswith("dtype(")
+                examples=list(dict.fromkeys(map(_example, group["failure_case"])))[:EXAMPLES]
+                if told and not str(name).startswith("column_in")
                 else [],
             )
         )
-    order = {name: place for place, name in enumerate(schema.columns)}
-    return sorted(found, key=lambda violation: order.get(violation.column or "", len(order)))
+    return sorted(found, key=lambda violation: _place(schema, violation.column))
+
+
+def _place(schema: pa.DataFrameSchema, column: str | None) -> int:
+    found = None if column is None else _component(schema, column)
+    return len(schema.columns) if found is None else found[0]
 
 
 def _in_words(check: str) -> str:
@@ -89,16 +209,22 @@ def _in_words(check: str) -> str:
 
 
 def _tolerated(schema: pa.DataFrameSchema, column: str | None) -> float:
-    metadata = schema.columns[column].metadata if column in schema.columns else None
-    return float((metadata or {}).get("tolerated", 0.0))
+    found = None if column is None else _component(schema, column)
+    return float(((found and found[1].metadata) or {}).get("tolerated", 0.0))
 
 
 def _example(value: Any) -> str:
-    return "missing" if pd.isna(value) else str(value)
+    return "missing" if pd.api.types.is_scalar(value) and pd.isna(value) else str(value)
 
 
-def report(violations: list[Violation], table: pd.DataFrame, schema: pa.DataFrameSchema) -> dict[str, Any]:
-    """Return the schema report: what was checked, what was found, and each column's missing share."""
+def report(applied: Applied, schema: pa.DataFrameSchema) -> dict[str, Any]:
+    """Return the schema report: what was checked, changed and found, and each column's missing share."""
+    table = applied.table
+    expanded = [
+        (name, column)
+        for pattern, column in schema.columns.items()
+        for name in ([each for each in table if _matches(schema, pattern, str(each))] or [pattern])
+    ]
     return {
         "rows": len(table),
         "columns": {
@@ -107,7 +233,8 @@ def report(violations: list[Violation], table: pd.DataFrame, schema: pa.DataFram
                 "missing": round(float(table[name].isna().mean()), 6) if name in table else None,
                 "checks": [check.name or str(check) for check in column.checks],
             }
-            for name, column in schema.columns.items()
+            for name, column in expanded
         },
-        "violations": [asdict(violation) for violation in violations],
+        "changes": applied.changes,
+        "violations": [asdict(violation) for violation in applied.violations],
     }

@@ -76,6 +76,7 @@ class Schema(Result):
 
     rows: Count
     columns: dict[str, Column]
+    changes: Many[str] = Field(default_factory=list)
     violations: Many[Violation]
 
 

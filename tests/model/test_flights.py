@@ -28,7 +28,7 @@ def test_they_have_the_declared_fields_and_slices(flights):
 
 
 def test_the_schema_holds_for_the_whole_year(flights):
-    assert [str(violation) for violation in quality.check(flights, SCHEMA) if violation.fatal] == []
+    assert [str(violation) for violation in quality.apply(flights, SCHEMA).violations if violation.fatal] == []
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_the_schema_holds_for_the_whole_year(flights):
     ],
 )
 def test_damage_is_found_in_the_column_that_has_it(flights, change, column):
-    found = quality.check(change(flights.head(20_000)), SCHEMA)
+    found = quality.apply(change(flights.head(20_000)), SCHEMA).violations
     assert {violation.column for violation in found if violation.fatal} == {column}
 
 

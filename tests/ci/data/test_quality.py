@@ -24,7 +24,7 @@ def table(**columns):
 
 
 def test_good_data_have_no_violations():
-    assert quality.check(table(), SCHEMA) == []
+    assert quality.apply(table(), SCHEMA).violations == []
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,11 @@ def test_good_data_have_no_violations():
     ],
 )
 def test_each_kind_of_violation(data, column, fatal, words):
-    found = quality.check(data, SCHEMA)
+    found = quality.apply(data, SCHEMA).violations
     assert [(violation.column, violation.fatal) for violation in found] == [(column, fatal)]
     assert words in str(found[0])
 
 
 def test_all_violations_are_reported_at_once_in_the_order_of_the_columns():
-    found = quality.check(table(n=[-1.0, -1.0, -1.0, 1.0, 1.0], c=list("xxxxx")), SCHEMA)
+    found = quality.apply(table(n=[-1.0, -1.0, -1.0, 1.0, 1.0], c=list("xxxxx")), SCHEMA).violations
     assert [violation.column for violation in found] == ["n", "c"]

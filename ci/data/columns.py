@@ -1,0 +1,201 @@
+"""What a column may hold, by what the task declares it as; everything else asks these tables.
+
+A declared type is a promise to those who send requests, so it holds for each value and not for what pandas calls the
+column: a whole number in a column of floats is one, a text that looks like a number is none.
+"""
+
+import numbers
+import reprlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ci.task import Task
+
+Mask = npt.NDArray[np.bool_]
+"""Shape (rows,)."""
+EXAMPLES = 5
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a column may hold."""
+
+    holds: str
+    """In words."""
+    wrong: Callable[[pd.Series], Mask]
+    """The rows that hold something else."""
+    number: type | None = None
+    """What its values are stored as if pandas holds them as objects; None leaves them as they are."""
+
+
+def _each(column: pd.Series, right: Callable[[Any], bool], *, missing: bool) -> Mask:
+    """Return the rows whose value is not right; `missing` says whether rows without a value are."""
+    absent = column.isna().to_numpy(dtype=bool)
+    wrong = np.array([not right(value) for value in column.astype(object)], dtype=bool)
+    return np.where(absent, not missing, wrong)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real | Decimal | np.bool_)
+
+
+def _is_float32(value: Any) -> bool:
+    try:
+        return _is_number(value) and abs(float(value)) <= _LARGEST
+    except (OverflowError, ValueError):  # a whole number of hundreds of digits, a Decimal that signals
+        return False
+
+
+def _is_int64(value: Any) -> bool:
+    try:
+        return _is_number(value) and int(value) == value and -(2**63) <= int(value) < 2**63
+    except (OverflowError, ValueError):  # an infinite number, as above
+        return False
+
+
+def _is_text(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair is no text
+        return False
+    return True
+
+
+def _is_single(value: Any) -> bool:
+    return bool(pd.api.types.is_scalar(value)) and pd.api.types.is_hashable(value)
+
+
+def _no_float32(column: pd.Series) -> Mask:
+    if _plain(column):
+        values = column.to_numpy(dtype="float64", na_value=np.nan)
+        wrong: Mask = ~np.isnan(values) & ~(np.abs(values) <= _LARGEST)
+        return wrong
+    return _each(column, _is_float32, missing=True)
+
+
+def _no_int64(column: pd.Series) -> Mask:
+    if _plain(column) and not pd.api.types.is_unsigned_integer_dtype(column.dtype):
+        if pd.api.types.is_float_dtype(column.dtype):
+            values = column.to_numpy(dtype="float64", na_value=np.nan)
+            whole: Mask = (values == np.floor(values)) & (values >= -(2.0**63)) & (values < 2.0**63)
+            return ~whole
+        return column.isna().to_numpy(dtype=bool)
+    return _each(column, _is_int64, missing=False)
+
+
+def _plain(column: pd.Series) -> bool:
+    """Return whether pandas holds a column as numbers of a machine, with or without gaps."""
+    kind = column.dtype
+    return bool(
+        pd.api.types.is_bool_dtype(kind) or pd.api.types.is_integer_dtype(kind) or pd.api.types.is_float_dtype(kind)
+    ) and not isinstance(kind, pd.CategoricalDtype | pd.SparseDtype)
+
+
+def _no_text(column: pd.Series) -> Mask:
+    return _each(column, _is_text, missing=False)
+
+
+def _no_answer(column: pd.Series) -> Mask:
+    """Return the rows that hold no number to learn; a category is none, whatever it is called."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.notna().to_numpy(dtype=bool)
+    return _no_float32(column)
+
+
+def _no_yes_or_no(column: pd.Series) -> Mask:
+    wrong = _no_answer(column)
+    if not wrong.any():
+        wrong = ~column.astype(object).isin([0, 1]).to_numpy(dtype=bool) & column.notna().to_numpy(dtype=bool)
+    return wrong
+
+
+def _no_time(column: pd.Series) -> Mask:
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return column.isna().to_numpy(dtype=bool)
+    return np.full(len(column), True)
+
+
+def _not_single(column: pd.Series) -> Mask:
+    if column.dtype == object:
+        return _each(column, _is_single, missing=True)
+    return np.full(len(column), False)
+
+
+FIELDS: Mapping[str, Rule] = {
+    "string": Rule("texts, none missing", _no_text),
+    "int64": Rule("whole numbers from -2^63 to 2^63 - 1, none missing", _no_int64, int),
+    "float32": Rule("finite numbers up to 3.4e38, or missing", _no_float32, float),
+}
+"""By the declared type of a field."""
+TARGETS: Mapping[str, Rule] = {
+    "binary": Rule("0 for no, 1 for yes, or missing where there is no label", _no_yes_or_no, float),
+    "regression": Rule("finite numbers up to 3.4e38, or missing where there is no label", _no_answer, float),
+}
+"""By the task's kind."""
+TIME = Rule("dates or times in a column of pandas' type datetime64, none missing", _no_time)
+SLICE = Rule("single values", _not_single)
+
+
+def declared(wanted: Task) -> Iterator[tuple[str, str, Rule]]:
+    """Yield each column that a task declares, as what, and what it may hold."""
+    yield wanted.time, "TIME", TIME
+    yield wanted.target, f"TARGET of a {wanted.kind} task", TARGETS[wanted.kind]
+    for name, dtype in wanted.features.items():
+        yield name, f"{dtype} in FEATURES", FIELDS[dtype]
+    for name in wanted.slices:
+        yield name, "one of SLICES", SLICE
+
+
+def problems(table: pd.DataFrame, wanted: Task, only: str | None = None) -> list[str]:
+    """Return for each column that does not hold what the task declares: which, how many rows, and examples."""
+    found = []
+    for name, what, rule in declared(wanted):
+        if only not in (None, name):
+            continue
+        column = table[name]
+        wrong = rule.wrong(column)
+        if wrong.any():
+            examples = dict.fromkeys(map(_example, column[wrong].head(1000).astype(object)))
+            found.append(
+                f"column {name}: declared as {what}: {rule.holds}; {wrong.sum()} rows ({wrong.mean():.2%}) hold "
+                f"something else, such as {', '.join(list(examples)[:EXAMPLES])}"
+            )
+    return found
+
+
+def stored(table: pd.DataFrame, wanted: Task) -> pd.DataFrame:
+    """Return the table with its declared numbers as numbers, where pandas held them as objects."""
+    changed = {
+        name: column.astype("float64" if rule.number is float else "int64")
+        for name, _, rule in declared(wanted)
+        if rule.number and (column := table[name]).dtype == object
+    }
+    return table.assign(**changed) if changed else table
+
+
+def _example(value: Any) -> str:
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return "missing"
+    plain = value.item() if isinstance(value, np.generic) else value
+    try:
+        return str(plain) if isinstance(plain, numbers.Real | Decimal | pd.Timestamp) else _SHORT.repr(plain)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return f"a number of {plain.bit_length()} bits"
+
+
+def _short() -> reprlib.Repr:
+    found = reprlib.Repr()
+    found.maxstring = found.maxother = 40
+    return found
+
+
+_SHORT = _short()
