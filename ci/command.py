@@ -13,6 +13,9 @@ from types import FrameType
 
 from ci.errors import InputError, StageError
 
+_LONGEST = 2000
+"""Characters of a line of a message that are shown."""
+
 
 def parser(module_doc: str | None, name: str) -> argparse.ArgumentParser:
     """Return a parser whose help is the command's docstring, and make the console ready for it (see `console`).
@@ -75,6 +78,13 @@ def patient(what: str) -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+def printable(text: str) -> str:
+    """Return text in which nothing but line ends steers the console, and no line is very long."""
+    lines = (line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…" for line in text.split("\n"))
+    shown = "\n".join(lines)
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in shown)
+
+
 def run(stage: Callable[[], int | None]) -> int:
     """Run a stage and return its exit code: 0 done, 1 failed, 2 bad input, 130 interrupted.
 
@@ -84,14 +94,14 @@ def run(stage: Callable[[], int | None]) -> int:
     try:
         return stage() or 0
     except InputError as error:
-        print(f"bad input: {error}", file=sys.stderr)
+        print(f"bad input: {printable(str(error))}", file=sys.stderr)
         return 2
     except StageError as error:
-        print(f"failed: {error}", file=sys.stderr)
+        print(f"failed: {printable(str(error))}", file=sys.stderr)
         return 1
     except OSError as error:  # a full disk, a folder where a file should be, a right that is missing
         where = f"{error.filename}: " if error.filename else ""
-        print(f"failed: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"failed: {printable(f'{where}{error.strerror or error}')}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted: run the same command again to continue", file=sys.stderr)

@@ -1,8 +1,10 @@
 """Reading settings: YAML with line numbers, overrides, and errors that name file, line, key and the fix."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -10,11 +12,20 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from ci import workspace
+from ci import reading, reading_yaml, workspace
 from ci.errors import InputError
+from ci.reading_yaml import Key
 from ci.settings import Settings
 
-Key = tuple[str | int, ...]
+_DEEPEST = 16
+"""Parts that the key of an override may have; no setting has as many."""
+_TOLD = 10
+"""Wrong keys that are told one by one."""
+_SHOWN = 200
+"""Characters that are shown of a key or a value."""
+_REPR = reprlib.Repr()
+"""Writes down the beginning of a value, however large and deep it is."""
+_REPR.maxstring = _REPR.maxother = _SHOWN
 
 
 def read(path: Path, overrides: Iterable[str] = ()) -> Settings:
@@ -45,65 +56,29 @@ def dump(settings: Settings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-class _Loader(yaml.CSafeLoader):
-    """The safe loader; a repeated key is an error instead of the last one winning in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key must be a name", key_node.start_mark)
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key} appears twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _parse(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
+def _parse(path: Path) -> tuple[dict[Any, Any], dict[Key, int]]:
     """Return the file's values and the line, counted from 1, of every key and list entry in it."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: run in the repository's folder, or name the file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        values = loader.construct_document(node) if node else {}
-        lines = dict(_lines(node, ()))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise InputError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from None
+    if not path.exists():
+        raise InputError(f"{path} is missing: run in the repository's folder, or name the file")
+    values, lines = reading_yaml.parse_with_lines(reading.text(path, reading_yaml.MOST), path)
+    if values is None:
+        values = {}
     if not isinstance(values, dict):
         raise InputError(f"{path}:1: expected keys such as `as_of: 2013-04-01`, found {type(values).__name__}")
     return values, lines
 
 
-def _lines(node: yaml.Node | None, at: Key) -> Iterable[tuple[Key, int]]:
-    if isinstance(node, yaml.MappingNode):
-        for key_node, value in node.value:
-            key = (*at, key_node.value)
-            yield key, key_node.start_mark.line + 1
-            yield from _lines(value, key)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield (*at, index), value.start_mark.line + 1
-            yield from _lines(value, (*at, index))
-
-
 def _override(text: str) -> tuple[Key, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise InputError(f"--set {text}: expected key=value, such as --set tuning.max_trials=30")
+        raise InputError(f"--set {_short(text)}: expected key=value, such as --set tuning.max_trials=30")
+    key = tuple(name.strip().split("."))
+    if len(key) > _DEEPEST:
+        raise InputError(f"--set {_short(text)}: no key has more than {_DEEPEST} parts")
     try:
-        return tuple(name.strip().split(".")), yaml.load(value, _Loader)  # noqa: S506 - a safe loader
-    except (yaml.YAMLError, ValueError) as error:
-        problem = getattr(error, "problem", None) or error
-        raise InputError(f"--set {text}: the value is not valid YAML: {problem}") from None
+        return key, reading_yaml.parse(value, f"--set {_short(text)}")
+    except reading.ReadError as error:
+        raise InputError(f"--set {_short(text)}: the value is {error.problem}") from None
 
 
 def _assign(values: dict[Any, Any], key: Key, value: Any, override: str) -> None:
@@ -113,7 +88,7 @@ def _assign(values: dict[Any, Any], key: Key, value: Any, override: str) -> None
         if inner is None:
             inner = values[part] = {}
         if not isinstance(inner, dict):
-            raise InputError(f"--set {override}: {part} is a value, not a section")
+            raise InputError(f"--set {_short(override)}: {part} is a value, not a section")
         values = inner
     values[key[-1]] = value
 
@@ -121,18 +96,20 @@ def _assign(values: dict[Any, Any], key: Key, value: Any, override: str) -> None
 def _explain_all(
     details: list[ErrorDetails], path: Path, lines: dict[Key, int], given: dict[Key, str]
 ) -> Iterator[str]:
-    """Yield a sentence for each wrong key: where, which key, what is wrong, what would be right."""
-    problems: dict[Key, list[str]] = {}
+    """Yield a sentence for each wrong key: where, which key, what is wrong, what would be right; not for very many."""
+    problems: dict[Key, list[ErrorDetails]] = {}
     for detail in details:
         location = detail["loc"]
         if detail["type"] not in ("missing", "extra_forbidden"):
             # Union members and constraint names end a location in words that are no keys.
             location = _prefix_in(location, lines) or _prefix_in(location, given) or location
-        problems.setdefault(location, []).append(_problem(detail))
-    for key, found in problems.items():
+        problems.setdefault(location, []).append(detail)
+    for key, found in islice(problems.items(), _TOLD):
         override = next((text for by, text in given.items() if by[: len(key)] == key or key[: len(by)] == by), None)
-        where = f"--set {override}" if override else f"{path}:{lines.get(_prefix_in(key, lines) or (), 1)}"
-        yield f"{where}: {_dotted(key)}: {' or '.join(found)}"
+        where = f"--set {_short(override)}" if override else f"{path}:{lines.get(_prefix_in(key, lines) or (), 1)}"
+        yield f"{where}: {_short(_dotted(key))}: {' or '.join(_problem(detail) for detail in found[:_TOLD])}"
+    if len(problems) > _TOLD:
+        yield f"and {len(problems) - _TOLD} keys more"
 
 
 def _prefix_in(key: Key, known: Mapping[Key, object]) -> Key | None:
@@ -150,11 +127,17 @@ def _problem(detail: ErrorDetails) -> str:
     if detail["type"] == "missing":
         return "this key is required"
     message = detail["msg"].removeprefix("Value error, ")
-    return f"{message[0].lower()}{message[1:]}, found {detail['input']!r}"
+    return f"{message[0].lower()}{message[1:]}, found {_short(_REPR.repr(detail['input']))}"
+
+
+def _short(text: str) -> str:
+    """Return the beginning of a text that may be very long."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def nearest(key: Key) -> str:
     """Return the known key that is spelled most like `key`, sisters of the misspelled key before others."""
+    key = tuple(part if isinstance(part, int) else part[:_SHOWN] for part in key[:_DEEPEST])
     known = [
         _dotted(tuple(given if part == "*" else part for part, given in zip(k, key, strict=False))) for k in _known()
     ]

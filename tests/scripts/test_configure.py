@@ -1,6 +1,9 @@
 """The configure command: settings in, effective settings out, and every error in a user's words."""
 
 import json
+import os
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -73,7 +76,28 @@ def test_the_schema_describes_every_field(folder, capsys):
         (GOOD.replace("flights", "My_Model"), [], "pipeline.yaml:3: model.name:"),
         (GOOD + "seed: 1\nseed: 2\n", [], "pipeline.yaml:5: not valid YAML: the key seed appears twice"),
         (GOOD + "tuning: [1, 2\n", [], "not valid YAML"),
-        (GOOD + "x: !!python/object:os.system {}\n", [], "not valid YAML"),
+        (GOOD + "x: !!python/object:os.system {}\n", [], "pipeline.yaml:4: not valid YAML: it has a tag"),
+        (GOOD + 'seed: !!int ""\n', [], "pipeline.yaml:4: not valid YAML: it has a tag (tag:yaml.org,2002:int)"),
+        (GOOD + "as_of: !!timestamp soon\n", [], "not valid YAML: it has a tag"),
+        (GOOD + "seed: ! 1\n", [], "not valid YAML: it has a tag (!)"),
+        (GOOD + f"seed: {'9' * 5000}\n", [], "pipeline.yaml:4: not valid YAML: a number has 5,000 characters"),
+        (GOOD + f"seed: 0x{'f' * 5000}\n", [], "not valid YAML: a number has 5,002 characters"),
+        (GOOD + f"seed: 1{':59' * 2000}\n", [], "not valid YAML: a number has 6,001 characters"),
+        (GOOD + f"seed: 1{':59' * 200}.5\n", [], "not valid YAML: a number has 603 characters"),
+        (GOOD + "1: 2\n", [], "keys should be strings"),
+        (GOOD + "model: &x {name: *x}\n", [], "pipeline.yaml:4: not valid YAML: the alias x contains itself"),
+        (GOOD + f"x: {'[' * 25_000}\n", [], "pipeline.yaml:4: not valid YAML: it is nested more than 64 deep"),
+        (GOOD + f"x: {'{a: ' * 25_000}\n", [], "pipeline.yaml:4: not valid YAML: it is nested more than 64 deep"),
+        (GOOD + f"x: {'- ' * 1000}\n", [], "pipeline.yaml:4: not valid YAML"),
+        (GOOD + "x: [" + "1, " * 200_000 + "]\n", [], "not valid YAML: it has more than 100,000 values"),
+        (GOOD + f"data: {{source: {'x' * 2**20}}}\n", [], "pipeline.yaml: it has more than 1,048,576 bytes"),
+        (GOOD + 'data: {source: "\\ud800"}\n', [], "pipeline.yaml:4: not valid YAML"),
+        (
+            GOOD + 'seed: "\\e[2J\\e]0;x\\a"\n',
+            [],
+            r"seed: input should be a valid integer, found '\x1b[2J\x1b]0;x\x07'",
+        ),
+        (GOOD + '"\\e[2J": 1\n', [], r"pipeline.yaml:4: \x1b[2J: there is no such key"),
         ("- 1\n", [], "pipeline.yaml:1: expected keys"),
         ("", [], "schema_version: this key is required"),
         (GOOD.replace("1\n", "2\n", 1), [], "pipeline.yaml:1: schema_version:"),
@@ -83,9 +107,17 @@ def test_the_schema_describes_every_field(folder, capsys):
         (GOOD, ["--set", "tunin.epochs=3"], "--set tunin.epochs=3: tunin: there is no such key; did you mean tuning?"),
         (GOOD, ["--set", "seed"], "--set seed: expected key=value"),
         (GOOD, ["--set", "as_of.day=1"], "--set as_of.day=1: as_of is a value, not a section"),
+        (GOOD, ["--set", f"seed={'[' * 1000}"], "the value is not valid YAML: it is nested more than 64 deep"),
+        (GOOD, ["--set", f"seed={'9' * 5000}"], "the value is not valid YAML: a number has 5,000 characters"),
+        (GOOD, ["--set", 'seed=!!int ""'], "the value is not valid YAML: it has a tag"),
+        (GOOD, ["--set", "seed=&x [*x]"], "the value is not valid YAML: the alias x contains itself"),
+        (GOOD, ["--set", f"{'a.' * 1000}b=1"], "no key has more than 16 parts"),
+        (GOOD, ["--set", "\x1b[2J=1"], r"--set \x1b[2J=1: \x1b[2J: there is no such key"),
         (GOOD, ["--set", "seed=[1"], "--set seed=[1: the value is not valid YAML"),
         (GOOD, ["--set", "as_of=2013-13-01"], "--set as_of=2013-13-01: the value is not valid YAML: month must be in"),
         (GOOD, ["--file", "nowhere.yaml"], "nowhere.yaml is missing"),
+        (GOOD, ["--file", "/dev/zero"], "/dev/zero: this is no plain file"),
+        (GOOD, ["--file", "."], ".: this is no plain file"),
     ],
 )
 def test_bad_input_is_named_and_leaves_nothing_behind(folder, capsys, text, arguments, message):
@@ -93,6 +125,35 @@ def test_bad_input_is_named_and_leaves_nothing_behind(folder, capsys, text, argu
     assert configure.main(arguments) == 2
     assert message in capsys.readouterr().err
     assert not workspace.SETTINGS.exists()
+
+
+def test_an_alias_counts_as_what_it_stands_for(folder, capsys):
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in pairwise("abcdefghij")]
+    Path("pipeline.yaml").write_text(GOOD + "\n".join(lines) + "\n")
+    assert configure.main([]) == 2
+    assert "pipeline.yaml:9: not valid YAML: it has more than 100,000 values" in capsys.readouterr().err
+
+
+def test_an_alias_may_be_used(folder):
+    Path("pipeline.yaml").write_text(GOOD + "training: &few {epochs: 3}\ntuning: {<<: *few, max_trials: 2}\n")
+    assert configure.main([]) == 0
+    assert [effective()[name]["epochs"] for name in ("training", "tuning")] == [3, 3]
+
+
+def test_of_very_many_wrong_keys_ten_are_told_and_the_others_counted(folder, capsys):
+    Path("pipeline.yaml").write_text(GOOD + "".join(f"key-{n}: 1\n" for n in range(10_000)))
+    assert configure.main([]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert [re.search(r"pipeline\.yaml:(\d+): key-", line)[1] for line in told[:-1]] == [str(n) for n in range(4, 14)]
+    assert len(told) == 11
+    assert told[-1] == "and 9990 keys more"
+
+
+def test_a_pipe_is_no_settings_file(folder, capsys):
+    os.mkfifo("pipe.yaml")
+    assert configure.main(["--file", "pipe.yaml"]) == 2
+    assert "pipe.yaml: this is no plain file" in capsys.readouterr().err
 
 
 def test_several_errors_are_reported_at_once(folder, capsys):
