@@ -1,14 +1,18 @@
 """The gateway: a real nginx with its configuration from k8s/, in front of a server that answers what it is told."""
 
+import contextlib
+import gzip
 import http.client
 import json
 import os
 import shutil
+import socket
 import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -68,32 +72,39 @@ def free_port() -> int:
 class Gateway:
     """An nginx of its own; `url` for clients, `inside` for the deployer and the monitor."""
 
-    def __init__(self, folder: Path, upstream: int):
+    def __init__(self, folder: Path, upstream: int, *, ipv6: bool = True):
         assert shutil.which("nginx"), (
             "nginx with its njs module is needed: apt-get install nginx-light libnginx-mod-http-js"
         )
         ports = free_port(), free_port()
         self.url, self.inside = (f"http://127.0.0.1:{port}" for port in ports)
+        self.url6, self.inside6 = (f"http://[::1]:{port}" for port in ports)
         self.state = folder / "state"
-        self.state.mkdir()
+        self.state.mkdir(exist_ok=True)
+        user = " -g 'user root;'" if os.getuid() == 0 else ""  # or its worker would be nobody
         changed = {
             "server 127.0.0.1:8501;": f"server 127.0.0.1:{upstream};",
             "listen 8080": f"listen 127.0.0.1:{ports[0]}",
             "listen 8081": f"listen 127.0.0.1:{ports[1]}",
+            "listen [::]:8080": f"listen [::]:{ports[0]}",
+            "listen [::]:8081": f"listen [::]:{ports[1]}",
             "modules/ngx": "/usr/lib/nginx/modules/ngx",
             "/var/lib/gateway": str(self.state),
             "/dev/stdout": str(folder / "access.log"),
+            "/etc/gateway": str(folder),
+            "exec nginx": f"exec nginx -p {folder}{user}",
+            "/proc/net/if_inet6": "/proc/net/if_inet6" if ipv6 else "/proc/net/none",
+            "client_body_timeout 10s": "client_body_timeout 1s",
+            "client_header_timeout 10s": "client_header_timeout 1s",
         }
-        for name in ("nginx.conf", "capture.js"):
-            text = (GATEWAY / name).read_text()
-            for before, after in changed.items():
-                assert name != "nginx.conf" or before in text
-                text = text.replace(before, after)
+        texts = {path.name: path.read_text() for path in GATEWAY.iterdir()}
+        for before, after in changed.items():
+            assert any(before in text for text in texts.values()), before
+            texts = {name: text.replace(before, after) for name, text in texts.items()}
+        for name, text in texts.items():
             (folder / name).write_text(text)
         self.access = folder / "access.log"
-        command = ["nginx", "-p", folder, "-c", folder / "nginx.conf"]
-        command += ["-g", "user root;"] * (os.getuid() == 0)  # or its worker would be nobody
-        self.process = subprocess.Popen(command, stderr=(folder / "error.log").open("w"))
+        self.process = subprocess.Popen(["sh", folder / "start.sh"], stderr=(folder / "error.log").open("w"))
         for _ in range(100):
             try:
                 requests.get(f"{self.inside}/traffic", timeout=1)
@@ -102,11 +113,13 @@ class Gateway:
                 assert self.process.poll() is None, (folder / "error.log").read_text()
                 time.sleep(0.05)
 
-    def logged(self) -> dict:
+    def logged(self, method: str = "") -> dict:
         """The last entry of the access log, which is written when the request is over, so after its answer."""
         for _ in range(100):
-            if self.access.exists() and (lines := self.access.read_text().splitlines()):
-                return json.loads(lines[-1])
+            if self.access.exists() and (lines := self.access.read_bytes().splitlines()):
+                entry = json.loads(lines[-1])
+                if method in ("", entry["method"]):
+                    return entry
             time.sleep(0.02)
         raise AssertionError("the access log stays empty")
 
@@ -161,6 +174,90 @@ def test_errors_of_the_server_and_those_of_the_client_are_counted_apart(gateway,
     assert (told["requests"], told["errors"], told["refused"]) == (4, 2, 1)
 
 
+@contextlib.contextmanager
+def connected(gateway):
+    url = urlsplit(gateway.url)
+    with socket.create_connection((url.hostname, url.port), timeout=10) as found:
+        yield found
+
+
+def read(connection):
+    """Everything until the gateway closes."""
+    parts = []
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def counted(gateway, want):
+    """The counters, as soon as they are what a test expects: a request is counted after its answer."""
+    for _ in range(100):
+        told = requests.get(f"{gateway.inside}/traffic", timeout=10).json()
+        found = {key: told[key] for key in want}
+        if found == want:
+            break
+        time.sleep(0.05)
+    return found
+
+
+def post(body, length=None, path=PREDICT, head=""):
+    length = len(body) if length is None else length
+    return f"POST {path} HTTP/1.1\r\nHost: x\r\n{head}Content-Length: {length}\r\n\r\n".encode() + body
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (post(b"", length=9 << 20), 413),
+        (post(b"{", length=100), 408),
+        (post(b"", path="/" + "a" * 10_000), 414),
+        (post(b"", head="X: " + "a" * 10_000 + "\r\n"), 400),
+        (post(b"", head="Content-Length: 3\r\n"), 400),
+    ],
+)
+def test_what_the_gateway_turns_away_is_no_request_of_the_version(gateway, sent, status):
+    with connected(gateway) as connection:
+        connection.sendall(sent)
+        said = read(connection) if status == 408 else connection.recv(65536)
+    assert said.startswith(f"HTTP/1.1 {status} ".encode()) or (status, said) == (408, b"")
+    gateway.predict(1.0)
+    nothing = {"requests": 1, "errors": 0, "refused": 0}
+    assert counted(gateway, nothing) == nothing
+
+
+def test_an_upload_that_is_broken_off_is_no_request_of_the_version(gateway):
+    for part in (b"", b'{"instances"', b"x" * 500_000):
+        with connected(gateway) as connection:
+            connection.sendall(post(part, length=2_000_000))
+    gateway.predict(1.0)
+    want = {"requests": 1, "errors": 0, "refused": 0, "turned_away": 3}
+    assert counted(gateway, want) == want
+
+
+def test_a_client_that_gives_up_counts_as_what_the_version_did(gateway, server):
+    body = b'{"instances": [{"x": 1.0}]}'
+    server.seconds = 0.3
+    for status in (200, 500):
+        server.statuses = [status]
+        with connected(gateway) as connection:
+            connection.sendall(post(body))
+            time.sleep(0.1)
+    want = {"requests": 2, "errors": 1, "refused": 0, "turned_away": 0}
+    assert counted(gateway, want) == want
+    assert all(entry["seconds"] > 0.25 for entry in traffic.ask(gateway.inside)["recent"])
+
+
+def test_a_client_that_closes_its_half_of_the_connection_is_answered(gateway, server):
+    server.seconds = 0.1
+    with connected(gateway) as connection:
+        connection.sendall(post(b'{"instances": [{"x": 3.0}]}'))
+        connection.shutdown(socket.SHUT_WR)
+        said = read(connection)
+    assert said.endswith(b'{"predictions": [1.5]}')
+    assert counted(gateway, {"requests": 1, "errors": 0}) == {"requests": 1, "errors": 0}
+
+
 @pytest.mark.parametrize("ending", [False, True])
 def test_a_server_that_is_gone_is_answered_in_json_and_counted_as_an_error(gateway, server, ending):
     if ending:
@@ -182,9 +279,14 @@ def test_a_request_that_is_too_large_is_refused_and_a_large_one_is_served_but_no
 
 
 def test_what_is_kept_has_a_bound(gateway):
-    with requests.Session() as session:
-        for value in range(6000):
-            gateway.predict(float(value), session=session)
+    with connected(gateway) as connection:
+        for first in range(0, 6000, 200):
+            sent = [post(b'{"instances": [{"x": %d}]}' % value) for value in range(first, first + 200)]
+            connection.sendall(b"".join(sent))
+            said = b""
+            while said.count(b'{"predictions"') < len(sent):
+                said += connection.recv(1 << 20)
+    assert counted(gateway, {"requests": 6000}) == {"requests": 6000}
     told = traffic.ask(gateway.inside)
     assert told["requests"] == 6000
     assert 15 * 256 <= len(told["recent"]) <= 16 * 256
@@ -211,6 +313,132 @@ def test_the_access_log_is_json_and_escapes_what_clients_send(gateway):
     entry = gateway.logged()
     assert entry["status"] == 200
     assert entry["path"].startswith('/v1/"}')
+
+
+def test_whatever_is_sent_each_line_of_the_access_log_is_json(gateway):
+    end = b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    lines = [
+        b"GET /v1/%FF%fe" + end,
+        b"GET /v1/\xff\xfe" + end,
+        b"GET /v1/%C3%BC%E2%80%A8" + end,
+        b"GET /v1/%0A%0D%00%1B%22%5C" + end.replace(b"%00", b""),
+        b'GET /v1/"\\' + end,
+        b"P\xff\xff /v1/" + end,
+        b'G"{} /' + end,
+        b"GET /v1/models/flights\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        b"no HTTP\r\n\r\n",
+    ]
+    for line in lines:
+        with connected(gateway) as connection:
+            connection.sendall(line)
+            read(connection)
+    gateway.predict(1.0)
+    assert gateway.logged("POST")["path"] == PREDICT
+    entries = [json.loads(line) for line in gateway.access.read_bytes().decode().splitlines()]
+    assert len(entries) == len(lines) + 1
+    assert [entries[0]["path"], entries[1]["path"], entries[2]["path"]] == [
+        "/v1/%FF%fe",
+        "not ASCII",
+        "/v1/%C3%BC%E2%80%A8",
+    ]
+    assert all(isinstance(entry["status"], int) for entry in entries)
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "{", '{"requests": 1', '{"requests": 5, "errors": null, "refused": 0}', "[]", "null"]
+)
+def test_counters_that_were_half_written_are_begun_anew(gateway, damage):
+    for value in range(12):
+        gateway.predict(float(value))
+    assert counted(gateway, {"requests": 12}) == {"requests": 12}
+    (gateway.state / "counts").write_text(damage)
+    assert traffic.ask(gateway.inside)["requests"] == 0
+    gateway.predict(3.0)
+    assert counted(gateway, {"requests": 1}) == {"requests": 1}
+    told = traffic.ask(gateway.inside)
+    assert (told["requests"], [entry["number"] for entry in told["recent"]]) == (1, [1])
+    assert [traffic.predictions(entry) for entry in told["captured"]] == [[1.5]]
+
+
+@pytest.mark.parametrize("damage", ['\n{"number": 3, "sta', "\nnull", '\n{"status": 200}', "\n7", "\n\x00\x00"])
+def test_entries_that_were_half_written_are_passed_over(gateway, damage):
+    gateway.predict(1.0)
+    assert counted(gateway, {"requests": 1}) == {"requests": 1}
+    for name in ("recent-0", "captured-0"):
+        with (gateway.state / name).open("a") as file:
+            file.write(damage)
+    for value in range(11):
+        gateway.predict(float(value))
+    assert counted(gateway, {"requests": 12}) == {"requests": 12}
+    told = traffic.ask(gateway.inside)
+    assert [entry["number"] for entry in told["recent"]] == list(range(1, 13))
+    assert [entry["number"] for entry in told["captured"]] == [1, 11]
+
+
+def test_counters_are_whole_at_every_moment(gateway):
+    seen, stop = [], threading.Event()
+
+    def look():
+        while not stop.is_set():
+            with contextlib.suppress(FileNotFoundError):
+                seen.append((gateway.state / "counts").read_text())
+
+    watching = threading.Thread(target=look)
+    watching.start()
+    with requests.Session() as session:
+        for value in range(300):
+            gateway.predict(float(value), session=session)
+    stop.set()
+    watching.join()
+    assert {json.loads(text)["errors"] for text in seen} == {0}
+
+
+def test_what_is_no_text_is_not_captured_as_if_it_were(gateway):
+    gateway.predict(1.0)
+    for _ in range(9):
+        gateway.predict(2.0)
+    body = gzip.compress(b'{"instances": [{"x": 1.0}]}')
+    requests.post(f"{gateway.url}{PREDICT}", data=body, headers={"Content-Encoding": "gzip"}, timeout=5)
+    assert counted(gateway, {"requests": 11}) == {"requests": 11}
+    assert [entry["number"] for entry in traffic.ask(gateway.inside)["captured"]] == [1]
+
+
+def reached(url):
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def has_ipv6():
+    """Whether this machine has any IPv6 address: containers often have none, though they have the protocol."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+def test_the_gateway_listens_on_both_families_of_addresses(gateway):
+    there = has_ipv6()
+    for url in (f"{gateway.url6}/v1/models/flights", f"{gateway.inside6}/traffic"):
+        assert reached(url) is there
+    for url in (f"{gateway.url}/v1/models/flights", f"{gateway.inside}/traffic"):
+        assert reached(url)
+
+
+def test_on_a_node_without_ipv6_it_starts_all_the_same(tmp_path, server):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/ipv6-clients").write_text("listen [::1]:1;")  # left by a container that was started before
+    found = Gateway(tmp_path, server.port, ipv6=False)
+    try:
+        assert reached(f"{found.url}/v1/models/flights")
+        assert not reached(f"{found.url6}/v1/models/flights")
+        assert not reached(f"{found.inside6}/traffic")
+    finally:
+        found.process.terminate()
+        found.process.wait()
 
 
 def test_a_meter_counts_from_where_it_began(gateway):

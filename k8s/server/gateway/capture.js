@@ -34,14 +34,20 @@ function keep(r) {
         }
         const counts = read_counts();
         const status = Number(asked.status);
+        if (status === 499 || (status < 500 && !asked.upstream_status)) {   // the version had no part in it: nginx refused
+            counts.turned_away += 1;                                         // it, or its client was gone before
+            write_counts(counts);
+            return '';
+        }
         counts.requests += 1;
-        counts.errors += status >= 500 || status === 499 || !status ? 1 : 0;   // 499: its client gave up waiting
-        counts.refused += status >= 400 && status < 499 ? 1 : 0;               // as the client's fault
-        fs.writeFileSync(FOLDER + 'counts', JSON.stringify(counts));
+        counts.errors += status >= 500 ? 1 : 0;
+        counts.refused += status >= 400 && status < 500 ? 1 : 0;             // by the server, as the client's fault
+        write_counts(counts);
         const seconds = Number(asked.request_time);
         add(RECENT, counts.requests, {number: counts.requests, status: status, seconds: seconds});
         const request = asked.request_body;
-        if (counts.requests % EVERY !== 1 || !whole || !request || request.length > BODY) {
+        const readable = request && request.length <= BODY && !asked.http_content_encoding;
+        if (counts.requests % EVERY !== 1 || !whole || !readable) {
             return '';
         }
         const entry = {number: counts.requests, time: asked.time_iso8601, path: asked.uri, status: status};
@@ -66,9 +72,32 @@ function captured(r) {
 
 function read_counts() {
     try {
-        return JSON.parse(fs.readFileSync(FOLDER + 'counts', 'utf8'));
+        const found = JSON.parse(fs.readFileSync(FOLDER + 'counts', 'utf8'));
+        if (['requests', 'errors', 'refused', 'turned_away'].every((key) => Number.isInteger(found[key]))) {
+            return found;
+        }
     } catch (error) {
-        return {requests: 0, errors: 0, refused: 0};
+        // none yet, or damaged
+    }
+    [RECENT, CAPTURED].forEach((ring) => {      // numbered by counts that are gone
+        for (let file = 0; file < ring.files; file++) {
+            remove(path(ring, file));
+        }
+    });
+    return {requests: 0, errors: 0, refused: 0, turned_away: 0};
+}
+
+// Half a file is never read, whenever the container ends.
+function write_counts(counts) {
+    fs.writeFileSync(FOLDER + 'counts.new', JSON.stringify(counts));
+    fs.renameSync(FOLDER + 'counts.new', FOLDER + 'counts');
+}
+
+function remove(name) {
+    try {
+        fs.unlinkSync(name);
+    } catch (error) {
+        // it is not there
     }
 }
 
@@ -79,7 +108,7 @@ function path(ring, file) {
 function add(ring, number, entry) {
     const place = number - 1;
     const name = path(ring, Math.floor(place / ring.per_file));
-    const line = JSON.stringify(entry) + '\n';
+    const line = '\n' + JSON.stringify(entry);  // in this order half a line before it spoils no more than itself
     if (place % ring.per_file === 0) {
         fs.writeFileSync(name, line);
     } else {
@@ -97,12 +126,23 @@ function entries(ring) {
             continue;
         }
         text.split('\n').forEach((line) => {
-            if (line) {
-                found.push(JSON.parse(line));
+            const entry = parsed(line);
+            if (entry !== null) {
+                found.push(entry);
             }
         });
     }
     return found.sort((one, other) => one.number - other.number);
+}
+
+// A line that was not written whole holds no entry.
+function parsed(line) {
+    try {
+        const entry = JSON.parse(line);
+        return entry !== null && Number.isInteger(entry.number) ? entry : null;
+    } catch (error) {
+        return null;
+    }
 }
 
 export default {body, keep, traffic, captured};
