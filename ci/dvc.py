@@ -52,7 +52,9 @@ def reasons(stage: str) -> dict[str, list[str]]:
 
 
 def _dvc(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], env=git.environment(), text=True, check=False, **options)
+    return subprocess.run(
+        [*COMMAND, *arguments], env=git.environment(), encoding="utf-8", errors="replace", check=False, **options
+    )
 
 
 def _changes(found: list[Any]) -> Iterator[str]:

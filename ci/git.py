@@ -116,7 +116,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
             ["git", *arguments],
             env=environment(),
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             errors="surrogateescape",
             timeout=_TIMEOUT,
             check=False,

@@ -1,10 +1,12 @@
 """What every command shares: how it is interrupted, and what its console can show."""
 
+import ast
 import os
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +62,15 @@ def test_no_command_ends_because_its_console_cannot_show_a_character(environment
     assert done.returncode == 1, done.stderr
     assert done.stdout.count(rb"\u03c3") == 2
     assert done.stderr == rb"failed: \u03c3 ends here" + b"\n"
+
+
+def test_what_another_program_says_and_what_a_file_holds_is_never_read_in_the_consoles_encoding():
+    root, unsaid = Path(__file__).parents[2], []
+    for path in sorted([*root.glob("ci/**/*.py"), *root.glob("scripts/*.py")]):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+                options = {word.arg for word in call.keywords}
+                wanted = {"text", "universal_newlines"} & options or (call.func.attr == "read_text" and not call.args)
+                if wanted and "encoding" not in options:
+                    unsaid.append(f"{path.relative_to(root)}:{call.lineno}")
+    assert unsaid == []
