@@ -79,8 +79,9 @@ def ask(
 
     serving, agent, notes = pods
     found, absent = tasks.reported(tasks.planned(settings, group, serving, agent, offer), offer.nodes)
-    beside = () if group == "training" else notes
-    return Question.of(tasks.staying(offer, serving), found, tasks.spreads(settings, found), beside), absent
+    if group == "training":  # then nothing is rolled out, and the release that runs stays
+        return Question.of(offer, found, ()), absent
+    return Question.of(tasks.staying(offer, serving), found, tasks.spreads(settings, found), notes), absent
 
 
 def beginning(
@@ -188,8 +189,10 @@ def verify(source: Path | None, context: str | None) -> None:
     shown, lacking = plan["certificate"]["proves"], plan["certificate"]["unplaced"]
     what = "tasks stay without a node" if lacking else f"nodes are needed, and {plan['objective']} are used"
     more = (plan["least_unplaced"] if lacking else plan["bound"]) - shown
-    rest = f"; {more} more by branch and bound, which leaves no certificate" * (more > 0)
-    print(f"place: {file} holds: at least {shown} {what}{rest}{'; it fits the nodes as they are' * fits}")
+    rest = f"; {more} more by hard spreads or branch and bound, which leave no certificate" * (more > 0)
+    rest += "; it fits the nodes as they are" * fits
+    rest += "".join(f"; not modelled: {each}" for each in plan.get("not_modelled", ()))
+    print(f"place: {file} holds: at least {shown} {what}{rest}")
 
 
 def misfits(source: Path | None, context: str | None) -> list[str]:
@@ -199,10 +202,10 @@ def misfits(source: Path | None, context: str | None) -> list[str]:
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
     last = PLAN.read()
-    groups = {task.group for task in last.tasks}
-    question, _ = ask(read(source, context, settings), settings, None, wanted(settings))
-    asked = [task for task in question.tasks if task.group in groups and task.name not in last.unplaced]
-    return question.faults(last.plan, asked)
+    names = {task.name for task in last.tasks}
+    group = None if {"canary", "training"} <= names else "serving" if "canary" in names else "training"
+    question, _ = ask(read(source, context, settings), settings, group, wanted(settings))
+    return question.faults(last.plan, [task for task in question.tasks if task.name not in last.unplaced])
 
 
 if __name__ == "__main__":

@@ -137,10 +137,12 @@ def solve_evenly(
         left = time_limit - (monotonic() - begin)
         if best is not None and (left <= 0 or (not best.unplaced and best.objective <= bound)):
             break
-        tied = _tied(tasks, even, least)
+        tied = _tied(tasks, nodes, even, least)
         limits = [*spreads, *(each.spread(n) for each, n in zip(even, least, strict=True))]
         tried = solver.solve(build(tied, nodes, limits), max(0.1, left / (len(programs) - index)))
-        if best is None or _cost(tried) < _cost(best):
+        # A plan that leaves tasks over may leave tied ones, and then be less even than it was meant to be.
+        obeys = not any(each.fault(tried.plan(tasks, nodes), nodes) for each in even)
+        if obeys and (best is None or _cost(tried) < _cost(best)):
             best = tried
     node_of = best.node_of if best else (-1,) * len(tasks)
     proof, bound = common.proof, min(bound, len(set(node_of)))
@@ -155,13 +157,19 @@ def _cost(found: Solution) -> tuple[int, int]:
     return len(found.unplaced), found.objective
 
 
-def _tied(tasks: Sequence[Pod], even: Sequence[Balance], least: Sequence[int]) -> list[Pod]:
-    """Return the tasks with so many of them tied to each domain."""
+def _tied(tasks: Sequence[Pod], nodes: Sequence[Node], even: Sequence[Balance], least: Sequence[int]) -> list[Pod]:
+    """Return the tasks with so many of them tied to each domain; those tied to a node count for its zone."""
     tie: dict[str, dict[str, str]] = {}
-    for each, count in zip(even, least, strict=True):
-        places = [domain for domain in each.domains for _ in range(count)]
-        for name, domain in zip(each.members, places, strict=False):
-            tie.setdefault(name, {})[each.key] = domain
+    zone = {node.labels.get(HOST, ""): node.labels.get(ZONE, "") for node in nodes}
+    for each, count in sorted(zip(even, least, strict=True), key=lambda pair: pair[0].key != HOST):
+        there = {name: zone[tie[name][HOST]] if HOST in tie.get(name, ()) else None for name in each.members}
+        waiting = [name for name in each.members if there[name] is None]
+        for domain in each.domains:
+            chosen = [name for name in each.members if there[name] == domain and each.key == ZONE][:count]
+            while len(chosen) < count and waiting:
+                chosen.append(waiting.pop(0))
+            for name in chosen:
+                tie.setdefault(name, {})[each.key] = domain
     result = []
     for task in tasks:
         rules = json.loads(task.rules)
