@@ -222,9 +222,17 @@ class Serving(Section):
     """Server on a cluster; the stand-in is for those that cannot pull TensorFlow Serving. A bare machine has it."""
     overlay: Name = "kind"
     """Folder of k8s/overlays with what is particular to the cluster."""
+    grpc: bool = False
+    """Whether clients reach TensorFlow Serving's gRPC on a cluster: past the gateway's limits, counters and capture."""
     context: str | None = None
     """Kubeconfig context of the cluster that serves; `-` is the current one, or the pod's own account; null means this
     machine."""
+
+    @model_validator(mode="after")
+    def _speaks_grpc(self) -> "Serving":
+        if self.grpc and self.server == "stand-in":
+            raise ValueError("grpc needs `server: tensorflow-serving`: the stand-in answers REST only")
+        return self
 
 
 class Analysis(Section):

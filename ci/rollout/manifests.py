@@ -24,6 +24,7 @@ CONTAINER = "serving"
 GATEWAY = "gateway"
 _OVERLAYS = Path("k8s/overlays")
 _STANDIN = Path("k8s/components/stand-in")
+_GRPC = Path("k8s/components/grpc")
 _ROOT = workspace.ROLLOUT / "manifests"
 _INSTALL = "install it, 1.30 or newer, from https://kubernetes.io/docs/tasks/tools/"
 
@@ -43,6 +44,8 @@ def render(settings: Settings) -> list[dict[str, Any]]:
     root: dict[str, Any] = {"resources": [_from_root(overlay)]}
     if settings.serving.server == "stand-in":
         root["components"] = [_from_root(_STANDIN)]
+    elif settings.serving.grpc:
+        root["components"] = [_from_root(_GRPC)]
     workspace.write_text(_ROOT / "kustomization.yaml", yaml.safe_dump(root))
     try:
         done = subprocess.run(

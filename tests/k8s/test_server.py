@@ -1,6 +1,7 @@
 """What the deployer applies, held to the settings that ship and to how TensorFlow Serving behaves."""
 
 import importlib.metadata
+import json
 import re
 from copy import deepcopy
 
@@ -141,10 +142,49 @@ def test_the_shared_service_leaves_the_canary_out(rendered, deployment):
     assert without_track.items() <= template["metadata"]["labels"].items()
     containers = {each["name"]: each for each in template["spec"]["containers"]}
     ports = {port["name"]: name for name, each in containers.items() for port in each["ports"]}
-    assert {port["name"]: ports[port["targetPort"]] for port in service["spec"]["ports"]} == {
-        "rest": "gateway",
-        "grpc": "serving",
-    }
+    assert {port["name"]: ports[port["targetPort"]] for port in service["spec"]["ports"]} == {"rest": "gateway"}
+
+
+def test_grpc_is_closed_from_the_server_to_the_policies(rendered, container):
+    """A client that reached it would pass the gateway: its limits, and its counters, by which canaries are judged."""
+    assert "--port=0" in container["args"]
+    assert "--grpc_socket_path=/tmp/grpc" in container["args"], "the server does not start without either"
+    [tmp] = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "tmp"]
+    assert tmp == "/tmp"  # noqa: S108 - where the server puts its socket
+    assert not [port for port in container["ports"] if port["containerPort"] != 8501]
+    for overlay in OVERLAYS:
+        for each in (*objects(f"k8s/overlays/{overlay}").values(), *rendered.values()):
+            said = json.dumps(each.get("spec", {})).replace("--grpc_socket_path=/tmp/grpc", "")
+            assert not re.search("grpc|8500", said)
+
+
+def test_the_gateways_probes_ask_for_what_its_configuration_has(pod, rendered):
+    """A liveness probe on a path that is not there would end the gateway, and with it the pod's traffic, for ever."""
+    [gateway] = [each for each in pod["containers"] if each["name"] == "gateway"]
+    text = config(rendered, "nginx.conf")
+    servers = dict(re.findall(r"\n  server \{\n    listen (\d+)[^;]*;(.*?)\n  \}", text, re.DOTALL))
+    ports = {port["name"]: str(port["containerPort"]) for port in gateway["ports"]}
+    assert set(ports.values()) == set(servers)
+    assert gateway["readinessProbe"]["tcpSocket"]["port"] == "rest", "clients come here"
+    alive = gateway["livenessProbe"]["httpGet"]
+    assert alive["port"] == "inside"
+    assert f"location = {alive['path']} {{ js_content " in servers[ports[alive["port"]]]
+    started = config(rendered, "start.sh")
+    for port in servers:  # IPv6, too
+        assert f"listen [::]:{port}" in started
+
+
+def test_the_servers_probes_and_the_gateway_ask_at_the_port_that_the_server_is_told(pod, container, rendered):
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    told = int(next(a for a in container["args"] if a.startswith("--rest_api_port=")).partition("=")[2])
+    for probe in ("startupProbe", "readinessProbe"):
+        assert ports[container[probe]["httpGet"]["port"]] == told
+    assert ports[container["livenessProbe"]["tcpSocket"]["port"]] == told, (
+        "not the gateway's: it lives without the server"
+    )
+    assert f"server 127.0.0.1:{told};" in config(rendered, "nginx.conf")
+    names = [port["name"] for each in pod["containers"] for port in each["ports"]]
+    assert len(names) == len(set(names)), "or a name would mean another container's port"
 
 
 def test_the_serving_image_is_not_older_than_the_trainer():

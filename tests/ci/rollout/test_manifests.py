@@ -1,12 +1,15 @@
 """What a rollout applies: the shipped manifests with one version in them, and the server that the settings name."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ci import configuration
 from ci.errors import InputError
 from ci.rollout import manifests
+from ci.settings import Serving
 from tests import pods
 from tests.programs import needed
 
@@ -82,6 +85,43 @@ def test_the_stand_in_understands_the_arguments_that_it_is_given(settings):
     assert arguments == again
     options = standin.arguments([argument.replace("$(CPU_LIMIT)", "1") for argument in arguments])
     assert options.rest_api_port == settings.serving.port
+
+
+def test_the_stand_in_listens_on_both_families_of_addresses_in_a_pod_and_on_the_loopback_elsewhere(settings):
+    from ci.serving import standin
+
+    [arguments, _] = [each["args"] for each in containers(manifests.render(serving(settings, server="stand-in")))]
+    assert standin.arguments([argument.replace("$(CPU_LIMIT)", "1") for argument in arguments]).host == "::"
+    assert standin.arguments(["--model_name=m", "--model_base_path=/m"]).host == "127.0.0.1"
+
+
+def test_grpc_is_opened_by_a_setting_at_the_server_and_the_service(settings):
+    closed, opened = (manifests.render(serving(settings, grpc=grpc)) for grpc in (False, True))
+    for here, there in zip(containers(closed), containers(opened), strict=True):
+        assert "--port=0" in here["args"]
+        assert there["args"] == ["--port=8500" if each == "--port=0" else each for each in here["args"]]
+        assert there["ports"] == [*here["ports"], {"name": "grpc", "containerPort": 8500}]
+    [before, after] = [next(o["spec"]["ports"] for o in both if o["kind"] == "Service") for both in (closed, opened)]
+    assert after == [*before, {"name": "grpc", "port": 8500, "targetPort": "grpc"}]
+
+
+def test_operators_let_clients_reach_grpc_by_a_component(settings):
+    Path("operators").mkdir()
+    root = {"resources": ["../k8s/overlays/production"], "components": ["../k8s/components/grpc-clients"]}
+    (Path("operators") / "kustomization.yaml").write_text(yaml.safe_dump(root))
+    command = ["kubectl", "kustomize", "--load-restrictor=LoadRestrictionsNone", "operators"]
+    found = {
+        (each["kind"], each["metadata"]["name"]): each["spec"]
+        for each in yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        if "spec" in each
+    }
+    assert found["NetworkPolicy", "clients"]["ingress"][0]["ports"] == [{"port": "rest"}, {"port": "grpc"}]
+    assert [port["name"] for port in found["Service", "model-canary"]["ports"]] == ["rest", "grpc"]
+
+
+def test_the_stand_in_has_no_grpc():
+    with pytest.raises(ValueError, match="the stand-in answers REST only"):
+        Serving(server="stand-in", grpc=True)
 
 
 def test_every_overlay_can_be_named(settings):

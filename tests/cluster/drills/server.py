@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import socket
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -66,9 +67,18 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     request_queue_size = 1024
+    both = options.host == "::" and socket.has_dualstack_ipv6()
+    address_family = socket.AF_INET6 if both else socket.AF_INET
+
+    def server_bind(self):
+        if self.both:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
 
 hoard = []
 if does.get("crashes"):
     sys.exit("told to crash at the start")
-Server((options.host, int(options.rest_api_port)), Handler).serve_forever()
+Server(
+    ("" if options.host == "::" and not Server.both else options.host, int(options.rest_api_port)), Handler
+).serve_forever()
