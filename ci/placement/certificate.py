@@ -12,11 +12,12 @@ which permits more than the node does. Where a resource is shared by a zone, a f
 costs σ_zr f_zr.
 """
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import ceil, lcm
+from math import lcm, prod
 from operator import mul
 from typing import Any
 
@@ -25,7 +26,12 @@ from numpy.typing import NDArray
 
 from ci.placement.model import Problem
 
+_WEIGHT = re.compile(r"-?[0-9]{1,400}(/[0-9]{0,399}[1-9][0-9]{0,399})?", re.ASCII)
+"""Longer numbers than those of a 64-bit float make no better proof."""
 _ARRAYS, _LISTS = ("requests", "free", "rule", "allowed", "zone", "preferred"), ("resources", "zoned")
+_CELLS, WORK, _PAIRS = 4_000_000, 500_000_000, 2_000_000
+"""Most cells of a table (32 MB), cells times steps of all tables together (about a second), and kinds of nodes times
+kinds of tasks."""
 Offered = Counter[tuple[int, tuple[int, ...]]]
 """How many tasks there are of each price and requests."""
 
@@ -52,67 +58,116 @@ class Certificate:
 def lower_bound(problem: Problem, proof: Certificate, *, unplaced: bool = False) -> int:
     """Return how many nodes a plan needs at least or, if `unplaced`, how many tasks every plan leaves over.
 
-    Prices may be scaled by any factor; the best one is used.
+    Prices may be scaled by any factor; the best one is used. What is no proof (something negative, a fee for what no
+    zone shares) proves nothing. Time and memory are bounded whatever the numbers are: beyond, v is bounded on larger
+    units, which proves less.
+
+    Raises:
+        ValueError: the prices are too large for exact sums, or not one for each task.
     """
     if sum(proof.prices) >= 2**62:
         raise ValueError("prices are too large for exact 64-bit sums")
-    if min(proof.prices, default=0) < 0 or min(proof.fees.values(), default=0) < 0 or min(proof.weights, default=0) < 0:
+    if flaws(problem, proof):
         return 0
-    worth = [(Fraction(value, proof.scale), times) for value, times in _worth(problem, proof)]
-    total = Fraction(sum(proof.prices), proof.scale)
+    # From here on everything is counted in this part of a node, in Python's integers, which have no largest one.
+    fine = lcm(*(weight.denominator for weight in proof.weights))
+    worth = Counter[int]()
+    for value, times in _worth(problem, proof, fine):
+        worth[value] += times
+    total = sum(proof.prices) * fine
     for (zone, resource), fee in proof.fees.items():
-        total -= Fraction(fee, proof.scale) * int(problem.free[np.flatnonzero(problem.zone == zone)[0], resource])
+        total -= fee * fine * int(problem.free[problem.zone == zone, resource].max(initial=0))
     if unplaced:
-        factor = Fraction(1) / max(Fraction(max(proof.prices, default=0), proof.scale), Fraction(1))
-        return max(0, ceil(factor * (total - sum(value * times for value, times in worth))))
+        left = total - sum(value * times for value, times in worth.items())
+        return max(0, -(-left // (fine * max(proof.scale, max(proof.prices, default=0)))))
     # Concave and piecewise linear in the factor: the best is where some node is worth exactly 1.
-    best, above_value, above_times = Fraction(0), Fraction(0), 0
-    for value, times in sorted(worth, reverse=True):
-        if value > 0:
-            best = max(best, (total - above_value) / value + above_times)
-            above_value, above_times = above_value + value * times, above_times + times
-    return ceil(best)
+    best, part, above_value, above_times = 0, 1, 0, 0
+    for value in sorted(worth.keys() - {0}, reverse=True):
+        here = total - above_value + above_times * value
+        if here * part < best * value:
+            break
+        best, part = here, value
+        above_value, above_times = above_value + value * worth[value], above_times + worth[value]
+    return -(-best // part)
 
 
-def _worth(problem: Problem, proof: Certificate) -> list[tuple[Fraction, int]]:
-    """Return upper bounds on v, in parts, each with the number of nodes that it holds for."""
+def flaws(problem: Problem, proof: Certificate) -> list[str]:
+    """Return in sentences why numbers are no proof at all, whatever they would prove."""
+    found = []
+    if (problem.requests < 0).any() or (problem.free < 0).any():
+        found.append("amounts are negative")
+    if any(min(values, default=0) < 0 for values in (proof.prices, proof.fees.values(), proof.weights)):
+        found.append("prices, weights or fees are negative")
+    if proof.scale < 1 or min(proof.units.values(), default=1) < 1:
+        found.append("the scale or a unit is less than 1")
+    if not {resource for _, resource in proof.fees} <= set(problem.zoned):
+        found.append("a fee is for a resource that no zone shares")
+    if len(proof.weights) not in (0, len(problem.resources)):
+        found.append("the weights are not one for each resource")
+    return found
+
+
+def _worth(problem: Problem, proof: Certificate, fine: int) -> Iterator[tuple[int, int]]:
+    """Yield upper bounds on v, in parts of a part, each with the number of nodes that it holds for."""
     tasks = Counter(zip(problem.rule.tolist(), proof.prices, map(tuple, problem.requests.tolist()), strict=True))
-    zoned = {zone for zone, _ in proof.fees}
-    nodes: dict[tuple[tuple[bool, ...], int], Counter[tuple[int, ...]]] = defaultdict(Counter)
-    for rules, zone, free in zip(problem.allowed.T.tolist(), problem.zone.tolist(), problem.free.tolist(), strict=True):
-        nodes[tuple(rules), zone if zone in zoned else -1][tuple(free)] += 1
-    result = []
-    for (rules, zone), here in nodes.items():
-        offered: Offered = Counter()
+    fees: dict[int | None, dict[int, int]] = defaultdict(dict)
+    for (charged, resource), fee in proof.fees.items():
+        fees[charged][resource] = fee
+    rows: list[tuple[bool, ...]] = list(map(tuple, problem.allowed.T.tolist()))
+    zones: list[int | None] = [zone if zone in fees else None for zone in problem.zone.tolist()]
+    groups: dict[tuple[tuple[bool, ...], int | None], Counter[tuple[int, ...]]] = defaultdict(Counter)
+    if len({*zip(rows, zones, strict=True)}) * len(tasks) > _PAIRS:
+        # Too many to look at: as if all nodes took all tasks, and no fee were saved.
+        rows, zones = [(True,) * len(problem.allowed)] * len(rows), [None] * len(rows)
+    # Of more than all tasks ask for, all they ask for is as good.
+    enough = [min(2**63 - 1, each) for each in problem.requests.sum(axis=0, dtype=object).tolist()]
+    frees = np.minimum(problem.free, np.array(enough, dtype=np.int64))
+    for rules, zone, free in zip(rows, zones, frees.tolist(), strict=True):
+        groups[rules, zone][tuple(free)] += 1
+    for (allowed, place), here in groups.items():
+        offered = Counter[tuple[int, tuple[int, ...]]]()
         for (rule, price, asked), times in tasks.items():
-            fee = sum(part * asked[r] for (z, r), part in proof.fees.items() if z == zone)
-            if rules[rule] and price > fee:
+            fee = sum(part * asked[r] for r, part in fees[place].items()) if place is not None else 0
+            if allowed[rule] and price > fee:
                 offered[price - fee, asked] += times
-        bounds = [_by_weights(offered, list(here), proof.weights)] if proof.weights else []
-        bounds += [_by_units(offered, list(here), proof.units)] if proof.units else []
-        result += [(min(values), times) for times, *values in zip(here.values(), *bounds, strict=True)]
-    return result
+        bounds = [_by_weights(offered, list(here), proof.weights, fine)] if proof.weights else []
+        if proof.units:
+            bounds += [[fine * value for value in _by_units(offered, list(here), proof.units, WORK // len(groups))]]
+        for times, *values in zip(here.values(), *bounds, strict=True):
+            yield min(values, default=fine * sum(price * count for (price, _), count in offered.items())), times
 
 
-def _by_weights(offered: Offered, frees: list[tuple[int, ...]], weights: tuple[Fraction, ...]) -> list[Fraction]:
-    scale = lcm(*(weight.denominator for weight in weights))
-    whole, rest = [int(weight * scale) for weight in weights], 0
+def _by_weights(offered: Offered, frees: list[tuple[int, ...]], weights: tuple[Fraction, ...], fine: int) -> list[int]:
+    whole, rest = [int(weight * fine) for weight in weights], 0
     for (price, asked), times in offered.items():
-        rest += times * max(0, price * scale - sum(map(mul, whole, asked)))
-    return [Fraction(rest + sum(map(mul, whole, free)), scale) for free in frees]
+        rest += times * max(0, price * fine - sum(map(mul, whole, asked)))
+    return [rest + sum(map(mul, whole, free)) for free in frees]
 
 
-def _by_units(offered: Offered, frees: list[tuple[int, ...]], units: Mapping[int, int]) -> list[Fraction]:
-    """Bounded knapsack over all amounts at once: `most[a]` is the most that tasks asking a or less are worth."""
-    has = np.array([[free[r] // unit for r, unit in units.items()] for free in frees], dtype=np.int64)
-    top = has.max(axis=0)
-    most: NDArray[np.int64] = np.zeros(tuple(top + 1), dtype=np.int64)
+def _by_units(offered: Offered, frees: list[tuple[int, ...]], units: Mapping[int, int], work: int) -> list[int]:
+    """Bounded knapsack over all amounts at once: `most[a]` is the most that tasks asking a or less are worth.
+
+    Units are doubled until the table has few enough cells, and is gone through in few enough steps.
+    """
+    amounts, unit = np.array(frees), dict(units)
+    steps = sum(times.bit_length() for times in offered.values())
+    top = {r: int(amounts[:, r].max()) // size for r, size in unit.items()}
+    while prod(each + 1 for each in top.values()) > min(_CELLS, work // max(1, steps)) and any(top.values()):
+        largest = max(top, key=lambda r: top[r])
+        unit[largest] *= 2
+        top[largest] = int(amounts[:, largest].max()) // unit[largest]
+    axes = [r for r in unit if top[r]] or list(unit)[:1]
+    has = np.column_stack([amounts[:, r] // unit[r] for r in axes])
+    most: NDArray[np.int64] = np.zeros(tuple(top[r] + 1 for r in axes), dtype=np.int64)
+    if len(frees) * len(offered) > _PAIRS:
+        amounts = amounts.max(axis=0, keepdims=True)
     for (price, asked), times in offered.items():
-        size = np.array([asked[r] // unit for r, unit in units.items()], dtype=np.int64)
-        fit = list(top[size > 0] // size[size > 0])
+        sizes = {r: asked[r] // unit[r] for r in unit}
+        needs = [r for r, amount in enumerate(asked) if amount]
         # What may stand on one node is also limited by the resources that have no axis here.
-        fit.append(max(min((free[r] // q for r, q in enumerate(asked) if q), default=times) for free in frees))
-        left, step = int(min(times, *fit)), 1
+        fit = (amounts[:, needs] // [asked[r] for r in needs]).min(axis=1, initial=times).max()
+        left, step = int(min([fit, *(top[r] // size for r, size in sizes.items() if size)])), 1
+        size = np.array([sizes[r] for r in axes], dtype=np.int64)
         while left > 0:
             copies = min(step, left)
             left, step = left - copies, step * 2
@@ -120,7 +175,8 @@ def _by_units(offered: Offered, frees: list[tuple[int, ...]], units: Mapping[int
             with_them = most[tuple(slice(None, -a or None) for a in start)] + copies * price
             target = most[tuple(slice(a, None) for a in start)]
             np.maximum(target, with_them, out=target)
-    return [Fraction(int(most[tuple(row)])) for row in has]
+    values: list[int] = most[tuple(has.T)].tolist()
+    return values
 
 
 def record(problem: Problem, proof: Certificate, *, unplaced: bool) -> dict[str, Any]:
@@ -139,14 +195,22 @@ def record(problem: Problem, proof: Certificate, *, unplaced: bool) -> dict[str,
 
 
 def recheck(document: Mapping[str, Any]) -> list[str]:
-    """Return what does not hold of a recorded bound, in sentences; it needs nothing but the content of `plan.json`."""
+    """Return what does not hold of a recorded bound, in sentences; it needs nothing but the content of `plan.json`.
+
+    Raises:
+        LookupError, ValueError, TypeError, ArithmeticError: the record is not whole, or of other shapes.
+    """
     given, used = document["certificate"], len(set(document["plan"].values()))
-    fields: dict[str, Any] = {key: np.array(given[key]) for key in _ARRAYS}
-    problem = Problem(**fields | {key: tuple(given[key]) for key in _LISTS})
-    fees = {(zone, resource): fee for zone, resource, fee in given["fees"]}
-    weights = tuple(map(Fraction, given["weights"]))
-    proof = Certificate(given["scale"], tuple(given["prices"]), weights, dict(given["units"]), fees)
-    found = []
+    problem = _program(given)
+    fees = {(zone, resource): fee for zone, resource, fee in _whole(given["fees"], (None, 3)).tolist()}
+    units = dict(_whole(given["units"], (None, 2)).tolist())
+    if any(r >= len(problem.resources) for r in units):
+        raise ValueError("a unit is for a resource that is not there")
+    if not all(isinstance(weight, str) and _WEIGHT.fullmatch(weight) for weight in given["weights"]):
+        raise ValueError("the weights are no fractions")
+    prices, scale = _whole(given["prices"], (len(problem.requests),)).tolist(), _whole([given["scale"]], (1,)).tolist()
+    proof = Certificate(scale[0], tuple(prices), tuple(map(Fraction, given["weights"])), units, fees)
+    found = flaws(problem, proof)
     if used != document["objective"]:
         found.append(f"the plan uses {used} nodes, not {document['objective']}")
     if (len(document["plan"]) < len(problem.requests)) is not given["unplaced"]:
@@ -155,6 +219,36 @@ def recheck(document: Mapping[str, Any]) -> list[str]:
         found.append(f"the certificate proves {proven}, not {given['proves']}")
     if not given["unplaced"] and not proven <= document["bound"] <= used:
         found.append(f"{proven} nodes proven, a bound of {document['bound']} and {used} nodes used cannot all be true")
-    if (problem.requests < 0).any() or (problem.free < 0).any():
-        found.append("amounts are negative")
     return found
+
+
+def _program(given: Mapping[str, Any]) -> Problem:
+    """Return the program that a record holds; raises as `recheck` does."""
+    tasks, nodes, rules = len(given["requests"]), len(given["free"]), len(given["allowed"])
+    resources = tuple(map(str, given["resources"]))
+    problem = Problem(
+        requests=_whole(given["requests"], (tasks, len(resources))),
+        free=_whole(given["free"], (nodes, len(resources))),
+        resources=resources,
+        rule=_whole(given["rule"], (tasks,)),
+        allowed=_whole(given["allowed"], (rules, nodes), bool).astype(bool),
+        zone=_whole(given["zone"], (nodes,)),
+        zoned=tuple(_whole(given["zoned"], (None,)).tolist()),
+        preferred=_whole(given["preferred"], (nodes,), bool).astype(bool),
+    )
+    for numbers, most in ((problem.rule, rules), (problem.zoned, len(resources))):
+        if any(not 0 <= number < most for number in numbers):
+            raise ValueError("a rule or a resource is not there")
+    return problem
+
+
+def _whole(values: Any, shape: tuple[int | None, ...], kind: type = int) -> NDArray[np.int64]:
+    """Return nested lists of whole numbers, or of another kind, as an array of a shape; None is any length."""
+    # As objects first: of a text among numbers numpy would make texts of them all, each as long as the longest.
+    array = np.array(values, dtype=object)
+    if array.shape == (0,):
+        array = array.reshape(0, *shape[1:])
+    wanted = (len(array) if shape[0] is None else shape[0], *shape[1:]) if array.shape else shape
+    if array.shape != wanted or any(type(value) is not kind for value in array.flat):
+        raise ValueError(f"a list is not of the kind {kind.__name__} and the shape {wanted}")
+    return array.astype(np.int64)

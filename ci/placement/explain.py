@@ -37,7 +37,7 @@ def explain(
 
     Where something that the scheduler checks is not modelled, it is named, and nothing is claimed of other plans.
     """
-    used, left = [], _left(problem, solution)
+    used, left = [], problem.left(np.array(solution.node_of))
     on: dict[int, list[int]] = {}
     for i, j in enumerate(solution.node_of):
         on.setdefault(j, []).append(i)
@@ -57,17 +57,6 @@ def explain(
         "unused": _unused(tasks, nodes, problem, solution),
         "one_less": None if missing else _one_less(problem, solution, spreads),
     }
-
-
-def _left(problem: Problem, solution: Solution) -> Ints:
-    """Return what the plan leaves of each node; of what a zone shares, what it leaves of the zone."""
-    taken, node_of = np.zeros_like(problem.free), np.array(solution.node_of)
-    np.add.at(taken, node_of[node_of >= 0], problem.requests[node_of >= 0])
-    for r in problem.zoned:
-        in_zone = np.zeros(problem.zone.max() + 1, dtype=np.int64)
-        np.add.at(in_zone, problem.zone, taken[:, r])
-        taken[:, r] = in_zone[problem.zone]
-    return problem.free - taken
 
 
 def _named(problem: Problem, spreads: Sequence[Spread], resource: int) -> str:

@@ -17,7 +17,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil, gcd
 from time import monotonic
@@ -82,6 +82,26 @@ class Problem:
         """Return on which nodes a task may run when they are empty of other tasks; shape (nodes,)."""
         row: NDArray[np.bool_] = self.allowed[self.rule[task]] & np.all(self.requests[task] <= self.free, axis=1)
         return row
+
+    def left(self, node_of: Ints) -> Ints:
+        """Return what a plan leaves of each node; of what a zone shares, what it leaves of the zone."""
+        taken, placed = np.zeros_like(self.free), node_of >= 0
+        np.add.at(taken, node_of[placed], self.requests[placed])
+        for r in self.zoned:
+            in_zone = np.zeros(self.zone.max(initial=0) + 1, dtype=np.int64)
+            np.add.at(in_zone, self.zone, taken[:, r])
+            taken[:, r] = in_zone[self.zone]
+        return self.free - taken
+
+    def only(self, nodes: Ints) -> "Problem":
+        """Return the program of the same tasks on some of the nodes."""
+        return replace(
+            self,
+            free=self.free[nodes],
+            allowed=self.allowed[:, nodes],
+            zone=self.zone[nodes],
+            preferred=self.preferred[nodes],
+        )
 
 
 @dataclass(frozen=True)
@@ -219,14 +239,19 @@ def plain(
     program += pulp.lpDot(cost, used) + (sum(cost) + 1) * pulp.lpSum(left)
     for i in tasks:
         program += pulp.lpSum(on[i].values()) + pulp.lpSum(left[i : i + 1]) == 1
-    # The largest unit in which all requests are whole keeps coefficients small.
+    # The largest unit in which all requests are whole keeps coefficients small, and so does leaving out what is beyond
+    # all requests together: solvers refuse those above 10^15.
     unit = [gcd(*map(int, column)) or 1 for column in problem.requests.T]
+    total = problem.requests.sum(axis=0).tolist()
     for j in nodes:
         here = [i for i in tasks if j in on[i]]
         for r, size in enumerate(unit):
-            asked = pulp.lpSum(int(problem.requests[i, r] // size) * on[i][j] for i in here if problem.requests[i, r])
-            whole = int(problem.free[j, r] // size)
-            program += asked <= (whole - spare * (whole // 100_000)) * used[j]
+            large = max(1.0, total[r] / size / 2**40)
+            asked = pulp.lpSum(
+                int(problem.requests[i, r] // size) / large * on[i][j] for i in here if problem.requests[i, r]
+            )
+            whole = min(int(problem.free[j, r]), total[r]) // size
+            program += asked <= (whole - spare * (whole // 100_000)) / large * used[j]
         for i in here:
             if not problem.requests[i].any():
                 program += on[i][j] <= used[j]

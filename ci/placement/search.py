@@ -5,8 +5,9 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
+from ci.placement.kinds import Chosen, Kinds
 from ci.placement.model import Ints, Problem
-from ci.placement.patterns import Chosen, Floats, Kinds
+from ci.placement.pricing import Floats
 
 
 def greedy(kinds: Kinds, weights: Floats, small: float, until: float) -> Chosen:
@@ -18,25 +19,34 @@ def greedy(kinds: Kinds, weights: Floats, small: float, until: float) -> Chosen:
     """
     total = np.maximum(1, kinds.requests.T @ kinds.demand)
     share = np.ascontiguousarray((kinds.requests / total).T)
-    worth = kinds.free @ weights + 1e-3 * (kinds.free / total).sum(axis=1) + 1e-9 * kinds.preferred
     rest, chosen = kinds, []
-    for t in np.argsort(-worth, kind="stable"):
+    for t in best_first(kinds, weights).tolist():
+        if not rest.demand.any() or monotonic() > until:
+            break
         while rest.count[t] and rest.demand.any() and monotonic() < until:
-            if not (pattern := _fill(rest, int(t), share, total, small)).any():
+            if not (pattern := _fill(rest, t, share, total, small, until)).any():
                 break
-            chosen.append((int(t), pattern, rest.times(int(t), pattern)))
+            chosen.append((t, pattern, rest.times(t, pattern)))
             rest = rest.without(*chosen[-1])
     return chosen
 
 
-def _fill(rest: Kinds, t: int, share: Floats, total: Ints, small: float) -> Ints:
-    """Return what one empty node of kind t takes; `share` has the shape (resources, kinds of tasks)."""
+def best_first(kinds: Kinds, weights: Floats) -> Ints:
+    """Return the kinds of nodes, those with most of what is scarce first, and nodes in use before their equals."""
+    total = np.maximum(1, kinds.requests.T @ kinds.demand)
+    worth = kinds.free @ weights + 1e-3 * (kinds.free / total).sum(axis=1) + 1e-9 * kinds.preferred
+    order: Ints = np.argsort(-worth, kind="stable")
+    return order
+
+
+def _fill(rest: Kinds, t: int, share: Floats, total: Ints, small: float, until: float) -> Ints:
+    """Return what one empty node of kind t takes in time; `share` has the shape (resources, kinds of tasks)."""
     left, pattern = (rest.free[t] / total)[:, None], np.zeros_like(rest.demand)
-    demand = np.where(rest.allowed[:, t], rest.demand, 0)
+    demand = np.where(rest.allowed[rest.rule, t], rest.demand, 0)
     open_to = np.flatnonzero((demand > 0) & np.all(share <= left + 1e-15, axis=0))
     asked, more = share[:, open_to], demand[open_to]
     value = (asked * (left - small * asked)).sum(axis=0)
-    while open_to.size:
+    while open_to.size and monotonic() < until:
         best = int(np.argmax(value))
         pattern[open_to[best]] += 1
         more[best] -= 1
@@ -47,13 +57,13 @@ def _fill(rest: Kinds, t: int, share: Floats, total: Ints, small: float) -> Ints
     return pattern
 
 
-def first_fit(problem: Problem, node_of: Ints, weights: Floats) -> Ints:
+def first_fit(problem: Problem, node_of: Ints, weights: Floats, until: float) -> Ints:
     """Return the plan with its tasks without a node, the largest first, where they leave least; quick, not good."""
     plan, every = _Plan(problem, node_of, weights), np.ones(len(problem.free), dtype=bool)
     missing = np.flatnonzero(node_of < 0)
     for task in missing[np.argsort(-plan.worth[missing], kind="stable")]:
         out: int | None = int(task)
-        while out is not None and out >= 0:
+        while out is not None and out >= 0 and monotonic() < until:
             out = plan.place(out, every)
     return plan.node_of
 
@@ -92,7 +102,7 @@ def seat(problem: Problem, node_of: Ints, open_to: NDArray[np.bool_], weights: F
             best = plan.node_of.copy()
         if not waiting or monotonic() > until:
             break
-        plan.gather(random)
+        plan.gather(random, until)
     return best
 
 
@@ -101,10 +111,8 @@ class _Plan:
 
     def __init__(self, problem: Problem, node_of: Ints, weights: Floats) -> None:
         # In columns, because the questions are whether all resources suffice: ten times faster than in rows.
-        self.problem, self.node_of, self.left = problem, np.full_like(node_of, -1), problem.free.copy(order="F")
+        self.problem, self.node_of, self.left = problem, node_of.copy(), np.asfortranarray(problem.left(node_of))
         self.worth, self.weights, self.room = problem.requests @ weights, weights, self.left @ weights
-        for i in np.flatnonzero(node_of >= 0):
-            self.put(int(i), int(node_of[i]))
 
     def put(self, task: int, node: int) -> None:
         """Move a task to a node, or to none."""
@@ -139,11 +147,13 @@ class _Plan:
         self.put(task, host)
         return out
 
-    def gather(self, random: np.random.Generator) -> None:
+    def gather(self, random: np.random.Generator, until: float) -> None:
         """Exchange tasks between nodes so that what is free differs more from node to node."""
         requests, allowed, rule = self.problem.requests, self.problem.allowed, self.problem.rule
         placed, worth, left = np.flatnonzero(self.node_of >= 0), self.worth, self.left
         for a in random.choice(placed, size=min(300, len(placed)), replace=False):
+            if monotonic() > until:
+                break
             here, hosts = int(self.node_of[a]), self.node_of[placed]
             possible = (hosts != here) & allowed[rule[placed], here] & allowed[rule[a], hosts]
             possible &= np.all(requests[placed] <= left[here] + requests[a], axis=1)

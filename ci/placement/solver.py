@@ -4,24 +4,33 @@ It stops as soon as plan and bound meet. Bounds come from `ci.placement.certific
 prices were found; the plan is for the caller to check with `ci.placement.check`.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
 from time import monotonic
 
 import numpy as np
 
-from ci.placement.certificate import Certificate, lower_bound
+from ci.placement.certificate import WORK, Certificate, lower_bound
+from ci.placement.kinds import Chosen, Kinds
 from ci.placement.model import Ints, Problem, Solution, plain
-from ci.placement.patterns import Chosen, Duals, Floats, Kinds, Master, columns, generate, grid, highs
-from ci.placement.search import first_fit, greedy, seat, squeeze
+from ci.placement.patterns import Duals, Master, columns, generate, highs
+from ci.placement.pricing import Floats, grid, scarce
+from ci.placement.search import best_first, first_fit, greedy, seat, squeeze
 
 _SCALE = 2**24
 _COARSE, _EXACT, _PROOF = 20_000, 1_500_000, 100_000
 _TRIES, _WHOLE = (0.8, None, 0.6, None, 0.95, None, 0.5, None), 2.0
+_LATE = 1.0
+"""Seconds after the limit in which a first plan may still become complete."""
 _SMALL = 1000
 """Tasks times nodes up to which the plain formulation settles what is still open."""
-_FEW = 400
-"""Kinds of tasks up to which patterns are generated; beyond, the master would be too slow to solve again and again."""
+_FEW, _AXES, _GROUPS = 400, 12, 100
+"""Kinds of tasks, scarce resources, and kinds of nodes by the tasks that they take, up to which patterns are generated;
+beyond, the master would be too slow to solve again and again, or no grid fine enough."""
+_PAIRS = 2_000_000
+"""Kinds of tasks times kinds of nodes that patterns are generated for; of more nodes it is the best."""
 
 
 def solve(problem: Problem, time_limit: float) -> Solution:
@@ -31,7 +40,7 @@ def solve(problem: Problem, time_limit: float) -> Solution:
 
     Args:
         problem: the program's data.
-        time_limit: wall-clock limit of the whole call; seconds.
+        time_limit: wall-clock limit of the whole call; seconds. What completes a first plan may take one more.
     """
     started = monotonic()
     if not len(problem.requests):
@@ -42,24 +51,23 @@ def solve(problem: Problem, time_limit: float) -> Solution:
     bound = lower_bound(problem, proof)
     best = kinds.unpack(greedy(kinds, weights, 0.0, half))
     if (best < 0).any() and monotonic() > half:
-        best = first_fit(problem, best, weights)
+        best = first_fit(problem, best, weights, until + _LATE)
     if ((best < 0).any() or _score(problem, best)[1] > bound) and monotonic() < until:
         best = min(best, kinds.unpack(greedy(kinds, weights, 0.5, until)), key=lambda plan: _score(problem, plan))
-    few = len(kinds.demand) <= _FEW
+    few = len(kinds.demand) <= _FEW and len(scarce(kinds)) <= _AXES and kinds.alike.max() < _GROUPS
     if (best < 0).any():
         half = (monotonic() + until) / 2
         if few:
-            best, least, lack = _by_patterns(problem, kinds, best, 0, lack, half, np.zeros(len(kinds.count)), 1.0)
+            best, least, lack = _by_patterns(problem, kinds, weights, best, 0, lack, half, _nothing, 1.0)
         if (best < 0).sum() > least:
-            even = 1 / problem.free.sum(axis=0).clip(1)
+            even = 1 / problem.free.sum(axis=0, dtype=float).clip(1)
             best = seat(problem, best, np.ones(len(problem.free), dtype=bool), even, (half + until) / 2)
     if not (best < 0).any():
         if few and _score(problem, best)[1] > bound:
-            best, bound, proof = _by_patterns(problem, kinds, best, bound, proof, until, np.ones(len(kinds.count)))
+            best, bound, proof = _by_patterns(problem, kinds, weights, best, bound, proof, until, _one)
         best = squeeze(problem, best, weights, bound, until)
         if few and problem.preferred.any() and _score(problem, best)[2]:
-            cost = 1 + ~kinds.preferred / (len(problem.free) + 1)
-            best, *_ = _by_patterns(problem, kinds, best, bound, proof, until, cost)
+            best, *_ = _by_patterns(problem, kinds, weights, best, bound, proof, until, _one_and_a_bit)
     solution = _solution(best, bound, least, started, (proof, lack))
     done = solution.proven and (solution.unplaced or not problem.preferred.any() or not _score(problem, best)[2])
     if problem.allowed.shape[1] * len(best) <= _SMALL and not done and monotonic() < until:
@@ -113,26 +121,77 @@ def _proof(kinds: Kinds, duals: Duals, units: dict[int, int]) -> Certificate:
     return Certificate(_SCALE, tuple(prices.tolist()), units=units, fees=fees)
 
 
+def _nothing(nodes: Kinds) -> Floats:
+    """Return what nodes cost where only tasks left over count."""
+    return np.zeros(len(nodes.count))
+
+
+def _one(nodes: Kinds) -> Floats:
+    """Return what nodes cost where their number counts."""
+    return np.ones(len(nodes.count))
+
+
+def _one_and_a_bit(nodes: Kinds) -> Floats:
+    """Return what nodes cost where nodes in use are a little better, all together by less than one node."""
+    cost: Floats = 1.0 + ~nodes.preferred / (nodes.count.sum() + 1)
+    return cost
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """The nodes that patterns are generated for, by their number in the problem, and their kinds."""
+
+    nodes: Ints
+    kinds: Kinds
+
+    @classmethod
+    def of(cls, problem: Problem, kinds: Kinds, best: Ints, weights: Floats) -> "_Pool":
+        """Return all nodes or, of too many kinds, those of the plan and the best for each of the tasks' rules."""
+        most = _PAIRS // len(kinds.demand)
+        if len(kinds.count) <= most:
+            return cls(np.arange(len(problem.free)), kinds)
+        kept, order = np.zeros(len(kinds.count), dtype=bool), best_first(kinds, weights)
+        kept[kinds.of_node[best[best >= 0]]] = True
+        for allowed in kinds.allowed:
+            kept[order[allowed[order]][: most // len(kinds.allowed)]] = True
+        nodes = np.flatnonzero(kept[kinds.of_node])
+        return cls(nodes, Kinds.of(problem.only(nodes)))
+
+    def pack(self, plan: Ints) -> tuple[Ints, Ints]:
+        """Return the patterns of a plan on these nodes; see `Kinds.pack`."""
+        return self.kinds.pack(np.where(plan >= 0, np.searchsorted(self.nodes, plan), -1))
+
+    def unpack(self, chosen: Chosen) -> Ints:
+        """Return the plan that uses the chosen patterns; see `Kinds.unpack`."""
+        plan = self.kinds.unpack(chosen)
+        everywhere: Ints = np.where(plan >= 0, self.nodes[plan], -1)
+        return everywhere
+
+
 def _by_patterns(
     problem: Problem,
     kinds: Kinds,
+    weights: Floats,
     best: Ints,
     bound: int,
     proof: Certificate,
     until: float,
-    cost: Floats,
+    costs: Callable[[Kinds], Floats],
     left_over: float = 1000.0,
 ) -> tuple[Ints, int, Certificate]:
     """Return a plan at least as good, and a bound at least as good on nodes or, where nodes are free, on tasks left."""
+    pool = _Pool.of(problem, kinds, best, weights)
+    kinds, cost = pool.kinds, costs(pool.kinds)
     master = Master(kinds, cost, left_over)
-    master.add(*kinds.pack(best))
+    master.add(*pool.pack(best))
     duals, pricer, dearest = generate(master, _COARSE, (monotonic() + until) / 2)
     units = pricer.units
     if not pricer.exact:
         # An exact grid, where one of a size that can be worked with is; elsewhere the coarse one's prices will do.
-        units = grid(kinds, _EXACT)
+        most = WORK // (kinds.steps * int(kinds.alike.max() + 1))
+        units = grid(kinds, min(_EXACT, most))
         if np.any(kinds.requests[:, list(units)] % list(units.values())):
-            units = grid(kinds, _PROOF)
+            units = grid(kinds, min(_PROOF, most))
         else:
             duals, _, dearest = generate(master, _EXACT, (monotonic() + until) / 2)
     found = _proof(kinds, dearest, units)
@@ -140,14 +199,14 @@ def _by_patterns(
         bound, proof = value, found
     goal = float(cost.min()) * bound if cost.any() else float(bound)
     for threshold in _TRIES:
-        spent = float(cost[kinds.pack(best)[0]].sum() + left_over * (best < 0).sum())
+        spent = float(cost[pool.pack(best)[0]].sum() + left_over * (best < 0).sum())
         if spent < goal + 1e-6 or monotonic() > until:
             break
         if threshold is None:
             chosen = master.integer(min(_WHOLE, until - monotonic()), goal)
         else:
             chosen = _dive(master, duals, spent, threshold, until)
-        best = min(best, kinds.unpack(chosen), key=lambda plan: _score(problem, plan))
+        best = min(best, pool.unpack(chosen), key=lambda plan: _score(problem, plan))
     return best, bound, proof
 
 

@@ -1,0 +1,172 @@
+"""The place command keeps its time and little memory, however large or odd the cluster is."""
+
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from scripts import configure
+
+REPOSITORY = Path(__file__).parents[2]
+MEMORY = 1536 * 2**20
+"""Addresses that the command may use: numpy, HiGHS and the interpreter alone take a third of them; bytes."""
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("ci", "k8s"):
+        (tmp_path / folder).symlink_to(REPOSITORY / folder)
+    configured("placement.time_limit=4")
+    return tmp_path / "build" / "placement"
+
+
+def configured(*changes: str) -> None:
+    given = [text for change in changes for text in ("--set", change)]
+    assert configure.main(["--file", str(REPOSITORY / "pipeline.yaml"), *given]) == 0
+
+
+def a_node(name: str, cpu: object, memory: object, pods: object = 110) -> dict:
+    amounts = {"cpu": str(cpu), "memory": str(memory), "ephemeral-storage": "90Gi", "pods": str(pods)}
+    labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
+    status = {"allocatable": amounts, "conditions": [{"type": "Ready", "status": "True"}]}
+    return {"kind": "Node", "metadata": {"name": name, "labels": labels}, "spec": {}, "status": status}
+
+
+def a_pod(name: str, node: str) -> dict:
+    asked = {"cpu": "100m", "memory": "128Mi"}
+    spec = {"nodeName": node, "containers": [{"name": "c", "resources": {"requests": asked}}]}
+    return {"kind": "Pod", "metadata": {"name": name, "namespace": "other"}, "spec": spec, "status": {}}
+
+
+def place(items: list[dict], *more: str) -> tuple[subprocess.CompletedProcess, float]:
+    """Run the command on an inventory in little memory; return what it did, and its seconds."""
+    Path("cluster.json").write_text(json.dumps({"items": items}))
+    given = ["--inventory", "cluster.json"] if items else []
+    started = monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.place", *given, *more],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OPENBLAS_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done, monotonic() - started
+
+
+@pytest.mark.parametrize(("cpu", "memory"), [("448", "6Ti"), ("96", "768Gi"), ("4096", "64Ti"), ("1e15", "1e18")])
+def test_one_large_node_costs_neither_time_nor_memory(workspace, cpu, memory):
+    """Some nodes are in use and the large one is not, so that the plan is looked at more closely."""
+    small = [f"n{j}" for j in range(5)]
+    items = [a_node(name, 4, "16Gi") for name in small] + [a_node("large", cpu, memory)]
+    done, seconds = place(items + [a_pod(f"p-{name}", name) for name in small])
+    assert done.returncode == 0, done.stderr
+    assert seconds < 30
+    plan = json.loads((workspace / "plan.json").read_text())
+    assert (plan["objective"], plan["proven"]) == (2, True)
+
+
+def test_fifty_thousand_nodes_half_of_them_alike_and_half_all_different(workspace):
+    draw = random.Random(0)
+    items = [a_node(f"a{j:05}", 2, "3Gi") for j in range(25_000)]
+    for j in range(25_000):
+        cpu, memory = f"{1000 + draw.randrange(3000)}m", 2**31 + draw.randrange(2**32)
+        items.append(a_node(f"b{j:05}", cpu, memory))
+    done, seconds = place(items)
+    assert done.returncode == 0, done.stderr
+    assert seconds < 60
+    plan = json.loads((workspace / "plan.json").read_text())
+    assert plan["nodes"] == 50_000
+    # Not `proven`: a busy machine may not get that far in its time.
+    assert 1 <= plan["bound"] <= plan["objective"] <= 6
+    assert (workspace / "plan.svg").stat().st_size < 2e6
+
+
+FORGERIES = """
+import copy, json, resource, sys
+from pathlib import Path
+from scripts import place
+
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
+file = Path("build/placement/plan.json")
+good = json.loads(file.read_text())
+for key, value in json.loads(Path("forgeries.json").read_text()):
+    forged = copy.deepcopy(good)
+    forged["certificate"][key] = value
+    file.write_text(json.dumps(forged))
+    print(key, place.main(["--verify"]), flush=True)
+file.write_text(json.dumps(good))
+print("good", place.main(["--verify"]))
+"""
+
+
+def test_no_certificate_costs_much_or_ends_without_a_message(workspace):
+    assert place([a_node(f"n{j}", 4, "16Gi") for j in range(4)])[0].returncode == 0
+    proof = json.loads((workspace / "plan.json").read_text())["certificate"]
+    tasks, resources, long = len(proof["prices"]), len(proof["resources"]), "x" * 2_000_000
+
+    def changed(key: str, value: object) -> tuple[str, object]:
+        """One number in a table, the others as they are."""
+        first, *rest = proof[key]
+        return key, [[value, *first[1:]], *rest] if isinstance(first, list) else [value, *rest]
+
+    wrong = ["text", long, -1, 1.5, 2**62, 2**70, None, [1], {}, True]
+    forgeries = [
+        *[changed(key, value) for key in ("requests", "free", "rule", "zone", "prices") for value in wrong],
+        *[(key, value) for key in sorted(proof) for value in ("text", None, {}, [[[1]]], 7.5)],
+        *[("units", [[r, size]]) for r in (-1, 0, resources - 1, resources, 2**62) for size in (-1, 0, "1")],
+        ("units", [[r, 2**62] for r in range(resources)]),
+        *[("scale", value) for value in (-1, 0, True, 2**70)],
+        *[("weights", [each] * resources) for each in ("1e999999999", "1/0", "-1/3", "0x1", "1" * 5000, "٣", 1)],
+        *[("fees", [fee]) for fee in ([0, 0, 5], [0, resources - 1, -5], [0, 0], ["a", 0, 1], [99, 99, 1])],
+        ("allowed", [[False] * len(proof["free"])] * len(proof["allowed"])),
+        ("zoned", [0, 99]),
+        ("prices", [2**61] * tasks),
+        ("prices", [1] * (tasks + 1)),
+        ("proves", 99),
+    ]
+    Path("forgeries.json").write_text(json.dumps(forgeries))
+    started = monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", FORGERIES, str(MEMORY)],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    *said, holds, good = done.stdout.splitlines()
+    assert [line.split()[0] for line in said if line.split()[-1] not in "12"] == []
+    assert len(said) == len(forgeries)
+    assert "holds" in holds
+    assert good == "good 0"
+    assert monotonic() - started < 60
+
+
+def test_a_certificate_in_the_smallest_units_of_huge_amounts_is_checked_in_bounded_time_and_memory(workspace):
+    """Its tables would have 10^40 cells: it proves what larger units prove, which is not what it says."""
+    assert place([a_node(f"n{j}", 4, "16Gi") for j in range(4)])[0].returncode == 0
+    plan = json.loads((workspace / "plan.json").read_text())
+    proof = plan["certificate"]
+    proof |= {
+        "requests": [[amount * 2**20 for amount in row] for row in proof["requests"]],
+        "free": [[amount * 2**20 for amount in row] for row in proof["free"]],
+        "units": [[r, 1] for r in range(len(proof["resources"]))],
+        "weights": [],
+        "proves": 99,
+    }
+    (workspace / "plan.json").write_text(json.dumps(plan))
+    started = monotonic()
+    done, _ = place([], "--verify")
+    assert monotonic() - started < 30
+    assert done.returncode == 1, done.stderr
+    assert "the certificate proves" in done.stderr
