@@ -102,8 +102,11 @@ def read_table(path: Path) -> "pd.DataFrame":
 
     try:
         return pd.read_parquet(require(path))
-    except (OSError, ValueError) as error:  # what pyarrow raises is one of them
-        raise damaged(path, f"not a whole Parquet file ({str(error).splitlines()[0]})") from None
+    except InputError:
+        raise
+    except Exception as error:  # pyarrow and pandas raise of every kind where bytes are not as they should be
+        said = str(error).splitlines()
+        raise damaged(path, f"not a whole Parquet file ({said[0] if said else type(error).__name__})") from None
 
 
 def _written_by(path: Path) -> str | None:

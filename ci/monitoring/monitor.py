@@ -10,6 +10,7 @@ from ci.monitoring import drift, traffic
 from ci.results.data import SUMMARY
 from ci.results.monitoring import MONITORING
 from ci.settings import Settings
+from ci.training.inputs import read_part
 
 
 def monitor(settings: Settings, url: str, reference: dict[str, Any]) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def monitor(settings: Settings, url: str, reference: dict[str, Any]) -> dict[str
         reference: the served model's reference statistics, as the test stage wrote them.
     """
     wanted = task.load()
-    table = workspace.read_table(workspace.DATA / "traffic.parquet")
+    table = read_part("traffic", may_be_empty=True)
     window = SUMMARY.read().windows.traffic
     predictions = traffic.send(url, table, wanted.features) if len(table) else np.array([])
     columns = [

@@ -256,17 +256,21 @@ def _scored(data: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """Return name, outcomes and predictions of the models in a file of predictions, the challenger first."""
     import pyarrow.parquet
 
+    path, target = Path(data["file"]), data["target"]
     try:
-        file = pyarrow.parquet.ParquetFile(data["file"])
-    except (OSError, pyarrow.ArrowException) as error:
-        raise workspace.damaged(Path(data["file"]), f"not a whole Parquet file ({error})") from None
-    names = [name for name in (data["target"], "challenger", "champion") if name in file.schema_arrow.names]
-    # By way of lists, because to_numpy imports pandas, which takes longer than the whole picture.
-    columns = {
-        name: np.array(column.to_pylist(), dtype=float)
-        for name, column in zip(names, file.read(names).columns, strict=True)
-    }
-    return [(name, columns[data["target"]], columns[name]) for name in names[1:]]
+        file = pyarrow.parquet.ParquetFile(path)
+        known = file.schema_arrow.names
+        if missing := [name for name in (target, "challenger") if name not in known]:
+            raise workspace.damaged(path, f"no column {', '.join(missing)}")
+        names = [target, "challenger", *(["champion"] if "champion" in known else [])]
+        # By way of lists, because to_numpy imports pandas, which takes longer than the whole picture.
+        columns = {
+            name: np.array(column.to_pylist(), dtype=float)
+            for name, column in zip(names, file.read(names).columns, strict=True)
+        }
+    except (OSError, ValueError, TypeError, pyarrow.ArrowException) as error:
+        raise workspace.damaged(path, f"not a whole Parquet file of numbers ({error})") from None
+    return [(name, columns[target], columns[name]) for name in names[1:]]
 
 
 def slices(figure: Any, data: dict[str, Any]) -> None:

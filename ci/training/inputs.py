@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 
 from ci import task, workspace
+from ci.data import columns
+from ci.results.data import Part
 
 # TensorFlow's C++ side reports missing GPUs as errors; what matters reaches Python as an exception.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -23,18 +25,21 @@ def make_deterministic(seed: int, threads: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def read_part(part: str) -> pd.DataFrame:
-    """Return one part of the prepared data: `train`, `validation`, `holdout` or `traffic`.
+def read_part(part: Part, *, may_be_empty: bool = False) -> pd.DataFrame:
+    """Return one part of the prepared data.
 
     Raises:
-        InputError: it is missing, not whole, empty, or lacks a column that the task names.
+        InputError: it is missing, not whole or empty, or a column that the task names is missing or holds something
+            else than the task declares.
     """
     path, wanted = workspace.DATA / f"{part}.parquet", task.load()
     table = workspace.read_table(path)
-    if table.empty:
+    if table.empty and not may_be_empty:
         raise workspace.damaged(path, "no rows")
-    if missing := [name for name in (*wanted.features, wanted.target, wanted.time) if name not in table]:
-        raise workspace.damaged(path, f"no column {', '.join(missing)}")
+    if missing := [name for name, *_ in columns.declared(wanted) if name not in table]:
+        raise workspace.damaged(path, f"no column {', '.join(dict.fromkeys(missing))}")
+    if wrong := columns.problems(table, wanted):
+        raise workspace.damaged(path, wrong[0])
     return table
 
 

@@ -321,13 +321,29 @@ def test_prepared_data_without_rows_or_without_a_column_are_damaged(folder, caps
     from ci.training.inputs import read_part
 
     wanted = task.load()
-    whole = pd.DataFrame({name: [1.0] for name in (*wanted.features, wanted.target, wanted.time)})
+    values = {"string": "a", "int64": 1, "float32": 1.0}
+    row = {name: values[dtype] for name, dtype in wanted.features.items()}
+    row |= {wanted.target: 1.0, wanted.time: pd.Timestamp("2013-04-01"), **dict.fromkeys(wanted.slices, 1)} | row
+    whole = pd.DataFrame([row, row])
     path = workspace.DATA / "holdout.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    for table, problem in ((whole.iloc[:0], "no rows"), (whole.drop(columns="origin"), "no column origin")):
+    for table, problem in (
+        (whole.iloc[:0], "no rows"),
+        (whole.drop(columns="origin"), "no column origin"),
+        (whole.drop(columns=wanted.time), f"no column {wanted.time}"),
+        (whole.assign(origin=5), "column origin: declared as string in FEATURES"),
+        (whole.assign(temp="warm"), "column temp: declared as float32 in FEATURES"),
+        (whole.assign(hour=0.5), "column hour: declared as int64 in FEATURES"),
+        (whole.assign(**{wanted.target: 2.0}), f"column {wanted.target}: declared as TARGET"),
+        (whole.assign(**{wanted.time: "today"}), f"column {wanted.time}: declared as TIME"),
+    ):
         table.to_parquet(path)
         assert run(lambda: read_part("holdout") is None) == 2
-        assert f"{path}: {problem}: run `python -m scripts.prepare` to write it again" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert f"bad input: {path}: {problem}" in said
+        assert "run `python -m scripts.prepare` to write it again" in said
+    whole.to_parquet(path)
+    assert len(read_part("holdout")) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """The page: valid, complete, the same every time, safe under Jenkins' Content-Security-Policy."""
 
+import json
 import re
 import shutil
 from pathlib import Path
 
 import html5lib
+import pandas as pd
 import pytest
 
 from ci.report import page
@@ -161,6 +163,26 @@ def test_a_metric_that_is_not_defined_is_said_to_be():
         ("evaluation/evaluation.json", '{"as_of": 5}', "build/evaluation/evaluation.json: as_of: "),
         ("rollout/steps.jsonl", '{"step": 1}\n', "build/rollout/steps.jsonl:1: time: "),
         ("champion.json", "7", "build/champion.json: "),
+        ("champion.json", b"\xff", "build/champion.json:1: not UTF-8 text"),
+        ("champion.json", "[" * 100_000, "build/champion.json:1: not JSON (recursion limit exceeded)"),
+        ("champion.json", '"\\ud800"', "build/champion.json:1: not JSON"),
+        ("data/summary.json", "9" * 5000, "build/data/summary.json:1: not JSON (number out of range)"),
+        ("data/schema.json", " " * (16 * 2**20 + 1), "build/data/schema.json: it has more than 16,777,216 bytes"),
+        ("data/schema.json", {"rows": 2**70}, "build/data/schema.json: rows: Input should be less than"),
+        ("data/schema.json", {"Rows": 1}, "build/data/schema.json: Rows: Extra inputs are not permitted"),
+        ("data/summary.json", {"as_of": "1500-01-01"}, "build/data/summary.json: as_of: Input should be"),
+        (
+            "evaluation/evaluation.json",
+            {"metrics": {}},
+            "build/evaluation/evaluation.json: Value error, metrics has no auc",
+        ),
+        ("evaluation/evaluation.json", {"rows": "1"}, "build/evaluation/evaluation.json: rows: "),
+        ("tuning/best.json", {"objective": float("inf")}, "build/tuning/best.json: objective: "),
+        ("tuning/fit.json", '[{"name": 1}]', "build/tuning/fit.json: 0.name: "),
+        ("model/training.json", {"best_epoch": 9}, "build/model/training.json: Value error, history has no epoch 9"),
+        ("model/training.json", {"history": {}}, "build/model/training.json: Value error, history must have"),
+        ("package/manifest.json", {"version": "../1"}, "build/package/manifest.json: version: String should match"),
+        ("rollout/steps.jsonl", b"\xff\n", "build/rollout/steps.jsonl:1: not UTF-8 text"),
         ("settings.yaml", "as_of: 5", "build/settings.yaml:1: "),
         ("state/history/builds.jsonl", "\n", "build/state/history/builds.jsonl:1: "),
     ],
@@ -169,10 +191,34 @@ def test_a_malformed_result_is_named_and_the_last_report_stays(path, content, me
     before = (REPORT / "index.html").read_bytes()
     file = Path("build") / path
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(content)
+    if isinstance(content, dict):
+        content = json.dumps({**json.loads(file.read_text()), **content})
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
     assert report.main([]) == 2
     assert f"bad input: {message}" in capsys.readouterr().err
     assert (REPORT / "index.html").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.drop(columns="late"), "no column late"),
+        (lambda table: table.drop(columns="challenger"), "no column challenger"),
+        (lambda table: table.assign(challenger="high"), "not a whole Parquet file of numbers"),
+    ],
+)
+def test_predictions_that_are_not_as_the_test_stage_writes_them_are_named(change, message, capsys):
+    path = Path("build/evaluation/predictions.parquet")
+    change(pd.read_parquet(path)).to_parquet(path)
+    assert report.main([]) == 2
+    assert f"bad input: {path}: {message}" in capsys.readouterr().err
+
+
+def test_a_damaged_memory_of_pictures_draws_them_again(capsys):
+    for content in ("{", "[1]", '{"roc.svg": 1}', "\udcff"):
+        (REPORT / "pictures.json").write_text(content, errors="surrogateescape")
+        assert report.main([]) == 0
+        assert "every picture is drawn again: build/report/pictures.json" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
