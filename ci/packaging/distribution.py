@@ -97,7 +97,9 @@ class Repository:
             digest = f"sha256:{path.name}"
             if self._ask("HEAD", f"blobs/{digest}", (200, 404)).status_code == 200:
                 continue
-            where = self._ask("POST", "blobs/uploads/", (202,)).headers["Location"]
+            where = self._ask("POST", "blobs/uploads/", (202,)).headers.get("Location", "")
+            if not where:
+                raise StageError(f"{self.name}: the registry does not say where to upload {digest}")
             with path.open("rb") as file:
                 kind = {"Content-Type": "application/octet-stream"}
                 self._ask("PUT", where, (201,), headers=kind, params={"digest": digest}, data=file)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
 from ci import workspace
 from ci.errors import StageError
 from ci.lineage import file_digest
@@ -22,7 +25,27 @@ _DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 _EPOCH = "1970-01-01T00:00:00Z"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 MANIFEST_SIZE = 4 << 20
-"""Size of a manifest, or of an index of them, at most, as registries have it; bytes."""
+"""Size of a manifest, an index of them, or a configuration at most, as registries have it; bytes."""
+
+
+class _Started(TypedDict, total=False):
+    """How the containers of an image start, as far as it matters here."""
+
+    Labels: dict[str, str] | None
+
+
+class _Layers(TypedDict, total=False):
+    """The unpacked layers of an image."""
+
+    diff_ids: list[str]
+
+
+class _Configuration(TypedDict, total=False):
+    """The configuration of an image, as far as a layer on it changes it."""
+
+    config: _Started | None
+    rootfs: _Layers | None
+    history: list[dict[str, Any]] | None
 
 
 @dataclass(frozen=True)
@@ -224,6 +247,8 @@ def verified(layout: Path, digest: str, limit: int | None = None) -> Path:
 def _copy(base: Base, blobs: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Copy a base's layers, and return what the manifest says of them and the base's configuration."""
     manifest, config, *layers = verify(base.layout, base.digest).blobs
+    if config.stat().st_size > MANIFEST_SIZE:
+        raise StageError(f"{config} is too large for an image configuration: {base.reference} cannot be a base")
     for found in layers:
         shutil.copyfile(found, blobs / found.name)
     described = parts(manifest.read_bytes(), str(manifest))[1]
@@ -236,9 +261,11 @@ def _copy(base: Base, blobs: Path) -> tuple[list[dict[str, Any]], dict[str, Any]
         for part in described
     ]
     try:
-        return below, dict(json.loads(config.read_bytes()))
-    except (ValueError, TypeError):
+        content: dict[str, Any] = json.loads(config.read_bytes())
+        TypeAdapter(_Configuration).validate_python(content)
+    except (ValueError, RecursionError):  # pydantic's errors are ValueErrors
         raise StageError(f"{config} is no image configuration: {base.reference} cannot be a base") from None
+    return below, content
 
 
 def _store(blobs: Path, file: Path) -> dict[str, Any]:

@@ -126,8 +126,9 @@ def verify(folder: Path, key: str | None = None) -> dict[str, Any]:
             names it.
         InputError: there is no package, or no such key.
     """
-    listed = workspace.require(folder / SUMS).read_text(encoding="utf-8", errors="replace")
-    found = _sums(folder)
+    workspace.require(folder / SUMS)
+    found = _sums(folder)  # before any file is read: a pipe would never end
+    listed = (folder / SUMS).read_text(encoding="utf-8", errors="replace")
     if listed != found:
         if any(not re.fullmatch(r"[0-9a-f]{64}  .+", line) for line in listed.splitlines()):
             raise StageError(f"{folder / SUMS} was changed: not every line is a digest and a name; package again")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from model_signing import hashing
 
 FILE = "signature.json"
+_MOST = 16 << 20
+"""Size of a signature at most; it lists every file of the package; bytes."""
 
 
 def sign(folder: Path, key: str, unsigned: Iterable[str]) -> None:
@@ -58,6 +60,8 @@ def verify(folder: Path, key: str, unsigned: Iterable[str]) -> None:
     again = "package again with packaging.signing_key: `dvc repro --single-item --force package`"
     if not signature.is_file():
         raise StageError(f"{signature} is missing, and packaging.verify_key asks for a signed package: {again}")
+    if signature.stat().st_size > _MOST:
+        raise StageError(f"{signature} has more than {_MOST:,} bytes, which no signature has: {again}")
     try:
         config = Config().use_elliptic_key_verifier(public_key=path)
     except (ValueError, AttributeError) as error:
@@ -66,7 +70,7 @@ def verify(folder: Path, key: str, unsigned: Iterable[str]) -> None:
         config.set_hashing_config(_files(unsigned)).verify(folder, signature)
     except InvalidSignature:
         raise StageError(f"{signature} was not made by the key of {path}, or was changed: {again}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise StageError(f"{signature} does not fit the package: {error}: {again}") from None
 
 

@@ -296,3 +296,23 @@ def test_a_registry_that_never_ends_is_left(registry: Registry) -> None:
     with pytest.raises(StageError, match=r"the registry sends more than the 4,194,304 bytes"):
         bases.get("serving")
     assert not [path for path in bases.CACHE.rglob("*") if path.is_file() and path.stat().st_size > 4096]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"config": [1]}, {"config": {"Labels": ["a"]}}, {"config": {"Labels": {"a": 1}}}, {"rootfs": 3},
+        {"rootfs": {"diff_ids": "x"}}, {"rootfs": {"diff_ids": None}}, {"history": {"a": 1}}, {"history": "x"},
+    ],
+)  # fmt: skip
+def test_a_base_with_a_configuration_of_another_shape_cannot_be_built_on(
+    registry: Registry, config: dict[str, Any]
+) -> None:
+    listed(registry.name, put(registry, **config)[0])
+    with pytest.raises(StageError, match=r"is no image configuration: .* cannot be a base"):
+        built("one", found())
+
+
+def test_a_base_without_what_its_configuration_may_leave_out_can_be_built_on(registry: Registry) -> None:
+    listed(registry.name, put(registry, config=None, rootfs={}, history=None)[0])
+    assert image.verify(Path("one"), built("one", found()))

@@ -53,3 +53,11 @@ def test_nothing_is_uploaded_where_a_registry_leads_to_without_tls(tmp_path) -> 
         with pytest.raises(StageError, match=r"the registry leads to 'http://registry\.evil\.com/uploads/1'"):
             Repository(registry.name).send([blob], blob, "1")
         assert registry.asked == []
+
+
+def test_a_registry_that_does_not_say_where_to_upload_is_named(tmp_path) -> None:
+    blob = tmp_path / ("0" * 64)
+    blob.write_bytes(b"weights")
+    told = pytest.raises(StageError, match="the registry does not say where to upload")
+    with registries.serving(token="", uploads=" ") as registry, told:
+        Repository(registry.name).send([blob], blob, "1")

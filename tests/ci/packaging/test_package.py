@@ -312,3 +312,11 @@ def test_a_blob_of_another_size_than_the_manifest_declares_is_refused(size: Any)
     workspace.write_bytes(image.blob(layout, digest), content)
     with pytest.raises(StageError, match=r"was changed|size that .* declares|is no image manifest"):
         image.verify(layout, digest)
+
+
+def test_a_pipe_in_a_packages_place_is_refused_and_not_waited_for() -> None:
+    assemble()
+    (workspace.PACKAGE / package.SUMS).unlink()
+    os.mkfifo(workspace.PACKAGE / package.SUMS)
+    with pytest.raises(StageError, match="SHA256SUMS is no plain file"):
+        package.verify(workspace.PACKAGE)

@@ -86,7 +86,18 @@ def test_an_unsigned_package_and_one_of_another_key_are_refused(assemble: Assemb
     with pytest.raises(StageError, match=r"signature\.json does not fit the package: Key mismatch"):
         package.verify(workspace.PACKAGE, other)
     signature = json.loads((workspace.PACKAGE / "signature.json").read_text())
-    for damaged in ("", "{", "[]", "{}", json.dumps({**signature, "dsseEnvelope": {}})):
+    for damaged in (
+        "",
+        "{",
+        "[]",
+        "{}",
+        "null",
+        "1",
+        "[" * 25_000,
+        '{"a":' * 25_000,
+        "9" * 5000,
+        json.dumps({**signature, "dsseEnvelope": {}}),
+    ):
         (workspace.PACKAGE / "signature.json").write_text(damaged)
         list_again()
         with pytest.raises(StageError, match=r"signature\.json does not fit the package"):
