@@ -6,12 +6,33 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ci import workspace
+from ci import reading, reading_yaml, workspace
 from ci.errors import InputError
 
 GRAPH = Path("dvc.yaml")
+
+
+_FORM = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class _Stage(BaseModel):
+    """What of a stage in `dvc.yaml` determines its result; each part may be left out or be empty."""
+
+    model_config = _FORM
+
+    cmd: str | list[str]
+    deps: list[str] | None = None
+    params: list[str | dict[str, list[str] | None]] | None = None
+
+
+class _Graph(BaseModel):
+    """`dvc.yaml`, with its stages written out: none is repeated by `foreach` or `matrix`."""
+
+    model_config = _FORM
+
+    stages: dict[str, _Stage]
 
 
 def inputs_digest() -> str:
@@ -21,21 +42,23 @@ def inputs_digest() -> str:
 
 def code_digest() -> str:
     """Return a digest of every file outside `build/` that a stage depends on: names and content."""
-    files = sorted({file for stage in _stages() for path in stage.get("deps", []) for file in _files(Path(path))})
+    files = sorted(
+        {file for name, stage in _stages() for path in stage.deps or [] for file in _files(_inside(name, "deps", path))}
+    )
     return _digest([[file.as_posix(), file_digest(file)] for file in files])
 
 
 def settings_digest() -> str:
     """Return a digest of every settings section that a stage declares: a rollout setting does not change it."""
     declared = {
-        (file, key)
-        for stage in _stages()
-        for entry in stage.get("params", [])
+        (_inside(name, "params", file), key)
+        for name, stage in _stages()
+        for entry in stage.params or []
         for file, keys in (entry.items() if isinstance(entry, dict) else [("params.yaml", [entry])])
         for key in keys or [""]
     }
-    values = {file: yaml.safe_load(workspace.require(Path(file)).read_text(encoding="utf-8")) for file, _ in declared}
-    return _digest([[file, key, _value(values[file], key)] for file, key in sorted(declared)])
+    values = {file: reading_yaml.read(workspace.require(file)) for file, _ in declared}
+    return _digest([[file.as_posix(), key, _value(values[file], key)] for file, key in sorted(declared)])
 
 
 def source(path: Path | None) -> dict[str, str | None]:
@@ -44,11 +67,17 @@ def source(path: Path | None) -> dict[str, str | None]:
     A source that DVC tracks is known by its `.dvc` file, so the data themselves need not be here.
 
     Raises:
-        InputError: there is neither the source nor its `.dvc` file.
+        InputError: there is neither the source nor its `.dvc` file, the source is no file and no folder, as a device or
+            a pipe may have no end, or it holds the repository itself.
     """
     if path is None:
         return {"source": None, "digest": None}
     tracked = Path(f"{path}.dvc")
+    if path.exists():
+        if not (path.is_file() or path.is_dir()):
+            raise InputError(f"data.source: {path} is neither a file nor a folder")
+        if Path.cwd().is_relative_to(path.resolve()):
+            raise InputError(f"data.source: {path} holds this repository itself: name a folder with nothing but data")
     if tracked.is_file():
         digest = file_digest(tracked)
     elif path.exists():
@@ -65,14 +94,44 @@ def file_digest(path: Path) -> str:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def _stages() -> list[dict[str, Any]]:
+def _stages() -> list[tuple[str, _Stage]]:
+    """Return the stages by name, in the order of the file.
+
+    Raises:
+        InputError: the graph is missing or has another form.
+    """
+    if not GRAPH.exists():
+        raise InputError(f"{GRAPH} is missing: run in the repository's folder")
+    values, lines = reading_yaml.parse_with_lines(reading.text(GRAPH), GRAPH)
     try:
-        graph = yaml.safe_load(GRAPH.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{GRAPH} is missing: run in the repository's folder") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{GRAPH}: not valid YAML: {error}") from None
-    return list(graph["stages"].values())
+        return list(_Graph.model_validate(values).stages.items())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = [part for part in first["loc"] if not (isinstance(part, str) and part.endswith("]"))]
+        line = next((lines[tuple(key[:n])] for n in range(len(key), 0, -1) if tuple(key[:n]) in lines), 1)
+        raise InputError(
+            f"{GRAPH}:{line}: {'.'.join(map(str, key)) or 'the graph'}: {first['msg']}: expected stages with cmd, deps "
+            "(paths), params and outs, each written out"
+        ) from None
+
+
+def _inside(stage: str, what: str, name: str) -> Path:
+    """Return a path that a stage declares.
+
+    Raises:
+        InputError: it leads out of the repository, or is all of it.
+    """
+    path = Path(name)
+    try:
+        real, here = path.resolve(), Path.cwd()
+        if real != here and real.is_relative_to(here):
+            path.exists()  # a name that is too long is told here
+            return path
+    except (OSError, ValueError, RuntimeError) as error:  # a null character, links in a circle
+        raise InputError(f"{GRAPH}: stages.{stage}.{what}: {name[:80]!r} is no path: {error}") from None
+    raise InputError(
+        f"{GRAPH}: stages.{stage}.{what}: {name} is not inside the repository: name files and folders in it"
+    )
 
 
 def _files(path: Path) -> Iterator[Path]:

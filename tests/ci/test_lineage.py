@@ -1,8 +1,14 @@
 """Digests of what determines a build."""
 
+import contextlib
+import json
+import os
+import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ci import lineage
 from ci.errors import InputError
@@ -61,3 +67,130 @@ def test_a_declared_file_that_is_missing_is_named() -> None:
     Path("model/data.py").unlink()
     with pytest.raises(InputError, match=r"model/data\.py is missing"):
         lineage.inputs_digest()
+
+
+SHAPES = [
+    "",
+    "7",
+    "null",
+    "[]",
+    "text",
+    "stages: null",
+    "stages: []",
+    "stages: 7",
+    "vars: [a]",
+    "stages: {prepare: null}",
+    "stages: {prepare: []}",
+    "stages: {prepare: text}",
+    "stages: {prepare: {deps: [model]}}",
+    "stages: {prepare: {cmd: 7}}",
+    "stages: {prepare: {cmd: x, deps: model}}",
+    "stages: {prepare: {cmd: x, deps: {model: null}}}",
+    "stages: {prepare: {cmd: x, deps: [7]}}",
+    "stages: {prepare: {cmd: x, deps: [null]}}",
+    "stages: {prepare: {cmd: x, deps: [[model]]}}",
+    "stages: {prepare: {cmd: x, deps: [{model: {}}]}}",
+    "stages: {prepare: {cmd: x, params: as_of}}",
+    "stages: {prepare: {cmd: x, params: [7]}}",
+    "stages: {prepare: {cmd: x, params: [{build/settings.yaml: as_of}]}}",
+    "stages: {prepare: {cmd: x, params: [{build/settings.yaml: [7]}]}}",
+    "stages: {prepare: {cmd: x, params: [{build/settings.yaml: {as_of: 1}}]}}",
+    "stages: {prepare: {cmd: x, params: {build/settings.yaml: [as_of]}}}",
+    "stages: {prepare: {foreach: [a, b], do: {cmd: 'x ${item}', deps: [model]}}}",
+    "stages: {1: {cmd: x}}",
+    "stages: {prepare: {cmd: x}, prepare: {cmd: y}}",
+    "stages: {prepare: {cmd: x, deps: !!python/tuple [model]}}",
+    "stages: &a {prepare: *a}",
+    "stages: " + "[" * 5000,
+    "one: 1\n---\ntwo: 2\n",
+    "stages: {prepare: {cmd: x, deps: [../../..]}}",
+    "stages: {prepare: {cmd: x, deps: [/]}}",
+    "stages: {prepare: {cmd: x, deps: [.]}}",
+    "stages: {prepare: {cmd: x, deps: [model/../..]}}",
+    "stages: {prepare: {cmd: x, deps: [outside]}}",
+    "stages: {prepare: {cmd: x, deps: [circle]}}",
+    'stages: {prepare: {cmd: x, deps: ["a\\0b"]}}',
+    f"stages: {{prepare: {{cmd: x, deps: [{'n' * 300}]}}}}",
+    "stages: {prepare: {cmd: x, params: [{../secret.yaml: [a]}]}}",
+    "stages: {prepare: {cmd: x, params: [{/etc/hostname: null}]}}",
+    "stages: {prepare: {cmd: x, params: [missing]}}",
+    "stages: {prepare: {cmd: x, params: [{model/data.py: [a]}, {broken.yaml: [b]}]}}",
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_graph_of_another_form_is_bad_input_that_names_it(shape: str, tmp_path: Path) -> None:
+    Path("outside").symlink_to(tmp_path.parent)
+    Path("circle").symlink_to("circle")
+    Path("broken.yaml").write_text("a: [")
+    Path("dvc.yaml").write_text(shape)
+    with pytest.raises(InputError, match=r"dvc\.yaml|params\.yaml is missing|broken\.yaml:2: not valid YAML"):
+        lineage.inputs_digest()
+
+
+def test_what_is_wrong_with_the_graph_is_told_with_its_line() -> None:
+    Path("dvc.yaml").write_text("stages:\n  prepare:\n    cmd: x\n    deps:\n      - model\n      - 7\n")
+    with pytest.raises(InputError, match=r"^dvc\.yaml:6: stages\.prepare\.deps\.1: Input should be a valid string"):
+        lineage.inputs_digest()
+
+
+@pytest.mark.parametrize(
+    "empty", ["deps:", "params:", "deps: []", "params: []", "outs: [{build/data: {cache: false}}]"]
+)
+def test_a_stage_without_inputs_is_one(empty: str) -> None:
+    Path("dvc.yaml").write_text(f"stages:\n  prepare:\n    cmd: [x, y]\n    {empty}\n")
+    assert lineage.inputs_digest().startswith("sha256:")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["model", "ci/data", "..", "/", "as_of", "build", ""]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["stages", "cmd", "deps", "params", "outs", "do", "build/settings.yaml"]), inner
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(VALUES | st.fixed_dictionaries({"stages": st.dictionaries(st.sampled_from("ab"), VALUES)}))
+def test_no_graph_ends_in_anything_but_a_digest_or_bad_input(graph: object) -> None:
+    Path("dvc.yaml").write_text(json.dumps(graph))
+    with contextlib.suppress(InputError):
+        assert lineage.inputs_digest().startswith("sha256:")
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/dev/null", "pipe", "link", "socket"])
+def test_a_source_that_is_no_file_and_no_folder_is_refused_at_once(name: str) -> None:
+    os.mkfifo("pipe")
+    Path("link").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        for tracked in (False, True):
+            if tracked and not name.startswith("/dev"):
+                Path(f"{name}.dvc").write_text("outs: []")
+            with pytest.raises(InputError, match=f"^data.source: {name} is neither a file nor a folder$"):
+                lineage.source(Path(name))
+
+
+@pytest.mark.parametrize("name", [".", "..", "/", "model/..", "here"])
+def test_a_source_that_holds_the_repository_is_refused(name: str) -> None:
+    Path("here").symlink_to(".")
+    with pytest.raises(InputError, match=f"^data.source: {Path(name)} holds this repository itself"):
+        lineage.source(Path(name))
+
+
+def test_of_a_folder_the_plain_files_count() -> None:
+    before = lineage.source(Path("model"))
+    os.mkfifo("model/pipe")
+    Path("model/zero").symlink_to("/dev/zero")
+    assert lineage.source(Path("model")) == before
+    Path("model/new.csv").write_text("")
+    assert lineage.source(Path("model")) != before
+
+
+@pytest.mark.parametrize("name", ["absent", "a\0b"])
+def test_a_source_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        lineage.source(Path(name))
