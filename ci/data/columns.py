@@ -20,6 +20,8 @@ from ci.task import Task
 Mask = npt.NDArray[np.bool_]
 """Shape (rows,)."""
 EXAMPLES = 5
+_LONG = 40
+"""Characters of an example."""
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -33,6 +35,14 @@ class Rule:
     """The rows that hold something else."""
     number: type | None = None
     """What its values are stored as if pandas holds them as objects; None leaves them as they are."""
+
+    def stored(self, column: pd.Series) -> pd.Series:
+        """Return a column of objects that holds what it may as what its values are."""
+        if self.number is None:
+            return column
+        return (
+            column.where(column.notna(), np.nan).astype("float64") if self.number is float else column.astype("int64")
+        )
 
 
 def _each(column: pd.Series, right: Callable[[Any], bool], *, missing: bool) -> Mask:
@@ -112,9 +122,9 @@ def _no_answer(column: pd.Series) -> Mask:
 
 
 def _no_yes_or_no(column: pd.Series) -> Mask:
-    wrong = _no_answer(column)
-    if not wrong.any():
-        wrong = ~column.astype(object).isin([0, 1]).to_numpy(dtype=bool) & column.notna().to_numpy(dtype=bool)
+    wrong = _no_answer(column).copy()
+    answers = column[~wrong].astype(object)
+    wrong[~wrong] = (answers.notna() & ~answers.isin([0, 1])).to_numpy(dtype=bool)
     return wrong
 
 
@@ -174,27 +184,23 @@ def problems(table: pd.DataFrame, wanted: Task, only: str | None = None) -> list
 
 def stored(table: pd.DataFrame, wanted: Task) -> pd.DataFrame:
     """Return the table with its declared numbers as numbers, where pandas held them as objects."""
-    changed = {
-        name: column.astype("float64" if rule.number is float else "int64")
-        for name, _, rule in declared(wanted)
-        if rule.number and (column := table[name]).dtype == object
-    }
-    return table.assign(**changed) if changed else table
+    return table.assign(
+        **{name: rule.stored(table[name]) for name, _, rule in declared(wanted) if table[name].dtype == object}
+    )
 
 
 def _example(value: Any) -> str:
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return "missing"
     plain = value.item() if isinstance(value, np.generic) else value
-    try:
-        return str(plain) if isinstance(plain, numbers.Real | Decimal | pd.Timestamp) else _SHORT.repr(plain)
-    except ValueError:  # Python writes no whole number of more than 4,300 digits
-        return f"a number of {plain.bit_length()} bits"
+    if isinstance(plain, int) and abs(plain) >= 10**_LONG:
+        return f"a number of {plain.bit_length()} bits"  # Python writes no whole number of more than 4,300 digits
+    return str(plain)[:_LONG] if isinstance(plain, numbers.Real | Decimal | pd.Timestamp) else _SHORT.repr(plain)
 
 
 def _short() -> reprlib.Repr:
     found = reprlib.Repr()
-    found.maxstring = found.maxother = 40
+    found.maxstring = found.maxother = _LONG
     return found
 
 
