@@ -57,9 +57,9 @@ def usable(schema: Any) -> pa.DataFrameSchema:
             made: pa.DataFrameSchema = schema.to_schema()
             return made
     if not isinstance(schema, pa.DataFrameSchema):
+        found = f"the class {schema.__name__}" if isinstance(schema, type) else type(schema).__name__
         raise InputError(
-            f"model/schema.py: SCHEMA is {type(schema).__name__}: expected a DataFrameSchema or a DataFrameModel of "
-            "pandera.pandas"
+            f"model/schema.py: SCHEMA is {found}: expected a DataFrameSchema or a DataFrameModel of pandera.pandas"
         )
     return schema
 
@@ -131,12 +131,12 @@ def _changes(before: pd.DataFrame, after: pd.DataFrame) -> Iterator[str]:
         yield f"dropped: {len(before) - len(after)} rows"
     elif len(after) > len(before):
         yield f"added: {len(after) - len(before)} rows"
+    # Rows that were numbered anew cannot be compared with those that they were.
+    anew = len(before) != len(after) and after.index.equals(pd.RangeIndex(len(after)))
     for name in after.columns:
         if name not in before:
             yield f"added: column {name}"
-            continue
-        count = _differences(before[name], after[name])
-        if count:
+        elif not anew and (count := _differences(before[name], after[name])):
             yield f"changed: column {name}: {count} rows"
     for name in before.columns:
         if name not in after:
@@ -169,11 +169,15 @@ def _component(schema: pa.DataFrameSchema, column: str) -> tuple[int, pa.Column]
 
 def _violations(cases: pd.DataFrame, rows: int, schema: pa.DataFrameSchema) -> list[Violation]:
     found = []
-    cases = cases.assign(by_row=_by_row(cases))
+    # A check of whole rows names each of their columns.
+    column = cases["column"].where(cases["schema_context"] != "DataFrameSchema", None)
+    cases = cases.assign(by_row=_by_row(cases), column=column)
     for (context, column, name), group in cases.groupby(
         ["schema_context", "column", "check"], dropna=False, sort=False
     ):
-        named = None if context == "DataFrameSchema" or not isinstance(column, str) else column
+        if context == "DataFrameSchema":
+            group = group.drop_duplicates("index") if group["index"].notna().all() else group
+        named = column if isinstance(column, str) else None
         if str(name).startswith("column_in"):
             named = str(group["failure_case"].iloc[0])
         by_row = bool(group["by_row"].all() and group["index"].notna().any())
@@ -188,7 +192,7 @@ def _violations(cases: pd.DataFrame, rows: int, schema: pa.DataFrameSchema) -> l
                 share=share,
                 fatal=share is None or share > _tolerated(schema, named),
                 examples=list(dict.fromkeys(map(_example, group["failure_case"])))[:EXAMPLES]
-                if told and not str(name).startswith("column_in")
+                if told and (named is not None or not by_row) and not str(name).startswith("column_in")
                 else [],
             )
         )
