@@ -170,8 +170,8 @@ def _component(schema: pa.DataFrameSchema, column: str) -> tuple[int, pa.Column]
 def _violations(cases: pd.DataFrame, rows: int, schema: pa.DataFrameSchema) -> list[Violation]:
     found = []
     # A check of whole rows names each of their columns.
-    column = cases["column"].where(cases["schema_context"] != "DataFrameSchema", None)
-    cases = cases.assign(by_row=_by_row(cases), column=column)
+    columns = cases["column"].where(cases["schema_context"] != "DataFrameSchema", None)
+    cases = cases.assign(by_row=_by_row(cases), column=columns)
     for (context, column, name), group in cases.groupby(
         ["schema_context", "column", "check"], dropna=False, sort=False
     ):
