@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ci.saved_model import definitions
+from ci.serving import starting
 from ci.serving.tensors import Array, InvalidArgument, Refused
 
 _STATUS = {3: 400, 4: 504, 5: 404, 8: 429, 9: 400, 11: 400, 12: 501, 14: 503}
@@ -32,8 +33,7 @@ class Version:
         """Load the SavedModel in `folder`; a failure is a state of the version, not an exception."""
         self.state = "LOADING"
         try:
-            import tensorflow as tf
-
+            tf = starting.tensorflow()
             self.definitions = definitions(folder)
             self.signatures = dict(tf.saved_model.load(str(folder)).signatures)
             self.state = "AVAILABLE"

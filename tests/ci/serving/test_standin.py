@@ -1,6 +1,7 @@
 """The stand-in as a process: where it listens, and who may give it orders."""
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -75,3 +76,15 @@ def test_without_ipv6_it_listens_on_ipv4(monkeypatch):
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
     with standin.bound("::", 0) as listener:
         assert (listener.family, listener.getsockname()[0]) == (socket.AF_INET, socket.inet_ntoa(bytes(4)))
+
+
+def test_the_image_of_the_stand_in_has_every_file_that_it_imports(tmp_path):
+    lines = (REPOSITORY / "ci/images/stand-in/Dockerfile").read_text().splitlines()
+    for words in (line.split()[1:] for line in lines if line.startswith("COPY ci/")):
+        for source in words[:-1]:
+            kind = shutil.copytree if (REPOSITORY / source).is_dir() else shutil.copy
+            (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
+            kind(REPOSITORY / source, tmp_path / source)
+    modules = [path.stem for path in (tmp_path / "ci/serving").glob("*.py") if path.stem not in ("__init__", "offline")]
+    imports = f"import ci.serving, {', '.join(f'ci.serving.{name}' for name in modules)}"
+    subprocess.run([sys.executable, "-c", imports], cwd=tmp_path, check=True, timeout=60)

@@ -1,0 +1,43 @@
+"""TensorFlow, started without the noise of a machine that has no GPU."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_DEVICE = Path("/dev/nvidiactl")
+"""There wherever a GPU is: then whatever TensorFlow says of it is worth reading."""
+_NO_DRIVER = re.compile(rb"[^\n]*failed call to cuInit[^\n]*\n")
+
+
+def tensorflow() -> Any:
+    """Import TensorFlow, and let it look for GPUs, which it does once.
+
+    Where there is none it logs an error, as if something were wrong. That line is left out; every other one is shown,
+    and on a machine with a GPU that one, too.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings and what is less are about its own build
+    import tensorflow as tf
+
+    if _DEVICE.exists():
+        return tf
+    with left_out(_NO_DRIVER):
+        tf.config.list_physical_devices()
+    return tf
+
+
+@contextmanager
+def left_out(lines: re.Pattern[bytes]) -> Iterator[None]:
+    """Leave some lines out of what this process, its C++ part too, writes to stderr; the others come after it."""
+    with os.fdopen(os.memfd_create("stderr"), "w+b") as held:
+        stderr = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            os.write(2, lines.sub(b"", held.read()))
