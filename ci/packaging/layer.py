@@ -136,7 +136,8 @@ def _entries(path: Path) -> list[_Entry]:
             entries = list(_read(layer, os.fstat(layer.fileno()).st_size))
         _check([(entry.name, entry.folder) for entry in entries])
     except (_LayerError, tarfile.HeaderError, UnicodeDecodeError) as error:
-        raise StageError(f"{path} is no layer that can be extracted ({error}): package again") from None
+        why = f"{error}: it is damaged, or no plain tar" if isinstance(error, tarfile.HeaderError) else error
+        raise StageError(f"{path} is no layer that can be extracted ({why}): package again") from None
     return entries
 
 
@@ -162,7 +163,7 @@ def _read(layer: BinaryIO, length: int) -> Iterator[_Entry]:
             raise _LayerError(f"{_shown(name)} reaches beyond its end")
         if header.type == tarfile.XHDTYPE:
             if records is not None or size > _RECORDS:
-                raise _LayerError("the records before an entry are too long")
+                raise _LayerError("a path is too long, or another record of an entry")
             records = _records(layer.read(size))
         else:
             yield _Entry(name.rstrip("/") if header.isdir() else name, header.isdir(), at, size)

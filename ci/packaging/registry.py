@@ -47,6 +47,8 @@ def unpack(digest: str) -> Path:
     models = [path.parent for path in folder.glob("models/*/*/saved_model.pb")]
     if len(models) != 1:
         raise StageError(f"image {digest} holds {len(models)} models below /models/NAME/VERSION, expected one")
+    if strays := [path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(models[0])]:
+        raise StageError(f"image {digest} holds {strays[0].relative_to(folder)}, which is no part of its model")
     return models[0]
 
 

@@ -199,6 +199,14 @@ def listing(folder: Path) -> dict[str, bytes | None]:
     }
 
 
+@pytest.mark.parametrize("name", ["etc/passwd", "models/m/2/x", "models/m/x", "x"])
+def test_a_layer_with_a_file_beside_its_model_is_refused(name: str) -> None:
+    digest = registered(tar((name, {}, b"x")))
+    for _ in range(2):
+        with pytest.raises(StageError, match=f"holds {name}, which is no part of its model"):
+            registry.unpack(digest)
+
+
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1, max_size=60)
 PATHS = st.lists(NAMES, min_size=1, max_size=6).map("/".join)
 
