@@ -2,7 +2,8 @@
 
 The test stage compares this build's model with it. Its content is digest, version, as_of and release, or null when
 nothing was ever released. If the serving release was built from the inputs that are checked out now, it is the champion
-that release was compared with, so that a rerun changes nothing. A server that runs but does not answer is an error.
+that release was compared with, so that a rerun changes nothing. A server that runs but does not answer is an error, and
+so is one that serves a version that is not recorded as released: the next model would be compared with nothing.
 """
 
 import sys
@@ -29,6 +30,7 @@ def champion() -> None:
     last, phases = place.ledger.last(), place.where.phases()
     if hung := next((digest for digest, phase in phases.items() if phase is Phase.UNREACHABLE), None):
         raise StageError(place.where.failure(hung))
+    place.require_agreement()
     if last and phases.get(last["digest"]) is not Phase.SERVING:
         print(f"champion: nothing serves; taking release {last['release']}, the last that was verified")
     inputs = lineage.inputs_digest()

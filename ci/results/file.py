@@ -103,7 +103,7 @@ class File(Generic[T]):
         try:
             self._adapter.validate_json(text)
         except ValidationError as error:
-            raise StageError(f"{self.path} cannot be written: {_first(error)}") from None
+            raise StageError(f"{self.path} cannot be written: {first(error)}") from None
 
     def _content(self, path: Path) -> bytes:
         try:
@@ -118,10 +118,10 @@ class File(Generic[T]):
         except reading.ReadError as error:
             raise workspace.damaged(path, error.problem, line or error.line) from None
         except ValidationError as error:
-            raise workspace.damaged(path, _first(error), line) from None
+            raise workspace.damaged(path, first(error), line) from None
 
 
-def _first(error: ValidationError) -> str:
+def first(error: ValidationError) -> str:
     """Return the first of what is wrong, with its key."""
     if (count := error.error_count()) > _ERRORS:
         return f"{count:,} values are not as they should be"

@@ -20,25 +20,29 @@ import yaml
 from ci.apiserver import APPLY, MERGE, ApiServer, Conflict, Foreign, Missing
 from ci.errors import StageError
 from ci.results.package import MANIFEST
-from ci.rollout import manifests, planned, pods
+from ci.rollout import applied, deployments, manifests, planned, pods
 from ci.rollout.analysis import analyse, as_json, verdict
+from ci.rollout.applied import DIGEST
 from ci.rollout.decision import Phase
+from ci.rollout.deployments import digest as _digest
 from ci.rollout.forward import forward
 from ci.rollout.history import History
-from ci.rollout.lease import Lease, holder
+from ci.rollout.lease import Lease, Lost, holder
 from ci.rollout.traffic import GATEWAY, Meter, ask
 from ci.settings import Settings
 
 MANAGER = "deployer"
-DIGEST = "model-serving/digest"
-"""Annotation of a pod template: the digest of the image that it serves."""
 PASSED = "model-serving/passed"
 """Annotation of the canary: which digest has passed what, as JSON."""
+UNVERIFIED = "model-serving/unverified"
+"""Annotation of stable: the digest that it was given and that is not verified yet, from promotion to the record."""
 TERM = "model-serving/term"
 """Annotation of all that a deployer writes: the term of the Lease that wrote last."""
 HASH = "pod-template-hash"
 """Label that Kubernetes gives a ReplicaSet and its pods, after the pod template."""
 LEASE = "rollout"
+_SHOWN = 3
+"""Pods that are not ready are described up to so many; the others are counted."""
 _NOTHING = "1"
 """A resourceVersion that no object has, as etcd's first write gets 2: an apply that carries it creates or conflicts."""
 PORT = 8501
@@ -89,7 +93,7 @@ class Cluster:
         if canary := self._seen.get(manifests.CANARY):
             found[_digest(canary)] = self._canary(canary)
         if stable := self._seen.get(manifests.STABLE):
-            phase = _rolled(stable)
+            phase = deployments.rolled(stable)
             reached = manifests.SERVICE in self._seen  # without the Service no client gets there
             found[_digest(stable)] = Phase.READY if phase is Phase.SERVING and not reached else phase
         return found
@@ -124,13 +128,24 @@ class Cluster:
                 f"changed by hand, as `kubectl rollout undo` does; {undo} makes that the release, `--to {last}` undoes "
                 f"it"
             )
-        runs, released = _image(stable), manifests.image(self._manifest(back["digest"]))
-        if runs != released:
+        if runs := deployments.by_hand(stable, self._manifest(back["digest"]), MANAGER):
             return (
                 f"{manifests.STABLE} runs the image {runs}: it was changed by hand, as `kubectl set image` does; "
                 f"{undo} puts back that of release {back['release']}"
             )
         return None
+
+    def disturbed(self, digest: str) -> str:
+        """Return where to look for what undoes a deployment's steps."""
+        where = f"kubectl get deployments,services -n {self.namespace} -o yaml --show-managed-fields"
+        return (
+            f"something undoes it (an operator, a controller, an admission webhook): `{where}`; {self.waiting(digest)}"
+        )
+
+    def by_hand(self, release: int) -> str:
+        """Return what somebody can do to bring a release back where a rollout could not."""
+        look, bring = "`python -m scripts.status`", f"`python -m scripts.rollback --to {release}`"
+        return f"{bring} brings release {release} back; {look} says what serves until then"
 
     def busy(self) -> str | None:
         """Return who holds the Lease."""
@@ -138,7 +153,7 @@ class Cluster:
 
     def failure(self, digest: str) -> str:
         """Return why a version's pods are not ready, in words, with the last lines of a server that ended."""
-        failed = [(pod, reason) for pod in self._pods(digest) if (reason := pods.failure(pod))]
+        failed = [(pod, reason) for pod in self._pods(digest) if (reason := self._failure(pod))]
         return "; ".join(f"{reason}{self._last_lines(pod)}" for pod, reason in failed) or self.waiting(digest)
 
     def _last_lines(self, pod: Json) -> str:
@@ -155,25 +170,39 @@ class Cluster:
 
     def waiting(self, digest: str) -> str:
         """Return what the pods of a version that are not ready wait for."""
-        events = self._api.get(f"/api/v1/namespaces/{self.namespace}/events").get("items", [])
-        events.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
-        found = self._pods(digest)
-        late = [pod for pod in found if not pods.ready(pod)]
-        said = [
-            pods.progress(pod, [e for e in events if e["involvedObject"].get("name") == pod["metadata"]["name"]])
-            for pod in late
-        ]
-        return "; ".join(said) or ("its pods are ready, others still end" if found else "it has no pods yet")
+        events, found = self._events(), self._pods(digest, ended=True)
+        late = sorted((pod for pod in found if not pods.ready(pod)), key=pods.over)
+        said = [pods.progress(pod, _about(pod, events)) for pod in late]
+        more = [f"{len(said) - _SHOWN} more pods are not ready"] if len(said) > _SHOWN else []
+        refused = {r for each in self._deployments(digest) if (r := deployments.refused(each))}
+        if told := [*sorted(refused), *said[:_SHOWN], *more]:
+            return "; ".join(told)
+        return "its pods are ready, others still end" if found else "it has no pods yet"
+
+    def lacking(self, digest: str) -> str | None:
+        """Return how many pods of a version that serves are ready and what the others wait for; None if all are."""
+        stable = self._seen.get(manifests.STABLE)
+        if stable is None or _digest(stable) != digest or not (few := deployments.lacking(stable)):
+            return None
+        return f"{few}: {self.waiting(digest)}"
+
+    def pending(self, digest: str) -> bool:
+        """Tell whether a version was promoted by a deployment that has not verified it yet, by what was seen last."""
+        stable, canary = (self._seen.get(name) for name in (manifests.STABLE, manifests.CANARY))
+        said = stable["metadata"].get("annotations", {}).get(UNVERIFIED) if stable else None
+        return said == digest or (canary is not None and _digest(canary) == digest)
 
     @contextmanager
     def addresses(self, digest: str, *, public: bool) -> Iterator[list[str]]:
         """Give the URLs of a version's ready pods: of its canary, or (public) of all that clients' requests reach.
 
+        A version without a canary that serves as stable is asked there.
+
         Raises:
             StageError: there is none.
         """
         track = "stable" if public else "canary"
-        names = [p["metadata"]["name"] for p in self._pods(digest, None if not public else track) if pods.ready(p)]
+        names = self._ready(track, digest) or ([] if public else self._ready("stable", digest))
         if not names:
             raise StageError(f"no pod of {track} is ready: {self.waiting(digest)}")
         with ExitStack() as stack:
@@ -207,8 +236,9 @@ class Cluster:
         With `force` fields that somebody has changed by hand are taken back, also where the version serves already.
 
         Raises:
-            StageError: the plan's nodes are gone, and pods may go nowhere else.
+            StageError: the plan's nodes are gone, and pods may go nowhere else; or no release can be recorded.
         """
+        self._history.require_room()
         self._observe()
         pod = _named(self._rendered, manifests.STABLE)["spec"]["template"]["spec"]
         if warning := planned.unusable(self._api, self._advice, pod):
@@ -305,9 +335,12 @@ class Cluster:
 
     def promote(self, digest: str) -> None:
         """Let the stable Deployment roll to a version, none of its pods unavailable at any time."""
-        objects = self._objects(digest)
+        objects, last = self._objects(digest), self._history.last()
         self._configure(objects)
-        self._apply(_named(objects, manifests.STABLE))
+        stable = _named(objects, manifests.STABLE)
+        if last is None or last["digest"] != digest:
+            stable["metadata"].setdefault("annotations", {})[UNVERIFIED] = digest
+        self._apply(stable)
         if manifests.SERVICE not in self._seen:  # somebody has deleted it
             self._apply(_named(objects, manifests.SERVICE))
 
@@ -329,7 +362,7 @@ class Cluster:
         stable = _named(self._objects(digest), manifests.STABLE)
         stable["spec"]["template"] = template
         try:
-            self._apply(stable)
+            self._apply(stable, back=True)
         except Foreign:  # of what others had set in that template, and have changed since
             self.promote(digest)
         if manifests.SERVICE not in self._seen:  # somebody has deleted it
@@ -339,6 +372,16 @@ class Cluster:
         """Return the name of the pod template of a version's stable pods, as their ReplicaSet carries it."""
         names = {pod["metadata"]["labels"].get(HASH) for pod in self._pods(digest, "stable") if pods.ready(pod)}
         return names.pop() if len(names) == 1 else None
+
+    def verified(self, digest: str) -> None:
+        """Take the mark off stable that a version is not verified yet: from now on it must be in the record."""
+        self._observe()
+        stable = self._seen.get(manifests.STABLE)
+        if stable and _digest(stable) == digest and UNVERIFIED in stable["metadata"].get("annotations", {}):
+            self._checked()
+            version = stable["metadata"]["resourceVersion"]
+            body = {"metadata": {"annotations": {UNVERIFIED: None}, "resourceVersion": version}}
+            self._seen[manifests.STABLE] = self._api.ask("PATCH", self._path(manifests.STABLE), body, kind=MERGE)
 
     def note(self, digest: str, fact: str) -> None:
         """Write down what a canary has passed, so that a deployer that is killed need not repeat it."""
@@ -354,8 +397,24 @@ class Cluster:
         raise StageError(f"{digest} serves as stable and cannot be paused")
 
     def retire(self, digest: str) -> str:  # noqa: ARG002 - only a canary is ever deleted
-        """Take the canary out of the traffic and delete it."""
-        self._exclude()
+        """Take the canary out of the traffic and delete it, also where somebody else keeps it in the traffic.
+
+        Raises:
+            Foreign, StageError: the Service is not as it was meant.
+        """
+        problem: StageError | None = None
+        try:
+            self._exclude()
+        except (Conflict, Lost):
+            raise
+        except StageError as error:  # without its pods it takes no requests either
+            problem = error
+        did = self._delete_canary()
+        if problem:
+            raise problem
+        return did
+
+    def _delete_canary(self) -> str:
         if manifests.CANARY not in self._seen:
             return "had ended"
         self._checked()
@@ -379,11 +438,15 @@ class Cluster:
             with suppress(Conflict):
                 self._api.ask("POST", self._path("", wanted["kind"]).rstrip("/"), wanted)
 
-    def _apply(self, wanted: Json) -> None:
-        """Apply an object, if it is still as it was seen, or still not there.
+    def _apply(self, wanted: Json, *, back: bool = False) -> None:
+        """Apply an object, if it is still as it was seen, or still not there, and compare what is there then.
+
+        On the way back to a release, where what serves must be had at any price, a field that stays though it was left
+        out is only told.
 
         Raises:
             Conflict: it is not.
+            StageError: it is not as it was meant since; names the fields and who owns them.
             Foreign: another manager has given a field of ours another value, and nobody said that it is to be forced.
             Lost: the Lease is no longer ours.
         """
@@ -392,7 +455,17 @@ class Cluster:
         seen = self._seen.get(name)
         wanted["metadata"]["resourceVersion"] = seen["metadata"]["resourceVersion"] if seen else _NOTHING
         query = {"fieldManager": MANAGER, "force": str(self._force).lower()}
-        self._seen[name] = self._api.ask("PATCH", self._path(name, wanted["kind"]), wanted, query=query, kind=APPLY)
+        there = self._api.ask("PATCH", self._path(name, wanted["kind"]), wanted, query=query, kind=APPLY)
+        self._seen[name] = there
+        unmet = applied.unmet(wanted, seen, there, MANAGER)
+        if not unmet:
+            return
+        what = f"{wanted['kind']} {name} is not as it was applied: {'; '.join(map(str, unmet))}"
+        where = f"`kubectl edit {wanted['kind'].lower()} {name} -n {self.namespace} --show-managed-fields`"
+        what += f"; end what writes it, or mend it by hand ({where}), then try again"
+        if any(each.decides for each in unmet) or not (back or self._force):
+            raise StageError(what)
+        print(f"warning: {what}", file=sys.stderr)
 
     def _checked(self) -> None:
         assert self._lease is not None  # noqa: S101 - without one nothing is written
@@ -430,18 +503,33 @@ class Cluster:
         return objects
 
     def _canary(self, canary: Json) -> Phase:
-        if _rolled(canary) is Phase.SERVING:
+        if deployments.rolled(canary) is Phase.SERVING:
             selector = self._seen.get(manifests.SERVICE, {}).get("spec", {}).get("selector", {})
             return Phase.READY if "track" in selector or not selector else Phase.SHARING
         return Phase.FAILED if self._hopeless(_digest(canary)) else Phase.LOADING
 
     def _hopeless(self, digest: str) -> bool:
-        return any(pods.failure(pod) for pod in self._pods(digest, "canary"))
+        return any(self._failure(pod) for pod in self._pods(digest, "canary"))
 
-    def _pods(self, digest: str | None, track: str | None = None) -> list[Json]:
+    def _failure(self, pod: Json) -> str | None:
+        """Return why a pod will not become ready; its events are only asked for where that may depend on them."""
+        return pods.failure(pod, _about(pod, self._events()) if pods.untold(pod) else ())
+
+    def _events(self) -> list[Json]:
+        """Return the namespace's events, the newest last."""
+        found: list[Json] = self._api.get(f"/api/v1/namespaces/{self.namespace}/events").get("items", [])
+        return sorted(found, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+
+    def _deployments(self, digest: str) -> list[Json]:
+        """Return which Deployments are of a version, by what was seen last."""
+        found = [self._seen[name] for name in (manifests.CANARY, manifests.STABLE) if name in self._seen]
+        return [each for each in found if _digest(each) == digest]
+
+    def _pods(self, digest: str | None, track: str | None = None, *, ended: bool = False) -> list[Json]:
+        """Return the pods of a version, of a track; `ended` ones, which their nodes have given up, too."""
         labels = "app.kubernetes.io/name=model" + (f",track={track}" if track else "")
         found = self._api.get(f"/api/v1/namespaces/{self.namespace}/pods", labelSelector=labels).get("items", [])
-        there = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+        there = [pod for pod in found if "deletionTimestamp" not in pod["metadata"] and (ended or not pods.over(pod))]
         return [pod for pod in there if digest in (None, pod["metadata"].get("annotations", {}).get(DIGEST))]
 
 
@@ -457,29 +545,8 @@ def _declared(found: Json) -> Json:
     return {**{key: value for key, value in found.items() if key != "status"}, "metadata": metadata}
 
 
-def _digest(deployment: Json) -> str:
-    return str(deployment["spec"]["template"]["metadata"].get("annotations", {}).get(DIGEST, "unknown"))
-
-
-def _image(deployment: Json) -> str:
-    containers = deployment["spec"]["template"]["spec"]["containers"]
-    return next((str(each["image"]) for each in containers if each["name"] == manifests.CONTAINER), "none")
-
-
-def _current(deployment: Json) -> bool:
-    return bool(deployment.get("status", {}).get("observedGeneration", 0) >= deployment["metadata"]["generation"])
-
-
-def _rolled(stable: Json) -> Phase:
-    """Return how far the stable Deployment is, by the same rule as `kubectl rollout status`."""
-    status, wanted = stable.get("status", {}), stable["spec"].get("replicas", 1)
-    conditions = {each["type"]: each for each in status.get("conditions", ())}
-    if not _current(stable) or not wanted:  # with no replicas nothing serves
-        return Phase.ROLLING
-    if conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded":
-        return Phase.FAILED
-    counts = [status.get(key, 0) for key in ("updatedReplicas", "replicas", "availableReplicas")]
-    return Phase.SERVING if counts == [wanted] * 3 else Phase.ROLLING
+def _about(pod: Json, events: list[Json]) -> list[Json]:
+    return [event for event in events if event["involvedObject"].get("name") == pod["metadata"]["name"]]
 
 
 def _named(objects: list[Json], name: str) -> Json:

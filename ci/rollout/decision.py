@@ -105,6 +105,26 @@ def next_step(seen: Observed) -> Step:
     return next((step for holds, step in table if holds), Step.DONE)
 
 
+TRIES = 5
+"""How often a step is taken in one state of a rollout; more than a canary's pod may be moved while it is watched."""
+
+
+def stuck(taken: Mapping[tuple[Step, Observed], int], step: Step, seen: Observed) -> str | None:
+    """Return in a sentence that a step leads nowhere, None if it may be taken.
+
+    A step that does what it should is not due again in the same state. One that is due again and again is undone by
+    somebody else, or changes nothing; as there are finitely many states, this ends every rollout.
+
+    Args:
+        taken: how often each step was taken in each state.
+        step: the next one.
+        seen: the state now.
+    """
+    if taken.get((step, seen), 0) < TRIES:
+        return None
+    return f"step {step} was taken {TRIES} times, and the version is still {seen.wanted} as before it"
+
+
 def expected(seen: Observed, step: Step) -> Observed:
     """Return what a step leads to when all goes well."""
     others = seen.others
@@ -195,10 +215,27 @@ def withdrawn(releases: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     gone: dict[str, int] = {}
     numbered = {release["release"]: release["digest"] for release in releases}
     for release in releases:
-        if number := release.get("instead_of"):
+        number = release.get("instead_of")
+        if number is not None and number in numbered:  # an old record may have been dropped
             gone[numbered[number]] = number
         gone.pop(release["digest"], None)
     return gone
+
+
+def unrecorded(releases: Sequence[Mapping[str, Any]], phases: Mapping[str, Phase]) -> str | None:
+    """Return the version that serves though no release is of it, None if what serves and what is recorded agree.
+
+    Beside the last release another version may serve that a deployment has still to verify.
+
+    Args:
+        releases: every release, the oldest first.
+        phases: what each version that runs does.
+    """
+    known = {release["digest"] for release in releases}
+    if releases and releases[-1]["digest"] in phases:
+        return None
+    serves = (digest for digest, phase in phases.items() if phase in (Phase.SERVING, Phase.ROLLING))
+    return next((digest for digest in serves if digest not in known), None)
 
 
 def target(releases: Sequence[Mapping[str, Any]], to: int | None) -> Mapping[str, Any] | None:

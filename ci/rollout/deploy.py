@@ -52,6 +52,7 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
         }
         again = ""
         with _summary(settings, place, clock, summary):
+            place.require_agreement(manifest["image"]["digest"])
             if decision.action == "refuse":
                 raise StageError(f"not deployed: {decision.reason}")
             if changed := place.where.changed(manifest["image"]["digest"]):
@@ -87,6 +88,7 @@ def preview(settings: Settings, clock: Clock, context: str | None = None) -> str
     """Return what `deploy` would do, changing nothing."""
     manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
     place = places.look(settings, context)
+    place.require_agreement(manifest["image"]["digest"])
     _, decision = _decide(place, manifest)
     steps = ""
     if decision.action == "deploy":
@@ -149,7 +151,8 @@ def rollback(
             return f"nothing to do: {why}"
         with _summary(settings, place, clock, summary):
             _rollout(settings, place, found["digest"], clock, record, trusted=True).run()
-        number = len(place.ledger.read())
+        last = place.ledger.last()
+        number = last["release"] if last else 1
     return f"version {found['version']} of release {found['release']} serves on {place.name} again, as release {number}"
 
 
@@ -157,7 +160,8 @@ def _earlier(place: Place, to: int | None) -> releases.Release:
     recorded = place.ledger.read()
     found = target(recorded, to)
     if found is None and to is not None:
-        raise InputError(f"--to: there is no release {to}: releases are 1 to {len(recorded)}, see `scripts.status`")
+        known = f"releases are {recorded[0]['release']} to {recorded[-1]['release']}" if recorded else "there is none"
+        raise InputError(f"--to: there is no release {to}: {known}, see `scripts.status`")
     if found is None and not recorded:
         raise StageError("nothing was released yet, so there is nothing to go back to")
     if found is None:
@@ -175,6 +179,7 @@ def serve(settings: Settings, clock: Clock) -> releases.Release:
         StageError: there is none, or it fails its smoke test.
     """
     with places.locked(settings) as place:
+        place.require_agreement()
         last = place.ledger.last()
         if last is None:
             raise StageError("nothing was released yet: run `make ci`, or `python -m scripts.deploy` after packaging")
@@ -223,10 +228,10 @@ def _serving(settings: Settings, place: Place, clock: Clock, *, start: bool) -> 
     """Return what serves after a failure, in a clause; `start` the last verified release first if it does not."""
     try:
         last, phases = place.ledger.last(), place.where.phases()
-    except StageError as error:
+    except (InputError, StageError) as error:
         return f"what serves now cannot be seen: {error}"
     if last is None:
-        left = "it stays there unverified, as there is no release to go back to"
+        left = "it stays there, as there is no release to go back to"
         return left if {Phase.SERVING, Phase.ROLLING} & {*phases.values()} else "nothing is serving"
     name = f"version {last['version']} of release {last['release']}"
     if phases.get(last["digest"]) is Phase.SERVING:

@@ -1,18 +1,39 @@
-"""A cluster's releases, in ConfigMaps: one with the list, and one with the evidence of each release."""
+"""A cluster's releases, in ConfigMaps: one with the list, and one with the evidence of each release.
+
+A ConfigMap holds 1 MiB. The list keeps to `MOST`: the oldest records go (see `releases.compacted`), numbers go on.
+"""
 
 import json
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from ci import workspace
+from pydantic import Field, ValidationError
+
+from ci import reading, workspace
 from ci.apiserver import ApiServer, Conflict, Missing
-from ci.errors import StageError
-from ci.rollout.releases import Release
+from ci.errors import InputError, StageError
+from ci.results.file import Count, Result, first
+from ci.results.rollout import Release as Record
+from ci.rollout.releases import Release, compacted
 
 NAME = "rollout-history"
 SCHEMA = 1
+MOST = 768 * 2**10
+"""Bytes that the list may have: about 1,500 releases."""
+_ROOM = 2**20
+"""Bytes that a ConfigMap may have."""
 _KEY = "history.json"
 _FOLDER = workspace.STATE / "cluster"
+
+
+class _List(Result):
+    """What the ConfigMap holds."""
+
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    releases: list[Record]
+    dropped: Count = 0
+    """Releases that are older than the list goes back, or whose image was released again."""
 
 
 class History:
@@ -31,37 +52,72 @@ class History:
         """Return every release, the oldest first.
 
         Raises:
-            StageError: the record is damaged, or written by a newer version of this pipeline.
+            InputError: the record is damaged.
+            StageError: it was written by a newer version of this pipeline, or cannot be read.
         """
-        return self._parsed(self._api.get(f"{self._path}/{NAME}"))
+        return self._parsed(self._api.get(f"{self._path}/{NAME}"))[0]
 
     def last(self) -> Release | None:
         """Return the last verified release."""
         releases = self.read()
         return releases[-1] if releases else None
 
+    def require_room(self) -> None:
+        """Make sure that a release can be recorded, before it is one.
+
+        Raises:
+            StageError: the ConfigMap cannot be written, or others have filled it.
+        """
+        seen = self._api.get(f"{self._path}/{NAME}")
+        if seen.get("immutable"):
+            raise StageError(f"the ConfigMap {NAME} is immutable, so no release can be recorded: make it anew without")
+        others = {key: value for key, value in (seen.get("data") or {}).items() if key != _KEY}
+        taken = _size(others) + _size(seen.get("binaryData") or {})
+        if taken + MOST + len(_KEY) > _ROOM:
+            raise StageError(
+                f"the ConfigMap {NAME} has {taken:,} bytes in keys that are not ours ({', '.join(sorted(others))}), "
+                "so no release can be recorded: take them out"
+            )
+
     def add(self, release: Release) -> Release:
         """Record a release under the next number; one that is the last already is not recorded again."""
-        count: int | None = None
+        before: int | None = None
         for _ in range(5):
             seen = self._api.get(f"{self._path}/{NAME}")
-            releases = self._parsed(seen)
+            releases, dropped = self._parsed(seen)
             if releases and releases[-1]["digest"] == release["digest"]:
                 return releases[-1]
-            if count not in (None, len(releases)):
+            last = releases[-1]["release"] if releases else 0
+            if before not in (None, last):
                 raise StageError("another deployer has recorded a release meanwhile: this one is not recorded")
-            count = len(releases)
-            record = {"release": len(releases) + 1, **release}
-            text = json.dumps({"schema": SCHEMA, "releases": [*releases, record]}, sort_keys=True)
+            before = last
+            record = {"release": last + 1, **release}
+            kept = compacted([*releases, record], MOST - 100)
+            value = {"schema": SCHEMA, "releases": kept, "dropped": dropped + len(releases) + 1 - len(kept)}
+            text = json.dumps(value, sort_keys=True)
             try:
-                self._api.ask("PUT", f"{self._path}/{NAME}", {**seen, "data": {_KEY: text}})
+                _List.model_validate_json(text)
+                body = {**seen, "data": {**(seen.get("data") or {}), _KEY: text}}
+                self._api.ask("PUT", f"{self._path}/{NAME}", body)
+            except ValidationError as error:
+                raise StageError(f"the release cannot be recorded: {first(error)}") from None
             except Conflict:
                 continue  # somebody has annotated it, or this is the answer to our own write: look again
             return record
         raise StageError(f"the ConfigMap {NAME} changes all the time: who writes it besides the deployer?")
 
     def keep(self, digest: str, files: dict[str, str]) -> None:
-        """Store a release's evidence, unchangeable: file names with their text."""
+        """Store a release's evidence, unchangeable: file names with their text.
+
+        Raises:
+            StageError: it is larger than a ConfigMap may be, or other evidence is there for this image.
+        """
+        if (size := _size(files)) > _ROOM:
+            sizes = ", ".join(f"{name} {len(text.encode()):,}" for name, text in sorted(files.items()))
+            raise StageError(
+                f"the evidence of this release has {size:,} bytes ({sizes}), and a ConfigMap holds {_ROOM:,}: fewer "
+                "features or golden rows make it smaller"
+            )
         body = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
@@ -93,20 +149,35 @@ class History:
                     workspace.write_text(part / name, text)
         return folder
 
-    def _parsed(self, seen: dict[str, Any]) -> list[Release]:
+    def _parsed(self, seen: dict[str, Any]) -> tuple[list[Release], int]:
+        """Return the releases of the ConfigMap, and how many it once had besides."""
         text = (seen.get("data") or {}).get(_KEY)
         if text is None:
-            return []
+            return [], 0
+        where = f"ConfigMap {NAME} of namespace {self._namespace}, key {_KEY}"
         try:
-            found = json.loads(text)
-            schema, releases = found["schema"], list(found["releases"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise StageError(f"ConfigMap {NAME}, key {_KEY}: damaged ({error}): restore it from a backup") from None
-        if schema != SCHEMA:
-            raise StageError(
-                f"ConfigMap {NAME} has schema {schema}, this pipeline reads {SCHEMA}: use a newer pipeline"
-            )
-        return releases
+            found = reading.json(text.encode(errors="surrogatepass"), where)
+            schema = found.get("schema") if isinstance(found, dict) else None
+            if isinstance(schema, int) and schema > SCHEMA:
+                raise StageError(f"{where} has schema {schema}, this pipeline reads {SCHEMA}: use a newer pipeline")
+            _List.model_validate_json(text)
+        except reading.ReadError as error:
+            raise InputError(f"{error}: restore it from a backup") from None
+        except ValidationError as error:
+            raise InputError(f"{where}: {first(error)}: restore it from a backup") from None
+        releases: list[Release] = found["releases"]
+        numbers = [0, *(release["release"] for release in releases)]
+        if any(after <= before for before, after in pairwise(numbers)):
+            raise InputError(f"{where}: releases: their numbers are not in order: restore it from a backup")
+        dropped = found.get("dropped", 0)
+        if numbers[-1] != len(releases) + dropped:
+            why = f"the last release is {numbers[-1]}, but {len(releases)} are listed and {dropped} were dropped"
+            raise InputError(f"{where}: releases: {why}: restore it from a backup")
+        return releases, dropped
+
+
+def _size(files: dict[str, str]) -> int:
+    return sum(len(name) + len(text.encode(errors="surrogatepass")) for name, text in files.items())
 
 
 def _essence(files: dict[str, str]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from ci.serving.control import Dead, Remote, Unreachable
 
 PID = FOLDER / "pid"
 """The serving process, for people; the control sockets, not this file, say who is there."""
+_UNVERIFIED = FOLDER / "unverified"
+"""The version that was given the public port and is not verified yet, from promotion to the record."""
 _HOST = "127.0.0.1"
 
 
@@ -181,6 +183,25 @@ class Local:
         """Tell that no version has a canary of its own."""
         return False
 
+    def lacking(self, digest: str) -> None:
+        """Tell that a version that serves lacks nothing: it is one process."""
+
+    def pending(self, digest: str) -> bool:
+        """Tell whether a deployment gave a version the port and was interrupted before it had verified it."""
+        return _UNVERIFIED.exists() and _UNVERIFIED.read_text(errors="replace") == digest
+
+    def verified(self, digest: str) -> None:  # noqa: ARG002 - there is one mark
+        """Take away the mark that a version is not verified yet: from now on it must be in the record."""
+        _UNVERIFIED.unlink(missing_ok=True)
+
+    def disturbed(self, digest: str) -> str:
+        """Return where to look for what undoes a deployment's steps."""
+        return f"its log is {_control(digest).with_suffix('.log')}"
+
+    def by_hand(self, release: int) -> str:
+        """Return what somebody can do to bring a release back where a rollout could not."""
+        return f"`make serve` starts release {release}"
+
     def captured(self, digest: str) -> None:
         """Tell that nothing captures requests here."""
 
@@ -196,6 +217,11 @@ class Local:
         raise StageError(f"the port {self.port} is not shared with {digest}")
 
     def promote(self, digest: str) -> None:
+        """Let a version accept on the public port, and mark it as one that is not verified yet."""
+        _UNVERIFIED.write_text(digest)
+        self.restore(digest)
+
+    def restore(self, digest: str) -> None:
         """Let a version accept on the public port: with the listener of whoever holds it, or a new one."""
         holders = [key for key, phase in self.phases().items() if phase in (Phase.SERVING, Phase.PAUSED)]
         if digest in holders:
@@ -209,9 +235,6 @@ class Local:
         status = _ask(digest, "take", listener)
         self._reserved = None
         PID.write_text(f"{status['pid']}\n")
-
-    restore = promote
-    """A version is all there is to it: its server has no settings of its own."""
 
     def pause(self, digest: str) -> None:
         """Let a version accept no more; its connections go on."""

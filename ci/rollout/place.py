@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ci import workspace
-from ci.errors import InputError
+from ci.errors import InputError, StageError
 from ci.packaging import package, registry
 from ci.rollout import local, releases
-from ci.rollout.decision import Phase
+from ci.rollout.decision import Phase, unrecorded
 from ci.rollout.rollout import Ledger, Where
 from ci.rollout.status import Status, describe
 from ci.settings import Settings
@@ -28,6 +28,7 @@ class Place:
         ledger: its releases.
         keep: puts a package's image and evidence where the rollout finds them, and the image where the next build does.
         add: records a release and returns it with its number.
+        lost: what to do where something serves and no release is of it.
     """
 
     name: str
@@ -35,17 +36,43 @@ class Place:
     ledger: Ledger
     keep: Callable[[Mapping[str, Any]], None]
     add: Callable[[dict[str, Any]], dict[str, Any]]
+    lost: str
 
     def serving(self) -> releases.Release:
         """Return the last verified release.
 
         Raises:
             InputError: there is none.
+            StageError: something serves that is not recorded.
         """
+        self.require_agreement()
         found = self.ledger.last()
         if found is None:
             raise InputError("nothing was released yet: run `python -m scripts.deploy` first")
         return found
+
+    def disagreement(self) -> str | None:
+        """Return in a sentence that something serves though no release is of it; None if that is as it should be.
+
+        So it is where the record was lost, in whole or its end. A deployment that was interrupted continues.
+        """
+        found = unrecorded(self.ledger.read(), self.where.phases())
+        if found is None or self.where.pending(found):
+            return None
+        last = self.ledger.last()
+        known = f"the last release recorded is {last['release']}, another version" if last else "no release is recorded"
+        return f"{found[:19]} serves on {self.name}, but {known}: {self.lost}"
+
+    def require_agreement(self, wanted: str | None = None) -> None:
+        """Make sure that what serves is recorded, unless it is what is wanted: then it is recorded now.
+
+        Raises:
+            StageError: it is not.
+        """
+        if self.where.phases().get(wanted or "") in (Phase.SERVING, Phase.ROLLING):
+            return
+        if problem := self.disagreement():
+            raise StageError(problem)
 
     def settled(self, digest: str) -> bool:
         """Tell whether a version is all that runs, without a canary, and as it was released."""
@@ -59,8 +86,18 @@ class Place:
         waiting |= {d: self.where.failure(d) for d, phase in phases.items() if phase is Phase.FAILED}
         releases = self.ledger.read()
         leftover = bool(releases) and self.where.leftover(releases[-1]["digest"])
-        changed, busy = self.where.changed(""), self.where.busy()
-        return describe(self.name, phases, releases, waiting=waiting, leftover=leftover, changed=changed, busy=busy)
+        serves = bool(releases) and phases.get(releases[-1]["digest"]) is Phase.SERVING
+        return describe(
+            self.name,
+            phases,
+            releases,
+            waiting=waiting,
+            leftover=leftover,
+            lacking=self.where.lacking(releases[-1]["digest"]) if serves else None,
+            changed=self.where.changed(""),
+            disagrees=self.disagreement(),
+            busy=self.where.busy(),
+        )
 
 
 def here(settings: Settings) -> Place:
@@ -73,7 +110,16 @@ def here(settings: Settings) -> Place:
             workspace.write_bytes(releases.evidence(digest) / name, (workspace.PACKAGE / name).read_bytes())
 
     where = local.Local(settings.serving.port, settings.rollout.drain_timeout)
-    return Place(f"port {settings.serving.port}", where, releases, keep, releases.add)
+
+    def add(release: dict[str, Any]) -> dict[str, Any]:
+        where.verified(release["digest"])
+        return releases.add(release)
+
+    lost = (
+        f"restore {releases.RECORDS} from a backup, finish the deployment that left it by `python -m scripts.deploy`, "
+        "or end it by `make stop` to begin anew"
+    )
+    return Place(f"port {settings.serving.port}", where, releases, keep, add, lost)
 
 
 def _keep_image(manifest: Mapping[str, Any]) -> None:
@@ -135,7 +181,7 @@ def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease
     from ci.registry.delivery import deliver
     from ci.rollout import manifests
     from ci.rollout.cluster import Cluster
-    from ci.rollout.history import History
+    from ci.rollout.history import NAME, History
 
     history = History(api, manifests.namespace(rendered))
 
@@ -149,8 +195,13 @@ def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease
     where = Cluster(api, settings, rendered, history, lease, manifests.advice())
 
     def add(release: dict[str, Any]) -> dict[str, Any]:
+        where.verified(release["digest"])
         record = {**release, "revision": where.revision(release["digest"])}
         lease.check()
         return history.add(record)
 
-    return Place(f"namespace {where.namespace}", where, history, keep, add)
+    lost = (
+        f"restore the ConfigMap {NAME} of namespace {where.namespace} from a backup, bring a release back with "
+        f"`python -m scripts.rollback --to RELEASE`, or delete the Deployment {manifests.STABLE} to begin anew"
+    )
+    return Place(f"namespace {where.namespace}", where, history, keep, add, lost)

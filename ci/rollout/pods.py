@@ -1,48 +1,94 @@
-"""Why pods are not ready, in words: a function of what the API server says about them."""
+"""Why pods are not ready, in words: a function of what the API server says about them.
 
+Only the containers that we declare count as the server. What others put into the pod (sidecars, init containers,
+ephemeral containers) can keep it from being ready, which is waited for and said, but it is not the version's failure.
+"""
+
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ci.rollout import manifests
+
 Json = Mapping[str, Any]
+OURS = (manifests.CONTAINER, manifests.GATEWAY)
+"""The containers of a pod that are a version's server."""
+_BACK_OFF = "ImagePullBackOff"
+_PULLING = {"ErrImagePull", _BACK_OFF}
 _HOPELESS = {
     "ErrImagePull": "its image cannot be pulled",
     "ImagePullBackOff": "its image cannot be pulled",
     "ErrImageNeverPull": "its image is not on the node, and may not be pulled",
     "InvalidImageName": "its image's name is invalid",
+    "SignatureValidationFailed": "its image's signature is refused",
     "CreateContainerConfigError": "its configuration cannot be mounted or read",
     "CreateContainerError": "its container cannot be made",
     "RunContainerError": "its container cannot be started",
     "CrashLoopBackOff": "its server ends again and again",
 }
-"""Reasons of waiting that time alone does not mend, and what they mean."""
+"""Reasons of waiting that time alone does not mend, unless their message says so, and what they mean."""
+_PASSING = re.compile(
+    r"QPS exceeded|too ?many ?requests|\b429\b|rate limit|time(d)?[ -]?out|deadline exceeded|connection (refused|reset)"
+    r"|broken pipe|\bEOF\b|no such host|server misbehaving|temporary failure|try again|network is unreachable"
+    r"|no route to host|\b50[0234]\b|internal server error|bad gateway|service unavailable|request canceled"
+    r"|context canceled|name .* is reserved|no space left|sync .* cache|transport is closing|code = Unavailable",
+    re.IGNORECASE,
+)
+"""What the kubelet says of trouble that may pass: it tries again by itself."""
+_FINAL = re.compile(
+    r"not found|\b40[134]\b|manifest unknown|name unknown|manifest invalid|unauthorized|forbidden|denied"
+    r"|authorization failed|authentication required|no basic auth|invalid username|does not exist|no match|x509"
+    r"|HTTP response to HTTPS|invalid reference|unsupported|never pull",
+    re.IGNORECASE,
+)
+"""What it says of an image that no later attempt will get."""
+_NAMES = re.compile(r'"[^"]*"|\S*/\S*|\S+:\S+')
+"""Names of images and addresses in what it says, which may hold any word or number."""
+_ENDED = ("Failed", "Succeeded")
+"""Phases of a pod that its node has given up (evicted, refused, shut down): its ReplicaSet makes another."""
 
 
-def failure(pod: Json) -> str | None:
+def failure(pod: Json, events: Sequence[Json] = ()) -> str | None:
     """Return why a pod will not become ready by itself, or None if it still may.
 
-    A container that ended is given its first restart: a node that was short of memory for a moment is no verdict.
+    A container that ended is given its first restart: a node that was short of memory for a moment is no verdict. A pod
+    that its node has given up is none either, as another takes its place; nor is an image that could not be pulled,
+    unless it is said that it does not exist, or may not be had.
+
+    Args:
+        pod: as the API server has it.
+        events: those about this pod: what an older kubelet says about a pull is only told there.
     """
-    for status in _containers(pod):
-        waiting = status.get("state", {}).get("waiting", {})
-        ended = status.get("lastState", {}).get("terminated") or status.get("state", {}).get("terminated") or {}
+    if over(pod):
+        return None
+    for status in _servers(pod):
+        waiting = status.get("state", {}).get("waiting") or {}
+        ended = _ended_last(status)
         if ended.get("reason") == "OOMKilled":
             return _say(pod, f"it was killed for want of memory (OOMKilled, {_memory(pod, status)})")
-        if (reason := waiting.get("reason")) in _HOPELESS:
+        if (reason := waiting.get("reason")) in _HOPELESS and not _may_pass(reason, _said(waiting, pod, events)):
             said = waiting.get("message") or f"exit code {ended.get('exitCode', 'unknown')}"
             return _say(pod, f"{_HOPELESS[reason]} ({reason}): {said}")
-        if status.get("restartCount", 0) > 1:
+        if status.get("restartCount", 0) > 1 and ended.get("reason") != "ContainerStatusUnknown":
             return _say(
                 pod, f"its server has ended {status['restartCount']} times, last with code {ended.get('exitCode')}"
             )
-    if pod.get("status", {}).get("phase") == "Failed":
-        status = pod["status"]
-        return _say(pod, f"it failed ({status.get('reason', 'no reason')}): {status.get('message', 'no message')}")
     return None
 
 
+def untold(pod: Json) -> bool:
+    """Tell whether a pod's own status leaves open why an image could not be pulled, so that its events may say it."""
+    return any((status.get("state", {}).get("waiting") or {}).get("reason") == _BACK_OFF for status in _servers(pod))
+
+
+def over(pod: Json) -> bool:
+    """Tell whether a pod has ended for good, so that another takes its place."""
+    return pod.get("status", {}).get("phase") in _ENDED
+
+
 def restarts(pod: Json) -> int:
-    """Return how often containers of a pod have ended and were started again."""
-    return sum(status.get("restartCount", 0) for status in _containers(pod))
+    """Return how often a pod's server has ended and was started again."""
+    return sum(status.get("restartCount", 0) for status in _servers(pod))
 
 
 def progress(pod: Json, events: Sequence[Json] = ()) -> str:
@@ -52,15 +98,22 @@ def progress(pod: Json, events: Sequence[Json] = ()) -> str:
         pod: as the API server has it.
         events: those about this pod, the newest last; a failing probe is only told there.
     """
-    if hopeless := failure(pod):
+    if over(pod):
+        status = pod["status"]
+        told = f"{status.get('reason', 'no reason')}): {status.get('message', 'no message')}"
+        return _say(pod, f"it has ended, and another takes its place ({told}")
+    if hopeless := failure(pod, events):
         return hopeless
     conditions = {each["type"]: each for each in pod.get("status", {}).get("conditions", ())}
     scheduled = conditions.get("PodScheduled", {})
     if scheduled.get("status") == "False":
         return _say(pod, f"no node takes it: {scheduled.get('message', 'no reason given')}")
     for status in _containers(pod):
-        if reason := status.get("state", {}).get("waiting", {}).get("reason"):
-            return _say(pod, f"{status['name']} waits ({reason})")
+        waiting = status.get("state", {}).get("waiting") or {}
+        if reason := waiting.get("reason"):
+            message = waiting.get("message")
+            what = f"{_HOPELESS[reason]}, which may pass" if status["name"] in OURS and reason in _HOPELESS else ""
+            return _say(pod, ": ".join(filter(None, (f"{status['name']} waits ({reason})", what, message))))
     if conditions.get("Ready", {}).get("status") == "True":
         return _say(pod, "it is ready")
     probes = [event["message"] for event in events if event.get("reason") == "Unhealthy"]
@@ -68,8 +121,8 @@ def progress(pod: Json, events: Sequence[Json] = ()) -> str:
 
 
 def ended(pod: Json) -> list[str]:
-    """Return the names of the containers that have ended at least once."""
-    return [status["name"] for status in _containers(pod) if status.get("lastState", {}).get("terminated")]
+    """Return the names of the server's containers that have ended at least once."""
+    return [status["name"] for status in _servers(pod) if status.get("lastState", {}).get("terminated")]
 
 
 def ready(pod: Json) -> bool:
@@ -78,9 +131,39 @@ def ready(pod: Json) -> bool:
     return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
 
 
+def _may_pass(reason: str, said: str) -> bool:
+    """Tell whether the kubelet's next attempt may go better; of a pull that is so unless it is known not to."""
+    if reason == "CrashLoopBackOff":
+        return False
+    said = _NAMES.sub(" ", said)
+    if _PASSING.search(said):
+        return True
+    return reason in _PULLING and not _FINAL.search(said)
+
+
+def _said(waiting: Json, pod: Json, events: Sequence[Json]) -> str:
+    """Return what is known of why a container waits; a back-off without its cause has that in the last event."""
+    said = str(waiting.get("message") or "")
+    told = _NAMES.sub(" ", said)
+    if waiting.get("reason") != _BACK_OFF or _PASSING.search(told) or _FINAL.search(told):
+        return said
+    about = [e for e in events if (e.get("involvedObject") or {}).get("name") in (None, pod["metadata"]["name"])]
+    failed = [str(e.get("message")) for e in about if e.get("reason") == "Failed" and "pull" in str(e.get("message"))]
+    return failed[-1] if failed else said
+
+
+def _ended_last(status: Json) -> Json:
+    last: Json | None = status.get("lastState", {}).get("terminated") or status.get("state", {}).get("terminated")
+    return last or {}
+
+
+def _servers(pod: Json) -> list[Json]:
+    return [status for status in pod.get("status", {}).get("containerStatuses") or () if status["name"] in OURS]
+
+
 def _containers(pod: Json) -> list[Json]:
     status = pod.get("status", {})
-    return [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+    return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
 
 
 def _memory(pod: Json, status: Json) -> str:

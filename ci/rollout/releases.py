@@ -1,5 +1,7 @@
 """Releases: one record for each version that was verified while it served, the last of which is the champion."""
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,20 @@ Release = dict[str, Any]
 
 
 def read() -> list[Release]:
-    """Return every release, the oldest first."""
+    """Return every release, the oldest first.
+
+    Raises:
+        StageError: the record is damaged; names file, line and key.
+    """
     try:
-        return RELEASES.plain_all()
+        found: list[Release] = RELEASES.plain_all()
     except InputError as error:  # nobody but the pipeline writes it
         raise StageError(f"{error}, or delete it to begin anew") from None
+    for number, release in enumerate(found, 1):
+        if release["release"] != number:
+            why = f"release: it is {release['release']}, where release {number} should be"
+            raise StageError(f"{RECORDS}:{number}: {why}: restore it, or delete it to begin anew")
+    return found
 
 
 def last() -> Release | None:
@@ -33,7 +44,7 @@ def add(release: Mapping[str, Any]) -> Release:
     """Record a release under the next number."""
     releases = read()
     record = {"release": len(releases) + 1, **release}
-    workspace.write_text(RELEASES.path, RELEASES.text([*releases, record]))
+    workspace.write_text(RECORDS, RELEASES.text([*releases, record]))
     return record
 
 
@@ -67,6 +78,39 @@ def kept(releases: Sequence[Release], count: int) -> set[str]:
     newest_first = list(dict.fromkeys(release["digest"] for release in reversed(releases)))
     champion = releases[-1]["champion"] if releases else None
     return {*newest_first[:count], *([champion["digest"]] if champion else [])}
+
+
+def compacted(releases: Sequence[Release], most: int) -> list[Release]:
+    """Return releases without the oldest that nobody needs, so that they have at most so many bytes as JSON.
+
+    Of an image that was released again only the newest record is needed, so the others go first; then whole images go.
+    What serves and what a rollback goes back to stay. Numbers stay as they are.
+
+    Args:
+        releases: every release, the oldest first.
+        most: bytes that the JSON of them all may have.
+    """
+    from ci.rollout.decision import target
+
+    if not releases:
+        return []
+    back = target(releases, None)
+    needed = {releases[-1]["release"], *([back["release"]] if back else [])}
+    later = Counter(release["digest"] for release in releases)
+    again = []
+    for release in releases:
+        later[release["digest"]] -= 1
+        if later[release["digest"]] and release["release"] not in needed:
+            again.append(release["release"])
+    others = [r["release"] for r in releases if r["release"] not in needed and r["release"] not in {*again}]
+    sizes = {release["release"]: len(json.dumps(release).encode()) + 2 for release in releases}
+    total, gone = sum(sizes.values()) + 2, set()
+    for number in [*again, *others]:
+        if total <= most:
+            break
+        gone.add(number)
+        total -= sizes[number]
+    return [release for release in releases if release["release"] not in gone]
 
 
 def evidence(digest: str) -> Path:

@@ -15,12 +15,13 @@ def prune(settings: Settings, *, dry_run: bool) -> tuple[list[Path], int]:
     Whatever runs is kept, released or not. Fetched bases go too: packaging fetches what it needs again.
 
     Raises:
-        StageError: a server does not say what it runs, another command holds the releases, or an image to keep was
-            changed; nothing was deleted.
+        StageError: a server does not say what it runs, or runs what is not recorded as released, another command holds
+            the releases, or an image to keep was changed; nothing was deleted.
     """
     with local.alone():
         keep: set[str] = set()
         for place in (places.here(settings), places.look(settings)):
+            place.require_agreement()
             keep |= releases.kept(place.ledger.read(), settings.retention.releases) | place.where.phases().keys()
         names = {digest.removeprefix("sha256:") for digest in keep}
         records = [*releases.evidence("sha256:*").parent.glob("*"), *releases.FOLDER.glob("*.log")]

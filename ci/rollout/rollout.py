@@ -3,6 +3,7 @@
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from ci.errors import InputError, StageError
 from ci.results.evaluation import GOLDEN
 from ci.results.package import MANIFEST
 from ci.results.rollout import STEPS
-from ci.rollout.decision import Observed, Phase, Step, next_step, plan, smoke_problem
+from ci.rollout.decision import Observed, Phase, Step, next_step, plan, smoke_problem, stuck
 from ci.rollout.progress import Progress
 from ci.rollout.releases import Release
 from ci.settings import Rollout as Settings
@@ -122,6 +123,21 @@ class Where(Protocol):
     def leftover(self, digest: str) -> bool:
         """Tell whether a version serves as stable while its canary still runs."""
 
+    def lacking(self, digest: str) -> str | None:
+        """Return how many pods of a version that serves are ready and what others wait for; None if nothing lacks."""
+
+    def pending(self, digest: str) -> bool:
+        """Tell whether a version serves because a deployment was interrupted before it had verified it."""
+
+    def verified(self, digest: str) -> None:
+        """Take note that a version is verified: it is recorded next."""
+
+    def disturbed(self, digest: str) -> str:
+        """Return where to look for what undoes a deployment's steps."""
+
+    def by_hand(self, release: int) -> str:
+        """Return what somebody can do to bring a release back where a rollout could not."""
+
     def placed(self, digest: str) -> str | None:
         """Return in a sentence how many of a version's pods are where the placement's plan wanted them, if one did."""
 
@@ -160,6 +176,7 @@ class Rollout:
     _phases: dict[str, Phase] = field(default_factory=dict)
     _measured: dict[str, Any] = field(default_factory=dict)
     _interruptions: int = 0
+    _taken: Counter[tuple[Step, Observed]] = field(default_factory=Counter)
     _since: tuple[Phase, float] | None = None
 
     def observe(self) -> Observed:
@@ -217,18 +234,26 @@ class Rollout:
 
     def _released(self) -> bool:
         """Tell whether this run has made the version a release; not, if that cannot be seen."""
-        try:
-            last = self.ledger.last() if self.facts["verified"] else None
-        except StageError:  # the way back asks again, and says so
-            return False
+        last = self._last() if self.facts["verified"] else None  # if it cannot be seen, the way back says so
         return last is not None and last["digest"] == self.digest
 
     def _advance(self) -> bool:
-        """Take the next step, if one is left."""
-        step = next_step(self.observe())
-        if step is not Step.DONE:
-            self._take(step)
-        return step is not Step.DONE
+        """Take the next step, if one is left.
+
+        Raises:
+            StageError: it was taken before, and what is seen stays the same.
+        """
+        seen = self.observe()
+        step = next_step(seen)
+        if step is Step.DONE:
+            return False
+        if problem := stuck(self._taken, step, seen):
+            raise StageError(f"{problem}: {self.where.disturbed(self.digest)}")
+        if self._taken[step, seen]:
+            time.sleep(self.where.interval)
+        self._take(step)
+        self._taken[step, seen] += 1
+        return True
 
     def _take(self, step: Step) -> None:
         if step is Step.ABORT:
@@ -327,7 +352,8 @@ class Rollout:
             since = time.monotonic()
             while self.where.shares and (phase := self.where.phases().get(last["digest"])) is not Phase.SERVING:
                 if self._past(phase, since):
-                    raise StageError(f"release {last['release']} is not back: {self.where.waiting(last['digest'])}")
+                    limit, why = time.monotonic() - since, self.where.waiting(last["digest"])
+                    raise StageError(f"release {last['release']} is not back after {limit:.0f} s: {why}")
                 self.progress.waits(Step.RESUME, self.where.waiting(last["digest"]))
                 time.sleep(self.where.interval)
 
@@ -348,7 +374,16 @@ class Rollout:
                     _insist(undo)
                 except (InputError, StageError) as problem:
                     problems.append(f"on the way back: {problem}")
+            if problems and (last := self._last()):
+                problems.append(f"once that is mended, {self.where.by_hand(last['release'])}")
         return problems
+
+    def _last(self) -> Release | None:
+        """Return the last verified release, None also if that cannot be seen."""
+        try:
+            return self.ledger.last()
+        except (InputError, StageError):
+            return None
 
     def _stands(self) -> bool:
         """Tell whether the last release answers beside the version, so that this one can leave the traffic at once."""
@@ -383,7 +418,7 @@ class Rollout:
         if Phase.UNREACHABLE in phases.values():
             return "another version's process hangs, and may hold the port: `make stop` ends it"
         if phase is Phase.FAILED:
-            return f"the new version could not load its model: {self.where.failure(self.digest)}"
+            return f"the new version did not become ready: {self.where.failure(self.digest)}"
         if phase is Phase.LOADING:
             limit, why = self.settings.startup_timeout, self.where.waiting(self.digest)
             return f"the new version had not loaded its model after {limit:g} s: {why}"

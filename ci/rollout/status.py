@@ -25,7 +25,9 @@ def describe(
     *,
     waiting: Mapping[str, str],
     leftover: bool = False,
+    lacking: str | None = None,
     changed: str | None = None,
+    disagrees: str | None = None,
     busy: str | None = None,
 ) -> Status:
     """Return the status of a place.
@@ -36,14 +38,14 @@ def describe(
         releases: every release, the oldest first.
         waiting: for versions that neither serve nor are paused, what they wait for.
         leftover: the last release's canary still runs.
+        lacking: in a sentence, how many pods of the last release are ready, where that is not all of them.
         changed: in a sentence, what was changed by hand.
+        disagrees: in a sentence, what serves though it is not recorded.
         busy: who deploys there now.
     """
     last = releases[-1] if releases else None
-    well = last is not None and phases == {last["digest"]: Phase.SERVING} and changed is None and not leftover
-    lines = [_headline(name, phases, last)]
-    if changed:
-        lines.append(changed)
+    well = last is not None and phases == {last["digest"]: Phase.SERVING} and not (changed or leftover or disagrees)
+    lines = [_headline(name, phases, last), *filter(None, (lacking, changed, disagrees))]
     if leftover:
         lines.append("its canary still runs: `python -m scripts.deploy` ends it")
     if busy:
@@ -54,14 +56,15 @@ def describe(
             lines.append(f"{_called(digest, releases)} is {phase}{more}")
     gone, shown = withdrawn(releases), releases[-SHOWN:]
     for release in reversed(shown):
-        what = f"release {release['release']:>3}  {release['time']}  version {release['version']}"
+        time = release.get("time") or "at a time not recorded"
+        what = f"release {release['release']:>3}  {time}  version {release['version']}"
         if number := release.get("instead_of"):
             what += f"  in place of release {number}"
         if gone.get(release["digest"]) == release["release"]:
             what += "  (rolled back)"
         lines.append(what)
-    if len(shown) < len(releases):
-        lines.append(f"and {len(releases) - len(shown)} before")
+    if shown and (before := shown[0]["release"] - 1):
+        lines.append(f"and {before} before")
     return Status(lines, well)
 
 

@@ -8,6 +8,12 @@ BEFORE = {"digest": OLD, "version": "2013030100001", "release": 1}
 BEGIN = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
 
+def release(letter: str, **more: Any) -> dict[str, Any]:
+    """A release without its number, as a deployment records it, of the image with this hexadecimal digit."""
+    described = {"version": "20130401", "as_of": "2013-04-01", "inputs": f"sha256:{letter}", "champion": None}
+    return {"digest": f"sha256:{letter * 64}", "time": "2013-04-01T12:00:00+00:00", **described, **more}
+
+
 def summary(**more: Any) -> dict[str, Any]:
     """What was decided: to deploy a version in the place of release 1."""
     return {"action": "deploy", "reason": "better", "digest": NEW, "version": "20130401", "before": BEFORE, **more}

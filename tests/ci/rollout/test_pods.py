@@ -30,7 +30,31 @@ def pod(waiting=None, last=None, restarts=0, conditions=(), phase="Running", mes
         (pod(last={"reason": "OOMKilled"}, restarts=1), "killed for want of memory (OOMKilled, limit 1Gi)"),
         (pod("CrashLoopBackOff", {"reason": "OOMKilled"}), "killed for want of memory"),
         (pod(last={"exitCode": 1}, restarts=2), "its server has ended 2 times, last with code 1"),
-        (pod(phase="Failed"), "it failed (no reason): no message"),
+        (
+            pod(
+                "ErrImagePull",
+                message='rpc error: code = NotFound desc = failed to pull and unpack image "r.io/m:429": '
+                'failed to resolve reference "r.io/m:429": r.io/m:429: not found',
+            ),
+            "(ErrImagePull): rpc error",
+        ),
+        (
+            pod(
+                "ErrImagePull",
+                message="failed to authorize: failed to fetch anonymous token: unexpected status from GET "
+                "request to https://auth.io/token: 401 Unauthorized",
+            ),
+            "401 Unauthorized",
+        ),
+        (
+            pod("ErrImagePull", message="pull access denied, repository does not exist or may require authorization"),
+            "pull access denied",
+        ),
+        (pod("ErrImagePull", message="reading manifest 1 in r.io/m: manifest unknown"), "manifest unknown"),
+        (pod("ErrImagePull", message="no match for platform in manifest: not found"), "no match for platform"),
+        (pod("ErrImageNeverPull", message="Container image is not present"), "may not be pulled"),
+        (pod("InvalidImageName", message="Failed to apply default image tag"), "name is invalid"),
+        (pod("CrashLoopBackOff", {"exitCode": 1}, message="back-off 10s: i/o timeout"), "ends again and again"),
         (pod("CreateContainerConfigError", message="no configmap"), "cannot be mounted or read"),
     ],
 )
@@ -54,6 +78,92 @@ def test_what_time_does_not_mend_is_a_failure_with_its_reason(seen, said):
 def test_what_may_still_come_is_said_and_is_no_failure(seen, events, said):
     assert pods.failure(seen) is None
     assert said in pods.progress(seen, events)
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("ErrImagePull", "pull QPS exceeded"),
+        ("ErrImagePull", "unexpected status code https://r.io/v2/m/manifests/1: 429 Too Many Requests"),
+        ("ErrImagePull", "toomanyrequests: You have reached your unauthenticated pull rate limit"),
+        ("ErrImagePull", 'Head "https://r.io/v2/m/manifests/404": dial tcp 10.0.0.1:443: i/o timeout'),
+        ("ErrImagePull", "dial tcp 127.0.0.1:5000: connect: connection refused"),
+        ("ErrImagePull", "failed to authorize: failed to fetch oauth token: net/http: TLS handshake timeout"),
+        ("ErrImagePull", "read tcp 10.0.0.9:4431->10.0.0.1:443: read: connection reset by peer"),
+        ("ErrImagePull", "dial tcp: lookup r.io on 10.96.0.10:53: no such host"),
+        ("ErrImagePull", "unexpected status code https://r.io/v2/: 503 Service Unavailable"),
+        ("ErrImagePull", "failed to copy: httpReadSeeker: failed open: unexpected EOF"),
+        ("ErrImagePull", "something that nobody has thought of"),
+        ("ImagePullBackOff", 'Back-off pulling image "r.io/m:1": ErrImagePull: pull QPS exceeded'),
+        ("ImagePullBackOff", 'Back-off pulling image "r.io/not found:1"'),
+        ("RegistryUnavailable", ""),
+        ("CreateContainerError", "context deadline exceeded"),
+        ("CreateContainerError", 'failed to reserve container name: name "serving_x" is reserved for "ab"'),
+        ("CreateContainerConfigError", "failed to sync configmap cache: timed out waiting for the condition"),
+    ],
+)
+def test_trouble_that_may_pass_is_waited_for_and_said(reason, message):
+    seen = pod(reason, message=message)
+    assert pods.failure(seen) is None
+    assert f"serving waits ({reason})" in pods.progress(seen)
+    assert message in pods.progress(seen)
+
+
+@pytest.mark.parametrize(
+    ("said", "fails"), [("manifest unknown", True), ("dial tcp 10.0.0.1:443: i/o timeout", False), (None, False)]
+)
+def test_a_back_off_that_does_not_say_why_is_judged_by_the_pods_last_event(said, fails):
+    seen = pod("ImagePullBackOff", message='Back-off pulling image "r.io/m:1"')
+    about = {"reason": "Failed", "involvedObject": {"name": "model-canary-x"}}
+    events = [{**about, "message": f'Failed to pull image "r.io/m:1": {said}'}] if said else []
+    events += [{"reason": "Failed", "involvedObject": {"name": "other"}, "message": "Failed to pull: not found"}]
+    assert (pods.failure(seen, events) is not None) is fails
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["Evicted", "OutOfcpu", "OutOfmemory", "OutOfpods", "Preempting", "UnexpectedAdmissionError", "NodeAffinity",
+     "Shutdown", "Terminated", "NodeLost", "TopologyAffinityError", "anything else"],
+)  # fmt: skip
+def test_a_pod_that_its_node_has_given_up_is_not_the_versions_failure(reason):
+    seen = pod("CrashLoopBackOff", {"reason": "OOMKilled"}, restarts=3, phase="Failed")
+    seen["status"] |= {"reason": reason, "message": "the node was low on resource"}
+    assert pods.failure(seen) is None
+    assert pods.over(seen)
+    assert pods.progress(seen) == (
+        f"pod model-canary-x: it has ended, and another takes its place ({reason}): the node was low on resource"
+    )
+
+
+@pytest.mark.parametrize("kind", ["initContainerStatuses", "ephemeralContainerStatuses", "containerStatuses"])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pod("CrashLoopBackOff", {"exitCode": 1}, restarts=7),
+        pod("ErrImagePull", message="not found"),
+        pod(last={"reason": "OOMKilled"}, restarts=1),
+        pod("CreateContainerConfigError", message="no secret"),
+    ],
+)
+def test_what_others_have_put_into_the_pod_is_not_the_server(kind, trouble):
+    [status] = trouble["status"]["containerStatuses"]
+    seen = pod()
+    seen["status"][kind] = [*seen["status"].get(kind, []), {**status, "name": "proxy"}]
+    assert pods.failure(seen) is None
+    assert pods.restarts(seen) == 0
+    assert pods.ended(seen) == []
+    gateway = pod()
+    gateway["status"]["containerStatuses"].append({**status, "name": "gateway"})
+    assert pods.failure(gateway) is not None
+
+
+def test_a_sidecar_that_keeps_a_pod_from_being_ready_is_named():
+    seen = pod()
+    seen["status"]["containerStatuses"] += pod("CrashLoopBackOff", message="back-off 5m0s")["status"][
+        "containerStatuses"
+    ]
+    seen["status"]["containerStatuses"][1]["name"] = "proxy"
+    assert pods.progress(seen) == "pod model-canary-x: proxy waits (CrashLoopBackOff): back-off 5m0s"
 
 
 def test_a_pod_that_is_being_deleted_is_not_ready():

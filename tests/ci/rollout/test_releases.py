@@ -4,9 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ci.errors import StageError
 from ci.rollout import releases
+from ci.rollout.decision import target, withdrawn
+from tests.ci.rollout import journals
 
 A, B = (f"sha256:{letter * 64}" for letter in "ab")
 FIRST = {"digest": A, "version": "1", "as_of": "2013-04-01", "inputs": "i1", "champion": None}
@@ -47,11 +51,92 @@ def test_the_champion_is_what_serves_unless_that_was_built_from_these_inputs(
     assert releases.champion(releases.last(), inputs) == expected
 
 
-def test_a_damaged_record_is_an_error_that_names_the_file() -> None:
+def line(**changes: object) -> bytes:
+    return json.dumps({"release": 2, **SECOND, **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (b'{"release": 2', "not JSON"),
+        (b"", "not JSON"),
+        (b"null", "Input should be"),
+        (b"[]", "Input should be"),
+        (line(as_of="yesterday"), "as_of: "),
+        (line(as_of=20130401), "as_of: "),
+        (line(release=None), "release: "),
+        (line(release={"number": 2}), "release: "),
+        (line(release="2"), "release: "),
+        (line(release=1), "release: it is 1, where release 2 should be"),
+        (line(release=3), "release: it is 3, where release 2 should be"),
+        (line(digest="sha256:../../etc"), "digest: "),
+        (line(digest=None), "digest: "),
+        (line(champion="a"), "champion"),
+        (line(champion={**FIRST, "release": 1}), "champion"),
+        (line(version=2), "version: "),
+        (line(surprise=1), "surprise: "),
+        (line(inputs="i2").replace(b"i2", b"\xff"), "not UTF-8"),
+        (line(inputs="i2").replace(b"i2", b"\\ud800"), "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+    ],
+)
+def test_a_damaged_record_is_an_error_that_names_file_line_and_key(second: bytes, said: str) -> None:
     releases.add(FIRST)
-    releases.RECORDS.write_text('{"release": 1')
-    with pytest.raises(StageError, match=r"releases\.jsonl:1: not JSON .*delete it to begin anew"):
+    releases.RECORDS.write_bytes(releases.RECORDS.read_bytes() + second + b"\n" + line(release=3))
+    with pytest.raises(StageError, match=r"releases\.jsonl:2: ") as error:
         releases.last()
+    assert said in str(error.value)
+
+
+def many(letters: str, most: int) -> tuple[list[releases.Release], list[releases.Release]]:
+    """Releases from their images' letters (`a<2`: in place of release 2), and what is left of them in so many bytes."""
+    parts = [part.partition("<") for part in letters.split()]
+    found = [
+        {"release": number, **journals.release(letter), **({"instead_of": int(of)} if of else {})}
+        for number, (letter, _, of) in enumerate(parts, 1)
+    ]
+    return found, releases.compacted(found, most)
+
+
+def numbers(found: list[releases.Release]) -> list[int]:
+    return [release["release"] for release in found]
+
+
+ONE = len(json.dumps(many("a", 0)[0][0]))
+
+
+@pytest.mark.parametrize(
+    ("letters", "room", "left"),
+    [
+        ("a b c d", 4, [1, 2, 3, 4]),
+        ("a b c d", 3, [2, 3, 4]),
+        ("a b c d", 0, [3, 4]),  # what serves, and what a rollback goes back to
+        ("a b a b c", 3, [3, 4, 5]),  # an image that was released again needs its newest record only
+        ("c a b a b d", 4, [1, 4, 5, 6]),
+        ("a b c b<3", 0, [1, 4]),  # c was rolled back: a is what a rollback would go back to
+        ("a", 0, [1]),
+    ],
+)
+def test_the_oldest_records_that_nobody_needs_go(letters: str, room: int, left: list[int]) -> None:
+    found, kept = many(letters, room * (ONE + 20))
+    assert numbers(kept) == left
+    assert releases.compacted(kept, room * (ONE + 20)) == kept
+    assert target(kept, None) == target(found, None)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()), min_size=1, max_size=12), st.integers(0, 12))
+def test_what_is_left_tells_the_same_about_rollbacks_champion_and_images(
+    made: list[tuple[str, bool]], room: int
+) -> None:
+    letters = [f"{letter}<{n}" if back and n else letter for n, (letter, back) in enumerate(made)]
+    found, kept = many(" ".join(letters), room * (ONE + 20))
+    assert kept[-1] == found[-1]
+    assert target(kept, None) == target(found, None)
+    assert withdrawn(kept).items() <= withdrawn(found).items()
+    images = len({each["digest"] for each in found})
+    if room > images:
+        assert withdrawn(kept) == withdrawn(found)
+        assert releases.kept(kept, 5) == releases.kept(found, 5)
 
 
 @pytest.mark.parametrize(

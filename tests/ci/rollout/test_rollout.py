@@ -1,6 +1,7 @@
 """How long a rollout waits for what it observes."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Any, NoReturn
 import pytest
 
 from ci.errors import StageError
-from ci.rollout.decision import Phase
+from ci.rollout.decision import TRIES, Phase
 from ci.rollout.rollout import Rollout
 from ci.settings import Rollout as Settings
 
@@ -58,6 +59,12 @@ class Cluster:
     def retire(self, _: str) -> str:
         return "gone"
 
+    def by_hand(self, release: int) -> str:
+        return f"bring release {release} back"
+
+    def disturbed(self, _: str) -> str:
+        return "somebody undoes it"
+
 
 class Releases:
     """One release serves."""
@@ -90,7 +97,7 @@ def test_a_version_has_its_time_to_load_each_time_it_has_to(
         settings=Settings(startup_timeout=LIMIT),
         clock=lambda: datetime(2013, 4, 1, tzinfo=UTC),
     )
-    with pytest.raises(StageError, match=f"^{end}.*; on the way back: no pod of stable is ready$"):
+    with pytest.raises(StageError, match=f"^{end}.*; on the way back: no pod of stable is ready; once"):
         rollout.run()
 
 
@@ -134,6 +141,92 @@ def test_a_bad_canary_leaves_the_traffic_before_anything_is_waited_for_and_the_w
         settings=Settings(startup_timeout=0.05),
         clock=lambda: datetime(2013, 4, 1, tzinfo=UTC),
     )
-    with pytest.raises(StageError, match=r"^it is worse; on the way back: release 1 is not back: it is loading$"):
+    back = r"release 1 is not back after \d+ s: it is loading; once that is mended, bring release 1 back$"
+    with pytest.raises(StageError, match=f"^it is worse; on the way back: {back}"):
         rollout.run()
     assert place.done == ["retire", "restore"]
+
+
+class Undone(Cluster):
+    """A place where a step leads nowhere: whatever is done, the same is seen."""
+
+    def __init__(self, phase: Phase, *facts: str) -> None:
+        super().__init__(0.0, phase)
+        self.facts, self.did = {*facts}, 0
+        self.interval = 0.0
+
+    def do(self, *_: object, **__: object) -> str:
+        self.did += 1
+        return ""
+
+    join = promote = restore = start = do
+
+    def leftover(self, _: str) -> bool:
+        return "leftover" in self.facts
+
+    def retire(self, _: str) -> str:
+        return self.do()
+
+    def addresses(self, *_: object, **__: object) -> Any:
+        raise StageError("not asked")
+
+
+class Forgetful(Releases):
+    """A ledger that records nothing."""
+
+    def add(self) -> None:
+        self.added = getattr(self, "added", 0) + 1
+
+
+@pytest.mark.parametrize(
+    ("step", "phase", "facts"),
+    [
+        ("join", Phase.READY, {"smoked"}),
+        ("promote", Phase.READY, {"smoked", "analysed"}),
+        ("promote", Phase.SHARING, {"smoked", "analysed"}),
+        ("record", Phase.SERVING, {"smoked", "analysed", "verified"}),
+    ],
+)
+def test_a_step_that_changes_nothing_ends_the_rollout_with_the_reason(
+    step: str, phase: Phase, facts: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place, known = Undone(phase, *facts), Forgetful()
+    where: Any = place
+    ledger: Any = known
+    if phase is Phase.SERVING:
+        monkeypatch.setattr(place, "phases", lambda: {NEW: phase})
+    rollout = Rollout(
+        where=where,
+        digest=NEW,
+        ledger=ledger,
+        record=known.add,
+        settings=Settings(startup_timeout=LIMIT),
+        clock=lambda: datetime(2013, 4, 1, tzinfo=UTC),
+        facts={"started": False, "verified": "verified" in facts},
+    )
+    said = f"^step {step} was taken {TRIES} times, and the version is still {phase} as before it: somebody undoes it"
+    with pytest.raises(StageError, match=said):
+        rollout.run()
+    assert getattr(known, "added", place.did - 1) == TRIES  # and the canary was ended once
+
+
+def test_a_version_that_is_ready_and_loading_by_turns_ends_the_rollout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    turn = itertools.cycle([Phase.READY, Phase.LOADING])
+    place = Undone(Phase.READY, "smoked")
+    monkeypatch.setattr(place, "phases", lambda: {NEW: next(turn), OLD: Phase.SERVING})
+    where: Any = place
+    ledger: Any = Releases()
+    rollout = Rollout(
+        where=where,
+        digest=NEW,
+        ledger=ledger,
+        record=lambda: None,
+        settings=Settings(startup_timeout=LIMIT),
+        clock=lambda: datetime(2013, 4, 1, tzinfo=UTC),
+    )
+    with pytest.raises(StageError, match="was taken 5 times"):
+        rollout.run()

@@ -1,0 +1,69 @@
+"""What a Deployment serves and how far it is: functions of what the API server says about it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ci.rollout import applied, manifests
+from ci.rollout.applied import DIGEST
+from ci.rollout.decision import Phase
+
+Json = Mapping[str, Any]
+_IMAGE = ("f:spec", "f:template", "f:spec", "f:containers", f'k:{{"name":"{manifests.CONTAINER}"}}', "f:image")
+
+
+def digest(deployment: Json) -> str:
+    """Return the digest of the image that a Deployment serves, as its template's annotation says."""
+    return str((deployment["spec"]["template"]["metadata"].get("annotations") or {}).get(DIGEST, "unknown"))
+
+
+def rolled(deployment: Json) -> Phase:
+    """Return how far a Deployment is, by the same rule as `kubectl rollout status`.
+
+    Once its pods have all taken over, as its condition `Progressing` then says, it serves while one of them is ready:
+    an autoscaler that asks for more of them is no rollout.
+    """
+    status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
+    progressing = _condition(deployment, "Progressing").get("reason")
+    if status.get("observedGeneration", 0) < deployment["metadata"]["generation"] or not wanted:
+        return Phase.ROLLING  # with no replicas nothing serves
+    if progressing == "ProgressDeadlineExceeded":
+        return Phase.FAILED
+    updated, there, available = (status.get(key, 0) for key in ("updatedReplicas", "replicas", "availableReplicas"))
+    if updated == there == available == wanted:
+        return Phase.SERVING
+    scaling = progressing == "NewReplicaSetAvailable" and updated == there and available > 0
+    return Phase.SERVING if scaling else Phase.ROLLING
+
+
+def lacking(deployment: Json) -> str | None:
+    """Return how many of a Deployment's pods are ready, in words; None if all are."""
+    status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
+    available = status.get("availableReplicas", 0)
+    return None if available >= wanted else f"{available} of {wanted} pods are ready"
+
+
+def refused(deployment: Json) -> str | None:
+    """Return why the API server makes no more pods of a Deployment (quota, limits, Pod Security); None if it does."""
+    found = _condition(deployment, "ReplicaFailure")
+    if found.get("status") != "True":
+        return None
+    return f"no pod can be made ({found.get('reason')}): {found.get('message')}"
+
+
+def by_hand(deployment: Json, manifest: Json, manager: str) -> str | None:
+    """Return the image that somebody has given a Deployment in the place of a version's; None if nobody has.
+
+    An image of the same digest is the same, whatever registry it comes from. An image that an admission webhook has
+    written into what `manager` applied is the cluster's policy: the field is still that manager's.
+    """
+    released, wanted = manifests.image(manifest), str(manifest["image"]["digest"])
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    runs = next((str(each["image"]) for each in containers if each["name"] == manifests.CONTAINER), "none")
+    if runs == released or runs.endswith(f"@{wanted}") or applied.owns(deployment, _IMAGE, manager):
+        return None
+    return runs
+
+
+def _condition(deployment: Json, kind: str) -> Json:
+    conditions: Sequence[Json] = deployment.get("status", {}).get("conditions") or ()
+    return next((each for each in conditions if each["type"] == kind), {})

@@ -1,0 +1,501 @@
+"""Rollouts on a cluster, by its API server alone: what is written, what is compared, and what is taken for what."""
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ci.apiserver import APPLY, Conflict
+from ci.errors import StageError
+from ci.rollout import manifests
+from ci.rollout.cluster import LEASE, UNVERIFIED, Cluster
+from ci.rollout.decision import Phase
+from ci.rollout.lease import Lost
+from ci.rollout.place import Place
+from ci.rollout.rollout import STEPS
+from tests.ci.rollout import clusters
+from tests.ci.rollout.clusters import CANARY, PODS, SERVICE, STABLE, World, digest
+
+A, B, C = (digest(letter) for letter in "abc")
+
+
+@pytest.fixture
+def world(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.chdir(tmp_path)
+    with clusters.world(monkeypatch) as found:
+        yield found
+
+
+def steps() -> list[str]:
+    return [json.loads(line)["step"] for line in STEPS.read_text().splitlines()]
+
+
+def container(found: dict[str, Any]) -> dict[str, Any]:
+    return next(e for e in found["spec"]["template"]["spec"]["containers"] if e["name"] == manifests.CONTAINER)
+
+
+def place(world: World, where: Cluster | None = None) -> Place:
+    return Place(
+        "namespace models", where or world.where(), world.history, lambda _: None, world.history.add, "mend it"
+    )
+
+
+def test_versions_are_rolled_out_one_after_another(world: World) -> None:
+    world.package("a")
+    world.rollout("a")
+    assert steps() == ["start", "smoke", "promote", "verify", "record", "retire"]
+    STEPS.unlink()
+    world.package("b")
+    world.rollout("b", where=world.where(clock=iter(range(100)).__next__))
+    assert steps() == ["start", "smoke", "join", "analyse", "promote", "verify", "record", "retire"]
+    where = world.where()
+    assert where.phases() == {B: Phase.SERVING}
+    assert [release["digest"] for release in world.history.read()] == [A, B]
+    assert world.store.objects[SERVICE]["spec"]["selector"]["track"] == "stable"
+    assert UNVERIFIED not in world.store.objects[STABLE]["metadata"]["annotations"]
+    assert CANARY not in world.store.objects
+    assert (where.lacking(B), where.changed(B), place(world).disagreement()) == (None, None, None)
+
+
+# A step that changes nothing.
+
+
+def test_a_selector_that_somebody_else_keeps_ends_the_rollout_with_field_and_owner(world: World) -> None:
+    """Where the API server lets each key of a selector have its own owners, it says nothing of that."""
+    world.store.atomic.discard("selector")
+    world.released("a")
+    service = clusters.rendered()[-1]
+    world.api.ask("PATCH", SERVICE, service, query={"fieldManager": "kubectl"}, kind=APPLY)
+    world.package("b")
+    world.store.asked.clear()
+    with pytest.raises(StageError) as error:
+        world.rollout("b")
+    said = 'Service model is not as it was applied: spec.selector.track is "stable" and was to be left out: '
+    assert str(error.value).startswith(f"{said}kubectl (Apply) owns it too; end what writes it")
+    assert "`kubectl edit service model -n model-serving --show-managed-fields`" in str(error.value)
+    assert CANARY not in world.store.objects
+    assert world.where().phases() == {A: Phase.SERVING}
+    assert len(world.store.asked) < 100
+
+
+def test_a_selector_that_is_one_field_is_refused_by_the_api_server(world: World) -> None:
+    """As Kubernetes does it since the selector has one owner as a whole."""
+    world.released("a")
+    service = clusters.rendered()[-1]
+    world.api.ask("PATCH", SERVICE, service, query={"fieldManager": "kubectl"}, kind=APPLY)
+    world.package("b")
+    with pytest.raises(StageError, match=r'Apply failed with 1 conflicts: conflict with "kubectl": \.spec\.selector'):
+        world.rollout("b")
+    assert CANARY not in world.store.objects
+
+
+def test_a_webhook_that_puts_the_selector_back_is_told_from_a_manager(world: World) -> None:
+    world.released("a")
+
+    def webhook(body: dict[str, Any]) -> None:
+        if body.get("kind") == "Service":
+            body["spec"]["selector"]["track"] = "stable"
+
+    world.store.webhook = webhook
+    world.package("b")
+    with pytest.raises(StageError, match="nobody else owns it, so an admission webhook has set it"):
+        world.rollout("b")
+    assert CANARY not in world.store.objects
+
+
+def test_what_is_undone_after_each_step_ends_the_rollout(world: World) -> None:
+    """A controller that puts its own state back, as tools of GitOps do, is quicker than the next look."""
+    world.released("a")
+    kept = copy.deepcopy(world.store.objects[SERVICE]["spec"])
+
+    def put_back(path: str) -> None:
+        if path == SERVICE and world.store.objects[SERVICE]["spec"] != kept:
+            world.store.objects[SERVICE]["spec"] = copy.deepcopy(kept)
+
+    world.after = put_back
+    world.package("b")
+    with pytest.raises(StageError, match="step join was taken 5 times, and the version is still ready") as error:
+        world.rollout("b")
+    assert "kubectl get deployments,services -n model-serving -o yaml --show-managed-fields" in str(error.value)
+    assert steps().count("join") == 5
+    assert CANARY not in world.store.objects
+
+
+def test_a_variable_that_somebody_else_keeps_in_the_pods_is_named_and_what_served_is_back(world: World) -> None:
+    world.released("a")
+    extra = {"name": "EXTRA", "value": "1"}
+    known = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": manifests.STABLE}}
+    ours = copy.deepcopy({**known, "spec": world.store.objects[STABLE]["spec"]})
+    del ours["spec"]["replicas"]
+    container(ours)["env"].append(extra)
+    named = {"name": manifests.CONTAINER, "env": [extra]}
+    theirs = {**known, "spec": {"template": {"spec": {"containers": [named]}}}}
+    for manager, body in (("deployer", ours), ("kubectl", theirs)):  # an earlier k8s/ had it; somebody applied that too
+        world.api.ask("PATCH", STABLE, body, query={"fieldManager": manager}, kind=APPLY)
+    world.package("b")
+    with pytest.raises(StageError) as error:
+        world.rollout("b", where=world.where(clock=iter(range(100)).__next__))
+    assert "env[name=EXTRA] is" in str(error.value)
+    assert "kubectl (Apply) owns it too" in str(error.value)
+    assert world.where().phases() == {A: Phase.SERVING}
+    assert [release["digest"] for release in world.history.read()] == [A]
+
+
+def test_a_canary_that_somebody_keeps_in_the_traffic_is_deleted_all_the_same(world: World) -> None:
+    world.released("a")
+    world.package("b")
+    with world.lease() as lease:
+        where = world.where(lease)
+        where.phases()
+        where.start(B)
+        where.phases()
+        where.join(B)
+        theirs = copy.deepcopy(world.store.objects[SERVICE])
+        del theirs["metadata"]["managedFields"]
+        query = {"fieldManager": "kubectl", "force": "true"}
+        world.api.ask("PATCH", SERVICE, theirs, query=query, kind=APPLY)
+        where.phases()
+        with pytest.raises(StageError, match='conflict with "kubectl"'):
+            where.retire(B)
+    assert CANARY not in world.store.objects
+
+
+# What a webhook changes, and what somebody changes by hand.
+
+
+@pytest.mark.parametrize(
+    ("reference", "rewritten"),
+    [
+        ("registry.example/light:b", "mirror.example/registry.example/light:b@{digest}"),
+        ("registry.example/light:b", "mirror.example/light@{digest}"),
+        ("localhost/models/light:b", "localhost/models/light:b@{digest}"),
+        ("localhost/models/light:b", "mirror.example/models/light:b"),
+        ("registry.example/light:b", "mirror.example/light:b"),
+    ],
+)
+def test_an_image_that_a_webhook_has_rewritten_is_no_change_by_hand(
+    world: World, reference: str, rewritten: str
+) -> None:
+    def webhook(body: dict[str, Any]) -> None:
+        if body.get("kind") == "Deployment":
+            container(body)["image"] = rewritten.format(digest=B)
+            spec = body["spec"]["template"]["spec"]
+            if "imagePullSecrets" not in spec:
+                spec["imagePullSecrets"] = [{"name": "mirror"}]
+                spec["containers"].append({"name": "proxy", "image": "proxy:1"})
+
+    world.store.webhook = webhook
+    world.package("b", reference=reference)
+    world.rollout("b")
+    assert container(world.store.objects[STABLE])["image"] == rewritten.format(digest=B)
+    assert world.where().changed(B) is None
+    assert world.where().changed(C) is None
+    assert place(world).settled(B)
+    world.store.webhook = lambda _: None
+    world.store.edit(STABLE, lambda found: container(found).update(image="light:by-hand"), "kubectl-set")
+    assert "runs the image light:by-hand: it was changed by hand" in str(world.where().changed(C))
+
+
+def test_an_undo_by_hand_is_told(world: World) -> None:
+    world.released("a", "b")
+    undone = next(e for p, e in world.store.objects.items() if clusters.REPLICASETS in p and e["spec"]["template"][
+        "metadata"]["annotations"]["model-serving/digest"] == A and "stable" in p)  # fmt: skip
+    template = copy.deepcopy(undone["spec"]["template"])
+    del template["metadata"]["labels"]["pod-template-hash"]
+    world.store.edit(STABLE, lambda found: found["spec"].update(template=template), "kubectl-rollout")
+    assert "it was changed by hand, as `kubectl rollout undo` does" in str(world.where().changed(C))
+    assert world.where().changed(A) is None  # to which somebody wants to go back
+
+
+# Reasons.
+
+
+def refusal(message: str) -> dict[str, str]:
+    return {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
+
+
+@pytest.mark.parametrize(
+    ("track", "message"),
+    [
+        ("canary", 'pods "m" is forbidden: exceeded quota: q, requested: pods=1, used: pods=3, limited: pods=3'),
+        ("canary", 'pods "m" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true'),
+        ("stable", 'pods "m" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi'),
+    ],
+)
+def test_why_no_pod_can_be_made_is_said(world: World, message: str, track: str) -> None:
+    world.released("a")
+    world.package("b")
+    path = {"canary": CANARY, "stable": STABLE}[track]
+    world.loads = lambda found: found["metadata"]["name"] != f"model-{track}"
+
+    def refuse(written: str) -> None:
+        if written == path and digest("b") in json.dumps(world.store.objects[path]["spec"]):
+            world.remove_pods(f"model-{track}")
+            status = world.store.objects[path]["status"]
+            status["conditions"] = [refusal(message)]
+            status |= {"replicas": 0, "updatedReplicas": 0}
+            world.loads = lambda _: True
+
+    world.after = refuse
+    world.settings = clusters.settings(startup_timeout=0.05)
+    with pytest.raises(StageError) as error:
+        world.rollout("b", trusted=True)
+    assert f"no pod can be made (FailedCreate): {message}" in str(error.value)
+    assert world.where().phases() == {A: Phase.SERVING}
+
+
+def stable_status(world: World, **changes: Any) -> None:
+    world.store.objects[STABLE]["status"] |= changes
+
+
+@pytest.mark.parametrize(
+    ("status", "wanted", "phase"),
+    [
+        ({"updatedReplicas": 5, "replicas": 5, "availableReplicas": 3}, 5, Phase.SERVING),  # an autoscaler adds two
+        (
+            {"updatedReplicas": 3, "replicas": 3, "availableReplicas": 3},
+            5,
+            Phase.SERVING,
+        ),  # and a quota holds them back
+        ({"updatedReplicas": 3, "replicas": 3, "availableReplicas": 2}, 3, Phase.SERVING),  # a node has gone
+        ({"updatedReplicas": 5, "replicas": 5, "availableReplicas": 5}, 3, Phase.SERVING),  # it takes two away
+        ({"updatedReplicas": 3, "replicas": 3, "availableReplicas": 0}, 3, Phase.ROLLING),
+        ({"updatedReplicas": 2, "replicas": 3, "availableReplicas": 3}, 3, Phase.ROLLING),  # pods of another template
+        ({"updatedReplicas": 3, "replicas": 4, "availableReplicas": 4}, 3, Phase.ROLLING),
+        ({"observedGeneration": 0}, 3, Phase.ROLLING),
+        ({}, 0, Phase.ROLLING),
+    ],
+)
+def test_a_version_that_has_taken_over_serves_while_an_autoscaler_asks_for_more(
+    world: World, status: dict[str, int], wanted: int, phase: Phase
+) -> None:
+    world.released("a")
+    world.store.objects[STABLE]["spec"]["replicas"] = wanted
+    stable_status(world, **status)
+    assert world.where().phases() == {A: phase}
+
+
+def test_status_says_how_many_pods_are_ready_and_what_the_others_wait_for(world: World) -> None:
+    world.released("a")
+    found = world.store.objects[STABLE]
+    found["spec"]["replicas"] = 5
+    stable_status(world, updatedReplicas=5, replicas=5)
+    why = [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available: 3 Insufficient cpu."}]
+    template = found["spec"]["template"]
+    for name in ("more-1", "more-2"):
+        world.add_pod(name, template, template["metadata"]["labels"], ready=False, conditions=why, containerStatuses=[])
+    said = place(world).status()
+    assert said.lines[0] == "namespace models: release 1, version 10, serves"
+    assert said.lines[1].startswith("3 of 5 pods are ready: pod more-1: no node takes it: 0/3 nodes are available")
+    assert said.well
+    assert place(world).settled(A)
+
+
+def test_a_roll_that_has_not_ended_is_no_scaling(world: World) -> None:
+    """One of three new pods is ready, and there were none before: not all of them have been yet."""
+    world.package("a")
+    with world.lease() as lease:
+        where = world.where(lease)
+        where.phases()
+        where.promote(A)
+    condition = {"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated"}
+    stable_status(world, availableReplicas=1, conditions=[condition])
+    assert world.where().phases() == {A: Phase.ROLLING}
+    late = {**condition, "status": "False", "reason": "ProgressDeadlineExceeded"}
+    stable_status(world, conditions=[late])
+    assert world.where().phases() == {A: Phase.FAILED}
+
+
+def test_a_pod_that_was_evicted_beside_its_loading_replacement_is_waited_for(world: World) -> None:
+    world.released("a")
+    world.package("b")
+    world.loads = lambda found: found["metadata"]["name"] != manifests.CANARY
+    with world.lease() as lease:
+        where = world.where(lease)
+        where.phases()
+        where.start(B)
+        template = world.store.objects[CANARY]["spec"]["template"]
+        gone = {"phase": "Failed", "reason": "OutOfcpu", "message": "Pod was rejected"}
+        world.add_pod("gone", template, template["metadata"]["labels"], ready=False, **gone)
+        assert where.phases()[B] is Phase.LOADING
+        assert where.waiting(B).endswith(
+            "pod gone: it has ended, and another takes its place (OutOfcpu): Pod was rejected"
+        )
+        assert "it is loading" in where.waiting(B)
+        for path, each in world.store.objects.items():
+            if path.startswith(f"{PODS}/model-canary"):
+                each["status"]["containerStatuses"][0]["state"] = {
+                    "waiting": {"reason": "ErrImagePull", "message": "manifest unknown"}
+                }
+        assert where.phases()[B] is Phase.FAILED
+        assert "manifest unknown" in where.failure(B)
+
+
+def test_a_back_off_without_its_cause_is_looked_up_in_the_events(world: World) -> None:
+    world.package("b")
+    world.loads = lambda _: False
+    with world.lease() as lease:
+        where = world.where(lease)
+        where.phases()
+        where.start(B)
+    [path] = [path for path in world.store.objects if path.startswith(f"{PODS}/model-canary")]
+    status = world.store.objects[path]["status"]["containerStatuses"][0]
+    status["state"] = {"waiting": {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "x"'}}
+    assert where.phases()[B] is Phase.LOADING
+    name = path.rsplit("/", 1)[1]
+    event = {"involvedObject": {"name": name}, "reason": "Failed", "message": 'Failed to pull image "x": not found'}
+    world.store.objects[f"{clusters.PODS.removesuffix('pods')}events/e"] = {"metadata": {}, **event}
+    assert where.phases()[B] is Phase.FAILED
+
+
+# What serves and what is recorded.
+
+
+def test_a_record_that_was_lost_while_a_version_serves_is_told_everywhere(world: World) -> None:
+    world.released("a")
+    assert place(world).disagreement() is None
+    world.store.objects[f"{clusters.CONFIGMAPS}/rollout-history"]["data"] = {}
+    said = f"{A[:19]} serves on namespace models, but no release is recorded: mend it"
+    assert place(world).disagreement() == said
+    for refused in (place(world).require_agreement, place(world).serving, lambda: place(world).require_agreement(B)):
+        with pytest.raises(StageError, match="but no release is recorded"):
+            refused()
+    place(world).require_agreement(A)  # what serves is recorded now
+    status = place(world).status()
+    assert (status.well, status.lines[1]) == (False, said)
+
+
+def test_a_record_whose_end_was_lost_is_told(world: World) -> None:
+    world.released("a")
+    kept = copy.deepcopy(world.store.objects[f"{clusters.CONFIGMAPS}/rollout-history"]["data"])
+    world.released("b")
+    world.store.objects[f"{clusters.CONFIGMAPS}/rollout-history"]["data"] = kept
+    assert place(world).disagreement() == (
+        f"{B[:19]} serves on namespace models, but the last release recorded is 1, another version: mend it"
+    )
+
+
+def test_a_version_that_a_killed_deployment_left_unverified_is_no_lost_record(world: World) -> None:
+    world.package("a")
+    with world.lease() as lease:
+        where = world.where(lease)
+        where.phases()
+        where.promote(A)
+    assert place(world).disagreement() is None
+    assert world.store.objects[STABLE]["metadata"]["annotations"][UNVERIFIED] == A
+    world.rollout("a")
+    assert UNVERIFIED not in world.store.objects[STABLE]["metadata"]["annotations"]
+    assert [release["digest"] for release in world.history.read()] == [A]
+
+
+def test_no_release_is_made_that_cannot_be_recorded(world: World) -> None:
+    world.released("a")
+    world.store.objects[f"{clusters.CONFIGMAPS}/rollout-history"]["data"]["notes"] = "x" * 500_000
+    world.package("b")
+    with pytest.raises(StageError, match="so no release can be recorded"):
+        world.rollout("b")
+    assert CANARY not in world.store.objects
+
+
+# Who may write, and when.
+
+
+def test_nothing_is_written_without_the_lease(world: World) -> None:
+    world.released("a")
+    world.package("b")
+    with world.lease() as lease:
+        where = world.where(lease)
+        where.phases()
+        where.start(B)
+        where.phases()
+        lease._lost = "another has it"
+        before = copy.deepcopy(world.store.objects)
+        for write in (
+            where.start,
+            where.join,
+            where.promote,
+            where.restore,
+            where.retire,
+            lambda d: where.note(d, "x"),
+        ):
+            with pytest.raises(Lost):
+                write(B)
+        with pytest.raises(Lost):
+            where.reserve(B, force=False)
+        with pytest.raises(Lost):
+            where.reserve(A, force=True)
+    assert world.store.objects == before
+
+
+def test_nothing_is_written_over_what_has_changed_since_it_was_seen(world: World) -> None:
+    world.released("a")
+    world.package("b")
+    with world.lease() as lease:
+        where = world.where(lease)
+        where.phases()
+        where.start(B)
+        where.phases()
+        where.join(B)
+        where.phases()
+        for path in (STABLE, CANARY, SERVICE):
+            world.store.edit(path, lambda found: found["metadata"].setdefault("labels", {}).update(new="1"), "kubectl")
+        before = copy.deepcopy(world.store.objects)
+        for write in (where.start, where.join, where.promote, where.retire, lambda d: where.note(d, "x")):
+            with pytest.raises(Conflict):
+                write(B)
+        assert {path: world.store.objects[path] for path in (STABLE, CANARY, SERVICE)} == {
+            path: before[path] for path in (STABLE, CANARY, SERVICE)
+        }
+
+
+def test_nothing_is_written_over_what_another_has_created_since(world: World) -> None:
+    world.released("a")
+    world.package("b")
+    with world.lease() as one:
+        where = world.where(one)
+        where.phases()
+        other = world.where(one)
+        other.phases()
+        other.start(B)
+        with pytest.raises(Conflict):
+            where.start(B)
+
+
+def test_what_is_being_deleted_counts_as_gone(world: World) -> None:
+    world.released("a")
+    world.store.objects[STABLE]["metadata"]["deletionTimestamp"] = "2030-01-01T00:00:00Z"
+    assert world.where().phases() == {}
+
+
+def test_whoever_takes_hold_changes_all_that_it_will_write(world: World) -> None:
+    world.released("a")
+    with world.lease("one") as one:
+        slow = world.where(one)
+        slow.phases()
+        term = {path: world.store.objects[path]["metadata"]["resourceVersion"] for path in (STABLE, SERVICE)}
+        world.where(one).reserve(A, force=False)
+        assert all(world.store.objects[path]["metadata"]["resourceVersion"] != seen for path, seen in term.items())
+        assert one.term == int(world.store.objects[STABLE]["metadata"]["annotations"]["model-serving/term"])
+        with pytest.raises(Conflict):
+            slow.promote(A)
+    assert world.store.objects[f"/apis/coordination.k8s.io/v1/namespaces/model-serving/leases/{LEASE}"]
+
+
+def test_a_canary_is_watched_as_long_as_the_window(world: World) -> None:
+    world.released("a")
+    world.package("b")
+    seconds = iter(range(1000))
+    with world.lease() as lease:
+        where = world.where(lease, clock=lambda: next(seconds) / 10)
+        where.phases()
+        where.start(B)
+        where.phases()
+        where.join(B)
+        told: list[Any] = []
+        measured = where.analyse(B, told.append)
+        assert measured["requests"] >= 600
+        spent = next(seconds) / 10
+        assert spent >= world.settings.rollout.analysis.window
+        assert len(told) >= 5
