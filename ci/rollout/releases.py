@@ -83,26 +83,28 @@ def kept(releases: Sequence[Release], count: int) -> set[str]:
 def compacted(releases: Sequence[Release], most: int) -> list[Release]:
     """Return releases without the oldest that nobody needs, so that they have at most so many bytes as JSON.
 
-    Of an image that was released again only the newest record is needed, so the others go first; then whole images go.
-    What serves and what a rollback goes back to stay. Numbers stay as they are.
+    Of an image that was released again only the newest record is needed, and that by which another image was rolled
+    back for good, so the others go first; then whole images go. What serves and what a rollback goes back to stay.
+    Numbers stay as they are.
 
     Args:
         releases: every release, the oldest first.
         most: bytes that the JSON of them all may have.
     """
-    from ci.rollout.decision import target
+    from ci.rollout.decision import target, withdrawn
 
     if not releases:
         return []
-    back = target(releases, None)
+    back, undone = target(releases, None), {*withdrawn(releases).values()}
     needed = {releases[-1]["release"], *([back["release"]] if back else [])}
     later = Counter(release["digest"] for release in releases)
     again = []
     for release in releases:
         later[release["digest"]] -= 1
-        if later[release["digest"]] and release["release"] not in needed:
+        if later[release["digest"]] and release["release"] not in needed and release.get("instead_of") not in undone:
             again.append(release["release"])
-    others = [r["release"] for r in releases if r["release"] not in needed and r["release"] not in {*again}]
+    first = {*needed, *again}
+    others = [release["release"] for release in releases if release["release"] not in first]
     sizes = {release["release"]: len(json.dumps(release).encode()) + 2 for release in releases}
     total, gone = sum(sizes.values()) + 2, set()
     for number in [*again, *others]:
