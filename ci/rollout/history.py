@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from ci import reading, workspace
 from ci.apiserver import ApiServer, Conflict, Missing
-from ci.errors import InputError, StageError
+from ci.errors import StageError
 from ci.results.file import Count, Result, first
 from ci.results.rollout import Release as Record
 from ci.rollout.releases import Release, compacted
@@ -52,8 +52,7 @@ class History:
         """Return every release, the oldest first.
 
         Raises:
-            InputError: the record is damaged.
-            StageError: it was written by a newer version of this pipeline, or cannot be read.
+            StageError: the record is damaged, was written by a newer version of this pipeline, or cannot be read.
         """
         return self._parsed(self._api.get(f"{self._path}/{NAME}"))[0]
 
@@ -162,17 +161,17 @@ class History:
                 raise StageError(f"{where} has schema {schema}, this pipeline reads {SCHEMA}: use a newer pipeline")
             _List.model_validate_json(text)
         except reading.ReadError as error:
-            raise InputError(f"{error}: restore it from a backup") from None
+            raise StageError(f"{error}: restore it from a backup") from None
         except ValidationError as error:
-            raise InputError(f"{where}: {first(error)}: restore it from a backup") from None
+            raise StageError(f"{where}: {first(error)}: restore it from a backup") from None
         releases: list[Release] = found["releases"]
         numbers = [0, *(release["release"] for release in releases)]
         if any(after <= before for before, after in pairwise(numbers)):
-            raise InputError(f"{where}: releases: their numbers are not in order: restore it from a backup")
+            raise StageError(f"{where}: releases: their numbers are not in order: restore it from a backup")
         dropped = found.get("dropped", 0)
         if numbers[-1] != len(releases) + dropped:
             why = f"the last release is {numbers[-1]}, but {len(releases)} are listed and {dropped} were dropped"
-            raise InputError(f"{where}: releases: {why}: restore it from a backup")
+            raise StageError(f"{where}: releases: {why}: restore it from a backup")
         return releases, dropped
 
 

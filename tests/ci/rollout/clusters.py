@@ -152,6 +152,7 @@ class World:
         manifest = {
             "model": "light",
             "version": str(int(letter, 16)),
+            "as_of": "2013-04-01",
             "image": found,
             "signature": {"inputs": {"x": "DT_FLOAT"}, "output": "y"},
             "digests": {},

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ci.errors import InputError, StageError
+from ci.errors import StageError
 from ci.rollout.history import MOST, NAME, History
 from tests.ci import apiservers
 from tests.ci.rollout import journals
@@ -107,7 +107,7 @@ def test_no_room_is_said_before_a_release_is_made(history):
 def test_a_damaged_list_is_an_error_that_names_its_place(history, text, said):
     store, releases = history
     store.objects[f"{PATH}/{NAME}"]["data"] = {"history.json": text}
-    with pytest.raises(InputError, match=r"ConfigMap rollout-history of namespace models, key history\.json") as error:
+    with pytest.raises(StageError, match=r"ConfigMap rollout-history of namespace models, key history\.json") as error:
         releases.read()
     assert said in str(error.value)
 
