@@ -9,12 +9,12 @@ import pytest
 
 from ci.apiserver import APPLY, Conflict
 from ci.errors import StageError
+from ci.results.rollout import STEPS
 from ci.rollout import manifests
 from ci.rollout.cluster import LEASE, UNVERIFIED, Cluster
 from ci.rollout.decision import Phase
 from ci.rollout.lease import Lost
 from ci.rollout.place import Place
-from ci.rollout.rollout import STEPS
 from tests.ci.rollout import clusters
 from tests.ci.rollout.clusters import CANARY, PODS, SERVICE, STABLE, World, digest
 
@@ -29,7 +29,7 @@ def world(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 def steps() -> list[str]:
-    return [json.loads(line)["step"] for line in STEPS.read_text().splitlines()]
+    return [json.loads(line)["step"] for line in STEPS.path.read_text().splitlines()]
 
 
 def container(found: dict[str, Any]) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def test_versions_are_rolled_out_one_after_another(world: World) -> None:
     world.package("a")
     world.rollout("a")
     assert steps() == ["start", "smoke", "promote", "verify", "record", "retire"]
-    STEPS.unlink()
+    STEPS.path.unlink()
     world.package("b")
     world.rollout("b", where=world.where(clock=iter(range(100)).__next__))
     assert steps() == ["start", "smoke", "join", "analyse", "promote", "verify", "record", "retire"]
