@@ -94,7 +94,7 @@ def models(seeds: range) -> tuple[Any, Any, Any, Any, list[Any]]:
     from ci.training.inputs import raw_inputs
 
     if not (FOLDER / ".git").exists():
-        subprocess.run(["git", "clone", "--quiet", ".", str(FOLDER)], check=True)
+        subprocess.run(["git", "clone", "--quiet", "--", ".", str(FOLDER)], check=True)
     if not (FOLDER / "build/tuning/best.json").exists():
         _run("pipeline", "configure", "prepare", "tune")
     wanted = task.load()

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--folder", type=Path, default=Path("build/replay"), help="where the clone goes")
     options = arguments.parse_args(argv)
     if not (options.folder / ".git").exists():
-        subprocess.run(["git", "clone", "--quiet", ".", str(options.folder)], check=True)
+        subprocess.run(["git", "clone", "--quiet", "--", ".", str(options.folder)], check=True)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     try:

@@ -51,11 +51,15 @@ class Task:
         """Write a file below `model/`."""
         (self.folder / "model" / name).write_text(text)
 
+    def forget(self) -> None:
+        """Let the task's modules be imported anew."""
+        for name in [name for name in sys.modules if name.partition(".")[0] == "model"]:
+            del sys.modules[name]
+
     def prepare(self, rows: Any = None, change: Callable[[pd.DataFrame], Any] = lambda rows: rows) -> tuple[int, str]:
         """Prepare a table, by default this module's, changed; return exit code and what was said."""
         pd.to_pickle(change(table() if rows is None else rows), self.folder / "table.pickle")
-        for name in [name for name in sys.modules if name.partition(".")[0] == "model"]:
-            del sys.modules[name]
+        self.forget()
         assert configure.main([]) == 0
         self.capture.readouterr()
         code = prepare.main([])

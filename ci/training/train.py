@@ -27,10 +27,12 @@ def train(settings: Settings) -> dict[str, Any]:
     chosen = BEST.read().hyperparameters
     table = read_part("train")
     make_deterministic(settings.seed, settings.training.threads)
-    encoder = task.part("model.features", "encoder")(table)
+    with task.told("encoder fails"):
+        encoder = task.part("model.features", "encoder")(table)
     hyperparameters = keras_tuner.HyperParameters()
     hyperparameters.values = dict(chosen)
-    network = task.part("model.network", "build")(hyperparameters, encoder)
+    with task.told("build fails"):
+        network = task.part("model.network", "build")(hyperparameters, encoder)
     if lacking := hyperparameters.values.keys() - chosen.keys():
         raise InputError(
             f"{BEST.path}: hyperparameters.{min(lacking)} is missing, which model/network.py "

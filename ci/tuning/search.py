@@ -65,7 +65,8 @@ def _search(settings: Settings) -> Any:
 
     table = read_part("train")
     make_deterministic(settings.seed, settings.training.threads)
-    encoder = task.part("model.features", "encoder")(table)
+    with task.told("encoder fails"):
+        encoder = task.part("model.features", "encoder")(table)
     build = task.part("model.network", "build")
     encoded: dict[str, Any] = {}
 
