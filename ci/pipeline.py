@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -22,7 +23,8 @@ from ci.stages import CACHED, NAMES, named
 
 _NOISE = re.compile(
     r"\s*$|Use `dvc push`|To track the changes|To enable auto staging|\s+(git add|dvc config) |Verifying data sources"
-    r"|(Updating|Generating) lock file|ERROR: failed to reproduce '\S+': failed to run: |Stage '\S+' didn't change"
+    r"|(Updating|Generating) lock file|Stage '\S+' didn't change"
+    r"|ERROR: failed to reproduce '\S+': failed to run: .* exited with \d+$"  # a negative number is a signal, and shown
 )
 """What DVC says that is no matter of a reader of the log: builds commit no `dvc.lock`, and push by themselves."""
 _MESSAGE = ("bad input: ", "failed: ")
@@ -137,15 +139,20 @@ def _run(command: Sequence[str], hear: Callable[[str], None]) -> tuple[int, str]
         print("\n".join(message))
         raise KeyboardInterrupt
     if process.returncode and not said and not message:
-        message = [f"failed: ended with exit code {process.returncode} and said nothing"]
+        message = [f"failed: {_end(process.returncode)} and said nothing"]
     return process.returncode, "\n".join(message)
 
 
 def _error(stage: str, code: int, message: str) -> InputError | StageError:
     """Return the error of a stage that ended with this code and message."""
     kind = InputError if message.startswith(_MESSAGE[0]) else StageError
-    text = message.partition(": ")[2] or f"ended with exit code {code}; what it said is above"
+    text = message.partition(": ")[2] or f"{_end(code)}; what it said is above"
     return kind(f"{stage}: {text}")
+
+
+def _end(code: int) -> str:
+    """Return how a process ended, from its exit code; negative ones are signals, such as that of too little memory."""
+    return f"ended with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
 
 
 def _cached(stages: list[str]) -> dict[str, float]:

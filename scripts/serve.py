@@ -23,7 +23,7 @@ def serve() -> None:
     settings = configuration.effective()
     release = deploy.serve(settings, lambda: datetime.now(UTC))
     golden = GOLDEN.plain(releases.evidence(release["digest"]) / "golden.json")
-    body = json.dumps({"instances": golden["instances"][:1]}, ensure_ascii=False)
+    body = json.dumps({"instances": golden["instances"][:1]})  # ASCII: any console can show it
     url = f"http://127.0.0.1:{settings.serving.port}/v1/models/{release['model']}:predict"
     print(f"serve: version {release['version']} (release {release['release']}); ask it with")
     print(f"curl -d {shlex.quote(body)} {url}")

@@ -85,6 +85,7 @@ def test_what_no_cached_stage_writes_is_asked_for_before_any_is_run(graph, capsy
     [
         ("", ""),
         ("raise SystemExit(3)", "failed: ended with exit code 3 and said nothing"),
+        ("import os; os.kill(os.getpid(), 9)", "failed: was ended by SIGKILL and said nothing"),
         ("print('no \\u03c3 here'); raise SystemExit(3)", ""),
         ("print('failed: \\u03c3'); raise SystemExit(1)", "failed: \u03c3"),
     ],
@@ -100,6 +101,7 @@ def test_what_dvc_says_of_itself_is_not_held_back():
     said = "ERROR: failed to reproduce 'prepare': [Errno 2] No such file or directory: 'build/source.json'"
     assert not pipeline._NOISE.match(said)
     assert pipeline._NOISE.match("ERROR: failed to reproduce 'prepare': failed to run: python -m x, exited with 2")
+    assert not pipeline._NOISE.match("ERROR: failed to reproduce 'train': failed to run: python -m x, exited with -9")
 
 
 @pytest.fixture
