@@ -26,8 +26,8 @@ from ci.placement.selectors import matches
 _BY: dict[str, Literal["node", "zone"]] = {HOST: "node", ZONE: "zone"}
 _PROGRAMS = 24
 """Programs that are solved at most beside the common one."""
-_TIED = 400
-"""Tasks that are tied to domains at most."""
+_DOMAINS = 1000
+"""Domains that tasks are tied to at most."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,10 @@ class Balance:
         by, limit = _BY[self.key], least + self.skew
         what = f"the hard spread of the pods' own (at most {limit} per {by})"
         return Spread(f"spread over {self.key}", limit, by, asked=dict.fromkeys(self.members, 1), what=what)
+
+    def sizes(self) -> range:
+        """Return what the domain with fewest can get in a plan with all tasks."""
+        return range(max(0, ceil(len(self.members) / max(1, len(self.domains))) - self.skew), self.fewest + 1)
 
     def needed(self) -> int:
         """Return how many domains every plan uses: all, or so many that each has no more than the skew."""
@@ -131,8 +135,7 @@ def solve_evenly(
     if not any(each.fault(common.plan(tasks, nodes), nodes) for each in even):
         return problem, replace(common, bound=max(common.bound, min(bound, common.objective)))
     best: Solution | None = None
-    sizes = islice(product(*(range(each.fewest + 1) for each in even)), _PROGRAMS)
-    programs = [least for least in sizes if sum(n * len(e.domains) for n, e in zip(least, even, strict=True)) <= _TIED]
+    programs = _programs(even)
     for index, least in enumerate(programs):
         left = time_limit - (monotonic() - begin)
         if best is not None and (left <= 0 or (not best.unplaced and best.objective <= bound)):
@@ -151,6 +154,13 @@ def solve_evenly(
         if not common.unplaced:  # its prices are about nodes, and nothing is known of tasks that are left over
             proof = Certificate(1, (0,) * len(tasks), (Fraction(0),) * len(problem.resources))
     return problem, Solution(node_of, bound, common.least_unplaced, monotonic() - begin, proof)
+
+
+def _programs(even: Sequence[Balance]) -> list[tuple[int, ...]]:
+    """Return what the emptiest domains may get, for each hard spread: in whole plans, last in any."""
+    every = islice(product(*(each.sizes() for each in even)), _PROGRAMS)
+    few = [sizes for sizes in every if sum(len(e.domains) for n, e in zip(sizes, even, strict=True) if n) <= _DOMAINS]
+    return list(dict.fromkeys([*few, (0,) * len(even)]))
 
 
 def _cost(found: Solution) -> tuple[int, int]:

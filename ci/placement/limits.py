@@ -118,7 +118,8 @@ def _apart(tasks: Sequence[Pod], key: str, by: Literal["node", "zone"], named: l
             limit, asked = len(many), {t.name: 1 for t in many} | {t.name: len(many) for t in few}
             pairs -= {(a, b)}
             if a not in alone and b not in alone:
-                named.append(f"podAntiAffinity between {few[0].group} and {many[0].group}, each of several pods")
+                both = " and ".join(sorted({few[0].group, many[0].group}))
+                named.append(f"podAntiAffinity between {both}, each of several pods")
                 continue
         groups = sorted({task.group for task in tasks if task.name in asked})
         yield Spread(" and ".join(groups), limit, by, asked=asked, what=f"anti-affinity (one {groups[0]} per {by})")

@@ -138,8 +138,8 @@ def _apart(term: Mapping[str, Any], namespace: str, labels: Mapping[str, str], w
 def _even(given: Mapping[str, Any], labels: Mapping[str, str], where: str) -> Even:
     skew, domains = given.get("maxSkew"), given.get("minDomains")
     for key, value in (("maxSkew", skew), ("minDomains", domains)):
-        if type(value) is not int and not (key == "minDomains" and value is None):
-            raise InputError(f"{where}.{key}: expected a whole number, found {value!r}")
+        if not (type(value) is int and value > 0) and not (key == "minDomains" and value is None):
+            raise InputError(f"{where}.{key}: expected a whole number from 1 on, found {value!r}")
     wanted = _with(selector(given.get("labelSelector"), f"{where}.labelSelector"), given, labels, where)
     by_rules, by_taints = given.get("nodeAffinityPolicy") != "Ignore", given.get("nodeTaintsPolicy") == "Honor"
     return Even(str(given.get("topologyKey")), int(skew or 1), wanted, int(domains or 1), by_rules, by_taints)

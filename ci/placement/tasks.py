@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import operator
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ PIPELINE = {"app.kubernetes.io/part-of": "model-pipeline"}
 NAMESPACE = "model-pipeline"
 """Where builds run."""
 _REPORTED = ("pods", "ephemeral-storage")
+_MOST = 1000
+"""Pods of one kind at most."""
 _SURGE = "25%"
 """What Kubernetes takes for `maxSurge` where a Deployment does not say."""
 
@@ -112,13 +115,16 @@ def server(stable: Mapping[str, Any], canary: Mapping[str, Any], where: str) -> 
     spec = an_object(stable.get("spec"), where)
     strategy = an_object(spec.get("strategy"), f"{where}: strategy")
     rolling = an_object(strategy.get("rollingUpdate"), f"{where}: strategy.rollingUpdate")
+    canaries = an_object(canary.get("spec"), where).get("replicas", 1)
+    if type(canaries) is not int or not 0 <= canaries <= _MOST:
+        raise InputError(f"{where}: canary: replicas: expected a number up to {_MOST}, found {canaries!r}")
     surge = 0 if strategy.get("type") == "Recreate" else rolling.get("maxSurge", _SURGE)
     selects = [selector(an_object(each.get("spec"), where).get("selector"), f"{where}: selector") or ()
                for each in (stable, canary)]  # fmt: skip
     return Server(
-        template(stable, f"{where}: Deployment {stable['metadata']['name']}"),
-        template(canary, f"{where}: Deployment {canary['metadata']['name']}"),
-        int(an_object(canary.get("spec"), where).get("replicas", 1)),
+        template(stable, f"{where}: stable"),
+        template(canary, f"{where}: canary"),
+        canaries,
         (selects[0], selects[1]),
         surge,
     )
@@ -216,10 +222,10 @@ def _numbered(name: str, count: int) -> list[str]:
 
 def _surge(serving: Server, replicas: int) -> int:
     """Return how many pods more than its replicas stable may have: a percentage is rounded up."""
-    if isinstance(surge := serving.surge, str) and surge.removesuffix("%").isdecimal() and surge.endswith("%"):
-        return math.ceil(replicas * int(surge[:-1]) / 100)
-    if type(surge) is not int or surge < 0:
-        what = "expected a number of pods or a percentage"
+    if isinstance(surge := serving.surge, str) and re.fullmatch(r"\d{1,4}%", surge, re.ASCII):
+        surge = math.ceil(replicas * min(int(surge[:-1]), 100) / 100)
+    if type(surge) is not int or not 0 <= surge <= _MOST:
+        what = f"expected a number of pods up to {_MOST}, or a percentage"
         raise InputError(f"{serving.stable.where}: strategy.rollingUpdate.maxSurge: {what}, found {surge!r}")
     return surge
 

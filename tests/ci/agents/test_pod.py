@@ -128,6 +128,34 @@ def test_what_the_pod_asks_for_already_is_kept_beside_the_plan():
     assert terms == {"nodeSelectorTerms": [{"matchExpressions": [gpu, *led_to("a")["matchExpressions"]]}]}
 
 
+def spread(when, key="kubernetes.io/hostname", skew=1):
+    return {"maxSkew": skew, "topologyKey": key, "whenUnsatisfiable": when, "labelSelector": {}}
+
+
+HARD, SOFT = "DoNotSchedule", "ScheduleAnyway"
+
+
+@pytest.mark.parametrize(
+    ("own", "then"),
+    [
+        ([], [spread(HARD, skew=2)]),
+        # Kubernetes refuses two over the same domains that are both hard: the pod's own stays.
+        ([spread(HARD)], [spread(HARD)]),
+        ([spread(SOFT)], [spread(HARD, skew=2)]),
+        ([spread(HARD), spread(SOFT)], [spread(HARD)]),
+        (
+            [spread(HARD, "zone"), spread(SOFT, "zone")],
+            [spread(HARD, "zone"), spread(SOFT, "zone"), spread(HARD, skew=2)],
+        ),
+    ],
+)
+def test_a_hard_spread_of_the_pods_own_stays_and_a_soft_one_over_the_same_domains_gives_way(own, then):
+    wanted = {"preferredDuringSchedulingIgnoredDuringExecution": []}
+    fields = {"affinity": {"nodeAffinity": wanted}, "topologySpreadConstraints": [spread(HARD, skew=2)]}
+    after = pod.steered({"spec": {"topologySpreadConstraints": own}}, fields)
+    assert after["spec"]["topologySpreadConstraints"] == then
+
+
 def led_to(*names):
     return {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": list(names)}]}
 

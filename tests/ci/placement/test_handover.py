@@ -1,5 +1,6 @@
 """The hand-over: what the scheduler would do with a set of nodes, and how far it must be widened."""
 
+from dataclasses import replace
 from time import process_time
 
 import numpy as np
@@ -167,6 +168,29 @@ def test_the_advice_prefers_nodes_with_weight_100_and_never_names_one():
     assert (constraint["maxSkew"], constraint["whenUnsatisfiable"]) == (2, "DoNotSchedule")
     assert "nodeName" not in str(patch)
     assert len(within["serving"]) == 2
+
+
+def test_a_group_without_a_limit_gets_a_spread_that_never_binds_and_nodes_go_by_their_hostname_label():
+    tasks = pods("tuning", 3, 2)
+    available = [replace(node, labels={"kubernetes.io/hostname": f"host-of-{node.name}"}) for node in nodes(3)]
+    advice = handover.advice(
+        tasks, available, dict.fromkeys(["tuning-0", "tuning-1", "tuning-2"], "n000"), [], required=False
+    )
+    [constraint] = advice.fields["tuning"]["topologySpreadConstraints"]
+    assert constraint["maxSkew"] == 2**31 - 1
+    assert constraint["labelSelector"] == {"matchLabels": {"app.kubernetes.io/component": "tuning"}}
+    [term] = advice.fields["tuning"]["affinity"]["nodeAffinity"].popitem()[1]
+    assert term["preference"]["matchExpressions"][0]["values"] == ["host-of-n000"]
+    assert advice.sets == {"tuning": frozenset({"n000"})}
+
+
+def test_limits_that_pods_set_each_other_are_not_the_plans_spread():
+    tasks, available = pods("serving", 2, 2), nodes(2)
+    port = Spread("serving", 1, asked={"serving-0": 1, "serving-1": 1})
+    plan = {"serving-0": "n000", "serving-1": "n001"}
+    advice = handover.advice(tasks, available, plan, [Spread("serving", 2), port], required=False)
+    [constraint] = advice.fields["serving"]["topologySpreadConstraints"]
+    assert constraint["maxSkew"] == 2
 
 
 def test_a_required_set_is_wide_enough_for_the_loss_of_any_one_node():

@@ -25,6 +25,12 @@ def terms(operator, key="disk", values=()):
     return {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}}
 
 
+def fields(operator, name):
+    term = {"matchFields": [{"key": "metadata.name", "operator": operator, "values": [name]}]}
+    affinity = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    return {"affinity": {"nodeAffinity": affinity}}
+
+
 @pytest.mark.parametrize(
     ("spec", "node", "reason"),
     [
@@ -47,6 +53,10 @@ def terms(operator, key="disk", values=()):
         (terms("Gt", "size", ["7"]), {}, None),
         (terms("Lt", "size", ["8"]), {}, "affinity"),
         (terms("Gt", "disk", ["7"]), {}, "affinity"),
+        (fields("In", "n"), {}, None),
+        (fields("In", "m"), {}, "affinity"),
+        (fields("NotIn", "n"), {}, "affinity"),
+        ({"tolerations": [{"key": "gpu", "operator": "Gt", "value": "t4"}]}, {"taints": (TAINT,)}, "not tolerated"),
     ],
 )  # fmt: skip
 def test_each_rule_excludes_a_node_for_its_reason(spec, node, reason):
@@ -127,6 +137,68 @@ def test_an_overcommitted_node_has_nothing_free():
 def test_bad_inventories_are_refused_with_entry_and_key(document, message):
     with pytest.raises(InputError, match=message):
         inventory.parse(document, "test")
+
+
+def of(kind, *items, **more):
+    return {"apiVersion": "v1", "kind": kind, "items": [*items], **more}
+
+
+def bare(item):
+    return {key: value for key, value in item.items() if key != "kind"}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        of("List", a_node(), a_pod()),
+        of("List", of("NodeList", a_node()), of("PodList", a_pod())),
+        of("List", of("NodeList", bare(a_node())), of("PodList", bare(a_pod()))),
+        of("NodeList", bare(a_node()), of("PodList", bare(a_pod()))),
+        of("List", a_node(), of("List", of("List", a_pod()))),
+        listed(a_node(), of("PodList", bare(a_pod()))),
+        of("List", a_node(), of("PodList", a_pod()), {"kind": "ServiceList", "items": None}),
+    ],
+)
+def test_lists_in_lists_and_entries_without_a_kind_of_their_own_are_read(document):
+    (node,) = inventory.parse(document, "test").nodes
+    assert [pod.name for pod in node.running] == ["default/p"]
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (of("List", a_node(), bare(a_pod())), r"test: items\[1\]: it has no kind"),
+        (of("List", a_node(), of("List", bare(a_pod()))), r"test: items\[1\]\.items\[0\]: it has no kind"),
+        (of("List", a_node(), of("PodList", 5)), r"test: items\[1\]\.items\[0\]: expected an object, found int"),
+        (of("List", a_node(), {"kind": "PodList", "items": 5}), r"test: items\[1\]\.items: expected a list, found int"),
+        (of("List", a_node(), {"kind": 5}), r"test: items\[1\]\.kind: expected a text, found int"),
+        (
+            of("List", a_node(), of("PodList", {"metadata": {}})),
+            r"test: items\[1\]\.items\[0\]\.metadata.name: the Pod",
+        ),
+        (of("PodList", bare(a_pod())), "there is no node"),
+    ],
+)
+def test_an_entry_that_cannot_be_read_is_refused_with_its_place(document, message):
+    with pytest.raises(InputError, match=message):
+        inventory.parse(document, "test")
+
+
+def test_lists_are_not_read_to_any_depth():
+    document = of("List", a_node())
+    for _ in range(20):
+        document = of("List", document)
+    with pytest.raises(InputError, match="lists are nested deeper than 8"):
+        inventory.parse(document, "test")
+
+
+def test_what_is_left_out_is_said():
+    others = [{"kind": "Service"}, {"kind": "Pod", "apiVersion": "example.com/v1"}, {"kind": "AllowList"}]
+    notes = inventory.parse(of("List", a_node(), *others), "test").notes
+    assert notes == (
+        "there is no pod in it, so every node counts as empty",
+        "3 entries of other kinds (AllowList, Service, example.com/v1 Pod) left out",
+    )
 
 
 @pytest.mark.parametrize(

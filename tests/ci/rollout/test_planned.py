@@ -7,10 +7,11 @@ from ci.rollout.planned import strays, unusable
 from tests.ci import apiservers
 
 
-def node(name, ready="True", cordoned=False):
+def node(name, ready="True", cordoned=False, taint=None, labels=True):
+    taints = [{"key": taint, "effect": "NoSchedule"}] if taint else []
     return {
-        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
-        "spec": {"unschedulable": cordoned},
+        "metadata": {"name": name, **({"labels": {"kubernetes.io/hostname": name}} if labels else {})},
+        "spec": {"unschedulable": cordoned, "taints": taints},
         "status": {"conditions": [{"type": "Ready", "status": ready}]},
     }
 
@@ -32,6 +33,12 @@ def advice(*names, required=False):
         ([node("a"), node("c")], "1 of the plan's 2 nodes take no pods (b): plan again"),
         ([node("a"), node("b", cordoned=True)], "1 of the plan's 2 nodes take no pods (b)"),
         ([node("a"), node("b", ready="Unknown")], "1 of the plan's 2 nodes take no pods (b)"),
+        ([node("a"), node("b", taint="ToBeDeletedByClusterAutoscaler")], "1 of the plan's 2 nodes take no pods (b)"),
+        ([node("a"), node("b", taint="DeletionCandidateOfClusterAutoscaler")], "nodes take no pods (b)"),
+        ([node("a"), node("b", taint="karpenter.sh/disrupted")], "1 of the plan's 2 nodes take no pods (b)"),
+        ([node("a"), node("b", taint="karpenter.sh/disruption")], "1 of the plan's 2 nodes take no pods (b)"),
+        ([node("a"), node("b", taint="pool")], "1 of the plan's 2 nodes take no pods (b)"),
+        ([node("a"), node("b"), node("virtual", labels=False)], None),
         ([node("c")], "2 of the plan's 2 nodes take no pods (a, b)"),
     ],
 )
@@ -44,6 +51,24 @@ def test_nodes_of_the_plan_that_take_no_pods_are_named(nodes, said, required):
             return
         found = unusable(api, advice("a", "b", required=required))
     assert said in found if said else found is None
+
+
+def test_a_taint_that_the_pods_tolerate_takes_no_node_away():
+    with apiservers.serving() as (store, api, _):
+        store.objects["/api/v1/nodes"] = {"items": [node("a", taint="pool")]}
+        tolerant = {"tolerations": [{"key": "pool", "operator": "Exists"}]}
+        assert unusable(api, advice("a"), tolerant) is None
+        assert unusable(api, advice("a"), {}) is not None
+
+
+def test_a_demand_about_platforms_alone_allows_all_other_nodes():
+    fields = advice("a")
+    term = {"matchExpressions": [{"key": "kubernetes.io/arch", "operator": "NotIn", "values": ["arm64"]}]}
+    required = {"nodeSelectorTerms": [term]}
+    fields["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] = required
+    with apiservers.serving() as (store, api, _):
+        store.objects["/api/v1/nodes"] = {"items": [node("c")]}
+        assert "1 of the plan's 1 nodes take no pods (a)" in unusable(api, fields)
 
 
 def test_without_advice_no_node_is_asked_for():
