@@ -55,9 +55,17 @@ def run(stages: Sequence[str], overrides: Sequence[str]) -> dict[str, float]:
                 seconds[group[0]] = time.monotonic() - started
         except (InputError, StageError):
             if "report" in stages and group[0] not in ("configure", "report"):
-                _command("report", arguments["report"])
+                _report_all_the_same(arguments["report"])
             raise
     return seconds
+
+
+def _report_all_the_same(arguments: list[str]) -> None:
+    """Write the report of a build that failed; if that fails too, say so: the build's own failure is the last word."""
+    try:
+        _command("report", arguments)
+    except (InputError, StageError) as error:
+        print(f"no report: {error}")
 
 
 def _groups(stages: Sequence[str]) -> Iterator[list[str]]:

@@ -23,10 +23,15 @@ def evaluate() -> None:
     """Evaluate and say what was decided."""
     from ci import configuration, workspace
     from ci.quality.evaluate import evaluate
+    from ci.quality.verdict import unmeasured
 
     result = evaluate(configuration.effective())
     for name, metric in result["metrics"].items():
-        print(f"  {name} {metric['value']:.4f} [{metric['low']:.4f}, {metric['high']:.4f}]")
+        if metric["value"] is None:
+            print(f"  {unmeasured(name, metric['problem'])}")
+        else:
+            ends = ", ".join(f"{metric[end]:.4f}" for end in ("low", "high") if metric[end] is not None)
+            print(f"  {name} {metric['value']:.4f} [{ends}]")
     for check in result["behaviour"]:
         if not check["holds"]:
             print(f"  {check['severity']}: {check['name']}: {check['measured']}")

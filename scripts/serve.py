@@ -17,13 +17,13 @@ def main(argv: list[str] | None = None) -> int:
 def serve() -> None:
     """Start the server if it does not run, and say how to ask it."""
     from ci import configuration
-    from ci.results.evaluation import GOLDEN
+    from ci.results.evaluation import GOLDEN, sent
     from ci.rollout import deploy, releases
 
     settings = configuration.effective()
     release = deploy.serve(settings, lambda: datetime.now(UTC))
     golden = GOLDEN.plain(releases.evidence(release["digest"]) / "golden.json")
-    body = json.dumps({"instances": golden["instances"][:1]})  # ASCII: any console can show it
+    body = json.dumps({"instances": sent(golden["instances"][:1])})  # ASCII: any console can show it
     url = f"http://127.0.0.1:{settings.serving.port}/v1/models/{release['model']}:predict"
     print(f"serve: version {release['version']} (release {release['release']}); ask it with")
     print(f"curl -d {shlex.quote(body)} {url}")

@@ -93,6 +93,7 @@ def evaluation(**values: Any) -> dict[str, Any]:
         "verdict": "promote",
         "reason": "auc 0.0200 better than the champion's",
         "primary": "auc",
+        "target": "late",
         "rows": 140,
         "days": 14,
         "interval_level": 0.95,
@@ -163,6 +164,6 @@ def _evaluation(slice_name: str) -> None:
     write("evaluation/evaluation.json", evaluation(slices=[part]))
     random = np.random.default_rng(0)
     late = (random.random(140) < 0.3).astype("float32")
-    frame = {"date": pd.date_range("2013-03-18", periods=14).repeat(10), "late": late}
+    frame = {"time": pd.date_range("2013-03-18", periods=14).repeat(10), "outcome": late}
     scores = {name: np.clip(0.3 * late + 0.6 * random.random(140), 0, 1) for name in ("challenger", "champion")}
     pd.DataFrame({**frame, **scores}).to_parquet("build/evaluation/predictions.parquet")

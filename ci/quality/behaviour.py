@@ -1,6 +1,8 @@
 """Behaviour checks: change requests as the task declares, and see whether the answers change as they may."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -12,34 +14,78 @@ from ci.errors import InputError
 Predict = Callable[[pd.DataFrame], npt.NDArray[Any]]
 SAMPLE = 200
 EXPECTATIONS = ("same", "finite", "not less", "not more")
+_SHOWN = 200
+"""Characters of an exception's message that are shown."""
 
 
-def run(checks: Sequence[Mapping[str, Any]], predict: Predict, table: pd.DataFrame) -> list[dict[str, Any]]:
+def run(checks: Any, predict: Predict, table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return each check's outcome on an evenly spaced sample of the holdout.
+
+    A check whose change, or whose prediction, raises does not hold: its name, the exception and its message are told.
+
+    Args:
+        checks: as `model/behaviour.py` explains.
+        predict: from requests to predictions, shape (rows,).
+        table: the holdout.
 
     Raises:
         InputError: a check is not declared as `model/behaviour.py` explains.
     """
+    if not isinstance(checks, Sequence) or isinstance(checks, str):
+        raise InputError(f"model/behaviour.py: CHECKS is {type(checks).__name__}: expected a list")
+    for place, check in enumerate(checks, 1):
+        if problem := _problem(check):
+            name = check.get("name") if isinstance(check, Mapping) else None
+            raise InputError(f"model/behaviour.py: check {place if name is None else repr(name)}: {problem}")
     sample = table.iloc[np.linspace(0, len(table) - 1, min(SAMPLE, len(table))).astype(int)].reset_index(drop=True)
     before = predict(sample)
     return [_run(check, predict, sample, before) for check in checks]
 
 
-def _run(check: Mapping[str, Any], predict: Predict, sample: pd.DataFrame, before: npt.NDArray[Any]) -> dict[str, Any]:
-    name = check.get("name", "?")
+def _problem(check: Any) -> str | None:
+    """Return what is wrong with a declaration, in words; None if nothing is."""
+    if not isinstance(check, Mapping):
+        return f"it is {type(check).__name__}: expected a dict"
+    if not isinstance(check.get("name"), str):
+        return "name is a text"
     if check.get("expect") not in EXPECTATIONS or check.get("severity") not in ("block", "warn"):
-        raise InputError(f"model/behaviour.py: check {name!r}: expect is one of {EXPECTATIONS}, severity block or warn")
-    changed = check["change"](sample)
-    size = check.get("batch", len(changed))
+        return f"expect is one of {EXPECTATIONS}, severity block or warn"
+    if not callable(check.get("change")):
+        return "change is a function from a table of requests to a changed one"
+    tolerance, batch = check.get("tolerance", 0.0), check.get("batch", 1)
+    if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not 0 <= float(tolerance) < math.inf:
+        return "tolerance is a number that is not negative"
+    if isinstance(batch, bool) or not isinstance(batch, Integral) or int(batch) < 1:
+        return "batch is a whole number of rows, 1 or more"
+    return None
+
+
+def _run(check: Mapping[str, Any], predict: Predict, sample: pd.DataFrame, before: npt.NDArray[Any]) -> dict[str, Any]:
+    try:
+        holds, measured = _measure(check, predict, sample, before)
+    except Exception as error:  # whatever the task's code or TensorFlow raises
+        said = " ".join(str(error).split())
+        holds, measured = False, f"it raised {type(error).__name__}: {said[:_SHOWN]}{'…' if len(said) > _SHOWN else ''}"
+    return {"name": check["name"], "severity": check["severity"], "holds": holds, "measured": measured}
+
+
+def _measure(
+    check: Mapping[str, Any], predict: Predict, sample: pd.DataFrame, before: npt.NDArray[Any]
+) -> tuple[bool, str]:
+    changed = check["change"](sample.copy())
+    if not isinstance(changed, pd.DataFrame):
+        raise TypeError(f"change returned {type(changed).__name__}, not a table")
+    size = check.get("batch", max(len(changed), 1))
     parts = [predict(changed.iloc[start : start + size]) for start in range(0, len(changed), size)]
-    after = pd.Series(np.concatenate(parts), index=changed.index).reindex(sample.index).to_numpy()
+    after = pd.Series(np.concatenate([np.empty(0), *parts]), index=changed.index).reindex(sample.index).to_numpy()
+    compared = after if check["expect"] == "finite" else after + before
+    wrong = int((~np.isfinite(compared)).sum())
+    if wrong or check["expect"] == "finite":
+        return not wrong, f"{wrong} predictions are not finite"
     tolerance = float(check.get("tolerance", 0.0))
-    moved = float(np.max(np.abs(after - before)))
-    shift = float(np.mean(after) - np.mean(before))
-    holds, measured = {
+    moved, shift = float(np.max(np.abs(after - before))), float(np.mean(after) - np.mean(before))
+    return {
         "same": (moved <= tolerance, f"largest change {moved:.2g}, tolerated {tolerance:g}"),
-        "finite": (bool(np.isfinite(after).all()), f"{int((~np.isfinite(after)).sum())} predictions are not finite"),
         "not less": (shift >= -tolerance, f"mean prediction moved by {shift:+.4f}, tolerated {0.0 - tolerance:g}"),
         "not more": (shift <= tolerance, f"mean prediction moved by {shift:+.4f}, tolerated {tolerance:g}"),
     }[check["expect"]]
-    return {"name": name, "severity": check["severity"], "holds": bool(holds), "measured": measured}

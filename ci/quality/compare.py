@@ -1,6 +1,6 @@
 """Scoring a holdout: metrics with intervals, slices, and the paired comparison of challenger and champion."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,10 +28,18 @@ class Scored:
         return Scored(self.targets[rows], self.days[rows], self.challenger[rows], champion)
 
 
-def measure(metric: str, scored: Scored, counts: Array) -> dict[str, float]:
-    """Return a metric's value on the holdout with its 95 % interval over resampled days."""
+def measure(metric: str, scored: Scored, counts: Array) -> dict[str, Any]:
+    """Return a metric's value on the holdout with its 95 % interval over resampled days.
+
+    Returns:
+        `value`, `low` and `high`, None where they cannot be computed, and then `problem`, the reason in words.
+    """
+    if why := metrics.problem(metric, scored.targets, scored.challenger):
+        return {"value": None, "low": None, "high": None, "problem": why}
     function = metrics.by_day(metric, scored.targets, scored.challenger, scored.days)
     value = float(function(metrics.once(scored.days))[0])
+    if not np.isfinite(value):
+        return {"value": None, "low": None, "high": None, "problem": "it is too large for a number"}
     low, high = metrics.interval(value, function(counts), counts.shape[1], metric)
     return {"value": _rounded(value), "low": _rounded(low), "high": _rounded(high)}
 
@@ -45,12 +53,14 @@ def slices(
     likely: the bound is the quantile of the largest standardised deviation among all slices in the same resamples of
     the days (Romano and Wolf 2005, Econometrica 73, 1237), so slices that move together do not count twice.
     """
-    found = []
-    for name in names:
-        for value in sorted(table[name].unique()):
-            part = scored.only((table[name] == value).to_numpy())
-            if len(part.targets) >= settings.slice_min_rows:
-                found.append(({"column": name, "slice": str(value), "rows": len(part.targets)}, part))
+    found = [
+        ({"column": name, "slice": label, "rows": int(rows.sum())}, scored.only(rows))
+        for name in names
+        for label, rows in _parts(table[name])
+        if rows.sum() >= settings.slice_min_rows
+    ]
+    if not found:
+        return []
     counts = metrics.resamples(scored.days, settings.resamples, seed)
     rows = []
     for label, part in found:
@@ -58,22 +68,42 @@ def slices(
         rows.append(
             {**label, **measure(settings.primary, days, metrics.resamples(days.days, settings.resamples, seed))}
         )
-    if scored.champion is not None and found:
-        losses, bounds = _losses([part for _, part in found], settings, counts)
-        for row, loss, bound in zip(rows, losses, bounds, strict=True):
-            row["gain"] = None if np.isnan(loss) else _rounded(-loss)
-            row["worse"] = bool(loss > settings.slice_margin and loss > bound)
+    if scored.champion is None:
+        return rows
+    for row in rows:
+        row.update(gain=None, worse=False)
+    compared = [place for place, (_, part) in enumerate(found) if np.isfinite(paired_gain(settings.primary, part))]
+    if compared:
+        losses, bounds = _losses([found[place][1] for place in compared], settings, counts)
+        for place, loss, bound in zip(compared, losses, bounds, strict=True):
+            rows[place].update(gain=_rounded(-loss), worse=bool(loss > settings.slice_margin and loss > bound))
     return rows
+
+
+def _parts(column: pd.Series) -> Iterator[tuple[str, Any]]:
+    """Yield each value of a column as text, in order, with the rows that have it; missing ones come last."""
+    values = list(column.dropna().drop_duplicates())
+    try:
+        values.sort()
+    except TypeError:  # values of several types
+        values.sort(key=str)
+    for value in values:
+        yield str(value), (column == value).fillna(False).to_numpy(dtype=bool)
+    if column.isna().any():
+        yield "missing", column.isna().to_numpy(dtype=bool)
 
 
 def _losses(parts: Sequence[Scored], settings: Gates, counts: Array) -> tuple[Array, Array]:
     """Return each slice's loss against the champion, and the bound that chance alone passes in few comparisons.
 
+    The metric can be computed for each; where it cannot be in a resample, that slice says nothing there.
+
     Returns:
-        losses, positive for worse, and bounds, each of shape (slices,); NaN where the metric is not defined.
+        losses, positive for worse, and bounds, each of shape (slices,).
     """
     losses = np.array([-paired_gain(settings.primary, part) for part in parts])
     drawn = np.array([-paired_gains(settings.primary, part, counts[:, : part.days.max() + 1]) for part in parts])
+    drawn = drawn[:, np.isfinite(drawn).any(axis=0)]
     deviations = drawn - np.nanmean(drawn, axis=1, keepdims=True)
     errors = np.nanstd(drawn, axis=1)
     largest = np.nanmax(deviations / np.where(errors > 0, errors, np.inf)[:, None], axis=0)
@@ -97,7 +127,10 @@ def paired_gain(metric: str, scored: Scored) -> float:
 
 
 def compare(scored: Scored, worse_slices: Sequence[str], settings: Gates, counts: Array) -> tuple[Comparison, Any]:
-    """Return the comparison that the verdict needs, and the same in numbers for the report."""
+    """Return the comparison that the verdict needs, and the same in numbers for the report.
+
+    Challenger and champion must both have the primary metric on the holdout.
+    """
     gains = paired_gains(settings.primary, scored, counts)
     gain, days = paired_gain(settings.primary, scored), counts.shape[1]
     likely = metrics.spread(gain, gains, days, settings.confidence)
@@ -107,5 +140,5 @@ def compare(scored: Scored, worse_slices: Sequence[str], settings: Gates, counts
     return Comparison(share, gain, tuple(worse_slices)), {name: _rounded(value) for name, value in numbers.items()}
 
 
-def _rounded(value: float) -> float:
-    return round(float(value), 6)
+def _rounded(value: float) -> float | None:
+    return round(float(value), 6) if np.isfinite(value) else None

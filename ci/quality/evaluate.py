@@ -1,6 +1,6 @@
 """The test stage: score the holdout, compare with the champion, check behaviour, decide."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
         workspace.write_text(folder / "junit.xml", junit.render("evaluation", _cases(result)))
         GOLDEN.write(_golden(holdout, wanted, answer), folder)
         REFERENCE.write(_reference(scored), folder)
-        _predictions(holdout, wanted, scored).to_parquet(folder / "predictions.parquet", index=False)
+        _predictions(holdout[wanted.time], scored).to_parquet(folder / "predictions.parquet", index=False)
     return result
 
 
@@ -69,17 +69,26 @@ def judge(
     counts = metrics.resamples(scored.days, gates.resamples, settings.seed)
     measured = {name: measure(name, scored, counts) for name in metrics.METRICS[wanted.kind]}
     parts = slices(holdout, wanted.slices, scored, gates, settings.seed)
+    problems = {name: value["problem"] for name, value in measured.items() if value["value"] is None}
+    missing = verdict.unmeasured(gates.primary, problems[gates.primary]) if gates.primary in problems else None
     worse = [f"{part['column']} {part['slice']}" for part in parts if part.get("worse")]
-    comparison, numbers = (None, None) if scored.champion is None else compare(scored, worse, gates, counts)
-    absolute = verdict.absolute_gates({name: value["value"] for name, value in measured.items()}, gates)
+    if champion and scored.champion is not None:
+        why = metrics.problem(gates.primary, scored.targets, scored.champion)
+        champion = replace(champion, problem=missing or (why and f"its {verdict.unmeasured(gates.primary, why)}"))
+    compared = scored.champion is not None and not (champion and champion.problem)
+    comparison, numbers = compare(scored, worse, gates, counts) if compared else (None, None)
+    absolute = verdict.absolute_gates({name: value["value"] for name, value in measured.items()}, gates, problems)
     broken = [f"{c['name']}: {c['measured']}" for c in checks if c["severity"] == "block" and not c["holds"]]
+    if wrong := int((~np.isfinite(scored.challenger)).sum()):
+        broken.insert(0, f"{wrong} of {len(scored.challenger)} predictions for the holdout are no finite numbers")
     as_of = data.SUMMARY.read().as_of
-    decision = verdict.decide(absolute, broken, as_of, champion, comparison, gates)
+    decision = verdict.decide(absolute, broken, as_of, champion, comparison, gates, missing)
     return {
         "as_of": str(as_of),
         "verdict": decision.word,
         "reason": decision.reason,
         "primary": gates.primary,
+        "target": wanted.target,
         "rows": len(scored.targets),
         "days": int(scored.days.max()) + 1,
         "interval_level": metrics.LEVEL,
@@ -106,7 +115,11 @@ def _champion(holdout: pd.DataFrame) -> tuple[verdict.Champion | None, Any]:
     fields = _fields(folder)
     if missing := [name for name in fields if name not in holdout]:
         return verdict.Champion(record.as_of, f"its input {', '.join(missing)} is not in these data"), None
-    return verdict.Champion(record.as_of), predictor(folder)(raw_inputs(holdout, fields)).astype("float64")
+    try:
+        inputs = raw_inputs(holdout, fields)
+    except (TypeError, ValueError) as error:
+        return verdict.Champion(record.as_of, f"these data do not fit its inputs: {str(error).splitlines()[0]}"), None
+    return verdict.Champion(record.as_of), predictor(folder)(inputs).astype("float64")
 
 
 def _fields(folder: Path) -> dict[str, str]:
@@ -118,14 +131,19 @@ def _fields(folder: Path) -> dict[str, str]:
 
 
 def _golden(holdout: pd.DataFrame, wanted: task.Task, answer: Any) -> dict[str, Any]:
-    """Return some requests and the answers that every copy of this model must give."""
-    rows = holdout.iloc[np.linspace(0, len(holdout) - 1, min(GOLDEN_ROWS, len(holdout))).astype(int)]
-    columns = {
+    """Return some requests and the answers that every copy of this model must give.
+
+    JSON has no infinity: rows with one are left out. A missing number becomes null.
+    """
+    columns = [name for name, dtype in wanted.features.items() if dtype == "float32"]
+    table = holdout[~np.isinf(holdout[columns].to_numpy(dtype="float32")).any(axis=1)]
+    rows = table.iloc[np.linspace(0, len(table) - 1, min(GOLDEN_ROWS, len(table))).astype(int)]
+    fields = {
         name: rows[name].to_numpy(dtype=object if dtype == "string" else dtype).tolist()
         for name, dtype in wanted.features.items()
     }
-    instances = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    return {"instances": instances, "predictions": answer(rows).tolist()}
+    instances = [dict(zip(fields, values, strict=True)) for values in zip(*fields.values(), strict=True)]
+    return {"instances": instances, "predictions": answer(rows).tolist() if len(rows) else []}
 
 
 def _reference(scored: Scored) -> dict[str, Any]:
@@ -133,22 +151,20 @@ def _reference(scored: Scored) -> dict[str, Any]:
     return {"features": data.REFERENCE.plain(), "prediction": describe_predictions(scored.challenger)}
 
 
-def _predictions(holdout: pd.DataFrame, wanted: task.Task, scored: Scored) -> pd.DataFrame:
-    table = holdout[[wanted.time, wanted.target]].assign(challenger=scored.challenger)
-    return table if scored.champion is None else table.assign(champion=scored.champion)
+def _predictions(times: pd.Series, scored: Scored) -> pd.DataFrame:
+    columns = {"time": times, "outcome": scored.targets, "challenger": scored.challenger}
+    return pd.DataFrame(columns if scored.champion is None else {**columns, "champion": scored.champion})
 
 
 def _cases(result: dict[str, Any]) -> list[junit.Case]:
-    gates = [
-        junit.Case(
-            "gates",
-            f"{gate['name']} {gate['side']} {gate['threshold']:g}",
-            text
-            := f"{gate['name']} {gate['value']:.4f}, threshold {gate['threshold']:g}, margin {gate['margin']:+.4f}",
-            None if gate["passed"] else text,
-        )
-        for gate in result["gates"]
-    ]
+    gates = []
+    for gate in result["gates"]:
+        threshold = f"threshold {gate['threshold']:g}"
+        text = f"{verdict.unmeasured(gate['name'], gate['problem'])}, {threshold}"
+        if gate["value"] is not None:
+            text = f"{gate['name']} {gate['value']:.4f}, {threshold}, margin {gate['margin']:+.4f}"
+        name = f"{gate['name']} {gate['side']} {gate['threshold']:g}"
+        gates.append(junit.Case("gates", name, text, None if gate["passed"] else text))
     checks = [
         junit.Case(
             "behaviour",

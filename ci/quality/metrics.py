@@ -22,6 +22,10 @@ MORE_IS_BETTER = ("auc",)
 CALIBRATION_BINS = 10
 LEVEL = 0.95
 """Of every interval."""
+MATRIX_DAYS = 1000
+"""Days beyond which AUC is computed from rows: a matrix of so many days squared takes 8 MB."""
+_CELLS = 4_000_000
+"""Numbers that AUC from rows holds at a time for each step of its computation."""
 
 
 def by_day(metric: str, targets: Array, predictions: Array, days: Days) -> ByDay:
@@ -34,15 +38,17 @@ def by_day(metric: str, targets: Array, predictions: Array, days: Days) -> ByDay
         days: each row's day as a number from 0, shape (rows,).
 
     Returns:
-        the metric as a function of day counts; NaN where it is not defined, as AUC is without both classes.
+        the metric as a function of day counts; NaN where it cannot be computed, as AUC is without both classes.
     """
+    if not (len(targets) and np.isfinite(targets).all() and np.isfinite(predictions).all()):
+        return lambda counts: np.full(len(counts), np.nan)
     count = int(days.max()) + 1
 
     def sums(values: Array) -> Array:
         return np.bincount(days, weights=values, minlength=count).astype(np.float64)
 
     if metric == "auc":
-        return _auc(targets, predictions, days, count)
+        return (_auc if count <= MATRIX_DAYS else _auc_by_rows)(targets, predictions, days, count)
     if metric == "calibration_error":
         return _calibration_error(targets, predictions, days, count)
     error = predictions - targets
@@ -50,7 +56,8 @@ def by_day(metric: str, targets: Array, predictions: Array, days: Days) -> ByDay
         clipped = np.clip(predictions, 1e-7, 1 - 1e-7)
         losses = -(targets * np.log(clipped) + (1 - targets) * np.log1p(-clipped))
     else:
-        losses = {"rmse": error**2, "mae": np.abs(error), "bias": error}[metric]
+        with np.errstate(over="ignore"):  # then it is infinite
+            losses = {"rmse": error**2, "mae": np.abs(error), "bias": error}[metric]
     total, rows = sums(losses), sums(np.ones_like(losses))
 
     def mean(counts: Array) -> Array:
@@ -82,6 +89,42 @@ def _auc(targets: Array, predictions: Array, days: Days, count: int) -> ByDay:
         return _divide(right, (counts @ positives) * (counts @ negatives_by_day))
 
     return auc
+
+
+def _auc_by_rows(targets: Array, predictions: Array, days: Days, _: int) -> ByDay:
+    """Return AUC from the rows in the order of their predictions, some resamples at a time.
+
+    A row weighs as its day counts. Below a positive lie all negatives before it, and half of those that tie with it.
+    """
+    order = np.argsort(predictions, kind="stable")
+    positive, day = targets[order] > 0.5, days[order]
+    ties = np.flatnonzero(np.diff(predictions[order], prepend=-np.inf))
+    step = max(1, _CELLS // len(order))
+
+    def some(counts: Array) -> Array:
+        weights = counts[:, day]
+        above = np.add.reduceat(weights * positive, ties, axis=1)
+        weights[:, positive] = 0.0
+        negatives = np.add.reduceat(weights, ties, axis=1)
+        below = np.cumsum(negatives, axis=1) - negatives / 2
+        return _divide((above * below).sum(axis=1), above.sum(axis=1) * negatives.sum(axis=1))
+
+    def auc(counts: Array) -> Array:
+        return np.concatenate([some(counts[start : start + step]) for start in range(0, len(counts), step)])
+
+    return auc
+
+
+def problem(metric: str, targets: Array, predictions: Array) -> str | None:
+    """Return why a metric cannot be computed on these rows, in words; None if it can be; arguments as of `by_day`."""
+    if not len(targets):
+        return "there are no rows"
+    for name, values in (("outcomes", targets), ("predictions", predictions)):
+        if wrong := int((~np.isfinite(values)).sum()):
+            return f"{wrong} of {len(values)} {name} are no finite numbers"
+    if metric == "auc" and len(classes := np.unique(targets > 0.5)) < 2:
+        return f"every outcome is {int(classes[0])}"
+    return None
 
 
 def _calibration_error(targets: Array, predictions: Array, days: Days, count: int) -> ByDay:
@@ -147,7 +190,7 @@ def widening(days: int, deviations: float) -> float:
 def interval(value: float, resampled: Array, days: int, metric: str | None = None) -> tuple[float, float]:
     """Return the interval of `LEVEL` of a statistic (see `spread`), within the range of its metric if one is named."""
     values = spread(value, resampled, days, (1 + LEVEL) / 2)
-    if not len(values):
+    if not len(values) or not np.isfinite(value):
         return float("nan"), float("nan")
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     if metric is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from math import isfinite
 from typing import Literal
 
 from ci.settings import Gates
@@ -15,24 +16,36 @@ class Gate:
     """One threshold and how far the measured value is from it."""
 
     name: str
-    value: float
+    value: float | None
+    """None if it cannot be computed."""
     threshold: float
     side: Literal["min", "max"]
+    problem: str | None = None
+    """Why the value cannot be computed; None if it is not known, or if it can be."""
 
     @property
-    def margin(self) -> float:
-        """Distance to the threshold, negative if the gate is not passed; NaN if the value is."""
+    def margin(self) -> float | None:
+        """Distance to the threshold, negative if the gate is not passed; None if there is no value."""
+        if self.value is None:
+            return None
         return self.value - self.threshold if self.side == "min" else self.threshold - self.value
 
     @property
     def passed(self) -> bool:
-        """Whether the threshold holds; a value that is not a number never passes."""
-        return self.margin >= 0
+        """Whether the threshold holds; without a value it does not."""
+        return self.margin is not None and self.margin >= 0
 
     def __str__(self) -> str:
         """Describe the gate in words."""
         word = "at least" if self.side == "min" else "at most"
+        if self.value is None:
+            return f"{unmeasured(self.name, self.problem)}, required {word} {self.threshold:g}"
         return f"{self.name} {self.value:.4f}, required {word} {self.threshold:g}"
+
+
+def unmeasured(metric: str, problem: str | None) -> str:
+    """Return in words that a metric cannot be computed, and why."""
+    return f"{metric} cannot be computed" + (f" ({problem})" if problem else "")
 
 
 @dataclass(frozen=True)
@@ -41,7 +54,7 @@ class Champion:
 
     as_of: date
     problem: str | None = None
-    """Why it could not be scored on this holdout; None if it was."""
+    """Why it could not be scored on this holdout, or its score not compared with; None if it was."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +77,24 @@ class Verdict:
     reason: str
 
 
-def absolute_gates(metrics: Mapping[str, float], settings: Gates) -> list[Gate]:
-    """Return every absolute gate of the settings with its measured value."""
+def absolute_gates(
+    metrics: Mapping[str, float | None], settings: Gates, problems: Mapping[str, str] | None = None
+) -> list[Gate]:
+    """Return every absolute gate of the settings with its measured value.
+
+    Args:
+        metrics: values by name; None, or NaN, for one that cannot be computed.
+        settings: the thresholds.
+        problems: why a metric cannot be computed, by name, as far as that is known.
+    """
     gates = []
     for name, limit in settings.limits.items():
+        value, problem = metrics[name], (problems or {}).get(name)
+        value = value if value is not None and isfinite(value) else None
         if limit.min is not None:
-            gates.append(Gate(name, metrics[name], limit.min, "min"))
+            gates.append(Gate(name, value, limit.min, "min", problem))
         if limit.max is not None:
-            gates.append(Gate(name, metrics[name], limit.max, "max"))
+            gates.append(Gate(name, value, limit.max, "max", problem))
     return gates
 
 
@@ -82,6 +105,7 @@ def decide(
     champion: Champion | None,
     comparison: Comparison | None,
     settings: Gates,
+    missing: str | None = None,
 ) -> Verdict:
     """Return the verdict; the first rule that applies decides.
 
@@ -92,17 +116,22 @@ def decide(
         champion: what serves, None if nothing does.
         comparison: None if the champion could not be scored.
         settings: the level of confidence, and the primary metric's name.
+        missing: why the challenger's primary metric cannot be computed, in words; None if it can be.
     """
     if failed := [gate for gate in gates if not gate.passed]:
         return Verdict("block", "; ".join(map(str, failed)))
     if broken:
         return Verdict("block", "; ".join(broken))
     if champion is None:
-        return Verdict("promote", "all gates passed, and there is no champion yet")
+        return Verdict(
+            "promote", "all gates passed, and there is no champion yet" + (f"; {missing}" if missing else "")
+        )
     if as_of <= champion.as_of:
         return Verdict(
             "keep", f"the champion is as of {champion.as_of}, not before: it was chosen on this holdout; move as_of on"
         )
+    if missing:
+        return Verdict("keep", f"{missing}, so nothing shows that this model is better than the champion")
     if comparison is None:
         reason = f"the champion cannot be compared with: {champion.problem}"
         if settings.unscorable_champion == "promote":

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ci import reading, task, workspace
+from ci import reading, workspace
 from ci.errors import InputError
 from ci.report import pictures
 from ci.report.build import Build
+from ci.results.evaluation import Interval
 from ci.results.report import PICTURES, Record
 
 
@@ -154,41 +155,43 @@ def _own(build: Build, records: list[Record]) -> Iterator[Picture]:
         builds = [
             {"as_of": str(r.as_of), "verdict": r.verdict, **r.metrics[r.primary].model_dump()}
             for r in records
-            if r.primary == records[-1].primary
+            if r.primary == records[-1].primary and _whole(r.metrics[r.primary])
         ]
         alt = f"{records[-1].primary} of the last {len(builds)} builds with intervals, marked by verdict"
         values = {"builds": builds, "metric": records[-1].primary}
-        yield Picture("trend", alt, "The last builds; each on its own holdout.", values)
+        if builds:
+            yield Picture("trend", alt, "The last builds; each on its own holdout.", values)
 
 
 def _of_evaluation(build: Build) -> Iterator[Picture]:
     evaluation = build.evaluation
     assert evaluation is not None  # noqa: S101 - the caller has looked
     file = workspace.EVALUATION / "predictions.parquet"
-    if file.exists():
+    # No metric can be computed where predictions are no numbers, and none of these pictures drawn.
+    if file.exists() and evaluation.target and any(_whole(metric) for metric in evaluation.metrics.values()):
         content = hashlib.sha256(file.read_bytes()).hexdigest()
-        values = {"file": str(file), "digest": content, "target": task.load().target, "binary": _binary(build)}
+        values = {"file": str(file), "digest": content, "target": evaluation.target, "binary": _binary(build)}
         against = " and champion" if evaluation.comparison else ""
-        if _binary(build):
-            area = evaluation.metrics["auc"].value
-            alt = f"ROC curve of challenger{against}; the challenger's area is {area:.3f}"
-            yield Picture("roc", alt, "ROC curve on the holdout.", values)
-        else:
+        if not _binary(build):
             yield Picture(
                 "residuals", f"Errors of challenger{against} on the holdout", "Errors on the holdout.", values
             )
+        elif (area := evaluation.metrics["auc"].value) is not None:
+            alt = f"ROC curve of challenger{against}; the challenger's area is {area:.3f}"
+            yield Picture("roc", alt, "ROC curve on the holdout.", values)
         alt = f"Mean outcome against mean prediction of challenger{against} in ten bins of equal size"
         yield Picture(
             "calibration", alt, "Calibration: bins of a tenth of the rows each; the diagonal is perfect.", values
         )
-    if evaluation.slices and build.settings:
-        rows = [
-            {
-                **part.model_dump(include={"value", "low", "high", "rows", "gain", "worse"}),
-                "name": f"{part.column} {part.slice}",
-            }
-            for part in evaluation.slices
-        ]
+    rows = [
+        {
+            **part.model_dump(include={"value", "low", "high", "rows", "gain", "worse"}),
+            "name": f"{part.column} {part.slice}",
+        }
+        for part in evaluation.slices
+        if _whole(part)
+    ]
+    if rows and build.settings:
         values = {
             "slices": rows,
             "overall": evaluation.metrics[evaluation.primary].value,
@@ -197,6 +200,10 @@ def _of_evaluation(build: Build) -> Iterator[Picture]:
         }
         alt = f"{evaluation.primary} with interval of {len(rows)} slices against all rows; the table has the numbers"
         yield Picture("slices", alt, "Slices of useful size; in brackets their rows, dashed all rows together.", values)
+
+
+def _whole(measured: Interval) -> bool:
+    return None not in (measured.value, measured.low, measured.high)
 
 
 def _binary(build: Build) -> bool:

@@ -3,7 +3,6 @@
 import html
 import re
 from collections.abc import Iterator, Mapping
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -99,19 +98,33 @@ def _environment(*, autoescape: bool) -> Any:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        number=number, signed=signed, percent=percent, count="{:,}".format, short=short, sentence=sentence, md=markdown
+        number=number,
+        signed=signed,
+        interval=interval,
+        percent=percent,
+        count="{:,}".format,
+        short=short,
+        sentence=sentence,
+        md=markdown,
     )
     return environment
 
 
-def number(value: float, digits: int = 4) -> str:
-    """Return a number with fixed digits and a real minus sign."""
-    return "not defined" if isnan(value) else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+def number(value: float | None, digits: int = 4) -> str:
+    """Return a number with fixed digits and a real minus sign; None is one that cannot be computed."""
+    return "cannot be computed" if value is None else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def signed(value: float, digits: int = 4) -> str:
-    """Return a number that always has its sign."""
-    return ("" if value < 0 or isnan(value) else "+") + number(value, digits)
+def signed(value: float | None, digits: int = 4) -> str:
+    """Return a number that always has its sign; a dash stands for one that cannot be computed."""
+    return "–" if value is None else ("" if value < 0 else "+") + number(value, digits)
+
+
+def interval(measured: Interval, digits: int = 4) -> str:
+    """Return both ends of an interval, or why there is none."""
+    if measured.value is None:
+        return measured.problem or "no interval"
+    return f"{number(measured.low, digits)} to {number(measured.high, digits)}"
 
 
 def percent(value: float, digits: int = 1) -> str:

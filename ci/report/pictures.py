@@ -183,7 +183,8 @@ def training(figure: Any, data: dict[str, Any]) -> None:
     figure.set_size_inches(WIDTH, 3.0)
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
         for key, style, label in ((name, "-o", "training"), (f"val_{name}", "--s", "validation")):
-            values = data["history"].get(key, [])
+            logged = data["history"].get(key, [])
+            values = [np.nan if value is None else value for value in logged]
             colour = ACCENT if key == name else WARM
             axes.plot(range(1, len(values) + 1), values, style, color=colour, ms=4, mfc="white", label=label)
         axes.axvline(data["best_epoch"], color=SOFT, ls=":", lw=1.3, label="kept epoch")
@@ -231,7 +232,8 @@ def calibration(figure: Any, data: dict[str, Any]) -> None:
         style = {"color": ACCENT, "marker": "o"} if name == "challenger" else {"color": WARM, "marker": "s", "ls": "--"}
         axes.plot(said, seen, mfc="white", ms=5, label=name, **style)
         ends += [*said, *seen]
-    limits = (min(0.0, *ends), max(ends) * 1.05)
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    limits = (low, high + (0.05 * (high - low) or 1.0))
     axes.plot(limits, limits, color=SOFT, ls=":", lw=1, label="perfect")
     unit = "probability" if data["binary"] else f"unit of {data['target']}"
     axes.set(
@@ -246,7 +248,10 @@ def residuals(figure: Any, data: dict[str, Any]) -> None:
     axes = figure.add_subplot()
     for name, targets, predictions in _scored(data):
         style = {"color": ACCENT} if name == "challenger" else {"color": WARM, "ls": "--"}
-        axes.hist(predictions - targets, bins=40, histtype="step", lw=1.5, label=name, **style)
+        errors = predictions - targets
+        low, high = errors.min(), errors.max()
+        room = 0.5 + 1e-6 * np.abs(errors).max() if high - low <= 1e-9 * np.abs(errors).max() else 0.0
+        axes.hist(errors, bins=40, range=(low - room, high + room), histtype="step", lw=1.5, label=name, **style)
     axes.axvline(0, color=SOFT, ls=":", lw=1, label="no error")
     axes.set(xlabel=f"prediction minus outcome (unit of {data['target']})", ylabel="rows")
     axes.legend()
@@ -256,13 +261,13 @@ def _scored(data: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """Return name, outcomes and predictions of the models in a file of predictions, the challenger first."""
     import pyarrow.parquet
 
-    path, target = Path(data["file"]), data["target"]
+    path = Path(data["file"])
     try:
         file = pyarrow.parquet.ParquetFile(path)
         known = file.schema_arrow.names
-        if missing := [name for name in (target, "challenger") if name not in known]:
+        if missing := [name for name in ("outcome", "challenger") if name not in known]:
             raise workspace.damaged(path, f"no column {', '.join(missing)}")
-        names = [target, "challenger", *(["champion"] if "champion" in known else [])]
+        names = ["outcome", "challenger", *(["champion"] if "champion" in known else [])]
         # By way of lists, because to_numpy imports pandas, which takes longer than the whole picture.
         columns = {
             name: np.array(column.to_pylist(), dtype=float)
@@ -270,7 +275,8 @@ def _scored(data: dict[str, Any]) -> list[tuple[str, Any, Any]]:
         }
     except (OSError, ValueError, TypeError, pyarrow.ArrowException) as error:
         raise workspace.damaged(path, f"not a whole Parquet file of numbers ({error})") from None
-    return [(name, columns[target], columns[name]) for name in names[1:]]
+    # A champion whose predictions are no numbers is not drawn.
+    return [(name, columns["outcome"], columns[name]) for name in names[1:] if np.isfinite(columns[name]).all()]
 
 
 def slices(figure: Any, data: dict[str, Any]) -> None:
@@ -283,14 +289,16 @@ def slices(figure: Any, data: dict[str, Any]) -> None:
     places = np.arange(len(rows))
     values = np.array([row["value"] for row in rows])
     spread = np.abs(np.array([[row["low"], row["high"]] for row in rows]).T - values)
-    axes[0].axvline(data["overall"], color=SOFT, ls="--", lw=1.1, label=f"all rows: {data['overall']:.3f}")
+    if data["overall"] is not None:
+        axes[0].axvline(data["overall"], color=SOFT, ls="--", lw=1.1, label=f"all rows: {data['overall']:.3f}")
     axes[0].errorbar(
         values, places, xerr=spread, fmt="o", color=INK, ecolor=ACCENT, mfc="white", ms=4.5, elinewidth=1.4
     )
     axes[0].set_yticks(places, [f"{_literal(row['name'])}  ({row['rows']:,})" for row in rows], fontsize=8, color=INK)
     axes[0].set_ylim(len(rows) - 0.4, -0.6)
     axes[0].set_xlabel(f"{data['metric']} with 95 % interval")
-    axes[0].legend(**_ABOVE)
+    if data["overall"] is not None:
+        axes[0].legend(**_ABOVE)
     if compared:
         for place, row in zip(places, rows, strict=True):
             if row["gain"] is not None:

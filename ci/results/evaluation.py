@@ -1,27 +1,32 @@
 """Results of the test stage."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterable, Mapping
+from math import isfinite, nan
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, model_validator
 
 from ci import workspace
 from ci.results.data import Distribution, Share
 from ci.results.file import Count, Day, File, Many, Real, Result, Whole
 
-Measured = Annotated[float, Field(allow_inf_nan=True)]
-"""A number that may not be defined."""
+Measured = Annotated[
+    Real | None, BeforeValidator(lambda value: None if isinstance(value, float) and not isfinite(value) else value)
+]
+"""A number, or None if it cannot be computed; earlier versions wrote NaN then."""
 
 
 class Interval(Result):
-    """A metric on the holdout with its 95 % interval over resampled days."""
+    """A metric on the holdout with its 95 % interval over resampled days, and why it cannot be computed, if so."""
 
     value: Measured
     low: Measured
     high: Measured
+    problem: str | None = None
 
 
 class Gate(Result):
-    """An absolute gate; the margin is negative if it is not passed."""
+    """An absolute gate; the margin is negative if it is not passed, and None if the value cannot be computed."""
 
     name: str
     value: Measured
@@ -29,6 +34,7 @@ class Gate(Result):
     side: Literal["min", "max"]
     margin: Measured
     passed: bool
+    problem: str | None = None
 
 
 class Check(Result):
@@ -73,6 +79,7 @@ class Evaluation(Result):
     verdict: Literal["promote", "keep", "block"]
     reason: str
     primary: str
+    target: str | None = None
     rows: Count
     days: Count
     interval_level: Real
@@ -93,14 +100,19 @@ class Evaluation(Result):
 
 
 Field_ = bool | Whole | Measured | str | None
-"""The value of a field in a request; a missing number is NaN, as it is sent."""
+"""The value of a field in a request; a missing number is None, and sent as NaN (see `sent`)."""
 
 
 class Golden(Result):
-    """Requests, and the answers that every copy of the model must give."""
+    """Requests, and the answers that every copy of the model must give; None is one that is no finite number."""
 
     instances: Many[dict[str, Field_]]
-    predictions: Many[Real]
+    predictions: Many[Measured]
+
+
+def sent(instances: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return requests as they are sent: TensorFlow Serving takes the token NaN for a missing number, and no null."""
+    return [{name: nan if value is None else value for name, value in row.items()} for row in instances]
 
 
 class Reference(Result):

@@ -58,10 +58,10 @@ class Signature(Result):
 
 
 class Training(Result):
-    """The final training; the history holds a value for each epoch, by what Keras logs."""
+    """The final training; the history holds a value for each epoch, by what Keras logs, and None for one not finite."""
 
     best_epoch: Epochs
-    history: dict[str, Many[Real]]
+    history: dict[str, Many[Real | None]]
     hyperparameters: dict[str, Plain]
     parameters: Count
 

@@ -15,7 +15,7 @@ from ci import http
 from ci.apiserver import Conflict
 from ci.command import patient
 from ci.errors import InputError, StageError
-from ci.results.evaluation import GOLDEN
+from ci.results.evaluation import GOLDEN, sent
 from ci.results.package import MANIFEST
 from ci.results.rollout import STEPS
 from ci.rollout.decision import Observed, Phase, Step, next_step, plan, smoke_problem, stuck
@@ -456,7 +456,7 @@ class Rollout:
             status = ask.get(url, timeout=_TIMEOUT).json()
             metadata = ask.get(f"{url}/metadata", timeout=_TIMEOUT).json()
             begin = time.perf_counter()
-            body = json.dumps({"instances": golden["instances"]})
+            body = json.dumps({"instances": sent(golden["instances"])})
             answer = ask.post(f"{url}:predict", data=body, timeout=_TIMEOUT).json()
             seconds = time.perf_counter() - begin
             served = answer.get("predictions", answer)

@@ -57,17 +57,23 @@ def train(settings: Settings) -> dict[str, Any]:
         raise StageError(f"the loss became NaN in epoch {epoch}: lower the learning rates offered in model/network.py")
     if objective.name not in history:
         raise InputError(f"tuning.objective.name: Keras logs no {objective.name}, only {', '.join(sorted(history))}")
+    if not math.isfinite(history[objective.name][stop.best_epoch]):
+        raise StageError(f"{objective.name} is NaN or infinite in every epoch: look at the rows of the validation days")
     result = {
         "hyperparameters": chosen,
         "parameters": int(network.count_params()),
         "best_epoch": stop.best_epoch + 1,
-        "history": {name: [round(float(value), 7) for value in values] for name, values in history.items()},
+        "history": {name: [_logged(value) for value in values] for name, values in history.items()},
     }
     with workspace.replacing(workspace.MODEL) as folder:
         export.save(encoder, network, wanted.features, wanted.target, folder / "saved_model")
         SIGNATURE.write(signature(folder / "saved_model"), folder)
         TRAINING.write(result, folder)
     return result
+
+
+def _logged(value: float) -> float | None:
+    return round(float(value), 7) if math.isfinite(value) else None
 
 
 def _show(epochs: int) -> Any:

@@ -1,5 +1,7 @@
 """Results appear complete or not at all."""
 
+import json
+
 import pytest
 
 from ci import workspace
@@ -48,3 +50,12 @@ def test_what_a_killed_run_left_is_not_mixed_in(tmp_path):
     with workspace.replacing(tmp_path / "data") as new:
         (new / "whole").write_text("1")
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["whole"]
+
+
+def test_json_holds_no_nan_and_no_infinity(tmp_path):
+    path = tmp_path / "a.json"
+    workspace.write_json(path, {"a": [float("nan"), {"b": -float("inf")}], "c": (1.5, "NaN", float("inf"))})
+    assert json.loads(path.read_text(), parse_constant=pytest.fail) == {
+        "a": [None, {"b": None}],
+        "c": [1.5, "NaN", None],
+    }

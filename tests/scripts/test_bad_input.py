@@ -231,6 +231,15 @@ def test_the_report_names_a_damaged_result(folder, capsys, path):
     assert not workspace.REPORT.exists()
 
 
+def test_a_report_that_cannot_be_written_does_not_hide_why_the_build_failed(folder):
+    builds.write("evaluation/evaluation.json", "damaged")
+    done = command("pipeline", "monitor", "report")
+    assert done.returncode == 2
+    assert "no report: report: build/evaluation/evaluation.json: " in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("bad input: monitor: nothing was released yet")
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 def test_a_truncated_table_names_the_command_that_writes_it(folder, capsys):
     builds.leave()
     whole = Path("build/evaluation/predictions.parquet").read_bytes()

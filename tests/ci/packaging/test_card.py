@@ -67,6 +67,21 @@ def test_the_card_says_what_the_evaluation_found():
     assert "| carrier UA | 70 | 0.7000 |" in text
 
 
+def test_what_cannot_be_computed_is_said_in_words():
+    why = "every outcome is 1"
+    nothing = {**dict.fromkeys(("value", "low", "high")), "problem": why}
+    gate = {"name": "auc", "value": None, "threshold": 0.6, "side": "min", "margin": None, "passed": False}
+    part = {**nothing, "column": "carrier", "slice": "UA", "rows": 70, "gain": None, "worse": False}
+    metrics = {"auc": nothing, "log_loss": builds.METRIC}
+    builds.change("evaluation/evaluation.json", metrics=metrics, gates=[gate], slices=[part], comparison=None)
+    text = render(WORDS)
+    assert f"| auc | cannot be computed: {why} | – | – | [^" in text
+    assert f"| carrier UA | 70 | cannot be computed: {why} | – | – | [^" in text
+    assert "| auc | – | min 0.6 | – | [^" in text
+    assert "| log_loss | 0.7000 | 0.6500 | 0.7500 | [^" in text
+    assert not {"nan", "None"} & set(text.split())
+
+
 def test_equal_evidence_gives_equal_bytes():
     assert render(WORDS) == render(WORDS)
 

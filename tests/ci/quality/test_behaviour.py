@@ -45,3 +45,74 @@ def test_each_expectation(model, declared, holds):
 def test_a_check_declared_wrongly_is_named():
     with pytest.raises(InputError, match="check 'c': expect is one of"):
         behaviour.run([check(lambda rows: rows, "equal")], good, ROWS)
+
+
+def broken(rows):
+    raise KeyError("visib")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("model", "declared", "measured"),
+    [
+        (good, check(broken, "same"), "it raised KeyError: 'visib'"),
+        (good, check(lambda rows: rows.drop(columns="x"), "finite"), "it raised KeyError: 'x'"),
+        (good, check(lambda _: None, "same"), "it raised TypeError: change returned NoneType, not a table"),
+        (good, check(lambda rows: rows["x"], "same"), "it raised TypeError: change returned Series, not a table"),
+        (good, check(lambda rows: pd.concat([rows, rows]), "same"), "it raised ValueError: cannot reindex on an axis"),
+        (good, check(lambda rows: rows.head(150), "same"), "50 predictions are not finite"),
+        (good, check(lambda rows: rows.head(0), "finite"), "200 predictions are not finite"),
+        (good, check(lambda rows: rows.assign(x=np.inf), "not less"), "200 predictions are not finite"),
+        (good, check(lambda rows: rows.assign(x=[np.nan] + [1.0] * 199), "not less"), "1 predictions are not finite"),
+        (good, check(lambda _: 1 / 0, "not more"), "it raised ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_check_that_raises_or_gives_no_numbers_does_not_hold_and_says_so_by_name(model, declared, measured):
+    [found] = behaviour.run([declared], model, ROWS)
+    assert (found["name"], found["holds"]) == ("c", False)
+    assert found["measured"].startswith(measured)
+    assert "\n" not in found["measured"]
+
+
+def test_a_check_that_raises_leaves_the_others_as_they_are():
+    def spoils(rows):
+        rows["x"] = np.nan
+        raise RuntimeError("a\nlong\nstory")
+
+    checks = [check(spoils, "same"), check(lambda rows: rows, "same")]
+    first, second = behaviour.run(checks, good, ROWS)
+    assert first["measured"] == "it raised RuntimeError: a long story"
+    assert second["holds"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "problem"),
+    [
+        ({"name": 5}, "name is a text"),
+        ({"change": "x + 1"}, "change is a function"),
+        ({"tolerance": float("nan")}, "tolerance is a number"),
+        ({"tolerance": "small"}, "tolerance is a number"),
+        ({"batch": 0}, "batch is a whole number"),
+        ({"severity": "stop"}, "severity block or warn"),
+    ],
+)
+def test_a_declaration_that_cannot_be_run_is_refused_before_any_check_runs(declared, problem):
+    with pytest.raises(InputError, match=rf"^model/behaviour\.py: check .*: .*{problem}"):
+        behaviour.run([check(broken, "same"), {**check(broken, "same"), **declared}], good, ROWS)
+    for checks in (None, "x", {"name": "c"}, [None]):
+        with pytest.raises(InputError, match=r"model/behaviour\.py: "):
+            behaviour.run(checks, good, ROWS)
+
+
+@pytest.mark.parametrize("wrong", [3, 250, 499])
+def test_a_model_that_is_wrong_in_one_row_of_the_sample_is_found_wherever_it_is(wrong):
+    """Early and late rows are looked at, and one row that moves counts however many do not."""
+    places = np.linspace(0, len(ROWS) - 1, behaviour.SAMPLE).astype(int)
+    value = ROWS["x"][places[np.argmin(np.abs(places - wrong))]]
+
+    def once_wrong(rows):
+        return np.where(rows["x"] == value + 1, 0.5, 0.0)
+
+    [found] = behaviour.run([check(lambda rows: rows + 1, "same", tolerance=0.1)], once_wrong, ROWS)
+    assert not found["holds"]
+    assert found["measured"].startswith("largest change 0.5")

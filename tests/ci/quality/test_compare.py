@@ -109,3 +109,52 @@ def test_the_interval_covers_the_value_and_is_wider_for_fewer_days():
         assert value["low"] < value["value"] < value["high"]
         widths.append(value["high"] - value["low"])
     assert widths[0] > widths[1]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_slice_without_both_outcomes_is_told_of_and_judges_nothing():
+    table, scored = holdout(0.3, 0.3)
+    targets = np.where(table["origin"] == "JFK", 1.0, scored.targets)
+    for champion in (None, scored.champion):
+        rows = slices(table, ["origin"], Scored(targets, scored.days, scored.challenger, champion), GATES, 1)
+        by_name = {row["slice"]: row for row in rows}
+        assert by_name["JFK"]["problem"] == "every outcome is 1"
+        assert by_name["JFK"]["value"] is by_name["JFK"]["low"] is None
+        assert not by_name["JFK"].get("worse")
+        assert by_name["JFK"].get("gain") is None
+        assert by_name["EWR"]["value"] > 0.5
+    one = slices(table[:0], ["origin"], scored.only(np.zeros(len(table), dtype=bool)), GATES, 1)
+    assert one == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_slice_whose_outcomes_differ_on_one_day_only_is_compared_where_it_can_be():
+    table, scored = holdout(0.3, 0.3, days=4, rows=300)
+    targets = np.where((table["origin"] == "JFK") & (scored.days > 0), 1.0, scored.targets)
+    targets = np.where(table["origin"] == "EWR", 0.0, targets)
+    rows = slices(table, ["origin"], Scored(targets, scored.days, scored.challenger, scored.champion), GATES, 1)
+    by_name = {row["slice"]: row for row in rows}
+    assert np.isfinite(by_name["JFK"]["gain"])
+    assert by_name["EWR"]["gain"] is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["EWR", None],
+        [1.0, np.nan],
+        pd.array([True, None], dtype="boolean"),
+        pd.array([1, None], dtype="Int64"),
+        pd.Categorical(["EWR", None]),
+        [1, None],
+        [1, "EWR"],
+    ],
+    ids=str,
+)
+def test_slices_by_a_column_with_gaps_or_of_mixed_types_hold_every_row_once(values):
+    table, scored = holdout(0.3, 0.3)
+    column = pd.Series(values).take(np.arange(len(table)) % 2).reset_index(drop=True)
+    rows = slices(pd.DataFrame({"origin": column}), ["origin"], scored, GATES, 1)
+    assert sum(row["rows"] for row in rows) == len(table)
+    assert len({row["slice"] for row in rows}) == 2
+    assert ("missing" in {row["slice"] for row in rows}) == column.isna().any()

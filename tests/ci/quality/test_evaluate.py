@@ -1,16 +1,20 @@
 """The evaluation as a whole: what its parts say decides, and JUnit shows each with number, threshold and margin."""
 
+import json
+from dataclasses import replace
 from datetime import date
 from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import TypeAdapter
 
 from ci import junit, task, workspace
 from ci.quality import evaluate
 from ci.quality.compare import Scored
 from ci.quality.verdict import Champion
+from ci.results.evaluation import Evaluation
 from ci.settings import Data, Gates, Model, Settings, Tuning
 from tests import builds
 
@@ -71,6 +75,41 @@ def check(severity, holds):
 def test_every_part_of_the_evaluation_can_decide(options, word, reason):
     result = judged(**options)
     assert (result["verdict"], reason in result["reason"]) == (word, True), result["reason"]
+
+
+def scored(**changes):
+    random = np.random.default_rng(3)
+    days = np.repeat(np.arange(14), 100)
+    targets = (random.random(1400) < 0.4).astype(float)
+    scores = {name: np.clip(0.3 * targets + 0.5 * random.random(1400), 0, 1) for name in ("challenger", "champion")}
+    return replace(Scored(targets, days, **scores), **changes)
+
+
+SAME = pd.DataFrame({"origin": ["EWR"] * 1400})
+NO_NUMBER = np.where(np.arange(1400) == 700, np.nan, 0.4)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("holdout", "limits", "word", "reason"),
+    [
+        (scored(targets=np.ones(1400)), {}, "keep", "auc cannot be computed (every outcome is 1), so nothing shows"),
+        (scored(targets=np.ones(1400)), {"auc": {"min": 0.0}}, "block", "auc cannot be computed (every outcome is 1)"),
+        (scored(champion=NO_NUMBER), {}, "keep", "its auc cannot be computed (1 of 1400 predictions are no finite"),
+        (scored(challenger=NO_NUMBER), {}, "block", "1 of 1400 predictions for the holdout are no finite numbers"),
+        (scored(challenger=NO_NUMBER, champion=None), {}, "block", "1 of 1400 predictions for the holdout are no"),
+        (scored(challenger=np.full(1400, 0.5)), {"auc": {"min": 0.6}}, "block", "auc 0.5000, required at least 0.6"),
+        (scored(challenger=np.zeros(1400), champion=np.ones(1400)), {}, "keep", "auc 0.0000 worse"),
+    ],
+)
+def test_what_cannot_be_computed_is_said_and_never_promotes(holdout, limits, word, reason):
+    before = None if holdout.champion is None else BEFORE
+    result = evaluate.judge(SAME, WANTED, holdout, [], before, settings(limits=limits))
+    assert result["verdict"] == word
+    assert reason in result["reason"]
+    json.dumps(result, allow_nan=False)
+    assert cases(result)
+    TypeAdapter(Evaluation).validate_python(result, strict=False)
 
 
 def cases(result):

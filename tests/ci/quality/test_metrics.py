@@ -1,5 +1,7 @@
 """Metrics reduced to sums by day equal the metrics of the rows that a resample stands for."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -52,6 +54,58 @@ def test_calibration_error_of_a_calibrated_and_of_a_shifted_model():
     ]
     assert error[0] < 0.01
     assert error[1] == pytest.approx(0.2, abs=0.005)
+
+
+@given(holdouts())
+@settings(max_examples=60, deadline=None)
+def test_auc_from_the_rows_equals_auc_from_the_days(holdout):
+    targets, predictions, day, _ = holdout
+    counts = metrics.resamples(day, 7, seed=1)
+    by_rows = metrics._auc_by_rows(targets, predictions, day, 0)(counts)
+    by_days = metrics._auc(targets, predictions, day, int(day.max()) + 1)(counts)
+    assert by_rows == pytest.approx(by_days, abs=1e-12, nan_ok=True)
+
+
+def test_auc_of_very_many_days_takes_memory_by_rows_not_by_days_squared():
+    """A matrix of 30,000 days squared takes 7 GB."""
+    random = np.random.default_rng(0)
+    targets, predictions = random.integers(0, 2, 30_000).astype(float), random.uniform(size=30_000)
+    days = np.arange(30_000)
+    tracemalloc.start()
+    try:
+        auc = metrics.by_day("auc", targets, predictions, days)(metrics.resamples(days, 20, seed=0))
+        assert tracemalloc.get_traced_memory()[1] < 200e6
+    finally:
+        tracemalloc.stop()
+    assert auc == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("metric", "targets", "predictions", "problem"),
+    [
+        ("auc", [1.0, 1.0], [0.2, 0.3], "every outcome is 1"),
+        ("auc", [0.0, 0.0], [0.2, 0.3], "every outcome is 0"),
+        ("auc", [0.0, 1.0], [0.5, 0.5], None),
+        ("log_loss", [1.0, 1.0], [0.2, 0.3], None),
+        ("log_loss", [0.0, 1.0], [np.nan, 0.3], "1 of 2 predictions are no finite numbers"),
+        ("auc", [0.0, 1.0], [np.nan, 0.3], "1 of 2 predictions are no finite numbers"),
+        ("rmse", [0.0, np.inf], [0.5, 0.3], "1 of 2 outcomes are no finite numbers"),
+        ("calibration_error", [0.0, 1.0], [np.inf, 0.3], "1 of 2 predictions are no finite numbers"),
+        ("mae", [], [], "there are no rows"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_metric_that_cannot_be_computed_says_why_and_is_nan(metric, targets, predictions, problem):
+    targets, predictions, day = np.array(targets), np.array(predictions), np.arange(len(targets))
+    assert metrics.problem(metric, targets, predictions) == problem
+    value = metrics.by_day(metric, targets, predictions, day)(np.ones((1, len(day))))[0]
+    assert np.isnan(value) == (problem is not None)
+
+
+def test_a_wrong_prediction_of_certainty_costs_a_finite_loss():
+    """The reference clips at the last digit of a float; we clip at 1e-7, so that one row cannot outweigh all others."""
+    loss = metrics.by_day("log_loss", np.array([1.0]), np.array([0.0]), np.array([0]))(np.ones((1, 1)))[0]
+    assert loss == pytest.approx(-np.log(1e-7))
 
 
 def test_a_metric_that_is_not_defined_is_nan_and_left_out_of_intervals():

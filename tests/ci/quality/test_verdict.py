@@ -62,8 +62,25 @@ def test_a_champion_that_cannot_be_scored_is_replaced_only_if_the_settings_say_s
         (0.66, Limit(max=0.65), [False]),
         (0.5, Limit(min=0.4, max=0.45), [True, False]),
         (float("nan"), Limit(min=0.0, max=1.0), [False, False]),
+        (None, Limit(min=0.0, max=1.0), [False, False]),
     ],
 )
 def test_absolute_gates(value, limit, passed):
     gates = absolute_gates({"auc": value}, Gates(limits={"auc": limit}))
     assert [gate.passed for gate in gates] == passed
+
+
+def test_a_gate_on_what_cannot_be_computed_blocks_and_says_why():
+    gates = absolute_gates({"auc": None}, Gates(limits={"auc": Limit(min=0.0)}), {"auc": "every outcome is 1"})
+    assert gates[0].margin is None
+    found = decide(gates, [], JULY, None, None, GATES, "auc cannot be computed (every outcome is 1)")
+    assert found.word == "block"
+    assert found.reason == "auc cannot be computed (every outcome is 1), required at least 0"
+
+
+@pytest.mark.parametrize(("replace", "champion", "word"), [("promote", OLD, "keep"), ("keep", None, "promote")])
+def test_a_challenger_whose_primary_metric_cannot_be_computed_replaces_no_champion(replace, champion, word):
+    settings = GATES.model_copy(update={"unscorable_champion": replace})
+    found = decide([], [], JULY, champion, None, settings, "auc cannot be computed (every outcome is 1)")
+    assert found.word == word
+    assert "auc cannot be computed (every outcome is 1)" in found.reason

@@ -3,9 +3,11 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import html5lib
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -147,12 +149,59 @@ def test_a_regression_has_residuals_instead_of_a_roc_curve():
     assert not (REPORT / "roc.svg").exists()
 
 
-def test_a_metric_that_is_not_defined_is_said_to_be():
-    undefined = dict.fromkeys(("value", "low", "high"), float("nan"))
-    builds.change("evaluation/evaluation.json", metrics={"auc": builds.METRIC, "log_loss": undefined})
-    text, _ = rendered()
-    assert "not defined" in text
-    assert "nan" not in text
+@pytest.mark.parametrize("nothing", [None, float("nan")], ids=["none", "NaN, as earlier versions wrote"])
+def test_a_metric_that_cannot_be_computed_is_said_to_be_in_words(nothing):
+    why = "every outcome is 1"
+    undefined = {**dict.fromkeys(("value", "low", "high"), nothing), "problem": why}
+    gate = {"name": "auc", "value": nothing, "threshold": 0.6, "side": "min", "margin": nothing, "passed": False}
+    part = {**undefined, "column": "carrier", "slice": "UA", "rows": 70, "gain": None, "worse": False}
+    builds.change(
+        "evaluation/evaluation.json",
+        metrics={"auc": undefined, "log_loss": builds.METRIC},
+        gates=[{**gate, "problem": why}],
+        slices=[part, {**part, **builds.METRIC, "slice": "B6", "problem": None}],
+        comparison=None,
+        champion={"as_of": "2013-03-01", "problem": f"auc cannot be computed ({why})"},
+    )
+    assert report.main(["--record"]) == 0
+    text, document = rendered()
+    summary = (REPORT / "summary.md").read_text()
+    for page_ in (text, summary):
+        assert "cannot be computed" in page_
+        assert why in page_
+        assert not re.search(r"\bnan\b", page_)
+    assert "On 1 of 2 slices it cannot be computed" in text
+    shown = {image.get("src") for image in document.iter(f"{HTML}img")}
+    assert "calibration.svg" in shown
+    assert "slices.svg" in shown
+    assert not shown & {"roc.svg", "trend.svg"}
+    builds.change("evaluation/evaluation.json", slices=[part], metrics={"auc": undefined, "log_loss": undefined})
+    _, document = rendered()
+    shown = {image.get("src") for image in document.iter(f"{HTML}img")}
+    assert not shown & {"roc.svg", "slices.svg", "calibration.svg"}
+
+
+def test_an_evaluation_of_another_task_is_reported_by_itself(monkeypatch):
+    """After `TARGET` was changed, and before test has run again, build/ holds the evaluation of the task before."""
+    builds.change("evaluation/evaluation.json", target="delayed")
+    monkeypatch.delitem(sys.modules, "model", raising=False)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if not Path(path or ".", "model").exists()])
+    _, document = rendered()
+    assert "roc.svg" in {image.get("src") for image in document.iter(f"{HTML}img")}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("outcomes", "predictions"),
+    [((0, 1), (0.5, 0.5)), ((1, 1), (1.0, 1.0)), ((0, 0), (0.0, 0.0)), ((-3, -3), (-5.0, -5.0)), ((1e9, 1), (1e9, 2))],
+)
+@pytest.mark.parametrize("metric", ["log_loss", "rmse"])
+def test_constant_outcomes_and_predictions_can_be_drawn(outcomes, predictions, metric):
+    frame = pd.DataFrame({"outcome": np.resize(outcomes, 40), "challenger": np.resize(predictions, 40)})
+    frame.astype("float64").assign(champion=np.nan).to_parquet("build/evaluation/predictions.parquet")
+    builds.change("evaluation/evaluation.json", primary=metric, metrics={metric: builds.METRIC}, gates=[])
+    rendered()
+    assert (REPORT / "calibration.svg").exists()
 
 
 @pytest.mark.parametrize(
@@ -202,7 +251,7 @@ def test_a_malformed_result_is_named_and_the_last_report_stays(path, content, me
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda table: table.drop(columns="late"), "no column late"),
+        (lambda table: table.drop(columns="outcome"), "no column outcome"),
         (lambda table: table.drop(columns="challenger"), "no column challenger"),
         (lambda table: table.assign(challenger="high"), "not a whole Parquet file of numbers"),
     ],

@@ -1,0 +1,115 @@
+"""The test stage as it is run, on a small task: any JSON reader can read what it leaves, and what is wrong is said."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ci import workspace
+from ci.results.evaluation import EVALUATION, GOLDEN, REFERENCE
+from scripts import configure
+from tests import builds
+
+TASK = {
+    "__init__.py": """
+KIND, TARGET, TIME, SLICES = "binary", "late", "time", ("origin",)
+FEATURES = {"x": "float32", "carrier": "string", "hour": "int64"}
+""",
+    "behaviour.py": """
+CHECKS = [
+    {"name": "a day alone", "change": lambda rows: rows, "batch": 7, "expect": "same", "severity": "block"},
+    {"name": "a wrong field", "change": lambda rows: rows["y"], "expect": "same", "severity": "warn"},
+]
+""",
+}
+SETTINGS = """
+schema_version: 1
+as_of: 2013-01-11
+model: {name: tiny}
+gates: {resamples: 200, slice_min_rows: 20, limits: {auc: {min: 0.1}}}
+"""
+ROWS = 480
+
+
+def strictly(text: str) -> object:
+    """Return what a JSON text holds; NaN and infinities are no JSON."""
+
+    def refuse(token: str) -> None:
+        raise AssertionError(token)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def command(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(builds.REPOSITORY)}
+    line = [sys.executable, "-m", f"scripts.{name}", *arguments]
+    return subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.fixture
+def task(tmp_path, monkeypatch, flights_model):
+    """A small task whose model predicts x / 10 + 0.5, with ten days of one row every half hour."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PIPELINE_SET", raising=False)
+    for name, text in TASK.items():
+        workspace.write_text(Path("model") / name, text)
+    workspace.write_text(Path("pipeline.yaml"), SETTINGS)
+    shutil.copytree(flights_model, workspace.MODEL / "saved_model")
+    workspace.write_json(workspace.CHAMPION, None)
+    builds.write("data/summary.json", builds.summary())
+    workspace.write_json(workspace.DATA / "reference.json", {})
+    random = np.random.default_rng(0)
+    x = random.uniform(-4, 4, ROWS).round(1)
+    x[::9] = np.nan
+    table = pd.DataFrame({"time": pd.date_range("2013-01-01", periods=ROWS, freq="30min"), "x": x})
+    table["late"] = (random.random(ROWS) < np.nan_to_num(x) / 10 + 0.5).astype("float32")
+    table["carrier"], table["hour"], table["origin"] = "", 0, np.where(np.arange(ROWS) % 2, "EWR", None)
+
+    def evaluate(change):
+        change(table).to_parquet(workspace.DATA / "holdout.parquet")
+        assert configure.main([]) == 0
+        return command("evaluate")
+
+    return evaluate
+
+
+def left() -> dict[str, object]:
+    """Return the JSON that the stage left, of which no reader may need to know NaN."""
+    return {file.name: strictly(file.read_text()) for file in workspace.EVALUATION.glob("*.json")}
+
+
+def test_a_holdout_with_hours_missing_numbers_and_a_broken_check(task):
+    done = task(lambda rows: rows.assign(late=rows["late"].where(rows["origin"].notna(), 1.0)))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    found = left()
+    evaluation = EVALUATION.read()
+    assert (evaluation.verdict, evaluation.days, evaluation.rows) == ("promote", 10, ROWS)
+    checks = {check.name: check for check in evaluation.behaviour}
+    assert checks["a day alone"].holds
+    assert checks["a wrong field"].measured == "it raised KeyError: 'y'"
+    assert "  warn: a wrong field: it raised KeyError: 'y'" in done.stdout
+    slices = {part.slice: part for part in evaluation.slices}
+    assert slices["EWR"].value > 0.5
+    assert (slices["missing"].value, slices["missing"].problem) == (None, "every outcome is 1")
+    assert {"time", "outcome", "challenger"} == set(pd.read_parquet(workspace.EVALUATION / "predictions.parquet"))
+    golden = GOLDEN.read()
+    assert None in [row["x"] for row in golden.instances]
+    assert found["golden.json"]["predictions"] == pytest.approx([0.5 + (r["x"] or 0) / 10 for r in golden.instances])
+    assert sum(REFERENCE.read().prediction.shares) == pytest.approx(1)
+
+
+def test_a_holdout_with_one_outcome_blocks_with_the_reason(task):
+    done = task(lambda rows: rows.assign(late=0.0))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "test: block: auc cannot be computed (every outcome is 0), required at least 0.1 -> " in done.stdout
+    assert "  auc cannot be computed (every outcome is 0)\n" in done.stdout
+    left()
+    assert EVALUATION.read().metrics["auc"].value is None
