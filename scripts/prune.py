@@ -1,7 +1,7 @@
 """Delete what builds of the past left and nothing needs any more, and say how much that frees.
 
 Images of all but the last `retention.releases` releases go; what runs, the last verified release and its champion
-stay. DVC's cache keeps what any commit tracks (with --tips: the tips of branches and tags) and the last build's
+stay; on a cluster their evidence goes too, if the account may delete it. DVC's cache keeps what any commit tracks (with --tips: the tips of branches and tags) and the last build's
 results; its remote is left alone. The history of builds is kept short by `history.keep` as it is written.
 """
 
@@ -22,11 +22,17 @@ def main(argv: list[str] | None = None) -> int:
 def prune(*, dry_run: bool, tips: bool) -> None:
     """Delete, or say what would be."""
     from ci import configuration, dvc
+    from ci.apiserver import Denied
     from ci.rollout import retention
 
     paths, freed = retention.prune(configuration.effective(), dry_run=dry_run)
     for path in paths:
         print(f"prune: {'would delete' if dry_run else 'deleted'} {path}")
+    try:
+        for name in retention.forget(configuration.effective(), dry_run=dry_run):
+            print(f"prune: {'would delete' if dry_run else 'deleted'} {name}")
+    except Denied as error:
+        print(f"prune: evidence on the cluster: not touched: {error}")
     print(f"prune: images: {freed / 1e6:.1f} MB {'to free' if dry_run else 'freed'}")
     collected = dvc.collect(dry_run=dry_run, tips=tips)
     if isinstance(collected, str):

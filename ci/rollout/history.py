@@ -4,6 +4,7 @@ A ConfigMap holds 1 MiB. The list keeps to `MOST`: the oldest records go (see `r
 """
 
 import json
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +25,7 @@ MOST = 768 * 2**10
 _ROOM = 2**20
 """Bytes that a ConfigMap may have."""
 _KEY = "history.json"
+_PREFIX = "release-"
 _FOLDER = workspace.STATE / "cluster"
 
 
@@ -131,6 +133,23 @@ class History:
             if _essence(found) != _essence(files):
                 raise StageError(f"the ConfigMap {_name(digest)} holds other evidence for this image") from None
 
+    def forget(self, keep: set[str], *, dry_run: bool) -> list[str]:
+        """Delete the evidence of releases whose images are not kept, and return its names.
+
+        The deployer may not delete ConfigMaps, as it could then delete the list: an operator does this.
+
+        Raises:
+            StageError: the account may not list or delete them.
+        """
+        found = self._api.get(self._path, labelSelector="app.kubernetes.io/name=model").get("items", [])
+        names = [each["metadata"]["name"] for each in found if each.get("immutable")]
+        kept = {_name(digest) for digest in keep}
+        gone = sorted(name for name in names if name.startswith(_PREFIX) and name not in kept)
+        for name in gone if not dry_run else ():
+            with suppress(Missing):
+                self._api.ask("DELETE", f"{self._path}/{name}")
+        return [f"ConfigMap {name} of namespace {self._namespace}" for name in gone]
+
     def evidence(self, digest: str) -> Path:
         """Return a folder with a release's evidence, fetched once.
 
@@ -186,4 +205,4 @@ def _essence(files: dict[str, str]) -> dict[str, Any]:
 
 
 def _name(digest: str) -> str:
-    return f"release-{digest.removeprefix('sha256:')[:16]}"
+    return f"{_PREFIX}{digest.removeprefix('sha256:')[:16]}"

@@ -141,7 +141,7 @@ class Lease:
             return {}
 
     def _put(self, seen: Json, holder: str, term: int) -> None:
-        """Write the Lease if it is still as it was seen.
+        """Write the Lease if it is still as it was seen; labels, owners, finalizers and fields of others stay in it.
 
         Raises:
             Conflict: it is not.
@@ -149,17 +149,17 @@ class Lease:
         sent = self._clock()
         stamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         spec: Json = {
+            **seen.get("spec", {}),
             "holderIdentity": holder,
             "leaseDurationSeconds": self._seconds,
             "leaseTransitions": term,
             "renewTime": stamp,
         }
-        body: Json = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": self._name}}
+        kind: Json = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
         if seen:
-            body["metadata"]["resourceVersion"] = seen["metadata"]["resourceVersion"]
-            self._api.ask("PUT", f"{self._path}/{self._name}", {**body, "spec": spec})
+            self._api.ask("PUT", f"{self._path}/{self._name}", {**kind, **seen, "spec": spec})
         else:
-            self._api.ask("POST", self._path, {**body, "spec": spec})
+            self._api.ask("POST", self._path, {**kind, "metadata": {"name": self._name}, "spec": spec})
         self._renewed = sent
 
 

@@ -29,6 +29,7 @@ class Place:
         keep: puts a package's image and evidence where the rollout finds them, and the image where the next build does.
         add: records a release and returns it with its number.
         lost: what to do where something serves and no release is of it.
+        forget: deletes the evidence of images that are not among those to keep, and returns its names.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Place:
     keep: Callable[[Mapping[str, Any]], None]
     add: Callable[[dict[str, Any]], dict[str, Any]]
     lost: str
+    forget: Callable[..., list[str]] = lambda *_, **__: []
 
     def serving(self) -> releases.Release:
         """Return the last verified release.
@@ -204,4 +206,4 @@ def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease
         f"restore the ConfigMap {NAME} of namespace {where.namespace} from a backup, bring a release back with "
         f"`python -m scripts.rollback --to RELEASE`, or delete the Deployment {manifests.STABLE} to begin anew"
     )
-    return Place(f"namespace {where.namespace}", where, history, keep, add, lost)
+    return Place(f"namespace {where.namespace}", where, history, keep, add, lost, history.forget)

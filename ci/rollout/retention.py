@@ -32,3 +32,15 @@ def prune(settings: Settings, *, dry_run: bool) -> tuple[list[Path], int]:
             for path in paths:
                 workspace.remove(path)
     return paths, freed
+
+
+def forget(settings: Settings, *, dry_run: bool) -> list[str]:
+    """Delete the evidence of past releases that a cluster keeps, of those whose images go, and return its names.
+
+    Raises:
+        StageError: the account may not, or what serves is not recorded.
+    """
+    place = places.look(settings)
+    place.require_agreement()
+    keep = releases.kept(place.ledger.read(), settings.retention.releases) | place.where.phases().keys()
+    return place.forget(keep, dry_run=dry_run)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ci.apiserver import ApiServer
+from ci.apiserver import APPLY, ApiServer
 from ci.rollout import manifests
 from ci.rollout.history import History
 from tests import saved_models
@@ -277,6 +277,95 @@ def test_what_was_undone_by_hand_is_noticed_and_not_overwritten(fork):
     assert (found.code, "runs the image localhost/models/light:by-hand" in found.said) == (1, True)
     assert fork.run("rollback", "--to", str(len(releases()))).code == 0
     assert fork.run("status").code == 0
+
+
+@contextmanager
+def quota(pods: int) -> Iterator[None]:
+    """Allow so many pods at most where models serve."""
+    kubectl("create", "quota", "pods", f"--hard=pods={pods}", "-n", SERVING)
+    try:
+        yield
+    finally:
+        kubectl("delete", "quota", "pods", "-n", SERVING)
+
+
+def test_what_a_quota_forbids_is_said_while_it_is_waited_for_and_what_serves_is_not_called_down(fork):
+    before, scaler = serving(), ("hpa", manifests.STABLE, "-n", SERVING, "--type=merge", "-p")
+    fork.package({"bias": 9.5})
+    fork.configure(startup_timeout=10.0)
+    with quota(3):
+        until(
+            lambda: "the quota is known",
+            lambda: kubectl("get", "quota", "pods", "-n", SERVING, "-o", "yaml").count("used:"),
+            20,
+        )
+        done = fork.run("deploy")
+        assert (done.code, "no pod can be made (FailedCreate)" in done.said) == (1, True)
+        assert "exceeded quota: pods" in done.said
+        try:
+            kubectl("patch", *scaler, '{"spec": {"minReplicas": 4, "maxReplicas": 4}}')
+            until(lambda: "four are wanted", lambda: deployment(manifests.STABLE)["spec"]["replicas"] == 4, 60)
+            until(
+                lambda: "they are refused",
+                lambda: "ReplicaFailure" in json.dumps(deployment(manifests.STABLE)["status"]),
+                30,
+            )
+            found = fork.run("status")
+        finally:
+            kubectl("patch", *scaler, '{"spec": {"minReplicas": 3, "maxReplicas": 3}}')
+    assert (found.code, ", serves" in found.said.splitlines()[0]) == (0, True)
+    assert "3 of 4 pods are ready: no pod can be made (FailedCreate)" in found.said
+    until(lambda: "three are wanted", lambda: deployment(manifests.STABLE)["spec"]["replicas"] == 3, 60)
+    assert serving() == before
+
+
+def test_a_part_of_the_service_that_somebody_else_keeps_is_named_and_the_canary_goes(fork, load):
+    """The API server keeps it and says nothing: an older k8s/ had it, and somebody applied that by hand too."""
+    before = serving()
+    path = f"/api/v1/namespaces/{SERVING}/services/model"
+    kept = ApiServer().get(path)
+    port = {"name": "old", "port": 9999, "protocol": "TCP", "targetPort": "rest"}
+    body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "model"}}
+    ports = [{key: each[key] for key in ("name", "port", "protocol", "targetPort")} for each in kept["spec"]["ports"]]
+    spec = {"ports": [*ports, port], "selector": kept["spec"]["selector"]}
+    for manager in ("deployer", "kubectl"):
+        theirs = spec if manager == "deployer" else {"ports": [port]}
+        ApiServer().ask("PATCH", path, {**body, "spec": theirs}, query={"fieldManager": manager}, kind=APPLY)
+    fork.package({"bias": 9.7})
+    try:
+        done = fork.run("deploy")
+    finally:
+        kubectl("patch", "service", "model", "-n", SERVING, "--type=json", "-p",
+                json.dumps([{"op": "remove", "path": f"/spec/ports/{len(ports)}"}]))  # fmt: skip
+    assert (done.code, "Service model is not as it was applied" in done.said) == (1, True)
+    assert "spec.ports[port=9999,protocol=TCP] is" in done.said
+    assert "kubectl (Apply) owns it too" in done.said
+    assert serving() == before
+    assert not load.failures
+
+
+def test_a_record_that_was_lost_is_noticed_while_a_version_serves(fork):
+    before, name = serving(), ("configmap", "rollout-history", "-n", SERVING)
+    kept = json.loads(kubectl("get", *name, "-o", "json"))["data"]
+    kubectl("patch", *name, "--type=merge", "-p", '{"data": null}')
+    try:
+        done = [fork.run(command) for command in ("champion", "status", "deploy")]
+    finally:
+        kubectl("patch", *name, "--type=merge", "-p", json.dumps({"data": kept}))
+    assert [(each.code, "but no release is recorded: restore the ConfigMap" in each.said) for each in done] == [
+        (1, True)
+    ] * 3
+    assert fork.run("status").code == 0
+    assert serving() == before
+
+
+def test_a_lease_keeps_what_an_operator_wrote_into_it(fork):
+    name = ("lease", "rollout", "-n", SERVING)
+    kubectl("annotate", *name, "team=models", "--overwrite")
+    kubectl("label", *name, "part-of=models", "--overwrite")
+    assert fork.run("deploy").code in (0, 1)
+    metadata = json.loads(kubectl("get", *name, "-o", "json"))["metadata"]
+    assert (metadata["annotations"]["team"], metadata["labels"]["part-of"]) == ("models", "models")
 
 
 def test_rolling_back_twice_goes_back_twice_under_load_without_a_failed_request(fork, load):

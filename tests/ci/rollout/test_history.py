@@ -126,3 +126,19 @@ def test_evidence_of_an_image_is_kept_once_whatever_it_was_compared_with(history
     releases.keep("sha256:" + "a" * 64, again)
     with pytest.raises(StageError, match="holds other evidence"):
         releases.keep("sha256:" + "a" * 64, {**EVIDENCE, "golden.json": "[2]"})
+
+
+def test_evidence_of_images_that_are_not_kept_is_deleted_and_nothing_else(history):
+    store, releases = history
+    for release in (A, B, C):
+        releases.keep(release["digest"], EVIDENCE)
+    mine = {"metadata": {"name": "release-notes", "labels": {"app.kubernetes.io/name": "model"}}}
+    store.handle("POST", PATH, mine)
+    store.handle("POST", PATH, {"metadata": {"name": "serving-1"}, "immutable": True})
+    names = [f"ConfigMap release-{letter * 16} of namespace models" for letter in "ac"]
+    before = {*store.objects}
+    assert releases.forget({B["digest"]}, dry_run=True) == names
+    assert {*store.objects} == before
+    assert releases.forget({B["digest"]}, dry_run=False) == names
+    assert before - {*store.objects} == {f"{PATH}/release-{letter * 16}" for letter in "ac"}
+    assert releases.forget({B["digest"]}, dry_run=False) == []
