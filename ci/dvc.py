@@ -25,9 +25,7 @@ def make_ready() -> None:
         InputError: this folder is in no Git repository, without which DVC does nothing, or `dvc.lock` was not merged.
     """
     if not git.checkout().repository:
-        raise InputError(
-            f"this folder is {git.NONE}, as a downloaded archive of one is not, and DVC needs one: run `git init`"
-        )
+        raise InputError(f"this folder is {git.NONE} (a downloaded archive is none), and DVC needs one: run `git init`")
     release(RWLOCK)
     clear_stale(LOCK)
 
@@ -86,7 +84,7 @@ def collect(*, dry_run: bool, tips: bool) -> int | str:
     """
     if not git.checkout().repository:
         return f"this folder is {git.NONE}, so there is no cache of DVC's"
-    if hidden := git.hidden():
+    if hidden := git.hidden(tips=tips):
         return hidden
     release(RWLOCK)
     where = _dvc("cache", "dir", stdout=subprocess.PIPE)

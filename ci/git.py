@@ -59,10 +59,13 @@ def checkout() -> Checkout:
         return Checkout(None, repository=True, problem=problem)
 
 
-def hidden() -> str | None:
-    """Return why not every commit of this folder's repository can be seen; None if each can, or there is none.
+def hidden(*, tips: bool) -> str | None:
+    """Return why DVC cannot see every commit of this folder's repository; None if it can, or there is none.
 
     What deletes data that no commit names must ask this first.
+
+    Args:
+        tips: of the commits only the tips of branches and tags matter.
     """
     found = checkout()
     if not found.repository:
@@ -74,6 +77,12 @@ def hidden() -> str | None:
         return None if wrong is None else f"{found.problem}, though there are commits: check one out"
     if _run("rev-parse", "--is-shallow-repository").stdout.strip() != "false":
         return "the clone is shallow and lacks older commits: `git fetch --unshallow` fetches them"
+    beside = ("--all", "--not", "HEAD", "--branches", "--tags", "--remotes")
+    done = _run("log", "--full-history", "-m", "--format=%h", *beside, "--", ":(glob)**/*.dvc", ":(glob)**/dvc.lock")
+    if done.stdout.strip() and not tips:
+        return (
+            f"commit {done.stdout.split()[0]} names data and is on no branch, as a stash is, so DVC would not count it"
+        )
     return None
 
 

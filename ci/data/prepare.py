@@ -178,7 +178,11 @@ def _summary(
         "rows": {part: len(rows) for part, rows in labelled.items()},
         "unlabelled": {part: int(rows[wanted.target].isna().sum()) for part, rows in parts.items()},
         "days": {part: len(set(calendar_days(rows[wanted.time]))) for part, rows in labelled.items()},
-        "target": {part: round(float(rows[wanted.target].mean()), 6) for part, rows in labelled.items() if len(rows)},
+        "target": {
+            part: round(float(rows[wanted.target].mean()), 6)
+            for part, rows in labelled.items()
+            if rows[wanted.target].notna().any()
+        },
     }
 
 

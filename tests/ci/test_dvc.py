@@ -193,6 +193,32 @@ def test_prune_keeps_every_version_where_git_does_not_name_each_commit(
     assert versions() == 2
 
 
+@pytest.mark.parametrize("where", ["stash", "worktree"])
+def test_prune_keeps_versions_that_a_commit_beside_all_branches_names(repository, capfd, where):
+    """DVC counts the commits of branches and tags alone."""
+    if where == "worktree":
+        git("worktree", "add", "-q", "--detach", "../other")
+        os.chdir("../other")
+    repositories.track("three")
+    git("stash") if where == "stash" else git("commit", "-qam", "three")
+    if where == "worktree":
+        shutil.copytree(".dvc/cache", repository / ".dvc/cache", dirs_exist_ok=True)
+        os.chdir(repository)
+    assert versions() == 3
+    assert prune.main([]) == 0
+    said = capfd.readouterr().out
+    assert "not touched: commit " in said
+    assert " names data and is on no branch, as a stash is, so DVC would not count it" in said
+    assert versions() == 3
+
+
+def test_a_stash_of_other_things_keeps_nothing(repository, capfd):
+    Path(".gitignore").write_text(Path(".gitignore").read_text() + "/more\n")
+    git("stash")
+    assert prune.main([]) == 0
+    assert "freed" in capfd.readouterr().out
+
+
 @pytest.mark.parametrize("git_dir", ["/nonexistent", "../elsewhere"])
 def test_prune_keeps_every_version_in_a_hook_of_another_repository(repository, monkeypatch, capfd, git_dir):
     git("init", "-q", "--bare", "../elsewhere")
@@ -231,7 +257,7 @@ def test_a_downloaded_archive_is_told_how_it_becomes_a_repository(repository, ca
     shutil.rmtree(".dvc/cache")
     assert run(dvc.make_ready) == 2
     assert capfd.readouterr().err == (
-        "bad input: this folder is not in a Git repository, as a downloaded archive of one is not, and DVC needs one: "
+        "bad input: this folder is not in a Git repository (a downloaded archive is none), and DVC needs one: "
         "run `git init`\n"
     )
     assert prune.main([]) == 0

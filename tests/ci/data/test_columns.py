@@ -294,3 +294,11 @@ def test_what_is_let_through_becomes_what_is_declared(values, declared):
 def test_each_type_and_kind_that_a_task_may_declare_has_its_rule():
     assert tuple(columns.FIELDS) == declarations.DTYPES
     assert tuple(columns.TARGETS) == declarations.KINDS
+
+
+def test_days_to_come_need_no_labels(task):
+    code, said = task.prepare(change=lambda rows: rows.assign(y=rows["y"].where(rows["day"] < "2024-02-20")))
+    assert code == 0, said
+    summary = json.loads(Path("build/data/summary.json").read_text())
+    assert set(summary["target"]) == {"train", "validation", "holdout"}
+    assert summary["unlabelled"] == {"train": 0, "validation": 0, "holdout": 0, "traffic": 40}
