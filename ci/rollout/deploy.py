@@ -217,7 +217,9 @@ def _overtaken(recorded: Mapping[str, Any] | None, found: Mapping[str, Any] | No
     was, now = (champion and (champion["release"], champion["digest"]) for champion in (recorded, found))
     if was == now:
         return None
-    told, there = (f"release {each[0]}" if each else "nothing" for each in (was, now))
+    alike = was and now and was[0] == now[0]  # of a record that was begun anew
+    names = [f"release {each[0]}{f' ({each[1][:19]})' * bool(alike)}" if each else "nothing" for each in (was, now)]
+    told, there = names
     return (
         f"this model was compared with {told}, but {there} serves now: rebuild, or run "
         "`python -m scripts.pipeline champion test package deploy`"

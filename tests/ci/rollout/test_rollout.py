@@ -2,6 +2,9 @@
 
 import contextlib
 import itertools
+import json
+import socket
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,10 +13,12 @@ from typing import Any, NoReturn
 
 import pytest
 
+from ci.apiserver import Conflict
 from ci.errors import StageError
 from ci.rollout.decision import TRIES, Phase
 from ci.rollout.rollout import Rollout
 from ci.settings import Rollout as Settings
+from tests import builds
 
 NEW, OLD, LIMIT = "sha256:new", "sha256:old", 0.4
 
@@ -230,3 +235,174 @@ def test_a_version_that_is_ready_and_loading_by_turns_ends_the_rollout(
     )
     with pytest.raises(StageError, match="was taken 5 times"):
         rollout.run()
+
+
+def rollout(place: Cluster, **more: Any) -> Rollout:
+    """A rollout of the new version beside release 1."""
+    where: Any = place
+    ledger: Any = Releases()
+    usual: dict[str, Any] = {"ledger": ledger, "settings": Settings(startup_timeout=LIMIT), "record": lambda: None}
+    return Rollout(where=where, digest=NEW, clock=lambda: datetime(2013, 4, 1, tzinfo=UTC), **{**usual, **more})
+
+
+class Moved(Cluster):
+    """A canary whose pod is moved some times while it is watched."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(0.0, Phase.SHARING)
+        self.left, self.watched = times, 0
+
+    def analyse(self, _: str, __: Callable[..., None]) -> dict[str, Any]:
+        self.watched += 1
+        self.left -= 1
+        return {"interrupted": "its node is drained"} if self.left >= 0 else {"requests": 1, "measures": []}
+
+
+@pytest.mark.parametrize(
+    ("times", "watched", "end"),
+    [
+        (0, 1, "it was promoted"),
+        (1, 2, "it was promoted"),
+        (3, 4, "it was promoted"),
+        (4, 4, "moved 4 times while it was"),
+    ],
+)
+def test_a_watch_that_was_interrupted_begins_anew_some_times_and_never_counts_as_passed(
+    times: int, watched: int, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = Moved(times)
+    with pytest.raises(StageError, match=end):
+        rollout(place).run()
+    assert place.watched == watched
+    assert ("analysed" in place.facts) is (end == "it was promoted")
+
+
+def test_a_release_that_is_brought_back_is_not_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = Moved(0)
+    place.coming = [Phase.READY]
+    with pytest.raises(StageError, match="it was promoted"):
+        rollout(place, trusted=True).run()
+    assert place.watched == 0
+
+
+class Rolling(Cluster):
+    """A version whose pods take over for some time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(0.0, Phase.ROLLING)
+        self.end = time.monotonic() + seconds
+
+    def phases(self) -> dict[str, Phase]:
+        return {NEW: Phase.ROLLING if time.monotonic() < self.end else Phase.SERVING}
+
+    def restore(self, _: str) -> None:
+        raise StageError("it is put back")
+
+    def addresses(self, digest: str, *, public: bool) -> NoReturn:
+        raise StageError(f"asked {digest}, public: {public}")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "end"),
+    [(0.3, f"asked {NEW}, public: True"), (60.0, "the new version's pods have not taken over: it is")],
+)
+def test_a_roll_has_ten_times_the_time_to_load(
+    seconds: float, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StageError, match=f"^{end}"):
+        rollout(Rolling(seconds), settings=Settings(startup_timeout=0.05)).run()
+
+
+class Contested(Cluster):
+    """A place where somebody else writes too, some times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(0.0, Phase.READY)
+        self.left, self.met = times, 0
+
+    def join(self, _: str) -> None:
+        self.left -= 1
+        if self.left >= 0:
+            self.met += 1
+            raise Conflict("somebody has written it")
+        self.coming = [Phase.SHARING]
+
+
+@pytest.mark.parametrize(
+    ("times", "met", "end"), [(1, 1, "promoted"), (5, 5, "promoted"), (9, 6, "somebody has written")]
+)
+def test_a_conflict_is_met_by_looking_again_some_times(
+    times: int, met: int, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    place = Contested(times)
+    with pytest.raises(StageError, match=end):
+        rollout(place).run()
+    assert place.met == met
+
+
+class Released(Releases):
+    """The new version is the last release."""
+
+    def last(self) -> dict[str, Any]:
+        return {"release": 2, "digest": NEW}
+
+
+def test_a_release_that_serves_is_not_ended_when_it_fails_a_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place, ledger = Undone(Phase.SERVING, "smoked"), Released()
+    monkeypatch.setattr(place, "phases", lambda: {NEW: Phase.SERVING})
+    with pytest.raises(StageError, match=r"^not asked"):
+        rollout(place, ledger=ledger).run()
+    assert place.did == 0
+
+
+class Broken(Cluster):
+    """A version on a port where the first connections break."""
+
+    def __init__(self, breaks: int) -> None:
+        super().__init__(0.0, Phase.SERVING)
+        self.breaks, self.met = breaks, 0
+
+    def phases(self) -> dict[str, Phase]:
+        return {NEW: Phase.SERVING}
+
+    @contextlib.contextmanager
+    def addresses(self, *_: object, **__: object) -> Any:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            threading.Thread(target=self.answer, args=(listener,), daemon=True).start()
+            yield [f"http://127.0.0.1:{listener.getsockname()[1]}"]
+
+    def answer(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                self.met += 1
+                if self.met > self.breaks:
+                    near.recv(1 << 16)
+                    near.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n[]")
+                near.close()
+
+
+@pytest.mark.parametrize(
+    ("breaks", "met", "end"), [(2, 5, "does not answer as TensorFlow Serving does"), (9, 3, "cannot be reached")]
+)
+def test_a_connection_that_breaks_is_made_again_some_times(
+    breaks: int, met: int, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What answers at last gives an empty list to each of the three questions."""
+    monkeypatch.chdir(tmp_path)
+    manifest = builds.manifest()
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "golden.json").write_text(json.dumps({"instances": [{"x": 1.0}], "predictions": [2.0]}))
+    place, ledger = Broken(breaks), Released()
+    monkeypatch.setattr(ledger, "evidence", lambda _: tmp_path, raising=False)
+    with pytest.raises(StageError, match=end):
+        rollout(place, ledger=ledger)._check_all(NEW, public=True)
+    assert place.met == met
