@@ -39,8 +39,11 @@ def content(path: Path, most: int = MOST) -> bytes:
             read.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        known = path.stat()
+        if not stat.S_ISREG(known.st_mode):
             raise ReadError(path, "this is no plain file")
+        if known.st_size > most:
+            raise ReadError(path, f"it has more than {most:,} bytes")
         with path.open("rb") as file:
             found = file.read(most + 1)
     except FileNotFoundError:

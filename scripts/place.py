@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from ci.settings import Settings
 
 
+_LEAST = 1.0
+"""Seconds that a further question to the solver gets, even if the time limit is reached."""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     arguments = parser(__doc__, "place")
@@ -117,8 +121,9 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
         print(f"place: no node of {offer.source} reports {' or '.join(absent)}, so that is left out")
     if offer.source == "example":
         print("place: no cluster and no inventory given: using the example of 20 nodes")
-    limit = tasks.PLANNING * settings.placement.time_limit
-    problem, solution = question.solve(limit)
+    limit = settings.placement.time_limit
+    problem, solution = question.solve(tasks.PLANNING * limit)
+    left = limit - solution.seconds
     if context is not None:
         # The cluster has gone on while this was solving: a plan that no longer holds is made anew, once.
         hosts = solution.plan(question.tasks, offer.nodes)
@@ -127,9 +132,10 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
         if wrong := now.faults(hosts, [task for task in now.tasks if task.name in hosts]):
             print(f"place: planned again: {wrong[0]}")
             question = now
-            problem, solution = question.solve(limit)
+            problem, solution = question.solve(max(_LEAST, tasks.PLANNING * left))
+            left -= solution.seconds
     folder = None if dry_run else workspace.PLACEMENT
-    required, left = settings.placement.affinity == "required", settings.placement.time_limit - solution.seconds
+    required = settings.placement.affinity == "required"
     lines = report.write(folder, question, problem, solution, required=required, time_limit=left)
     if explain or dry_run or solution.unplaced:
         print("\n".join(lines))
@@ -137,7 +143,7 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
         for each in (*report.named(question), *question.offer.notes):
             print(f"place: {each}")
     where = "nothing written" if dry_run else f"{folder}/explanation.txt, plan.svg"
-    if stuck := beginning(offer, question, pods, limit):
+    if stuck := beginning(offer, question, pods, max(_LEAST, (1 - tasks.PLANNING) * limit)):
         print("\n".join(stuck))
         if settings.placement.full == "fail":
             raise StageError(f"no room for a rollout to begin beside the release that runs: {where}")

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import lru_cache
 from types import NoneType
 from typing import Any
 
@@ -20,6 +21,7 @@ _SUFFIX: dict[str | None, Fraction] = {
     **{letter: Fraction(1000) ** power for power, letter in enumerate("num kMGTPE", -3)},
     **{f"{letter}i": Fraction(1024**power) for power, letter in enumerate("KMGTPE", 1)},
 }
+_ONE, _MILLI = Fraction(1), Fraction(1, 1000)
 _MOST = 2**63 - 1
 """No quantity of Kubernetes is larger: what is written larger counts as this."""
 _POD_LEVEL = ("cpu", "memory")
@@ -38,10 +40,18 @@ def quantity(value: object, where: str, unit: Fraction = Fraction(1)) -> int:
     Raises:
         InputError: it is malformed or negative; `where` names it.
     """
-    match = _QUANTITY.fullmatch(str(value)) if type(value) in (str, int, float) else None
-    if match is None:
+    amount = _amount(str(value), unit) if type(value) in (str, int, float) else None
+    if amount is None:
         what = "negative" if str(value).startswith("-") else "not a quantity"
         raise InputError(f"{where}: {value!r} is {what}: write such as 500m, 2 or 128Mi")
+    return amount
+
+
+@lru_cache(maxsize=2**16)
+def _amount(text: str, unit: Fraction) -> int | None:
+    """Return a quantity, None for a text that is none; thousands of nodes and pods write the same few."""
+    if not (match := _QUANTITY.fullmatch(text)):
+        return None
     number, exponent, power, suffix = match.groups()
     amount = -(-Fraction(number) * (Fraction(10) ** int(power) if exponent else _SUFFIX[suffix]) // unit)
     return min(_MOST, int(amount))
@@ -50,7 +60,7 @@ def quantity(value: object, where: str, unit: Fraction = Fraction(1)) -> int:
 def amounts(values: object, where: str) -> Counter[str]:
     """Return a Kubernetes resource list as integers: CPU in milliCPU, the rest in its own unit."""
     given = an_object(values, where)
-    return Counter({r: quantity(v, f"{where}.{r}", Fraction(1, 1000 if r == "cpu" else 1)) for r, v in given.items()})
+    return Counter({r: quantity(v, f"{where}.{r}", _MILLI if r == "cpu" else _ONE) for r, v in given.items()})
 
 
 def effective_requests(spec: Mapping[str, Any], where: str, status: Mapping[str, Any] | None = None) -> Counter[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ci import reading
 from ci.errors import InputError
 from ci.placement.amounts import Amounts, a_list, amounts, an_object, counted, effective_requests
 from ci.placement.peers import NONE, Peers
@@ -36,11 +37,15 @@ _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _CORDON = {"key": "node.kubernetes.io/unschedulable", "value": "", "effect": "NoSchedule"}
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?", re.ASCII)
 _RECORD = "`kubectl get nodes,pods -A -o json`"
+_NODES, _PODS, _BYTES = 100_000, 500_000, 2**30
+"""What an inventory may hold, and bytes of its file: more would take more memory than build machines have."""
+_UNREAD = ("annotations", "managedFields", "images", "env", "volumeMounts")
+"""Objects and lists that take most of a record, and that nothing is read from."""
 _DEEPEST = 8
 """Lists in lists that are read."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pod:
     """A pod as the scheduler sees it: running on a node, or a task that waits for one.
 
@@ -151,6 +156,9 @@ def parse(document: object, source: str) -> Inventory:
         if key in seen:
             raise InputError(f"{where}: {key} appears twice: record the inventory again")
         seen.add(key)
+        if len(nodes) >= _NODES or len(seen) - len(nodes) > _PODS:
+            most = f"more than {_NODES:,} nodes or {_PODS:,} pods"
+            raise InputError(f"{source}: {most}: record those of the node pools that may be used, by a selector (-l)")
         if kind == "Node":
             nodes[name] = (item, f"{where} ({key})")
         elif found := _bound(item, f"{namespace}/{name}", namespace, f"{where} ({key})"):
@@ -225,11 +233,19 @@ def load(path: Path, source: str | None = None) -> Inventory:
         InputError: the file is missing, no JSON, or not what `parse` takes.
     """
     try:
-        return parse(json.loads(path.read_bytes()), source or str(path))
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: record one with {_RECORD}") from None
+        if not path.exists():
+            raise InputError(f"{path} is missing: record one with {_RECORD}")
+        return parse(json.loads(reading.content(path, _BYTES), object_hook=_slim), source or str(path))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file: {error}") from None
+
+
+def _slim(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an object of a record without what is not read; a label may have such a name too, and is a text."""
+    for key in _UNREAD:
+        if isinstance(entry.get(key), dict | list):
+            del entry[key]
+    return entry
 
 
 def exclusion(rules: str, node: Node) -> str | None:

@@ -11,7 +11,9 @@ from time import monotonic
 
 import pytest
 
+from ci.placement import inventory
 from scripts import configure
+from scripts import place as command
 
 REPOSITORY = Path(__file__).parents[2]
 MEMORY = 1536 * 2**20
@@ -175,3 +177,49 @@ def test_a_certificate_in_the_smallest_units_of_huge_amounts_is_checked_in_bound
     assert monotonic() - started < 30
     assert done.returncode == 1, done.stderr
     assert "the certificate proves" in done.stderr
+
+
+def test_more_than_is_supported_is_said_at_once_with_the_numbers(workspace, monkeypatch, capsys):
+    with Path("large.json").open("wb") as file:
+        file.truncate(2**30 + 1)
+    assert command.main(["--inventory", "large.json"]) == 2
+    assert "large.json: it has more than 1,073,741,824 bytes" in capsys.readouterr().err
+
+    monkeypatch.setattr(inventory, "_NODES", 3)
+    monkeypatch.setattr(inventory, "_PODS", 2)
+    for nodes, pods in ((4, 0), (3, 3)):
+        items = [a_node(f"n{j}", 4, "16Gi") for j in range(nodes)] + [a_pod(f"p{i}", "n0") for i in range(pods)]
+        Path("many.json").write_text(json.dumps({"items": items}))
+        assert command.main(["--inventory", "many.json"]) == 2
+        said = capsys.readouterr().err
+        assert "many.json: more than 3 nodes or 2 pods: record those of the node pools" in said
+    assert not workspace.exists()
+
+
+def test_a_pipe_is_no_inventory(workspace, capsys):
+    os.mkfifo("pipe.json")
+    assert command.main(["--inventory", "pipe.json"]) == 2
+    assert "pipe.json: this is no plain file" in capsys.readouterr().err
+
+
+def test_what_is_not_read_of_a_record_is_dropped_but_no_label_of_that_name(workspace):
+    items = [a_node(f"n{j}", 8, "32Gi") for j in range(3)]
+    for item in items:
+        item["metadata"] |= {"labels": {**item["metadata"]["labels"], "env": "test"}, "annotations": {"a": "b"}}
+        item["status"]["images"] = [{"names": ["x"], "sizeBytes": 1}]
+    Path("cluster.json").write_text(json.dumps({"items": items}))
+    assert inventory.load(Path("cluster.json")).nodes[0].labels["env"] == "test"
+    assert command.main(["--inventory", "cluster.json"]) == 0
+
+
+def test_two_thousand_pods_on_twenty_thousand_nodes_that_all_differ(workspace):
+    configured("placement.time_limit=3", "serving.replicas=999", "placement.tuning_workers=1000")
+    draw = random.Random(1)
+    items = [
+        a_node(f"n{j:05}", f"{3000 + draw.randrange(3000)}m", 2**33 + draw.randrange(2**33)) for j in range(20_000)
+    ]
+    done, seconds = place(items)
+    assert done.returncode == 0, done.stderr
+    assert seconds < 60
+    plan = json.loads((workspace / "plan.json").read_text())
+    assert 500 <= plan["bound"] <= plan["objective"] <= 1800
