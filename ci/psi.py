@@ -1,7 +1,82 @@
-"""How far two distributions over the same bins are apart."""
+"""How far two distributions over the same bins are apart, and the bins of numbers.
+
+A number that much of the reference shares has a bin of its own, for what happens to it would not show among others:
+zeros, a constant, a cap, a flag. All other numbers share bins of about equal mass.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+BINS = 10
+"""Bins of about equal mass for numbers without a bin of their own."""
+HEAVY = 1 / BINS
+"""Share of the numbers from which one has a bin of its own: it would fill one of the others."""
+OFTEN = 5
+"""Rows below which a number has no mass of its own, whatever its share: in a small table that is chance."""
+FEW = 30
+"""Values up to which each whole number may have a bin of its own."""
+DIGITS = 6
+"""Significant digits of a prediction that count: a float32 has seven, and the last differs between machines."""
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Bins of numbers: first those between edges, from the smallest number to the largest, then those of one number.
+
+    Attributes:
+        edges: inner edges, in order; a number on an edge lies above it.
+        values: numbers with a bin of their own, in order, which do not count between the edges.
+    """
+
+    edges: Sequence[float]
+    values: Sequence[float]
+
+    @property
+    def number(self) -> int:
+        """How many bins there are."""
+        return len(self.edges) + 1 + len(self.values)
+
+    def place(self, numbers: Array) -> npt.NDArray[np.int64]:
+        """Return each number's bin, counted from 0; shape as given."""
+        found = np.searchsorted(self.edges, numbers, side="right")
+        if not self.values:
+            return found
+        values = np.array(self.values)
+        nearest = np.minimum(np.searchsorted(values, numbers), len(values) - 1)
+        return np.where(values[nearest] == numbers, len(self.edges) + 1 + nearest, found)
+
+
+def bins(numbers: Array, *, each: bool = False) -> Bins:
+    """Return the bins that a reference gives.
+
+    Args:
+        numbers: the reference, finite, shape (rows,).
+        each: whether each of few values (`FEW`) has a bin of its own, as whole numbers may be codes.
+    """
+    distinct, counts = np.unique(numbers, return_counts=True)
+    few = each and len(distinct) <= FEW and len(numbers) >= OFTEN * len(distinct)
+    heavy = np.full(len(distinct), few) | (counts >= max(HEAVY * len(numbers), OFTEN))
+    light, rows = distinct[~heavy], counts[~heavy]
+    edges: list[float] = []
+    if len(light) > 1:
+        # Beside numbers of their own, two bins at least: one for what is below and one for what is above most others.
+        number = max(2, round(BINS * rows.sum() / len(numbers)))
+        found = np.quantile(np.repeat(light, rows), np.arange(1, number) / number)
+        edges = np.unique(np.maximum(found, light[1])).tolist()
+    return Bins(edges, distinct[heavy].tolist())
+
+
+def significant(numbers: Array) -> Array:
+    """Return finite numbers rounded to `DIGITS` significant digits."""
+    exponents = np.floor(np.log10(np.abs(numbers), out=np.zeros_like(numbers), where=numbers != 0))
+    scale = 10.0 ** (DIGITS - 1 - np.maximum(exponents, -300))  # what is smaller is zero
+    return np.round(numbers * scale) / scale
 
 
 def psi(reference: npt.NDArray[np.float64], window: npt.NDArray[np.float64], rows: tuple[int, int]) -> float:

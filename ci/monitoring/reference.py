@@ -1,8 +1,7 @@
 """Reference statistics: how the training data were distributed, in bins that later windows are counted into.
 
-A number that much of the reference shares has a bin of its own, for what happens to it would not show among others:
-zeros, a constant, a cap, a flag. All other numbers share bins of about equal mass. What a column is, is declared: the
-type that a file gave it does not matter, so that one empty cell does not make categories of numbers.
+What a column is, is declared: the type that a file gave it does not matter, so that one empty cell does not make
+categories of numbers.
 """
 
 import base64
@@ -14,19 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ci.psi import DIGITS, FEW, Bins, bins, significant
+
 Array = npt.NDArray[Any]
 
-BINS = 10
-"""Bins of about equal mass for numbers without a bin of their own."""
-HEAVY = 1 / BINS
-"""Share of the numbers from which one has a bin of its own: it would fill one of the others."""
-OFTEN = 5
-"""Rows below which a number has no mass of its own, whatever its share: in a small table that is chance."""
-CATEGORIES = 30
+CATEGORIES = FEW
 RARE = 0.005
 """Share below which a value is not worth a bin where there are more than `CATEGORIES`."""
-DIGITS = 6
-"""Significant digits of a prediction that count: a float32 has seven, and the last differs between machines."""
 _BITS = 2**15
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -61,18 +54,20 @@ def describe_column(column: pd.Series, dtype: str) -> dict[str, Any]:
     Returns:
         these, `type`, `rows`, and `shares`, which add up to one.
     """
-    description = {
-        "type": dtype,
-        **(_categories(column) if dtype == "string" else _bins(_numbers(column, dtype)[0], dtype)),
-    }
-    return _with_shares(column, description)
+    found = _categories(column) if dtype == "string" else _bins(_numbers(column, dtype)[0], each=dtype == "int64")
+    return _with_shares(column, {"type": dtype, **found})
 
 
 def describe_predictions(predictions: Array) -> dict[str, Any]:
-    """Return the bins and shares of predictions, shape (rows,), of which `DIGITS` significant digits count."""
+    """Return the bins and shares of predictions, shape (rows,), of which some significant digits count."""
     column = pd.Series(predictions)
-    numbers = _significant(_numbers(column, "float32")[0], DIGITS)
-    return _with_shares(column, {"type": "float32", "digits": DIGITS, **_bins(numbers, "float32")})
+    numbers = significant(_numbers(column, "float32")[0])
+    return _with_shares(column, {"type": "float32", "digits": DIGITS, **_bins(numbers, each=False)})
+
+
+def _bins(numbers: Array, *, each: bool) -> dict[str, Any]:
+    found = bins(numbers, each=each)
+    return {"edges": found.edges, "values": found.values}
 
 
 def _with_shares(column: pd.Series, description: dict[str, Any]) -> dict[str, Any]:
@@ -117,13 +112,9 @@ def _among_numbers(column: pd.Series, description: Mapping[str, Any]) -> tuple[A
     """Return the bin of each number, which rows have one, and how many bins there are; the last is for all others."""
     numbers, present = _numbers(column, description.get("type"))
     if "digits" in description:
-        numbers = _significant(numbers, description["digits"])
-    edges, values = description["edges"], np.array(description.get("values", []))
-    found = np.searchsorted(edges, numbers, side="right")
-    if len(values):
-        place = np.minimum(np.searchsorted(values, numbers), len(values) - 1)
-        found = np.where(values[place] == numbers, len(edges) + 1 + place, found)
-    return found, present, len(edges) + len(values) + 2
+        numbers = significant(numbers)
+    found = Bins(description["edges"], description.get("values", []))
+    return found.place(numbers), present, found.number + 1
 
 
 def _among_texts(column: pd.Series, description: Mapping[str, Any]) -> tuple[Array, Array, int]:
@@ -157,28 +148,6 @@ def _numbers(column: pd.Series, dtype: str | None) -> tuple[Array, npt.NDArray[n
     if dtype == "float32":
         found = found.astype("float32").astype("float64")
     return found + 0.0, present  # no negative zeros
-
-
-def _significant(numbers: Array, digits: int) -> Array:
-    """Return numbers rounded to significant digits."""
-    exponents = np.floor(np.log10(np.abs(numbers), out=np.zeros_like(numbers), where=numbers != 0))
-    scale = 10.0 ** (digits - 1 - exponents)
-    return np.round(numbers * scale) / scale
-
-
-def _bins(numbers: Array, dtype: str) -> dict[str, Any]:
-    """Return the edges, and the numbers that have a bin of their own."""
-    distinct, counts = np.unique(numbers, return_counts=True)
-    few = dtype == "int64" and len(distinct) <= CATEGORIES and len(numbers) >= OFTEN * len(distinct)
-    heavy = np.full(len(distinct), few) | (counts >= max(HEAVY * len(numbers), OFTEN))
-    light, rows = distinct[~heavy], counts[~heavy]
-    edges: list[float] = []
-    if len(light) > 1:
-        # Beside numbers of their own, two bins at least: one for what is below and one for what is above most others.
-        number = max(2, round(BINS * rows.sum() / len(numbers)))
-        found = np.quantile(np.repeat(light, rows), np.arange(1, number) / number)
-        edges = np.unique(np.maximum(found, light[1])).tolist()
-    return {"edges": edges, "values": distinct[heavy].tolist()}
 
 
 def _texts(column: pd.Series) -> tuple[pd.Series, npt.NDArray[np.bool_]]:

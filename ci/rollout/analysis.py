@@ -13,13 +13,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ci.psi import psi
+from ci.psi import bins, psi, significant
 from ci.settings import Analysis as Settings
 
 Array = npt.NDArray[np.float64]
 Word = Literal["pass", "wait", "fail"]
-BINS = 10
-"""Of the stable version's predictions, equally many in each."""
 
 
 @dataclass(frozen=True)
@@ -123,15 +121,14 @@ def _predictions(canary: Traffic, stable: Traffic, settings: Settings) -> Measur
     if rows < settings.min_predictions:
         reason = f"{rows} predictions are too few to compare (at least {settings.min_predictions})"
         return Measure("predictions", "wait", math.nan, 0.0, math.inf, limit, reason)
-    edges = np.unique(np.quantile(theirs, np.linspace(0, 1, BINS + 1)[1:-1]))
+    found = bins(significant(theirs))
     before, now = (
-        np.bincount(np.searchsorted(edges, part, side="right"), minlength=len(edges) + 1) / len(part)
-        for part in (theirs, ours)
+        np.bincount(found.place(significant(part)), minlength=found.number) / len(part) for part in (theirs, ours)
     )
     value = psi(before, now, (len(theirs), len(ours)))
     # Of equal distributions it is chi-squared, times this (Yurdakul 2018, "Statistical properties of population
     # stability index"): so much of it may be chance.
-    noise = float(chi2.ppf(settings.confidence, len(edges))) * (1 / len(theirs) + 1 / len(ours)) if len(edges) else 0.0
+    noise = float(chi2.ppf(settings.confidence, max(found.number - 1, 1))) * (1 / len(theirs) + 1 / len(ours))
     low = max(0.0, value - noise)
     reason = f"the predictions differ from the stable version's by a PSI of {value:.3f} (limit {limit:g})"
     return Measure("predictions", _word(low, value, limit), value, low, value, limit, reason)

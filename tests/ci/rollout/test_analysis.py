@@ -1,5 +1,7 @@
 """When a canary passes, fails, or has to wait for more traffic."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,6 +46,45 @@ def traffic(requests=2000, errors=0, seconds=0.01, shift=0.0, rows=None, seed=0,
 def test_the_verdict_on_a_canary(canary, stable, word, said):
     found, reason = verdict(analyse(canary, stable, SETTINGS))
     assert (found, said in reason) == (word, True), reason
+
+
+def predicting(values, seed=1):
+    """Traffic with these predictions."""
+    return replace(traffic(len(values), seed=seed), predictions=np.asarray(values, dtype=float))
+
+
+@pytest.mark.parametrize(
+    ("canary", "stable", "word"),
+    [
+        (np.full(2000, 0.9), np.full(2000, 0.5), "fail"),
+        (np.full(2000, 0.5), np.full(2000, 0.5), "pass"),
+        (np.nextafter(np.full(2000, 0.5, "float32"), np.float32(1)), np.full(2000, 0.5, "float32"), "pass"),
+        (np.where(np.arange(2000) % 10, 0.7, 0.0), np.where(np.arange(2000) % 10, 0.0, 0.7), "fail"),
+        (np.where(np.arange(2000) % 10, 0.0, 0.7), np.where(np.arange(2000) % 10, 0.0, 0.7), "pass"),
+    ],
+    ids=["constant", "same", "last digit", "mostly zero", "the same zeros"],
+)
+def test_predictions_that_many_requests_share_are_compared(canary, stable, word):
+    measures = {m.name: m for m in analyse(predicting(canary), predicting(stable, seed=2), SETTINGS)}
+    assert measures["predictions"].verdict == word
+
+
+def test_chance_alone_fails_no_canary_and_a_difference_that_may_be_chance_waits():
+    """With 500 predictions of each, equal distributions differ by a PSI of 0.04, and by 0.09 once in a hundred."""
+    strict = SETTINGS.model_copy(update={"max_psi": 0.02})
+    found = [
+        {m.name: m for m in analyse(traffic(rows=500, seed=n), traffic(rows=500, seed=n + 100), strict)}["predictions"]
+        for n in range(40)
+    ]
+    assert sum(m.verdict == "fail" for m in found) <= 2
+    assert sum(m.verdict == "wait" for m in found) >= 20
+
+
+def test_a_fast_model_may_be_slower_by_the_margin():
+    slower, stable = traffic(seconds=0.003, seed=1), traffic(seconds=0.001)
+    assert verdict(analyse(slower, stable, SETTINGS))[0] == "pass"
+    without = SETTINGS.model_copy(update={"latency_margin": 0.0})
+    assert verdict(analyse(slower, stable, without))[0] == "fail"
 
 
 def test_what_was_refused_is_not_compared_with_a_version_whose_gateway_did_not_count_it():
