@@ -174,8 +174,8 @@ class Cluster:
         late = sorted((pod for pod in found if not pods.ready(pod)), key=pods.over)
         said = [pods.progress(pod, _about(pod, events)) for pod in late]
         more = [f"{len(said) - _SHOWN} more pods are not ready"] if len(said) > _SHOWN else []
-        refused = {r for each in self._deployments(digest) if (r := deployments.refused(each))}
-        if told := [*sorted(refused), *said[:_SHOWN], *more]:
+        held = [reason for each in self._deployments(digest) for reason in deployments.held(each)]
+        if told := [*dict.fromkeys(held), *said[:_SHOWN], *more]:
             return "; ".join(told)
         return "its pods are ready, others still end" if found else "it has no pods yet"
 

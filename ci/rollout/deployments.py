@@ -42,12 +42,17 @@ def lacking(deployment: Json) -> str | None:
     return None if available >= wanted else f"{available} of {wanted} pods are ready"
 
 
-def refused(deployment: Json) -> str | None:
-    """Return why the API server makes no more pods of a Deployment (quota, limits, Pod Security); None if it does."""
-    found = _condition(deployment, "ReplicaFailure")
-    if found.get("status") != "True":
-        return None
-    return f"no pod can be made ({found.get('reason')}): {found.get('message')}"
+def held(deployment: Json) -> list[str]:
+    """Return why a Deployment gets no more pods: the API server refuses them (quota, Pod Security), or somebody."""
+    name, found = deployment["metadata"]["name"], _condition(deployment, "ReplicaFailure")
+    said = []
+    if found.get("status") == "True":
+        said.append(f"no pod can be made ({found.get('reason')}): {found.get('message')}")
+    if deployment["spec"].get("paused"):
+        said.append(f"{name} is paused: `kubectl rollout resume deployment/{name}` goes on")
+    if deployment["spec"].get("replicas") == 0:
+        said.append(f"{name} is scaled to 0: `kubectl scale deployment/{name} --replicas=N` brings its pods back")
+    return said
 
 
 def by_hand(deployment: Json, manifest: Json, manager: str) -> str | None:

@@ -17,6 +17,8 @@ from ci.apiserver import ApiServer, Conflict, Missing
 from ci.errors import StageError
 
 Json = dict[str, Any]
+_CONFLICTS = 100
+"""How often the Lease may change between a look and a write: where many deployers meet, one gets it each time."""
 
 
 class Held(StageError):  # noqa: N818 - a state, not a fault
@@ -72,6 +74,7 @@ class Lease:
 
         Raises:
             Held: another deployer holds it, and still does after the wait.
+            StageError: it is nobody's, and changes all the time.
         """
         self._take()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
@@ -102,7 +105,7 @@ class Lease:
             raise Lost(f"the lease {self._name} was lost: {self._lost}; another deployment may be under way")
 
     def _take(self) -> None:
-        begin = self._clock()
+        begin, conflicts = self._clock(), 0
         seen: tuple[str, float] | None = None
         while True:
             now = self._clock()
@@ -116,8 +119,12 @@ class Lease:
                     self.term = int(lease.get("spec", {}).get("leaseTransitions") or 0) + 1
                     self._put(lease, self._holder, self.term)
                     return
-                except Conflict:
-                    continue  # another was quicker: look again at who
+                except Conflict:  # another was quicker: look again at who
+                    conflicts += 1
+                    if conflicts < _CONFLICTS:
+                        continue
+                    what = f"the Lease {self._name} of namespace {self._namespace} changes all the time"
+                    raise StageError(f"{what}: who writes it besides deployers?") from None
             if now - begin >= max(self._wait, limit + 2.0 if _silent(lease, limit / 2) else 0.0):
                 what = f"{holder} is deploying to namespace {self._namespace}"
                 raise Held(f"{what}: wait for it (`--wait 60`), then try again")

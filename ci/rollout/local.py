@@ -25,6 +25,8 @@ PID = FOLDER / "pid"
 """The serving process, for people; the control sockets, not this file, say who is there."""
 _UNVERIFIED = FOLDER / "unverified"
 """The version that was given the public port and is not verified yet, from promotion to the record."""
+_LISTENS = 120.0
+"""Longest wait for a server's control socket, which is there before its model; seconds."""
 _HOST = "127.0.0.1"
 
 
@@ -127,11 +129,14 @@ class Local:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search))},
             )
         try:
+            end = time.monotonic() + _LISTENS
             while not path.exists():
                 if process.poll() is not None:
                     raise StageError(f"the server ended at once: {_tail(path.with_suffix('.log'))}")
+                if time.monotonic() > end:
+                    raise StageError(f"the server does not listen after {_LISTENS:g} s: {self.waiting(digest)}")
                 time.sleep(0.02)
-        except KeyboardInterrupt:  # by what nobody could end it later
+        except (KeyboardInterrupt, StageError):  # by what nobody could end it later
             process.kill()
             process.wait()
             path.unlink(missing_ok=True)

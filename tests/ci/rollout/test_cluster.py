@@ -246,6 +246,22 @@ def test_why_no_pod_can_be_made_is_said(world: World, message: str, track: str) 
     assert world.where().phases() == {A: Phase.SERVING}
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"paused": True}, "model-stable is paused: `kubectl rollout resume deployment/model-stable` goes on"),
+        ({"replicas": 0}, "model-stable is scaled to 0: `kubectl scale deployment/model-stable --replicas=N` brings"),
+    ],
+)
+def test_a_deployment_that_somebody_holds_back_is_told(world: World, change: dict[str, Any], said: str) -> None:
+    world.released("a")
+    world.store.edit(STABLE, lambda found: found["spec"].update(change), "kubectl")
+    stable_status(world, availableReplicas=0)
+    status = place(world).status()
+    assert not status.well
+    assert said in "\n".join(status.lines)
+
+
 def stable_status(world: World, **changes: Any) -> None:
     world.store.objects[STABLE]["status"] |= changes
 

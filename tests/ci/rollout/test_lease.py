@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from ci.errors import StageError
 from ci.rollout.lease import Held, Lease, Lost, holder
 from tests.ci import apiservers
 
@@ -128,6 +129,23 @@ def test_the_time_counts_from_when_a_renewal_was_sent(server, monkeypatch):
     clock.now += 3
     with pytest.raises(Lost, match="could not be renewed for 10 s"):
         held.check()
+
+
+def test_a_lease_that_changes_all_the_time_is_not_tried_for_ever(server, monkeypatch):
+    store, api = server
+    api.ask("POST", PATH.rsplit("/", 1)[0], {"metadata": {"name": "deployer"}})
+    handle = store.handle
+
+    def written(method, path, body, *more):
+        if method == "PUT":
+            store.write(
+                path, {**store.objects[path], "metadata": {**store.objects[path]["metadata"], "n": store.version}}
+            )
+        return handle(method, path, body, *more)
+
+    monkeypatch.setattr(store, "handle", written)
+    with pytest.raises(StageError, match="changes all the time: who writes it besides deployers"), lease(api, "one"):
+        pass
 
 
 @pytest.mark.parametrize(
