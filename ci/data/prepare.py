@@ -31,7 +31,10 @@ def prepare(settings: Settings) -> dict[str, Any]:
     wanted = task.load()
     schema = quality.usable(task.part("model.schema", "SCHEMA"))
     table = _read(settings.source, wanted, schema)
-    days = _days_of(table, wanted, schema, settings.source)
+    times = quality.shaped(table[[wanted.time]], schema)
+    days = _days_of(times, wanted, settings.source)
+    undated = [change for change in times.changes if change.startswith("dropped")]
+    read, table = len(table), table.loc[days.index]
     unlabelled = table[wanted.target].isna().sum() if wanted.target in table else len(table)
     placed = windows(sorted(set(days)), settings.as_of, settings.data)
     known = quality.apply(table[(days >= placed.training) & (days < placed.as_of)], schema)
@@ -53,9 +56,9 @@ def prepare(settings: Settings) -> dict[str, Any]:
         if labelled[part].empty:
             raise InputError(f"as_of: {placed.as_of} leaves no labelled rows for {part}; choose another as_of")
     notes = [f"tolerated: {violation}" for violation in known.violations]
-    notes += [f"the schema {change}" for change in known.changes]
+    notes += [f"the schema {change}" for change in [*undated, *known.changes]]
     notes += [f"the schema, in the days from as_of on, {change}" for change in to_come.changes]
-    source = {"rows": len(table), "unlabelled": int(unlabelled)}
+    source = {"rows": read, "unlabelled": int(unlabelled)}
     summary = {**_summary(placed, parts, labelled, wanted), "source": source, "notes": notes}
     with workspace.replacing(workspace.DATA) as folder:
         for part, rows in labelled.items():
@@ -98,18 +101,15 @@ def _read(source: Path | None, wanted: task.Task, schema: pa.DataFrameSchema) ->
     return table
 
 
-def _days_of(
-    table: pd.DataFrame, wanted: task.Task, schema: pa.DataFrameSchema, source: Path | None
-) -> "pd.Series[date]":
+def _days_of(times: quality.Applied, wanted: task.Task, source: Path | None) -> "pd.Series[date]":
     """Return each row's day.
 
     Raises:
         InputError: a row has none.
     """
-    times = quality.shaped(table[[wanted.time]], schema)
-    if problems := columns.problems(times, wanted, only=wanted.time):
-        raise _misfit(source, problems)
-    days: pd.Series[date] = times[wanted.time].dt.date
+    if problems := columns.problems(times.table, wanted, only=wanted.time):
+        raise _misfit(source, [*problems, *map(str, times.violations)])
+    days: pd.Series[date] = times.table[wanted.time].dt.date
     return days
 
 

@@ -64,15 +64,15 @@ def usable(schema: Any) -> pa.DataFrameSchema:
     return schema
 
 
-def shaped(column: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:
-    """Return a table of one column as the schema's parsers and types for that column make it, unchecked."""
+def shaped(column: pd.DataFrame, schema: pa.DataFrameSchema) -> Applied:
+    """Return a table of one column as the schema's parsers and types for that column make it, without its checks."""
     found = _component(schema, str(column.columns[0]))
     if found is None:
-        return column
+        return Applied(column, [], [])
     alone = copy.deepcopy(found[1])
-    alone.checks, alone.unique, alone.drop_invalid_rows = [], False, False
+    alone.checks, alone.unique = [], False
     alone.coerce = alone.coerce or schema.coerce
-    return _validated(pa.DataFrameSchema({alone.name: alone}), column)[0]
+    return apply(column, pa.DataFrameSchema({alone.name: alone}, drop_invalid_rows=schema.drop_invalid_rows))
 
 
 def apply(table: pd.DataFrame, schema: pa.DataFrameSchema) -> Applied:

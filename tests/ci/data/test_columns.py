@@ -260,7 +260,7 @@ VALUES = st.one_of(
     st.booleans(),
     st.integers(),
     st.floats(),
-    st.decimals(),
+    st.decimals(allow_nan=False),
     st.fractions(),
     st.text(),
     st.binary(),
@@ -268,7 +268,9 @@ VALUES = st.one_of(
     st.dates(),
     st.datetimes(),
     st.lists(st.integers(), max_size=2),
-    st.sampled_from([2**63, 2**63 - 1, -(2**63), 2.0**63, 3.4e38, 3.5e38, "\ud800", pd.NA, pd.NaT, np.float64(1)]),
+    st.sampled_from(
+        [2**63, 2**63 - 1, -(2**63), 2.0**63, 3.4e38, 3.5e38, "\ud800", pd.NA, pd.NaT, np.float64(1), Decimal("NaN")]
+    ),
 )
 
 

@@ -261,3 +261,24 @@ def test_a_schema_that_is_none_or_fails_is_told_of_by_line(task, text, words):
     assert code == 2, said
     assert words in said
     assert "Traceback" not in said
+
+
+def undated(value):
+    """Return a change that writes days as text, of which one is none."""
+    return lambda rows: rows.assign(day=rows["day"].dt.strftime("%Y-%m-%d").where(rows.index != 5, value))
+
+
+@pytest.mark.parametrize(("value", "shown"), [("2024-13-45", "2024-13-45"), ("soon", "soon"), (None, "missing")])
+def test_a_row_whose_day_cannot_be_read_is_named_or_dropped_as_the_schema_says(task, value, shown):
+    code, said = task.prepare(change=undated(value))
+    assert code == 2
+    assert "column day: declared as TIME: dates or times" in said
+    assert f"1 rows (0.36%), such as {shown}" in said or f"1 rows (0.36%) hold something else, such as {shown}" in said
+    task.write("schema.py", schema(drop_invalid_rows=True))
+    code, said = task.prepare(change=undated(value))
+    assert code == 0, said
+    rows, notes, _ = found()
+    assert len(rows) == 4 * 60 - 1
+    assert [note for note in notes if "dropped" in note] == notes[:1]
+    assert notes[0].startswith("the schema dropped: column day: ")
+    assert notes[0].endswith(f": 1 rows (0.36%), such as {shown}")
