@@ -9,6 +9,7 @@ losing a connection (see `ci.serving.control`), and unlike the real server it en
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -182,6 +183,7 @@ async def _load(api: Api, base_path: Path, wait: float) -> None:
     version = Version(api.model, number)
     api.version = version
     await asyncio.to_thread(version.load, folder)
+    gc.freeze()  # TensorFlow's objects stay: looking for garbage among them holds answers up by milliseconds
     print(f"{api.model} version {number}: {version.state} {version.error}", file=sys.stderr, flush=True)
 
 
@@ -200,6 +202,8 @@ def _control(server: Server, path: Path, loop: asyncio.AbstractEventLoop) -> Non
 
     def answer(connection: socket.socket) -> None:
         connection.settimeout(10.0)
+        if not connection.recv(1, socket.MSG_PEEK):
+            return  # somebody who only asked the kernel which process this is
         message = control.receive(connection)
         reply = asyncio.run_coroutine_threadsafe(server.obey(message), loop).result(timeout=10.0)
         control.send(connection, reply, server.listener if message["command"] == "give" else None)

@@ -52,13 +52,17 @@ def listens(port: int) -> set[str]:
     return {line[1].partition(":")[0] for line in lines if line[1].endswith(f":{port:04X}") and line[3] == "0A"}
 
 
-def test_it_listens_on_the_loopback_address_unless_told_and_only_its_user_may_give_it_orders(tmp_path, monkeypatch):
+def test_it_listens_on_the_loopback_address_unless_told_and_only_its_user_may_give_it_orders(
+    tmp_path, monkeypatch, capfd
+):
     monkeypatch.chdir(tmp_path)
     with started(tmp_path) as port:
         assert listens(port) == {"0100007F"}
         assert answers("127.0.0.1", port)
         assert stat.S_IMODE((tmp_path / "control").stat().st_mode) == 0o600
+        assert Remote(Path("control")).pid() == Remote(Path("control")).ask("status")["pid"]
     assert not (tmp_path / "control").exists()
+    assert set(capfd.readouterr().err.splitlines()) == {f"{tmp_path}/models: no version yet"}
 
 
 def test_told_to_listen_everywhere_it_answers_on_both_families_of_addresses(tmp_path, monkeypatch):
