@@ -66,7 +66,7 @@ def advised(settings: "Settings", training: Mapping[str, Any], inventory: Path) 
     _, solution = question.solve(tasks.PLANNING * limit)
     plan = solution.plan(question.tasks, offer.nodes)
     question.require(plan)
-    for each in report.named(question):
+    for each in (*report.named(question), *question.notes):
         print(f"agent: {each}")
     required, left = settings.placement.affinity == "required", limit - solution.seconds
     placed = [task for task in question.tasks if task.name in plan]

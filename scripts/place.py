@@ -18,8 +18,7 @@ from ci.placement.tasks import GROUPS
 
 if TYPE_CHECKING:
     from ci.placement.inventory import Inventory
-    from ci.placement.planning import Question
-    from ci.placement.tasks import Server, Template
+    from ci.placement.planning import Demand
     from ci.settings import Settings
 
 
@@ -61,48 +60,18 @@ def read(file: Path | None, context: str | None, settings: "Settings") -> "Inven
     return inventory.load(file or Path(str(settings.placement.inventory)))
 
 
-def wanted(settings: "Settings") -> tuple["Server", "Template", tuple[str, ...]]:
-    """Return the pods that a rollout applies, the pod that trains, and what could not be read of them."""
+def demand(settings: "Settings") -> "Demand":
+    """Return the pods that a rollout applies, and the pod that trains."""
     from ci.agents import pod
     from ci.placement import tasks
+    from ci.placement.planning import Demand
     from ci.rollout import manifests
 
-    (stable, canary), note = manifests.applied(settings)
+    (stable, canary), unread = manifests.applied(settings)
     serving = tasks.server(stable, canary, f"k8s/overlays/{settings.serving.overlay}/server")
     training = pod.sized(pod.read(pod.TRAINING), settings.resources.training)
     agent = tasks.template(training, str(pod.TRAINING), tasks.NAMESPACE)
-    return serving, agent, tuple(filter(None, [note]))
-
-
-def ask(
-    offer: "Inventory", settings: "Settings", group: str | None, pods: tuple["Server", "Template", tuple[str, ...]]
-) -> tuple["Question", list[str]]:
-    """Return the question of placing what is wanted on an inventory, and what its nodes do not report."""
-    from ci.placement import tasks
-    from ci.placement.planning import Question
-
-    serving, agent, notes = pods
-    found, absent = tasks.reported(tasks.planned(settings, group, serving, agent, offer), offer.nodes)
-    if group == "training":  # then nothing is rolled out, and the release that runs stays
-        return Question.of(offer, found, ()), absent
-    return Question.of(tasks.staying(offer, serving), found, tasks.spreads(settings, found), notes), absent
-
-
-def beginning(
-    offer: "Inventory", question: "Question", pods: tuple["Server", "Template", tuple[str, ...]], limit: float
-) -> list[str]:
-    """Return in sentences why the first pods of a rollout find no room while the release that runs is still whole."""
-    from ci.placement import explain, tasks
-    from ci.placement.planning import Question
-
-    if not (new := tasks.beginning(question.tasks, pods[0])):
-        return []
-    first = Question.of(offer, new, ())
-    problem, solution = first.solve(limit)
-    if not solution.unplaced:
-        return []
-    found = explain.explain(first.tasks, offer.nodes, first.spreads, problem, solution)
-    return [str(each) for each in found["unplaced"]]
+    return Demand(serving, agent, unread)
 
 
 def place(file: Path | None, context: str | None, group: str | None, *, explain: bool, dry_run: bool) -> None:
@@ -115,8 +84,8 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
     settings = configuration.read(workspace.require(workspace.SETTINGS))
     if file is None and settings.placement.inventory is None:
         context = context or settings.serving.context
-    pods, offer = wanted(settings), read(file, context, settings)
-    question, absent = ask(offer, settings, group, pods)
+    wanted, offer = demand(settings), read(file, context, settings)
+    question, absent = wanted.question(offer, settings, group)
     if absent:
         print(f"place: no node of {offer.source} reports {' or '.join(absent)}, so that is left out")
     if offer.source == "example":
@@ -128,7 +97,7 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
         # The cluster has gone on while this was solving: a plan that no longer holds is made anew, once.
         hosts = solution.plan(question.tasks, offer.nodes)
         offer = read(file, context, settings)
-        now, _ = ask(offer, settings, group, pods)
+        now, _ = wanted.question(offer, settings, group)
         if wrong := now.faults(hosts, [task for task in now.tasks if task.name in hosts]):
             print(f"place: planned again: {wrong[0]}")
             question = now
@@ -140,10 +109,10 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
     if explain or dry_run or solution.unplaced:
         print("\n".join(lines))
     else:
-        for each in (*report.named(question), *question.offer.notes):
+        for each in (*report.named(question), *question.notes):
             print(f"place: {each}")
     where = "nothing written" if dry_run else f"{folder}/explanation.txt, plan.svg"
-    if stuck := beginning(offer, question, pods, max(_LEAST, (1 - tasks.PLANNING) * limit)):
+    if stuck := wanted.stuck(offer, question, max(_LEAST, (1 - tasks.PLANNING) * limit)):
         print("\n".join(stuck))
         if settings.placement.full == "fail":
             raise StageError(f"no room for a rollout to begin beside the release that runs: {where}")
@@ -166,9 +135,8 @@ def compare(file: Path | None, context: str | None, *, dry_run: bool) -> None:
     if file is None and settings.placement.inventory is None:
         context = context or settings.serving.context
     planned = PLAN.read()
-    serving, agent, _ = wanted(settings)
-    actual = read(file, context, settings)
-    found = tasks.planned(settings, None, serving, agent, actual)
+    wanted, actual = demand(settings), read(file, context, settings)
+    found = tasks.planned(settings, None, wanted.serving, wanted.agent, actual)
     lines = strays({group: frozenset(names) for group, names in planned.sets.items()}, actual, found)
     if not dry_run:
         ACTUAL.write({"inventory": actual.source, "found": lines})
@@ -210,7 +178,7 @@ def misfits(source: Path | None, context: str | None) -> list[str]:
     last = PLAN.read()
     names = {task.name for task in last.tasks}
     group = None if {"canary", "training"} <= names else "serving" if "canary" in names else "training"
-    question, _ = ask(read(source, context, settings), settings, group, wanted(settings))
+    question, _ = demand(settings).question(read(source, context, settings), settings, group)
     return question.faults(last.plan, [task for task in question.tasks if task.name not in last.unplaced])
 
 

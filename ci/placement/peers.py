@@ -81,12 +81,13 @@ class Even(NamedTuple):
 
 @dataclass(frozen=True)
 class Peers:
-    """What a pod demands of others, and in words what of its specification is not modelled."""
+    """What a pod demands of others, the volumes that it claims, and in words what of it is not modelled."""
 
     ports: tuple[Port, ...] = ()
     apart: tuple[Apart, ...] = ()
     even: tuple[Even, ...] = ()
     unmodelled: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
 
 
 NONE = Peers()
@@ -107,7 +108,17 @@ def read(spec: Mapping[str, Any], namespace: str, labels: Mapping[str, str], whe
     hard = [each for each in spreads if each.get("whenUnsatisfiable", "DoNotSchedule") == "DoNotSchedule"]
     even = tuple(_even(each, labels, at) for each in hard)
     ports, named = tuple(sorted(set(_ports(spec, where)))), tuple(_unmodelled(spec, affinity, apart, even, where))
-    return Peers(ports, apart, even, named) if ports or apart or even or named else NONE
+    volumes = tuple(_volumes(spec, where))
+    return Peers(ports, apart, even, named, volumes) if ports or apart or even or named or volumes else NONE
+
+
+def _volumes(spec: Mapping[str, Any], where: str) -> Iterator[str]:
+    """Yield the names of volumes that are claimed, which may be there for some nodes only."""
+    for volume in a_list(spec.get("volumes"), f"{where}.volumes"):
+        if claim := an_object(volume.get("persistentVolumeClaim"), f"{where}.volumes.persistentVolumeClaim"):
+            yield str(claim.get("claimName"))
+        elif volume.get("ephemeral"):
+            yield str(volume.get("name"))
 
 
 def _ports(spec: Mapping[str, Any], where: str) -> Iterator[Port]:

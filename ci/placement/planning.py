@@ -1,14 +1,15 @@
-"""A question to the solver: what is offered, what is wanted, and all limits between the two."""
+"""From the pods that will be created and a cluster to a question: what is offered, what is wanted, and all limits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ci.errors import StageError
-from ci.placement import balance, check, limits
+from ci.placement import balance, check, explain, limits, tasks
 from ci.placement.balance import Balance
 from ci.placement.inventory import Inventory, Pod
 from ci.placement.model import Problem, Solution, Spread
-from ci.placement.tasks import unmodelled
+from ci.placement.tasks import Server, Template
+from ci.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Question:
         spreads: limits that every plan keeps.
         even: hard spreads of the pods' own.
         unmodelled: in words, what the scheduler would check and this does not.
+        notes: in sentences, what was assumed of the inventory and of the pods.
     """
 
     offer: Inventory
@@ -28,35 +30,37 @@ class Question:
     spreads: tuple[Spread, ...]
     even: tuple[Balance, ...]
     unmodelled: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @classmethod
     def of(
-        cls, offer: Inventory, tasks: Sequence[Pod], spreads: Sequence[Spread], beside: Sequence[str] = ()
+        cls, offer: Inventory, wanted: Sequence[Pod], spreads: Sequence[Spread], beside: Sequence[str] = ()
     ) -> "Question":
         """Return the question of placing tasks, with all that they and the pods that run demand of each other.
 
         Args:
             offer: nodes with what stays on them.
-            tasks: the pods.
+            wanted: the pods.
             spreads: limits besides.
             beside: what else is not modelled.
         """
-        own = limits.closed(tasks, offer.nodes)
+        own = limits.closed(wanted, offer.nodes)
         shared, hard = limits.shared(own)
         even, uneven = balance.balances(own, offer.nodes)
         running = [pod for node in offer.nodes for pod in node.running]
         blind = [pod.name for pod in running if not all(term.known for term in pod.peers.apart)]
         foreign = [f"podAntiAffinity with a namespaceSelector of {name}" for name in blind[:1]]
         every = (*spreads, *shared, *(each.spread(each.fewest) for each in even))
-        return cls(offer, own, every, even, (*beside, *unmodelled(own), *hard, *uneven, *foreign))
+        named, notes = (*beside, *tasks.unmodelled(own), *hard, *uneven, *foreign), (*offer.notes, *tasks.assumed(own))
+        return cls(offer, own, every, even, named, notes)
 
     def solve(self, time_limit: float) -> tuple[Problem, Solution]:
         """Return the program and the best plan found, within so many seconds."""
         return balance.solve_evenly(self.tasks, self.offer.nodes, self.spreads, self.even, time_limit)
 
-    def faults(self, plan: Mapping[str, str], tasks: Sequence[Pod] | None = None) -> list[str]:
+    def faults(self, plan: Mapping[str, str], some: Sequence[Pod] | None = None) -> list[str]:
         """Return what is wrong with a plan for these tasks, or for some of them, in sentences."""
-        wanted = self.tasks if tasks is None else tasks
+        wanted = self.tasks if some is None else some
         found = check.faults(wanted, self.offer.nodes, plan, self.spreads)
         named = {node.name for node in self.offer.nodes}
         there = {name: node for name, node in plan.items() if node in named}
@@ -70,3 +74,45 @@ class Question:
         """
         if wrong := self.faults(plan, [task for task in self.tasks if task.name in plan]):
             raise StageError(f"the solver's plan does not hold in integers: {'; '.join(wrong[:3])}")
+
+
+@dataclass(frozen=True)
+class Demand:
+    """The pods that will be created.
+
+    Attributes:
+        serving: what a rollout applies.
+        agent: the pod that trains.
+        unread: what of `serving` could not be read, in words.
+    """
+
+    serving: Server
+    agent: Template
+    unread: str | None = None
+
+    def question(self, offer: Inventory, settings: Settings, group: str | None) -> tuple[Question, list[str]]:
+        """Return the question of placing the pods of a group, or of both, and which requests its nodes do not report.
+
+        The release that runs leaves where pods of a rollout are planned, which replace it; for a build alone it stays.
+        """
+        found = tasks.planned(settings, group, self.serving, self.agent, offer)
+        wanted, absent = tasks.reported(found, offer.nodes)
+        if group == "training":
+            return Question.of(offer, wanted, ()), absent
+        rest, unread = tasks.staying(offer, self.serving), [self.unread] if self.unread else []
+        return Question.of(rest, wanted, tasks.spreads(settings, wanted), unread), absent
+
+    def stuck(self, offer: Inventory, question: Question, time_limit: float) -> list[str]:
+        """Return in sentences why the first pods of a rollout find no room while the release that runs is still whole.
+
+        Args:
+            offer: the cluster with that release.
+            question: of placing the pods of the rollout.
+            time_limit: wall-clock limit; seconds.
+        """
+        if not (new := tasks.beginning(question.tasks, self.serving)):
+            return []
+        first = Question.of(offer, new, ())
+        problem, solution = first.solve(time_limit)
+        found = explain.explain(first.tasks, offer.nodes, first.spreads, problem, solution)
+        return [str(each) for each in found["unplaced"]]

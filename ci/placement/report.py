@@ -38,7 +38,7 @@ def write(
     advised = () if solution.unplaced else tasks
     advice = handover.advice(advised, nodes, plan, spreads, required=required, time_limit=time_limit)
     extra = len(frozenset().union(*advice.sets.values()) - set(plan.values()))
-    lines = [*explain.sentences(explanation), *_wider(advice, extra), *inventory.notes]
+    lines = [*explain.sentences(explanation), *_wider(advice, extra), *question.notes]
     if advice.sets and any(spread.by == "zone" for spread in spreads):
         lines.append("the scheduler was tried on the plan's nodes without limits per zone")
     document: dict[str, Any] = {
@@ -61,7 +61,7 @@ def write(
             raise StageError(f"the plan's record does not hold: {'; '.join(wrong)}")
     if folder is None:
         return lines
-    notes = {"notes": [*inventory.notes], "wider": extra, "waiting": advice.waiting, "orders_tried": advice.tried}
+    notes = {"notes": [*question.notes], "wider": extra, "waiting": advice.waiting, "orders_tried": advice.tried}
     with workspace.replacing(folder) as out:
         PLAN.write(document, out)
         HANDOVER.write(advice.fields, out)

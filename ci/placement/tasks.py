@@ -80,8 +80,8 @@ class Server:
 
     def replicas(self, least: int, offer: Inventory) -> int:
         """Return how many pods stable has: those that run, to which its autoscaler may have added, or `least`."""
-        every = [*offer.pending, *(each for node in offer.nodes for each in node.running)]
-        stable = [p for p in every if self.owns(p) and matches(self.selects[0], p.labels) and not p.ending]
+        every = [pod for node in offer.nodes for pod in node.running if self.owns(pod) and not pod.ending]
+        stable = [pod for pod in every if matches(self.selects[0], pod.labels)]
         return max(least, len(stable))
 
 
@@ -209,6 +209,12 @@ def unmodelled(tasks: Sequence[Pod]) -> tuple[str, ...]:
     """Return what the scheduler would check of the tasks' pods and no plan does, each with whom it is about."""
     found = Counter((what, task.group) for task in tasks for what in task.peers.unmodelled)
     return tuple(f"{what} of {group}" for what, group in found)
+
+
+def assumed(tasks: Sequence[Pod]) -> tuple[str, ...]:
+    """Return in sentences what is taken for granted of the tasks' pods, because an inventory does not tell it."""
+    volumes = dict.fromkeys((name, task.group) for task in tasks for name in task.peers.volumes)
+    return tuple(f"assumed: the volume {name} of {group} can be mounted on every node" for name, group in volumes)
 
 
 def _copies(of: Template, revision: str, names: Sequence[str]) -> Iterator[Pod]:

@@ -34,7 +34,7 @@ def test_the_embedded_inventory_is_planned_checked_and_explained(workspace, caps
     from ci import configuration
 
     settings = configuration.read(Path("build/settings.yaml"))
-    question, _ = place.ask(load(EXAMPLE), settings, None, place.wanted(settings))
+    question, _ = place.demand(settings).question(load(EXAMPLE), settings, None)
     assert not question.faults(plan["plan"])
     assert plan["proven"]
     assert plan["objective"] == plan["bound"] == len(set(plan["plan"].values()))

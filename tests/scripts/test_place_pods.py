@@ -427,3 +427,11 @@ def test_an_amount_that_nothing_asks_for_may_be_as_large_as_kubernetes_allows(wo
     assert run(*nodes) == 0
     assert planned(workspace)["proven"]
     assert place.main(["--verify"]) == 0
+
+
+def test_volumes_are_assumed_to_be_there_and_that_is_said(workspace, capsys):
+    assert run(*FOUR, group="training") == 0
+    said = "assumed: the volume dvc-remote of training-agent can be mounted on every node"
+    assert said in capsys.readouterr().out
+    assert said in (workspace / "explanation.txt").read_text()
+    assert said in json.loads((workspace / "explanation.json").read_text())["notes"]
