@@ -320,3 +320,14 @@ def test_a_pipe_in_a_packages_place_is_refused_and_not_waited_for() -> None:
     os.mkfifo(workspace.PACKAGE / package.SUMS)
     with pytest.raises(StageError, match="SHA256SUMS is no plain file"):
         package.verify(workspace.PACKAGE)
+
+
+@pytest.mark.parametrize("blob", [0, 1, 2])
+def test_a_push_onto_a_changed_copy_is_refused_and_the_registry_does_not_list_the_image(blob: int) -> None:
+    found = assemble()["image"]
+    source = image.verify(workspace.PACKAGE / "image", found["digest"]).blobs[blob]
+    workspace.write_bytes(registry.LAYOUT / "blobs" / "sha256" / source.name, b"other")
+    with pytest.raises(StageError, match=rf"registry/blobs/sha256/{source.name} was changed"):
+        registry.push(workspace.PACKAGE / "image", found["digest"], found["reference"])
+    with pytest.raises(StageError, match="is not in"):
+        registry.unpack(found["digest"])

@@ -47,6 +47,22 @@ def test_a_changed_blob_is_not_sent(packaged):
         delivery.deliver(layout, digest, f"{registry.name}:7", "production")
 
 
+@pytest.mark.parametrize("blob", [0, 1, 2])
+def test_a_changed_image_is_brought_nowhere(packaged, tmp_path, monkeypatch, blob):
+    layout, digest = packaged
+    path = image.verify(layout, digest).blobs[blob]
+    path.write_bytes(path.read_bytes() + b" ")
+    (tmp_path / "kind").write_text(f"#!/bin/sh\ntouch {tmp_path}/loaded\n")
+    (tmp_path / "kind").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with registries.serving("models/m") as registry:
+        for reference in (f"{registry.name}:7", "localhost/models/m:1"):
+            with pytest.raises(StageError, match=f"{path.name} was changed"):
+                delivery.deliver(layout, digest, reference, "kind-laptop")
+        assert not registry.content
+    assert not (tmp_path / "loaded").exists()
+
+
 @pytest.mark.parametrize(("code", "said"), [(0, None), (1, "no such cluster")])
 def test_a_cluster_of_kind_has_the_image_loaded(packaged, tmp_path, monkeypatch, code, said):
     programs = tmp_path / "bin"
