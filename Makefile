@@ -4,7 +4,7 @@ EXECUTOR ?= local
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
 
-.PHONY: help setup ci test test-cluster lint report serve stop pin-images prune clean
+.PHONY: help setup ci test test-long test-cluster lint report serve stop pin-images prune clean
 
 help:           ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ ci: $(READY)    ## run the whole pipeline; SET="as_of=2013-07-01 seed=3" overrid
 
 test: $(READY)  ## run the tests, on every core
 	@python -m pytest --numprocesses logical --dist loadfile
+
+test-long: $(READY)  ## try about 100,000 mutated inputs; FUZZ_FACTOR is how many times those of `make test`
+	@FUZZ_FACTOR=$${FUZZ_FACTOR:-30} python -m pytest -m fuzz tests/fuzz --numprocesses logical --dist load
 
 test-cluster: $(READY)  ## run the tests that make a Kubernetes cluster: needs kind, kubectl, kwok, docker, skopeo
 	@python -m pytest -m cluster tests/cluster

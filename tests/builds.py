@@ -70,6 +70,12 @@ def monitoring(prediction: str = "shifted", features: Sequence[str] = ("drifted"
     return {**found, **values}
 
 
+def release(**values: Any) -> dict[str, Any]:
+    """Return what a deployment records of the first release, some of its keys changed."""
+    told = {"time": "2026-01-01T00:00:00+00:00", "inputs": "i", "commit": None, "champion": None}
+    return {**told, "digest": BEFORE, "version": "1", "as_of": "2013-04-01", "model": "flights", **values}
+
+
 def trial(name: str, hyperparameters: dict[str, Any], objective: float | None) -> dict[str, Any]:
     """Return a trial as the tune stage writes it."""
     told = {"epoch": 1, "outcome": "reached its end", "stopped": False, "why": "initial design"}

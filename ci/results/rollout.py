@@ -59,13 +59,13 @@ class Release(Result):
     """A version that was verified while it served."""
 
     release: Count
-    time: datetime | None = None
+    time: datetime
     digest: Digest
     version: Version
     as_of: Day
-    model: Name | None = None
+    model: Name
     inputs: str
-    commit: str | None = None
+    commit: str | None
     champion: Champion | None
     instead_of: Count | None = None
     """The release that was rolled back, where this one brought an earlier one back."""

@@ -289,7 +289,7 @@ def test_a_retraining_keeps_the_overrides_of_the_build(folder, capsys):
     assert configure.main(["--set=tuning.max_trials=3", "--set=as_of=2013-04-01", "--set=data.source=a b"]) == 0
     window = {"first": "2013-04-01", "end": "2013-05-01"}
     builds.write("monitoring/monitoring.json", builds.monitoring("drifted", window=window))
-    releases.add({"digest": DIGEST, "version": "1", "as_of": "2013-04-01", "inputs": "i", "champion": None})
+    releases.add(builds.release(digest=DIGEST))
     capsys.readouterr()
     assert retrain.main([]) == 0
     expected = "--set=tuning.max_trials=3 '--set=data.source=a b' --set=as_of=2013-05-01"
@@ -306,7 +306,7 @@ def test_deploy_refuses_when_another_release_serves_than_the_model_was_compared_
     monkeypatch.setattr("ci.packaging.package.verify", lambda *_: manifest)
     monkeypatch.setattr("ci.rollout.deploy._serving", lambda *_, **__: "release 1 serves")
     builds.write("champion.json", None)
-    releases.add({"digest": DIGEST, "version": "1", "as_of": "2013-04-01", "inputs": "i", "champion": None})
+    releases.add(builds.release(digest=DIGEST))
     assert deploy.main([]) == 1
     said = capsys.readouterr().err
     assert "failed: not deployed: this model was compared with nothing, but release 1 serves now: rebuild" in said

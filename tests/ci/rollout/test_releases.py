@@ -10,14 +10,18 @@ from hypothesis import strategies as st
 from ci.errors import StageError
 from ci.rollout import releases
 from ci.rollout.decision import target, withdrawn
+from tests import builds
 from tests.ci.rollout import journals
 
 A, B = (f"sha256:{letter * 64}" for letter in "ab")
-FIRST = {"digest": A, "version": "1", "as_of": "2013-04-01", "inputs": "i1", "champion": None}
-SECOND = {
-    "digest": B, "version": "2", "as_of": "2013-05-01", "inputs": "i2",
-    "champion": {"digest": A, "version": "1", "as_of": "2013-04-01", "release": 1},
-}  # fmt: skip
+FIRST = builds.release(digest=A, inputs="i1")
+SECOND = builds.release(
+    digest=B,
+    version="2",
+    as_of="2013-05-01",
+    inputs="i2",
+    champion={"digest": A, "version": "1", "as_of": "2013-04-01", "release": 1},
+)
 
 
 @pytest.fixture(autouse=True)

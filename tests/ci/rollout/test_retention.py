@@ -17,6 +17,7 @@ from ci.packaging import bases, image, registry
 from ci.rollout import local, releases, retention
 from ci.settings import Model, Retention, Settings
 from scripts import prune
+from tests import builds
 from tests.pods import REPOSITORY
 
 
@@ -36,7 +37,7 @@ def release(name: str, champion: str | None = None) -> str:
     workspace.write_text(releases.FOLDER / f"{digest.removeprefix('sha256:')}.log", "started")
     version = {"version": str(ord(name)), "as_of": "2013-04-01"}
     before = champion and {**version, "digest": champion, "release": 1}
-    releases.add({"digest": digest, "champion": before, "inputs": name, **version})
+    releases.add(builds.release(digest=digest, champion=before, inputs=name, **version))
     return digest
 
 
