@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +52,14 @@ def bodies(draw: st.DrawFn) -> tuple[bytes, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def api(tmp_path_factory: pytest.TempPathFactory) -> Api:
     version = Version("m", 7)
     version.load(saved_models.save(tmp_path_factory.mktemp("model") / "7"))
     assert version.state == "AVAILABLE", version.error
     found = Api("m", version)
     for body in BODIES[:1]:  # TensorFlow takes its memory with the first request
         asyncio.run(found.answer("POST", TARGETS[0], {}, json.dumps(body).encode()))
-    yield found
+    return found
 
 
 def test_requests(api: Api, surface: Surface, caplog: pytest.LogCaptureFixture) -> None:
