@@ -346,7 +346,7 @@ def test_whatever_is_sent_each_line_of_the_access_log_is_json(gateway):
 
 
 @pytest.mark.parametrize(
-    "damage", ["", "{", '{"requests": 1', '{"requests": 5, "errors": null, "refused": 0}', "[]", "null"]
+    "damage", ["", "{", '{"requests": 1', '{"requests": 5, "errors": null, "refused": 0}', "[]", "null", "{" * 500]
 )
 def test_counters_that_were_half_written_are_begun_anew(gateway, damage):
     for value in range(12):
@@ -359,6 +359,8 @@ def test_counters_that_were_half_written_are_begun_anew(gateway, damage):
     told = traffic.ask(gateway.inside)
     assert (told["requests"], [entry["number"] for entry in told["recent"]]) == (1, [1])
     assert [traffic.predictions(entry) for entry in told["captured"]] == [[1.5]]
+    gateway.predict(3.0)
+    assert counted(gateway, {"requests": 2}) == {"requests": 2}
 
 
 @pytest.mark.parametrize("damage", ['\n{"number": 3, "sta', "\nnull", '\n{"status": 200}', "\n7", "\n\x00\x00"])
@@ -402,6 +404,18 @@ def test_what_is_no_text_is_not_captured_as_if_it_were(gateway):
     requests.post(f"{gateway.url}{PREDICT}", data=body, headers={"Content-Encoding": "gzip"}, timeout=5)
     assert counted(gateway, {"requests": 11}) == {"requests": 11}
     assert [entry["number"] for entry in traffic.ask(gateway.inside)["captured"]] == [1]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/v1/models/%FF:predict", b'{"instances": []}'), (PREDICT, b'{"note": "\xff\x00", "instances": []}')],
+    ids=["path", "body"],
+)
+def test_what_is_captured_is_json_whatever_was_sent(gateway, path, body):
+    requests.post(f"{gateway.url}{path}", data=body, timeout=5)
+    assert counted(gateway, {"requests": 1}) == {"requests": 1}
+    assert len(requests.get(f"{gateway.inside}/captured", timeout=5).content.decode()) < 1000
+    assert traffic.ask(gateway.inside)["requests"] == 1
 
 
 def reached(url):

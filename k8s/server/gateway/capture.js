@@ -7,6 +7,7 @@ import fs from 'fs';
 const FOLDER = '/var/lib/gateway/';
 const EVERY = 10;            // of so many predictions one is captured
 const BODY = 16384;          // what is longer, request or response, is counted and not captured; characters
+const COUNTS = 128;          // characters of the counters' file, whatever they have reached
 const RECENT = {name: 'recent', per_file: 256, files: 16};
 const CAPTURED = {name: 'captured', per_file: 16, files: 32};
 
@@ -79,6 +80,7 @@ function read_counts() {
     } catch (error) {
         // none yet, or damaged
     }
+    remove(FOLDER + 'counts');
     [RECENT, CAPTURED].forEach((ring) => {      // numbered by counts that are gone
         for (let file = 0; file < ring.files; file++) {
             remove(path(ring, file));
@@ -87,10 +89,20 @@ function read_counts() {
     return {requests: 0, errors: 0, refused: 0, turned_away: 0};
 }
 
-// Half a file is never read, whenever the container ends.
+// In place and by one write, so that the file is whole whenever the container ends. Renaming a new one would be as safe,
+// but then file systems such as ext4 write to the disk for each request.
 function write_counts(counts) {
-    fs.writeFileSync(FOLDER + 'counts.new', JSON.stringify(counts));
-    fs.renameSync(FOLDER + 'counts.new', FOLDER + 'counts');
+    const text = JSON.stringify(counts).padEnd(COUNTS);
+    try {
+        const file = fs.openSync(FOLDER + 'counts', 'r+');
+        try {
+            fs.writeSync(file, text, 0);
+        } finally {
+            fs.closeSync(file);
+        }
+    } catch (error) {
+        fs.writeFileSync(FOLDER + 'counts', text);      // the first time
+    }
 }
 
 function remove(name) {
