@@ -39,6 +39,11 @@ def test_every_stage_passes_and_the_model_is_promoted(undisturbed):
     assert build.manifest["image"]["reference"].startswith("registry.example/weather/seattle-heat:20140701")
 
 
+def test_the_log_of_a_build_has_no_warnings(undisturbed):
+    _, build = undisturbed
+    assert not re.findall(r"(?i)^.*(?:warning|traceback|cuda|exception ignored).*$", build.said, re.MULTILINE)
+
+
 def test_the_report_tells_of_the_forks_model_and_not_of_the_shipped_one(undisturbed):
     _, build = undisturbed
     for word in ("seattle-heat", "rmse", "temp_max_before", build.manifest["version"]):
