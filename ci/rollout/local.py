@@ -193,7 +193,7 @@ class Local:
 
     def pending(self, digest: str) -> bool:
         """Tell whether a deployment gave a version the port and was interrupted before it had verified it."""
-        return _UNVERIFIED.exists() and _UNVERIFIED.read_text(errors="replace") == digest
+        return _UNVERIFIED.exists() and _UNVERIFIED.read_text(encoding="utf-8", errors="replace") == digest
 
     def verified(self, digest: str) -> None:  # noqa: ARG002 - there is one mark
         """Take away the mark that a version is not verified yet: from now on it must be in the record."""

@@ -73,4 +73,4 @@ def test_what_another_program_says_and_what_a_file_holds_is_never_read_in_the_co
                 wanted = {"text", "universal_newlines"} & options or (call.func.attr == "read_text" and not call.args)
                 if wanted and "encoding" not in options:
                     unsaid.append(f"{path.relative_to(root)}:{call.lineno}")
-    assert unsaid == []
+    assert unsaid == [], 'name the encoding there: encoding="utf-8"'
