@@ -154,6 +154,15 @@ def test_a_damaged_source_is_refused_by_column_and_leaves_no_data(prepared, tabl
     assert not list(workspace.BUILD.glob(".*.part"))
 
 
+def test_drift_is_measured_from_the_training_rows(prepared):
+    from ci import task
+    from ci.monitoring.reference import describe
+
+    assert prepared()[0] == 0
+    train = pd.read_parquet(workspace.DATA / "train.parquet")
+    assert json.loads((workspace.DATA / "reference.json").read_text()) == describe(train, task.load().features)
+
+
 def test_a_few_flights_of_an_unknown_carrier_are_told_of_and_used(prepared):
     code, said, _ = prepared(change=lambda rows: rows.assign(carrier=rows["carrier"].where(rows.index % 200 > 0, "ZZ")))
     assert code == 0

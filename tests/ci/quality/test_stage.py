@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from ci import workspace
+from ci.monitoring.reference import describe_predictions
 from ci.results.evaluation import EVALUATION, GOLDEN, REFERENCE
 from scripts import configure
 from tests import builds
@@ -35,6 +36,8 @@ model: {name: tiny}
 gates: {resamples: 200, slice_min_rows: 20, limits: {auc: {min: 0.1}}}
 """
 ROWS = 480
+OF_TRAINING = {"type": "float32", "edges": [9.0], "values": [], "rows": 7, "shares": [0.5, 0.25, 0.25]}
+"""What prepare would have written: not the holdout's."""
 
 
 def strictly(text: str) -> object:
@@ -63,7 +66,7 @@ def task(tmp_path, monkeypatch, flights_model):
     shutil.copytree(flights_model, workspace.MODEL / "saved_model")
     workspace.write_json(workspace.CHAMPION, None)
     builds.write("data/summary.json", builds.summary())
-    workspace.write_json(workspace.DATA / "reference.json", {})
+    workspace.write_json(workspace.DATA / "reference.json", {"x": OF_TRAINING})
     random = np.random.default_rng(0)
     x = random.uniform(-4, 4, ROWS).round(1)
     x[::9] = np.nan
@@ -102,7 +105,10 @@ def test_a_holdout_with_hours_missing_numbers_and_a_broken_check(task):
     golden = GOLDEN.read()
     assert None in [row["x"] for row in golden.instances]
     assert found["golden.json"]["predictions"] == pytest.approx([0.5 + (r["x"] or 0) / 10 for r in golden.instances])
-    assert sum(REFERENCE.read().prediction.shares) == pytest.approx(1)
+    reference = REFERENCE.plain()
+    assert reference["features"] == {"x": OF_TRAINING}
+    predictions = pd.read_parquet(workspace.EVALUATION / "predictions.parquet")["challenger"]
+    assert reference["prediction"] == describe_predictions(predictions.to_numpy())
 
 
 def test_a_holdout_with_one_outcome_blocks_with_the_reason(task):
