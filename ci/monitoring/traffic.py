@@ -37,10 +37,14 @@ def send(url: str, table: pd.DataFrame, features: Mapping[str, str]) -> npt.NDAr
             rows = places[start : start + BATCH]
             inputs = {name: [values[row] for row in rows] for name, values in fields.items()}
             try:
-                reply = session.post(f"{url}:predict", data=json.dumps({"inputs": inputs}), timeout=60)
-                outputs = np.array(reply.json()["outputs"], dtype="float64")
-            except (requests.RequestException, KeyError, TypeError, ValueError) as error:
+                answer = session.post(f"{url}:predict", data=json.dumps({"inputs": inputs}), timeout=60).json()
+            except (requests.RequestException, ValueError) as error:
                 raise StageError(f"{url}: no predictions: {error}; `make serve` starts the server") from None
+            try:
+                outputs = np.array(answer["outputs"], dtype="float64")
+            except (KeyError, TypeError, ValueError):
+                said = answer["error"] if isinstance(answer, dict) and "error" in answer else str(answer)
+                raise StageError(f"{url}: no predictions: the server answered: {str(said)[:200]}") from None
             if outputs.shape != rows.shape:
                 raise StageError(f"{url}: predictions of shape {outputs.shape} for {len(rows)} rows")
             predictions[rows] = outputs
