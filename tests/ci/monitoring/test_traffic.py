@@ -1,0 +1,68 @@
+"""Traffic through a server, and what monitoring makes of its answers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ci.errors import StageError
+from ci.monitoring import drift, traffic
+from ci.monitoring.reference import describe_predictions
+from ci.serving.api import Api
+from ci.serving.model import Version
+from ci.settings import Monitoring
+from ci.training.export import predictor
+from ci.training.inputs import raw_inputs
+from tests.ci.serving.test_api import serving
+
+FEATURES = {"x": "float32", "carrier": "string", "hour": "int64"}
+ROWS = 5000
+
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
+
+
+@pytest.fixture(scope="module")
+def url(flights_model: Path) -> Iterator[str]:
+    version = Version("flights", 1)
+    version.load(flights_model)
+    for address in serving(Api("flights", version)):
+        yield f"{address}/v1/models/flights"
+
+
+def table(levels: int) -> pd.DataFrame:
+    random = np.random.default_rng(levels)
+    x = random.choice(random.uniform(-4, 4, levels), ROWS)
+    return pd.DataFrame({"x": x, "carrier": "AA", "hour": random.integers(0, 2, ROWS)})
+
+
+@pytest.mark.parametrize("levels", [1, 3, 100, 100_000])
+def test_the_holdout_sent_through_the_server_does_not_differ_from_itself(url, flights_model, levels):
+    holdout = table(levels)
+    evaluated = predictor(flights_model)(raw_inputs(holdout, FEATURES)).astype("float64")
+    served = traffic.send(url, holdout, FEATURES)
+    found = drift.examine("prediction", pd.Series(served), describe_predictions(evaluated), Monitoring())
+    assert found["psi"] == 0
+
+
+def test_a_row_that_cannot_be_asked_has_no_prediction_and_stops_no_other(url):
+    rows = table(100)
+    expected = traffic.send(url, rows, FEATURES)
+    odd = rows.assign(
+        hour=rows["hour"].astype("float64").where(rows.index != 3).where(rows.index != 4, 0.5),
+        carrier=rows["carrier"].where(rows.index != ROWS - 1, None),
+        x=rows["x"].astype(object).where(rows.index != 7, "far"),
+    )
+    found = traffic.send(url, odd, FEATURES)
+    assert np.flatnonzero(np.isnan(found)).tolist() == [3, 4, ROWS - 1]
+    same = ~np.isnan(found) & (np.arange(ROWS) != 7)  # text is no number: it is sent as a missing one
+    assert (found[same] == expected[same]).all()
+    assert traffic.send(url, rows[:0], FEATURES).shape == (0,)
+
+
+def test_what_the_server_answers_instead_of_predictions_is_told(url):
+    with pytest.raises(StageError, match=r"no predictions: the server answered: .*hour"):
+        traffic.send(url, table(3), {name: dtype for name, dtype in FEATURES.items() if name != "hour"})
+    with pytest.raises(StageError, match="`make serve` starts the server"):
+        traffic.send("http://127.0.0.1:9/v1/models/flights", table(3), FEATURES)
