@@ -2,8 +2,8 @@
 
 Images of all but the last `retention.releases` releases go; what runs, the last verified release and its champion
 stay; on a cluster their evidence goes too, if the account may delete it. DVC's cache keeps what any commit tracks (with
---tips: the tips of branches and tags) and the last build's results; its remote is left alone. The
-history of builds is kept short by `history.keep` as it is written.
+--tips: the tips of branches and tags) and the last build's results; its remote is left alone. Where Git cannot name
+each commit, the cache is not touched. The history of builds is kept short by `history.keep` as it is written.
 """
 
 import sys

@@ -38,18 +38,11 @@ def prepare(settings: Settings) -> dict[str, Any]:
     unlabelled = table[wanted.target].isna().sum() if wanted.target in table else len(table)
     placed = windows(sorted(set(days)), settings.as_of, settings.data)
     known = quality.apply(table[(days >= placed.training) & (days < placed.as_of)], schema)
-    _require_columns(known.table, wanted)
-    if fatal := [violation for violation in known.violations if violation.fatal]:
-        lines = "\n  ".join(map(str, fatal))
-        raise InputError(
-            f"{_name(settings.source)}: the data violate the schema in model/schema.py:\n  {lines}\n"
-            "mend the data, or the schema if it is wrong"
-        )
+    before = _fitting(known, f"before {placed.as_of}", settings.source, wanted)
     coming = table[(days >= placed.as_of) & (days < placed.end)]
     to_come = quality.apply(coming, schema) if len(coming) else quality.Applied(known.table.iloc[:0], [], [])
-    _require_columns(to_come.table, wanted)
-    parts = _parts(_fitting(known.table, "before", settings, placed, wanted), placed, wanted)
-    parts["traffic"] = _parts(_fitting(to_come.table, "from", settings, placed, wanted), placed, wanted)["traffic"]
+    after = _fitting(quality.Applied(to_come.table, [], []), f"from {placed.as_of}", settings.source, wanted)
+    parts = {**_parts(before, placed, wanted), "traffic": _parts(after, placed, wanted)["traffic"]}
     labelled = {part: rows[rows[wanted.target].notna()].reset_index(drop=True) for part, rows in parts.items()}
     labelled["traffic"] = parts["traffic"].reset_index(drop=True)
     for part in ("train", "validation", "holdout"):
@@ -113,14 +106,22 @@ def _days_of(times: quality.Applied, wanted: task.Task, source: Path | None) -> 
     return days
 
 
-def _fitting(table: pd.DataFrame, side: str, settings: Settings, placed: Windows, wanted: task.Task) -> pd.DataFrame:
-    """Return a table whose columns hold what the task declares, as types that say so.
+def _fitting(applied: quality.Applied, days: str, source: Path | None, wanted: task.Task) -> pd.DataFrame:
+    """Return a table in which the schema holds and columns hold what the task declares, as types that say so.
 
     Raises:
-        InputError: a column does not; the message names it, the declaration, and the rows that are wrong.
+        InputError: one of these does not; the message names the column, the rule, and the rows that are wrong.
     """
+    table = applied.table
+    _require_columns(table, wanted)
+    if fatal := [violation for violation in applied.violations if violation.fatal]:
+        lines = "\n  ".join(map(str, fatal))
+        raise InputError(
+            f"{_name(source)}: the data violate the schema in model/schema.py:\n  {lines}\n"
+            "mend the data, or the schema if it is wrong"
+        )
     if problems := columns.problems(table, wanted):
-        raise _misfit(settings.source, problems, f" in the days {side} {placed.as_of}")
+        raise _misfit(source, problems, f" in the days {days}")
     return columns.stored(table, wanted)
 
 
@@ -160,7 +161,7 @@ def _require_columns(table: pd.DataFrame, wanted: task.Task) -> None:
         ("SLICES", [*wanted.slices]),
     ]
     for name, names in declared:
-        if missing := [column for column in names if column not in table]:
+        if missing := [column for column in names if list(table.columns).count(column) != 1]:
             raise InputError(f"model/__init__.py: {name} names {', '.join(missing)}: no such column in the data")
 
 
