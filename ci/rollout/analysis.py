@@ -27,7 +27,7 @@ class Traffic:
     Attributes:
         requests: predictions that were asked for, answered or not.
         errors: answers of 500 and above, and requests without an answer.
-        refused: the server's answers of 400 to 499: what the server takes for the client's fault; None where they were not counted.
+        refused: the server's answers of 400 to 499, which it takes for the client's fault; None where not counted.
         seconds: time to the answer, of a sample of requests, shape (sample,).
         predictions: of a sample of requests, shape (rows,).
     """

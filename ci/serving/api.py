@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from ci.serving import examples, tensors
+from ci.serving import examples, responses, tensors
 from ci.serving.metrics import Metrics
 from ci.serving.model import Version
 from ci.serving.tensors import InvalidArgument, Refused
@@ -136,7 +136,7 @@ class Api:
             begin = time.perf_counter()
             outputs = loaded.run(name, arrays)
             self.metrics.time("runtime", time.perf_counter() - begin, API="Predict", runtime="TF1")
-            return tensors.answer(parsed, outputs)
+            return responses.answer(parsed, outputs)
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing_extensions import TypedDict
 
 from ci import workspace
-from ci.serving import tensors
+from ci.serving import responses, tensors
 from ci.serving.model import Version
 
 
@@ -29,7 +29,7 @@ def answer(version: Version, request: str) -> Answer:
         parsed = tensors.parse(request.encode())
         name = parsed.signature or "serving_default"
         outputs = version.run(name, tensors.arrays(parsed, version.inputs(name)))
-        return {"response": tensors.answer(parsed, outputs).decode(errors="replace"), "error": None}
+        return {"response": responses.answer(parsed, outputs).decode(errors="replace"), "error": None}
     except tensors.Refused as error:
         return {"response": None, "error": str(error)}
 

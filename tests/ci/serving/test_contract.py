@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import requests
 
-from ci.serving import tensors
+from ci.serving import responses, tensors
 from ci.serving.api import Api
 from ci.serving.model import Version
 from tests.ci.serving.test_api import ask, serving
@@ -282,7 +282,7 @@ def test_a_type_without_a_form_in_json_is_unimplemented_in_columns_and_invalid_i
     request = tensors.parse(b'{"inputs": [1]}')
     for dtype, name in (("float16", "half"), ("complex64", "complex64")):
         with pytest.raises(tensors.InvalidArgument, match=f"Failed to write JSON value for tensor type: {name}"):
-            tensors.answer(request, {"y": np.zeros(1, dtype)})
+            responses.answer(request, {"y": np.zeros(1, dtype)})
 
 
 def test_a_signature_without_inputs_and_rows_that_name_none_of_several_are_refused() -> None:
@@ -310,7 +310,7 @@ def test_a_signature_without_inputs_and_rows_that_name_none_of_several_are_refus
 )
 def test_numbers_are_written_with_the_digits_of_the_server(dtype: str, values: Any, written: str) -> None:
     for body, key in ((b'{"instances": [1]}', "predictions"), (b'{"inputs": [1]}', "outputs")):
-        answer = tensors.answer(tensors.parse(body), {"y": np.array(values, dtype)})
+        answer = responses.answer(tensors.parse(body), {"y": np.array(values, dtype)})
         assert answer.decode() == f'{{"{key}": {written}}}'
 
 

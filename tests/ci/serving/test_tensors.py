@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci.serving import tensors
+from ci.serving import responses, tensors
 from ci.serving.tensors import InvalidArgument
 
 TWO = {"a": "DT_FLOAT", "b": "DT_STRING"}
@@ -96,7 +96,7 @@ def test_a_request_that_does_not_fit_is_answered_with_what_is_wrong(
 
 def answered(outputs: dict[str, Any], key: str) -> Any:
     request = tensors.Request("", {"instances": [1]} if key == "predictions" else {"inputs": [1]})
-    return json.loads(tensors.answer(request, outputs).decode(errors="surrogateescape"))[key]
+    return json.loads(responses.answer(request, outputs).decode(errors="surrogateescape"))[key]
 
 
 def test_a_single_output_drops_its_name_and_several_keep_theirs() -> None:
@@ -108,7 +108,7 @@ def test_a_single_output_drops_its_name_and_several_keep_theirs() -> None:
 
 def test_outputs_named_bytes_are_base64_and_floats_are_short() -> None:
     assert answered({"y_bytes": np.array([b"\xff"], object)}, "outputs") == [{"b64": "/w=="}]
-    assert tensors.answer(
+    assert responses.answer(
         tensors.Request("", {"instances": [1]}), {"y": np.array([0.2, 3, np.nan, -np.inf], np.float32)}
     ) == (b'{"predictions": [0.2, 3.0, NaN, -Infinity]}')
 
@@ -123,7 +123,7 @@ def test_rows_need_outputs_with_a_common_first_axis() -> None:
 
 @given(st.lists(st.floats(width=32), min_size=1))
 def test_every_32_bit_float_survives_the_way_out_and_in(values: list[float]) -> None:
-    body = tensors.answer(tensors.Request("", {"instances": [1]}), {"y": np.array(values, np.float32)})
+    body = responses.answer(tensors.Request("", {"instances": [1]}), {"y": np.array(values, np.float32)})
     again = tensors.arrays(tensors.parse(body.replace(b"predictions", b"instances")), {"y": "DT_FLOAT"})["y"]
     np.testing.assert_array_equal(again, np.array(values, np.float32))
 
