@@ -2,6 +2,8 @@
 
 Reads build/settings.yaml and an inventory of nodes and running pods; writes build/placement/: plan.json (plan,
 objective, bound, gap), handover.json (what each group's pods get), explanation.json and .txt, plan.svg, timing.json.
+The pods are those that a rollout applies (k8s/overlays/OVERLAY/server as kubectl renders it) and a build's; the release
+that runs leaves. What the scheduler checks and the plan does not is named, and then no other plan is spoken of.
 A cluster is read again when the plan is ready, and planned again if it no longer fits. With --compare nothing is
 planned: it says which pods are not on the nodes that plan.json has for their group, and writes actual.json. With
 --verify the bound is proven again from the certificate in plan.json and, with an inventory or a context, the plan
