@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ci import dvc, git, workspace
+from ci import dvc, git, reading_yaml, workspace
 from ci.command import patient
 from ci.errors import InputError, StageError
 from ci.results.build import CACHED as CACHED_BUILD
@@ -221,7 +219,7 @@ def _finish(outcome: dict[str, str], *, computed: bool) -> None:
         print(f"dvc: why stages ran before is forgotten: {error}")
         before = {}
     RUNS.write({**before, **outcome})
-    settings = json.loads(json.dumps(yaml.safe_load(workspace.SETTINGS.read_text(encoding="utf-8")), default=str))
+    settings = json.loads(json.dumps(reading_yaml.read(workspace.SETTINGS), default=str))
     now = Cached(commit=git.checkout().commit, settings=settings)
     if not computed and (changed := _unread_changes(now)):
         print(f"dvc: no stage was run: none depends on {', '.join(changed)}, which changed")

@@ -5,8 +5,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ci import reading_yaml
 from ci.errors import InputError
 from ci.settings import Request
 
@@ -21,12 +20,9 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, is not YAML, is no pod, or has no container for the training stages.
     """
-    try:
-        pod = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: run in the repository's folder") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as YAML: {error}") from None
+    if not path.exists():
+        raise InputError(f"{path} is missing: run in the repository's folder")
+    pod = reading_yaml.read(path)
     try:
         names = [container["name"] for container in pod["spec"]["containers"]]
     except (TypeError, KeyError):

@@ -15,6 +15,7 @@ from urllib.request import getproxies
 
 import yaml
 
+from ci import reading, reading_yaml
 from ci.errors import InputError
 from ci.http import loopback
 
@@ -88,7 +89,7 @@ def _current() -> str:
     """
     for path in _kubeconfigs():
         with _problems(None):
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+            found = reading_yaml.read(path)
             if not isinstance(found, dict):
                 raise ValueError(f"{path}: expected a mapping with clusters, users and contexts")
             if current := found.get("current-context"):
@@ -107,5 +108,5 @@ def _problems(context: str | None) -> Iterator[None]:
         # The client puts whole entries into its messages, tokens and all.
         problem = re.sub(r"\{.*\}", "…", str(error), flags=re.DOTALL)
         raise InputError(f"{_location()}: no cluster {context or ''}: {problem}; {hint}") from None
-    except (yaml.YAMLError, ValueError, OSError, TypeError, LookupError, AttributeError) as error:
+    except (reading.ReadError, yaml.YAMLError, ValueError, OSError, TypeError, LookupError, AttributeError) as error:
         raise InputError(f"{_location()} is no kubeconfig: {str(error).splitlines()[0]}; {hint}") from None

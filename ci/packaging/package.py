@@ -10,6 +10,7 @@ from typing import Any
 from ci import lineage, reading, workspace
 from ci.errors import StageError
 from ci.packaging import card, citations, image, sbom, signature
+from ci.results import evaluation
 from ci.results import package as results
 from ci.settings import Packaging
 
@@ -144,6 +145,7 @@ def verify(folder: Path, key: str | None = None) -> dict[str, Any]:
     if key:
         signature.verify(folder, key, unsigned=[SUMS])
     manifest: dict[str, Any] = results.MANIFEST.plain(folder / MANIFEST)
+    evaluation.GOLDEN.read(folder / GOLDEN)
     image.verify(folder / IMAGE, manifest["image"]["digest"])
     return manifest
 

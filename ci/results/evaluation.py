@@ -109,6 +109,12 @@ class Golden(Result):
     instances: Many[dict[str, Field_]]
     predictions: Many[Measured]
 
+    @model_validator(mode="after")
+    def _even(self) -> "Golden":
+        if len(self.instances) != len(self.predictions):
+            raise ValueError(f"it has {len(self.predictions)} predictions for {len(self.instances)} instances")
+        return self
+
 
 def sent(instances: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return requests as they are sent: TensorFlow Serving takes the token NaN for a missing number, and no null."""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ci import workspace
+from ci import reading, workspace
 from ci.errors import InputError, StageError
 from ci.packaging import package, registry
 from ci.rollout import local, releases
@@ -191,7 +191,7 @@ def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease
         _keep_image(manifest)
         digest, reference = manifest["image"]["digest"], manifest["image"]["reference"]
         print(f"deploy: image {deliver(workspace.PACKAGE / package.IMAGE, digest, reference, contexts.name(context))}")
-        files = {name: (workspace.PACKAGE / name).read_text(encoding="utf-8") for name in _EVIDENCE}
+        files = {name: reading.text(workspace.PACKAGE / name) for name in _EVIDENCE}
         history.keep(digest, files)
 
     where = Cluster(api, settings, rendered, history, lease, manifests.advice())

@@ -7,11 +7,13 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
-from ci import workspace
+from ci import reading, workspace
 from ci.errors import InputError
 
 VERSION = 3
 FILE = "search.json"
+_MOST = 2**28
+"""Bytes that the state of a search may have."""
 LAST_GOOD = "search.previous.json"
 DAMAGED = "search.damaged.json"
 AFRESH = "to start afresh, delete {}"
@@ -37,23 +39,23 @@ def load(folder: Path) -> dict[str, Any] | None:
     if not newest.exists() and not before.exists():
         return None
     for path in (newest, before):
+        if not path.exists():
+            continue  # killed between two renames: the one before it is the newest
         try:
             return _read(path)
-        except FileNotFoundError:
-            continue  # killed between two renames: the one before it is the newest
-        except (ValueError, KeyError, TypeError) as error:
+        except (reading.ReadError, ValueError, KeyError, TypeError) as error:
             kept = path.replace(folder / DAMAGED)  # or the next save would put it in the place of the good one
             print(f"warning: {path} is damaged ({error}), and is {kept} now", flush=True)
     raise InputError(f"{folder}: the search's state and the one before it are damaged; {AFRESH.format(folder)}")
 
 
 def _read(path: Path) -> dict[str, Any]:
-    document = json.loads(path.read_text(encoding="utf-8"))
+    document = reading.json(reading.content(path, _MOST), path)
     if document["version"] != VERSION:
         raise InputError(f"{path}: version {document['version']}, not {VERSION}; {AFRESH.format(path.parent)}")
     if hashlib.sha256(document["content"].encode()).hexdigest() != document["sha256"]:
         raise ValueError("its checksum is wrong")
-    content: dict[str, Any] = json.loads(document["content"])
+    content: dict[str, Any] = reading.json(document["content"].encode(), path)
     return content
 
 

@@ -372,6 +372,16 @@ def forged(document, change):
             proof["allowed"] = []
         case "key":
             del proof["rule"]
+        case "text":
+            proof["free"] = "x" * 1000
+        case "texts":
+            proof["prices"] = ["9" * 400 for _ in proof["prices"]]
+        case "weights":
+            proof["weights"] = ["1e999999999" for _ in proof["weights"]]
+        case "amounts":
+            proof["requests"] = [[2**70 for _ in row] for row in proof["requests"]]
+        case "scale":
+            proof["scale"] = 0
         case "fewer":
             plan.update(dict.fromkeys(plan, "gpu-0"))
             document["objective"] = 1
@@ -389,6 +399,11 @@ def forged(document, change):
         ("free", 1, "the certificate proves 1, not 2"),
         ("fewer", 1, "2 nodes proven, a bound of 2 and 1 nodes used cannot all be true"),
         ("bound", 1, "2 nodes proven, a bound of 9 and 2 nodes used cannot all be true"),
+        ("text", 2, "plan.json: certificate.free: Input should be a valid array"),
+        ("texts", 2, "plan.json: certificate.prices.0: Input should be a valid integer"),
+        ("weights", 2, "plan.json: certificate.weights.0: String should match pattern"),
+        ("amounts", 2, "plan.json: certificate.requests.0.0: Input should be less than"),
+        ("scale", 2, "plan.json: certificate.scale: Input should be greater than"),
         ("key", 2, "plan.json: certificate.rule: Field required"),
         ("shapes", 2, "its certificate is not whole"),
     ],

@@ -178,7 +178,7 @@ def test_without_settings_the_command_says_what_to_run_first(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("a: [", "cannot be read as YAML"),
+        ("a: [", "not valid YAML"),
         ("[]", "spec.containers"),
         ("spec: {containers: [{image: x}]}", "spec.containers"),
         (yaml.safe_dump({"spec": {"containers": [{"name": "jnlp"}]}}), "a container named tensorflow"),

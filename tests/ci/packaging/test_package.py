@@ -183,6 +183,12 @@ def list_again() -> None:
     (workspace.PACKAGE / package.SUMS).write_bytes(result.stdout)
 
 
+def change(path: Path, **values: object) -> None:
+    """Change some keys of a file; those that are None go."""
+    whole = {**json.loads(path.read_text()), **values}
+    path.write_text(json.dumps({key: value for key, value in whole.items() if value is not None}))
+
+
 def layer() -> Path:
     digest = json.loads((workspace.PACKAGE / "manifest.json").read_text())["image"]["digest"]
     return image.verify(workspace.PACKAGE / "image", digest).blobs[-1]
@@ -198,6 +204,18 @@ def layer() -> Path:
         (lambda folder: (folder / "manifest.json").write_text("{}"), r"manifest\.json: model: Field required"),
         (lambda folder: (folder / "manifest.json").write_text("[1]"), r"manifest\.json: Input should be an object"),
         (lambda folder: (folder / "manifest.json").write_text("{"), r"manifest\.json:1: not JSON"),
+        (lambda folder: change(folder / "manifest.json", version=None), r"manifest\.json: version: Field required"),
+        (lambda folder: change(folder / "manifest.json", version="1/../.."), r"manifest\.json: version: String should"),
+        (lambda folder: change(folder / "manifest.json", model="../x"), r"manifest\.json: model: String should match"),
+        (lambda folder: change(folder / "manifest.json", digests=[1]), r"manifest\.json: digests: Input should be"),
+        (lambda folder: (folder / "manifest.json").write_bytes(b"\xff"), r"manifest\.json:1: not UTF-8 text"),
+        (lambda folder: change(folder / "golden.json", predictions=["x"]), r"golden\.json: predictions\.0: "),
+        (
+            lambda folder: change(folder / "golden.json", predictions=[]),
+            r"golden\.json: .*0 predictions for 1 instances",
+        ),
+        (lambda folder: change(folder / "golden.json", instances=[[1]]), r"golden\.json: instances\.0: "),
+        (lambda folder: (folder / "golden.json").write_text("[" * 100_000), r"golden\.json:1: not JSON"),
         (lambda folder: (folder / "manifest.json").unlink(), r"manifest\.json is missing: run `python -m scripts"),
         (lambda _: layer().write_bytes(layer().read_bytes()[:100]), r"blobs/sha256/\w{64} was changed"),
         (lambda _: layer().unlink(), r"blobs/sha256/\w{64} is missing from the image"),
