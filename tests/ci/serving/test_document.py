@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ci.serving import document
@@ -29,20 +29,16 @@ def test_the_thorough_parser_reads_what_python_writes(value, indent):
 
 
 @given(st.text(alphabet='[]{},:"\\eE.-+01234567NaInftyrulsd \n', max_size=30))
+@example("7e777")
+@example('{"a": 1, "a": 2}')
 def test_both_parsers_agree_on_what_is_json(text):
-    def thorough():
+    def read(how):
         try:
-            return json.dumps(document._Parser(text).value())
+            return json.dumps(how(text))
         except Malformed:
             return None
 
-    try:
-        json.JSONDecoder().raw_decode(text.lstrip(" \t\r\n"))
-        fast = json.dumps(parse(text))
-    except ValueError:
-        return  # where Python refuses, only the thorough one is asked
-    if "Inf" not in text and "NaN" not in text:
-        assert thorough() == fast
+    assert read(parse) == read(lambda text: document._Parser(text).value())
 
 
 @pytest.mark.parametrize(
