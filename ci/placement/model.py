@@ -73,10 +73,13 @@ class Problem:
             )
         if {requests.dtype.kind, free.dtype.kind} - {*"iu"} or (requests < 0).any() or (free < 0).any():
             raise InputError("amounts must be whole numbers from 0 on, such as bytes and millicores")
+        if any(total >= _MOST for total in requests.sum(axis=0, dtype=object)):
+            raise InputError("the tasks ask for more than can be counted: use larger units")
         names = tuple(f"resource-{r}" for r in range(requests.shape[1]))
         rule, none = np.zeros(len(requests), dtype=np.int64), np.zeros(len(free), dtype=np.int64)
         allowed = np.ones((1, len(free)), dtype=bool)
-        return cls(requests.astype(np.int64), free.astype(np.int64), names, rule, allowed, none, (), none.astype(bool))
+        free = np.minimum(free, _MOST).astype(np.int64)
+        return cls(requests.astype(np.int64), free, names, rule, allowed, none, (), none.astype(bool))
 
     def may(self, task: int) -> NDArray[np.bool_]:
         """Return on which nodes a task may run when they are empty of other tasks; shape (nodes,)."""

@@ -154,6 +154,8 @@ def test_no_certificate_costs_much_or_ends_without_a_message(workspace):
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     codes = [int(line[-1]) for line in done.stderr.splitlines() if not line.startswith(("failed", "bad input"))]
+    for flaw in ("amounts are negative", "fees are negative", "a fee is for a resource that no zone shares"):
+        assert flaw in done.stderr
     assert codes[: len(forgeries)].count(0) == 0, done.stderr
     assert codes[len(forgeries) :] == [0] * (len(odd) + 1)
     assert monotonic() - started < 60

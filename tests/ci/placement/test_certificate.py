@@ -138,6 +138,11 @@ def test_rules_keep_tasks_from_nodes_and_tasks_of_other_rules_count_together():
     assert lower_bound(apart, Certificate(2, (1,) * 4, units={0: 1})) == 2
 
 
+def test_large_nodes_count_first_and_small_ones_for_the_rest():
+    problem = Problem.of(np.array([[1]] * 10), np.array([[4], [4], *[[1]] * 10]))
+    assert lower_bound(problem, Certificate(1, (1,) * 10, units={0: 1})) == 4
+
+
 def test_a_part_of_a_task_left_over_is_a_task_left_over():
     problem = Problem.of(np.array([[6]] * 3), np.array([[10]]))
     assert lower_bound(problem, Certificate(3, (2, 2, 3), (Fraction(1, 2),)), unplaced=True) == 1

@@ -127,6 +127,38 @@ def test_amounts_that_are_no_whole_numbers_are_refused(requests, free):
         Problem.of(requests, free)
 
 
+def test_amounts_that_no_sum_can_hold_are_refused_and_what_nodes_have_beyond_them_makes_no_difference():
+    with pytest.raises(InputError, match="more than can be counted: use larger units"):
+        Problem.of(np.full((2, 1), 2**61), np.full((2, 1), 2**62))
+    with pytest.raises(InputError, match="more than can be counted"):
+        Problem.of(np.full((1, 1), 2**64 - 1, dtype=np.uint64), np.ones((1, 1), dtype=int))
+    huge = Problem.of(np.full((3, 1), 2**60), np.array([[2**64 - 1], [2**60], [2**61]], dtype=np.uint64))
+    assert (huge.free >= 0).all()
+    for of in (plain, solve):
+        solution = of(huge, 5)
+        assert (set(solution.node_of), solution.bound) == ({0}, 1)
+
+
+def test_more_scarce_resources_than_a_grid_has_room_for():
+    """Thirty kinds of devices, each scarce: no table over all of them, but a plan and a bound in time."""
+    random = np.random.default_rng(0)
+    problem = Problem.of(random.integers(0, 4, (60, 30)), np.full((40, 30), 10))
+    started = process_time()
+    solution = solve(problem, 2.0)
+    assert process_time() - started < 5
+    assert not solution.unplaced
+    assert 9 <= solution.bound <= solution.objective <= 25
+
+
+def test_tasks_that_each_have_nodes_of_their_own():
+    """As many kinds of nodes as there are tasks, by what they take: none of them can be left out."""
+    problem = Problem.of(np.full((150, 1), 6), np.full((300, 1), 10))
+    allowed = np.repeat(np.eye(150, dtype=bool), 2, axis=1)
+    solution = solve(replace(problem, rule=np.arange(150), allowed=allowed), 2.0)
+    assert not solution.unplaced
+    assert solution.bound <= solution.objective == 150
+
+
 @pytest.mark.parametrize("of", [plain, solve])
 def test_a_byte_too_many_is_one_too_many(of):
     """Within a solver's tolerance of 1e-6 the first two tasks would fit, and so would the third beside one of them."""
