@@ -133,8 +133,9 @@ def _worth(problem: Problem, proof: Certificate, fine: int) -> Iterator[tuple[in
         bounds = [_by_weights(offered, list(here), proof.weights, fine)] if proof.weights else []
         if proof.units:
             bounds += [[fine * value for value in _by_units(offered, list(here), proof.units, WORK // len(groups))]]
+        everything = fine * sum(price * count for (price, _), count in offered.items())
         for times, *values in zip(here.values(), *bounds, strict=True):
-            yield min(values, default=fine * sum(price * count for (price, _), count in offered.items())), times
+            yield min(values, default=everything), times
 
 
 def _by_weights(offered: Offered, frees: list[tuple[int, ...]], weights: tuple[Fraction, ...], fine: int) -> list[int]:
