@@ -258,6 +258,7 @@ def stop(drain_timeout: float) -> list[str]:
             said.append(f"{path.stem} (process {pid}): {_end(Remote(path), drain_timeout)}")
         path.unlink(missing_ok=True)
     PID.unlink(missing_ok=True)
+    _UNVERIFIED.unlink(missing_ok=True)
     return said
 
 
