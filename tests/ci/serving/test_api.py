@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def serving(api: Api, limits: Limits | None = None) -> Iterator[str]:
         accepting.close()
         await server.front.shutdown(0.0)
 
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
     loop, stopped, port = started.get(timeout=10)
     try:
@@ -161,13 +162,11 @@ def test_metrics_have_the_names_of_tensorflow_serving(url: str) -> None:
 def test_a_model_that_cannot_be_loaded_is_a_state_with_its_reason(tmp_path: Path) -> None:
     version = Version("broken", 1)
     version.load(tmp_path)
-    running = serving(Api("broken", version))
-    url = next(running)
-    _, status = ask(url, "/v1/models/broken")
-    assert status["model_version_status"][0]["state"] == "END"
-    assert "saved_model.pb" in status["model_version_status"][0]["status"]["error_message"]
-    assert ask(url, "/v1/models/broken:predict", {"instances": [1]})[0] == 404
-    assert list(running) == []
+    with contextmanager(serving)(Api("broken", version)) as url:
+        _, status = ask(url, "/v1/models/broken")
+        assert status["model_version_status"][0]["state"] == "END"
+        assert "saved_model.pb" in status["model_version_status"][0]["status"]["error_message"]
+        assert ask(url, "/v1/models/broken:predict", {"instances": [1]})[0] == 404
 
 
 def test_requests_at_once_are_all_answered(url: str) -> None:

@@ -102,6 +102,7 @@ def test_a_client_that_closes_its_half_of_the_connection_is_answered(url):
     ("sent", "status"),
     [
         (b"no HTTP at all\r\n\r\n", 400),
+        (b"GET /v1/models/echo HTTP/1.1\r\n\r\n", 400),
         (b"GET /v1/models/echo HTTP/1.1\r\nHo st: x\r\n\r\n", 400),
         (b"GET /v1/models/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
         (b"GET /v1/models/" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
@@ -219,7 +220,7 @@ def test_a_body_without_a_length_is_bounded_too(url):
 
 
 def test_all_bodies_together_are_bounded():
-    for found in serving(Api("echo", Loaded()), Limits(body=0.5, bodies=1000)):
+    with contextlib.contextmanager(serving)(Api("echo", Loaded()), Limits(body=0.5, bodies=1000)) as found:
         with connected(found) as first, connected(found) as second:
             first.sendall(HEAD + b"Content-Length: 900\r\n\r\n" + b"x" * 800)
             time.sleep(0.1)
@@ -322,7 +323,7 @@ def test_a_name_that_clients_invent_cannot_write_metrics_nor_fill_them(url):
 def test_the_served_models_own_name_is_escaped():
     version = Loaded()
     version.model = 'a"b\\c\nd'
-    for found in serving(Api('a"b\\c\nd', version)):
+    with contextlib.contextmanager(serving)(Api('a"b\\c\nd', version)) as found:
         assert requests.get(f"{found}/v1/models/a%22b%5Cc%0Ad", timeout=10).ok
         page = metrics(found)
     assert ':tensorflow:serving:request_count{model_name="a\\"b\\\\c\\nd",status="OK"} 1\n' in page
