@@ -203,7 +203,7 @@ def fingerprint(table: pd.DataFrame) -> str:
         digest.update(f"{name}:{column.dtype}\n".encode())
         try:
             digest.update(pd.util.hash_pandas_object(column, index=False).to_numpy().tobytes())
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise InputError(
                 f"model.data.load gave values that cannot be told apart in column {name} ({error}): drop or convert it"
             ) from None

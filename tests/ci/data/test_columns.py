@@ -1,13 +1,15 @@
 """A column holds what the task declares: each value of each row, whatever pandas calls the column."""
 
+import contextlib
 import json
+import shutil
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ci import task as declarations
@@ -304,3 +306,30 @@ def test_days_to_come_need_no_labels(task):
     summary = json.loads(Path("build/data/summary.json").read_text())
     assert set(summary["target"]) == {"train", "validation", "holdout"}
     assert summary["unlabelled"] == {"train": 0, "validation": 0, "holdout": 0, "traffic": 40}
+
+
+DTYPES = st.sampled_from(
+    [None, "object", "float64", "Float64", "int64", "Int64", "uint64", "boolean", "string", "category", "datetime64[s]"]
+)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    column=st.sampled_from(["x", "k", "c", "y", "day", "more"]),
+    values=st.lists(
+        VALUES | st.lists(st.text(max_size=2)) | st.dictionaries(st.text(), st.none()), min_size=1, max_size=3
+    ),
+    every=st.sampled_from([1, 3, 50]),
+    dtype=DTYPES,
+)
+def test_no_table_ends_in_anything_but_data_or_bad_input(task, column, values, every, dtype):
+    rows = table().assign(more=1)
+    mixed = rows[column].astype(object)
+    for place, row in enumerate(range(0, len(rows), every)):
+        mixed.iat[row] = values[place % len(values)]
+    with contextlib.suppress(TypeError, ValueError, OverflowError, NotImplementedError):
+        mixed = mixed.astype(dtype) if dtype else mixed.infer_objects()
+    shutil.rmtree("build", ignore_errors=True)
+    code, said = task.prepare(rows=rows.assign(**{column: mixed}))
+    assert code in (0, 2)
+    assert code == 0 or said.startswith("bad input: ")
