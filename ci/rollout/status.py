@@ -56,8 +56,7 @@ def describe(
             lines.append(f"{_called(digest, releases)} is {phase}{more}")
     gone, shown = withdrawn(releases), releases[-SHOWN:]
     for release in reversed(shown):
-        time = release.get("time") or "at a time not recorded"
-        what = f"release {release['release']:>3}  {time}  version {release['version']}"
+        what = f"release {release['release']:>3}  {release['time']}  version {release['version']}"
         if number := release.get("instead_of"):
             what += f"  in place of release {number}"
         if gone.get(release["digest"]) == release["release"]:

@@ -13,9 +13,10 @@ from ci.rollout import local, releases
 from ci.rollout.decision import Phase
 from scripts import champion, configure, deploy, monitor, prune, retrain, serve, status
 from tests import builds
+from tests.ci.rollout import journals
 
 A, B = (f"sha256:{letter * 64}" for letter in "ab")
-FIRST = {"digest": A, "version": "1", "as_of": "2013-04-01", "inputs": "i", "champion": None}
+FIRST = journals.release("a")
 LINE = json.dumps({"release": 1, **FIRST}) + "\n"
 LOST = f"failed: {B[:19]} serves on port 8501, but "
 

@@ -11,6 +11,7 @@ from ci.rollout import local, releases
 from ci.rollout.decision import Phase
 from scripts import configure, deploy
 from tests import builds
+from tests.ci.rollout import journals
 
 A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
 
@@ -27,7 +28,7 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setattr("ci.lineage.inputs_digest", lambda: "now")
     monkeypatch.setattr(local.Local, "phases", lambda _: {A: Phase.SERVING})
     monkeypatch.setattr(local.Local, "start", lambda *_: pytest.fail("it was started"))
-    releases.add({"digest": A, "version": "1", "as_of": "2013-04-01", "inputs": "i", "champion": None})
+    releases.add(journals.release("a", version="1"))
     champion = {"digest": A, "version": "1", "as_of": "2013-04-01", "release": 1}
     builds.write("evaluation/evaluation.json", builds.evaluation())
     builds.write("champion.json", champion)

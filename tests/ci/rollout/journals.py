@@ -10,7 +10,13 @@ BEGIN = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
 def release(letter: str, **more: Any) -> dict[str, Any]:
     """A release without its number, as a deployment records it, of the image with this hexadecimal digit."""
-    described = {"version": "20130401", "as_of": "2013-04-01", "inputs": f"sha256:{letter}", "champion": None}
+    described: dict[str, Any] = {
+        "version": "20130401",
+        "as_of": "2013-04-01",
+        "inputs": f"sha256:{letter}",
+        "champion": None,
+    }
+    described |= {"model": "light", "commit": None}
     return {"digest": f"sha256:{letter * 64}", "time": "2013-04-01T12:00:00+00:00", **described, **more}
 
 
