@@ -1,8 +1,11 @@
 """What the tests on a cluster share: a program's output, waiting, and acting as one of the accounts."""
 
+import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 PIPELINE, SERVING = "model-pipeline", "model-serving"
@@ -33,3 +36,20 @@ def until(what: Callable[[], str], holds: Callable[[], Any], seconds: float) -> 
         assert time.monotonic() < end, f"after {seconds} s still not: {what()}"
         time.sleep(1)
     return found
+
+
+@contextmanager
+def kwok(log: Path) -> Iterator[None]:
+    """Have kwok play the kubelet of all nodes with the annotation `kwok.x-k8s.io/node: fake`."""
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            ["kwok", f"--config={Path(__file__).with_name('kwok.yaml')}", f"--kubeconfig={os.environ['KUBECONFIG']}",
+             "--manage-all-nodes=false", "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+             "--node-lease-duration-seconds=120"],
+            stdout=file, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait()
