@@ -158,6 +158,19 @@ def test_bins_are_named_by_what_they_hold():
     assert day["change"].startswith(("20130401: 100.0% before, 33.3% now", "other values"))
 
 
+def test_what_is_beside_a_value_with_mass_is_told_apart():
+    reference = np.repeat([0.0, 0.1, 0.2], [2730, 150, 120])
+    assert examined(np.repeat([0.0, 0.2], [2730, 270]), reference)["verdict"] != "stable"
+    assert examined(np.repeat([0.0, 0.1], [2730, 270]), reference)["verdict"] != "stable"
+    zeros = mostly(0.91, 0.0, exponential)
+    assert examined(-zeros, zeros)["verdict"] != "stable"
+
+
+def test_a_negative_zero_is_a_zero():
+    zeros = pd.Series([0.0] * 600)
+    assert json.dumps(describe_column(-zeros, "float32")) == json.dumps(describe_column(zeros, "float32"))
+
+
 def test_a_reference_of_few_rows_takes_no_chance_for_mass():
     assert describe_column(pd.Series(RANDOM.normal(size=9)), "float32")["values"] == []
     assert describe_column(pd.Series(np.arange(9)), "int64")["values"] == []
