@@ -1,6 +1,6 @@
 """Results of the place stage."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
@@ -61,6 +61,63 @@ class Plan(Result):
     certificate: Certificate | None = None
 
 
+class Expression(Result):
+    """A demand on a label of a node."""
+
+    key: str
+    operator: str
+    values: Many[str] = Field(default_factory=list)
+
+
+class Term(Result):
+    """Demands that a node must meet all of."""
+
+    matchExpressions: Many[Expression]  # noqa: N815 - Kubernetes' own names, here and below
+
+
+class Preferred(Result):
+    """Nodes that are preferred to others by this weight."""
+
+    weight: Annotated[int, Field(ge=1, le=100)]
+    preference: Term
+
+
+class Required(Result):
+    """Nodes of which one must be; the terms are alternatives."""
+
+    nodeSelectorTerms: Annotated[list[Term], Field(min_length=1)]  # noqa: N815
+
+
+class NodeAffinity(Result):
+    """What a plan asks of the scheduler about nodes."""
+
+    preferredDuringSchedulingIgnoredDuringExecution: Many[Preferred] = Field(default_factory=list)  # noqa: N815
+    requiredDuringSchedulingIgnoredDuringExecution: Required = Required(nodeSelectorTerms=[Term(matchExpressions=[])])  # noqa: N815
+
+
+class Affinity(Result):
+    """Affinity of pods to nodes."""
+
+    nodeAffinity: NodeAffinity  # noqa: N815
+
+
+class SpreadConstraint(Result):
+    """How evenly pods are to be spread."""
+
+    maxSkew: Count  # noqa: N815
+    topologyKey: str  # noqa: N815
+    whenUnsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"]  # noqa: N815
+    labelSelector: dict[str, JsonValue]  # noqa: N815
+    matchLabelKeys: Many[str] = Field(default_factory=list)  # noqa: N815
+
+
+class PodFields(Result):
+    """The fields that a plan gives to the pods of a group, as Kubernetes understands them."""
+
+    affinity: Affinity
+    topologySpreadConstraints: Many[SpreadConstraint] = Field(default_factory=list)  # noqa: N815
+
+
 class Timing(Result):
     """Wall time of the solver; seconds."""
 
@@ -75,9 +132,7 @@ class Actual(Result):
 
 
 PLAN: File[Plan] = File(workspace.PLACEMENT / "plan.json", Plan, most=32 * 2**20)
-HANDOVER: File[dict[str, dict[str, JsonValue]]] = File(
-    workspace.PLACEMENT / "handover.json", dict[str, dict[str, JsonValue]]
-)
+HANDOVER: File[dict[str, PodFields]] = File(workspace.PLACEMENT / "handover.json", dict[str, PodFields])
 """By group, the fields that its pods get."""
 TIMING: File[Timing] = File(workspace.PLACEMENT / "timing.json", Timing)
 ACTUAL: File[Actual] = File(workspace.PLACEMENT / "actual.json", Actual)

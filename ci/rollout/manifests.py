@@ -130,7 +130,8 @@ def image(packaged: Mapping[str, Any]) -> str:
 def advice() -> dict[str, Any]:
     """Return the pod fields that the last plan gives to serving pods; none if it was made for the example's nodes."""
     plan = PLAN.read_if_there()
-    return {} if plan is None or plan.inventory == "example" else HANDOVER.read().get("serving", {})
+    fields: dict[str, Any] = {} if plan is None or plan.inventory == "example" else HANDOVER.plain()
+    return dict(fields.get("serving", {}))
 
 
 def put(

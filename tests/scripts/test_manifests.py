@@ -75,7 +75,7 @@ def test_the_last_plan_of_a_cluster_is_advice_for_the_pods(monkeypatch, capsys, 
     if inventory:
         fields = {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}}
         builds.write("placement/plan.json", builds.plan(inventory=inventory))
-        workspace.write_json(workspace.PLACEMENT / "handover.json", {"serving": fields, "training": {}})
+        workspace.write_json(workspace.PLACEMENT / "handover.json", {"serving": fields})
     capsys.readouterr()
     assert manifests.main([]) == 0
     printed = {each["metadata"]["name"]: each for each in yaml.safe_load_all(capsys.readouterr().out)}

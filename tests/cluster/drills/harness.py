@@ -135,7 +135,7 @@ class Fork:
         """Leave a plan whose serving pods prefer these nodes."""
         term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": list(nodes)}]}
         preferred = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}]}
-        workspace.write_json(workspace.PLACEMENT / "plan.json", {"inventory": "by hand"})
+        builds.write("placement/plan.json", builds.plan(inventory="by hand"))
         workspace.write_json(
             workspace.PLACEMENT / "handover.json", {"serving": {"affinity": {"nodeAffinity": preferred}}}
         )
