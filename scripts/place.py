@@ -114,15 +114,15 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
         for each in (*report.named(question), *question.notes):
             print(f"place: {each}")
     where = "nothing written" if dry_run else f"{folder}/explanation.txt, plan.svg"
-    if stuck := wanted.stuck(offer, question, max(_LEAST, (1 - tasks.PLANNING) * limit)):
-        print("\n".join(stuck))
-        if settings.placement.full == "fail":
-            raise StageError(f"no room for a rollout to begin beside the release that runs: {where}")
-        print("place: warning: a rollout has no room to begin beside the release that runs")
     if solution.unplaced and settings.placement.full == "fail":
         raise StageError(f"no room for {counted(len(solution.unplaced), 'task')}: {where}")
     if solution.unplaced:
         print("place: warning: the cluster is full, so all pods are left to the scheduler's default")
+    elif stuck := wanted.stuck(offer, question, max(_LEAST, (1 - tasks.PLANNING) * limit)):
+        print("\n".join(stuck))
+        if settings.placement.full == "fail":
+            raise StageError(f"no room for a rollout to begin beside the release that runs: {where}")
+        print("place: warning: a rollout has no room to begin beside the release that runs")
     print(f"place: {lines[0]} ({solution.seconds:.2f} s) -> {where}")
 
 

@@ -176,8 +176,8 @@ def _one_less(problem: Problem, solution: Solution, spreads: Sequence[Spread]) -
         largest = "the node" if fewer == 1 else f"the {fewer} nodes"
         for limited in np.flatnonzero(lack[len(lack) - len(spreads) :] > 0)[:1]:
             spread = spreads[limited]
-            most = spread.what or f"at most {spread.limit} per {spread.by}"
-            return f"{largest} could not hold all tasks of {spread.group} with {most}"
+            most = spread.what or f"of {spread.group} with at most {spread.limit} per {spread.by}"
+            return f"{largest} could not hold all tasks {'with ' * bool(spread.what)}{most}"
         return f"even {largest} with most free would lack {_told(problem, lack)}"
     enough = "the amounts would be enough in sum, but the tasks cannot be divided that way"
     return enough if solution.proven else None

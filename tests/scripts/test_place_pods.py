@@ -158,6 +158,14 @@ def test_what_pods_demand_of_each_other_is_planned(workspace, capsys, spec, node
     assert place.main(["--verify", "--inventory", "cluster.json"]) == 0
 
 
+def test_the_limit_that_is_reached_is_named(workspace, capsys):
+    assert run(*FOUR, spec=PORT) == 0
+    less = "one node less: the 3 nodes could not hold all tasks with the host port 8500 (one per node)"
+    assert less in capsys.readouterr().out
+    assert run(*FOUR[:2], spec=PORT) == 1
+    assert "has room on a, but the host port 8500 (one per node) is reached there" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("spec", "nodes", "missing"),
     [
@@ -325,6 +333,18 @@ def test_how_stable_rolls_says_how_many_old_pods_are_still_there(workspace, stra
     file.write_text(yaml.safe_dump(deployment))
     assert run(*items) == 0
     assert len(planned(workspace)["tasks"]) == tasks
+
+
+def test_a_rollout_that_cannot_begin_is_told_by_its_first_pods_and_can_be_left_to_the_scheduler(workspace, capsys):
+    large = [stable(f"s{i}", f"n{i}", cpu="3") for i in (1, 2)]
+    nodes = [a_node("n1", "4"), a_node("n2", "4")]
+    settings = ["serving.replicas=2", "placement.replicas_per_node=2"]
+    assert run(*nodes, *large, settings=settings) == 1
+    said = capsys.readouterr()
+    assert "canary (1.1 CPU, " in said.out
+    assert "no room for a rollout to begin beside the release that runs" in said.err
+    assert run(*nodes, *large, settings=[*settings, "placement.full=default"]) == 0
+    assert "place: warning: a rollout has no room to begin" in capsys.readouterr().out
 
 
 def test_a_running_release_is_no_foreign_load(workspace):
