@@ -158,6 +158,8 @@ def rollback(
 
 def _earlier(place: Place, to: int | None) -> releases.Release:
     recorded = place.ledger.read()
+    if not recorded:  # a record that ends too early is no hindrance: what is asked for is in it
+        place.require_agreement()
     found = target(recorded, to)
     if found is None and to is not None:
         known = f"releases are {recorded[0]['release']} to {recorded[-1]['release']}" if recorded else "there is none"

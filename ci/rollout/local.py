@@ -17,6 +17,7 @@ from typing import Any
 import ci
 from ci.errors import InputError, StageError
 from ci.packaging import registry
+from ci.rollout import releases
 from ci.rollout.decision import Phase
 from ci.rollout.releases import FOLDER
 from ci.serving.control import Dead, Remote, Unreachable
@@ -222,8 +223,10 @@ class Local:
         raise StageError(f"the port {self.port} is not shared with {digest}")
 
     def promote(self, digest: str) -> None:
-        """Let a version accept on the public port, and mark it as one that is not verified yet."""
-        _UNVERIFIED.write_text(digest)
+        """Let a version accept on the public port, and mark it as one that is not verified yet if it is no release."""
+        last = releases.last()
+        if last is None or last["digest"] != digest:
+            _UNVERIFIED.write_text(digest)
         self.restore(digest)
 
     def restore(self, digest: str) -> None:

@@ -11,7 +11,7 @@ from ci.lineage import file_digest
 from ci.results.rollout import RELEASES
 from ci.rollout import local, releases
 from ci.rollout.decision import Phase
-from scripts import champion, configure, deploy, monitor, prune, retrain, serve, status
+from scripts import champion, configure, deploy, monitor, prune, retrain, rollback, serve, status
 from tests import builds
 from tests.ci.rollout import journals
 
@@ -60,6 +60,13 @@ def test_a_command_ends_and_changes_nothing(phases, capsys, record, known, comma
     after = {path: path.read_bytes() for path in Path("build").rglob("*") if path.is_file()}
     assert {path: after.get(path) for path in before} == before
     assert not workspace.CHAMPION.exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--to", "1"], ["--dry-run"]])
+def test_there_is_no_release_to_go_back_to(phases, capsys, arguments):
+    assert rollback.main(arguments) == 1
+    assert LOST + "no release is recorded" in capsys.readouterr().err
+    assert phases == {B: Phase.SERVING}
 
 
 def test_status_says_so_and_is_not_well(phases, capsys):

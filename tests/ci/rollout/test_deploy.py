@@ -95,6 +95,7 @@ class Checkout:
         assert last is not None
         assert last["release"] == release
         assert self.phases() == {last["digest"]: Phase.SERVING}
+        assert not (releases.FOLDER / "unverified").exists()
         assert self.predict() == pytest.approx(5.1 + bias, abs=1e-5)
 
 
@@ -422,6 +423,14 @@ def test_a_release_outlives_its_process_and_is_never_mistaken_for_none(
     checkout.serves(0.5, release=1)
     curl = shlex.split(capsys.readouterr().out.splitlines()[-1])
     assert json.loads(subprocess.run([*curl, "-sS"], capture_output=True, check=True).stdout) == {"predictions": [5.6]}
+
+    kept = releases.RECORDS.read_text()
+    releases.RECORDS.write_text("")  # the next model would be compared with nothing
+    assert champion.main([]) == 1
+    assert f"serves on port {checkout.port}, but no release is recorded: restore" in capsys.readouterr().err
+    assert status.main([]) == 1
+    releases.RECORDS.write_text(kept)
+    assert champion.main([]) == 0
 
 
 def monkey_timeout(path: Path) -> None:
