@@ -51,6 +51,8 @@ class Question:
         blind = [pod.name for pod in running if not all(term.known for term in pod.peers.apart)]
         foreign = [f"podAntiAffinity with a namespaceSelector of {name}" for name in blind[:1]]
         every = (*spreads, *shared, *(each.spread(each.fewest) for each in even))
+        if any(each.by == "zone" for each in shared):  # on such nodes anti-affinity over zones keeps nothing apart
+            foreign += [f"podAntiAffinity on nodes of no zone, such as {n.name}" for n in offer.nodes if not n.zone][:1]
         named, notes = (*beside, *tasks.unmodelled(own), *hard, *uneven, *foreign), (*offer.notes, *tasks.assumed(own))
         return cls(offer, own, every, even, named, notes)
 

@@ -263,6 +263,13 @@ def test_what_is_not_modelled_is_named_and_nothing_is_claimed(workspace, capsys,
     assert named in capsys.readouterr().out
 
 
+def test_zones_that_only_some_nodes_have_are_named(workspace, capsys):
+    keys = ["pod-template-hash"]
+    assert run(*ZONES, a_node("n5"), spec={"affinity": anti(ZONE, keys)}) == 0
+    assert "not modelled: podAntiAffinity on nodes of no zone, such as n5" in (out := capsys.readouterr().out)
+    assert CLAIM not in out
+
+
 def test_a_pod_that_names_its_node_is_planned_there(workspace):
     assert run(*FOUR, spec={"nodeName": "b"}, settings=["placement.replicas_per_node=9"]) == 0
     assert hosts(workspace) == {"b": 4}
