@@ -31,7 +31,7 @@ def champion() -> None:
     if hung := next((digest for digest, phase in phases.items() if phase is Phase.UNREACHABLE), None):
         raise StageError(place.where.failure(hung))
     place.require_agreement()
-    if last and phases.get(last["digest"]) is not Phase.SERVING:
+    if last and phases.get(last["digest"]) not in (Phase.SERVING, Phase.ROLLING):
         print(f"champion: nothing serves; taking release {last['release']}, the last that was verified")
     inputs = lineage.inputs_digest()
     found = releases.champion(last, inputs)

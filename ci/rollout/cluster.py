@@ -180,11 +180,14 @@ class Cluster:
         return "its pods are ready, others still end" if found else "it has no pods yet"
 
     def lacking(self, digest: str) -> str | None:
-        """Return how many pods of a version that serves are ready and what the others wait for; None if all are."""
+        """Return how many pods of a version answer as stable and what others wait for; None if all do, or none."""
         stable = self._seen.get(manifests.STABLE)
-        if stable is None or _digest(stable) != digest or not (few := deployments.lacking(stable)):
+        if stable is None or _digest(stable) != digest:
             return None
-        return f"{few}: {self.waiting(digest)}"
+        few, ready = deployments.lacking(stable), len(self._ready("stable", digest))
+        if deployments.rolled(stable) is not Phase.SERVING and ready:  # as after `kubectl rollout restart`
+            few = f"{ready} pods are ready"
+        return f"{few}: {self.waiting(digest)}" if few and ready else None
 
     def pending(self, digest: str) -> bool:
         """Tell whether a version was promoted by a deployment that has not verified it yet, by what was seen last."""

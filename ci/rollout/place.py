@@ -88,7 +88,7 @@ class Place:
         waiting |= {d: self.where.failure(d) for d, phase in phases.items() if phase is Phase.FAILED}
         releases = self.ledger.read()
         leftover = bool(releases) and self.where.leftover(releases[-1]["digest"])
-        serves = bool(releases) and phases.get(releases[-1]["digest"]) is Phase.SERVING
+        serves = bool(releases) and phases.get(releases[-1]["digest"]) in (Phase.SERVING, Phase.ROLLING)
         return describe(
             self.name,
             phases,

@@ -124,7 +124,7 @@ class Where(Protocol):
         """Tell whether a version serves as stable while its canary still runs."""
 
     def lacking(self, digest: str) -> str | None:
-        """Return how many pods of a version that serves are ready and what others wait for; None if nothing lacks."""
+        """Return how many pods of a version answer and what others wait for; None if nothing lacks, or none answers."""
 
     def pending(self, digest: str) -> bool:
         """Tell whether a version serves because a deployment was interrupted before it had verified it."""

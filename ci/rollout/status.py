@@ -45,7 +45,7 @@ def describe(
     """
     last = releases[-1] if releases else None
     well = last is not None and phases == {last["digest"]: Phase.SERVING} and not (changed or leftover or disagrees)
-    lines = [_headline(name, phases, last), *filter(None, (lacking, changed, disagrees))]
+    lines = [_headline(name, phases, last, lacking), *filter(None, (lacking, changed, disagrees))]
     if leftover:
         lines.append("its canary still runs: `python -m scripts.deploy` ends it")
     if busy:
@@ -67,13 +67,15 @@ def describe(
     return Status(lines, well)
 
 
-def _headline(name: str, phases: Mapping[str, Phase], last: Release | None) -> str:
+def _headline(name: str, phases: Mapping[str, Phase], last: Release | None, lacking: str | None) -> str:
     if last is None:
         return f"{name}: nothing was released yet"
     does = phases.get(last["digest"], Phase.ABSENT)
     of = f"release {last['release']}, version {last['version']}"
     if does is Phase.SERVING:
         return f"{name}: {of}, serves"
+    if does is Phase.ROLLING and lacking:
+        return f"{name}: {of}, serves, and its pods are being replaced"
     return f"{name}: {of}, does not serve: it is {does}"
 
 

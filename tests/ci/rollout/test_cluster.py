@@ -309,6 +309,21 @@ def test_status_says_how_many_pods_are_ready_and_what_the_others_wait_for(world:
     assert place(world).settled(A)
 
 
+def test_a_release_whose_pods_are_being_replaced_serves_meanwhile(world: World) -> None:
+    """As after `kubectl rollout restart`: the same version, another template."""
+    world.released("a")
+    condition = {"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated"}
+    stable_status(world, updatedReplicas=1, replicas=4, availableReplicas=3, conditions=[condition])
+    template = world.store.objects[STABLE]["spec"]["template"]
+    world.add_pod("model-stable-new", template, template["metadata"]["labels"], ready=False)
+    said = place(world).status()
+    assert said.lines[0] == "namespace models: release 1, version 10, serves, and its pods are being replaced"
+    assert said.lines[1] == "3 pods are ready: pod model-stable-new: it is loading"
+    assert not said.well
+    world.remove_pods("model-stable")
+    assert place(world).status().lines[0].endswith("does not serve: it is rolling")
+
+
 def test_a_roll_that_has_not_ended_is_no_scaling(world: World) -> None:
     """One of three new pods is ready, and there were none before: not all of them have been yet."""
     world.package("a")

@@ -39,6 +39,15 @@ BACK = [*TWO, release(3, "a", instead_of=2)]
         ({"a": Phase.SERVING}, BACK, {}, True, ["in place of release 2", "version v-b  (rolled back)"]),
         ({"b": Phase.SERVING}, TWO, {"leftover": True}, False, ["serves", "its canary still runs"]),
         ({"b": Phase.ROLLING}, TWO, {"waiting": {"b": "pod y"}}, False, ["it is rolling", "is rolling: pod y"]),
+        ({"b": Phase.SERVING}, TWO, {"lacking": "3 of 5 pods"}, True, ["version v-b, serves\n3 of 5 pods"]),
+        (
+            {"b": Phase.ROLLING},
+            TWO,
+            {"lacking": "3 pods"},
+            False,
+            ["v-b, serves, and its pods are being replaced\n3 p"],
+        ),
+        ({"c": Phase.SERVING}, [], {"disagrees": "c serves, and is not recorded"}, False, ["c serves, and is not"]),
     ],
 )
 def test_a_status_says_what_serves_and_what_is_wrong(phases, releases, more, well, said):
