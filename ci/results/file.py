@@ -11,6 +11,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 
 from ci import reading, workspace
+from ci.command import printable
 from ci.errors import StageError
 
 T = TypeVar("T")
@@ -126,7 +127,7 @@ def first(error: ValidationError) -> str:
     if (count := error.error_count()) > _ERRORS:
         return f"{count:,} values are not as they should be"
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    key = ".".join(str(part)[:_SHOWN] for part in first["loc"])
+    key = ".".join(printable(str(part)[:_SHOWN]) for part in first["loc"])
     return f"{key}: {first['msg']}" if key else first["msg"]
 
 

@@ -59,6 +59,10 @@ def places(document: Json) -> Iterator[tuple[str, Any, Any]]:
                 work.append((inner, value))
 
 
+_CHANGES = ("borrow",) * 4 + ("same", "near") * 2 + ("other", "drop", "text", "wrap", "double", "empty", "new")
+"""What is done with a value; the first ones often leave the document valid."""
+
+
 @st.composite
 def mutated(draw: st.DrawFn, document: Json) -> Json:
     """Return a JSON value after one to three changes: dropped and new keys, other values, types and lengths."""
@@ -70,9 +74,11 @@ def mutated(draw: st.DrawFn, document: Json) -> Json:
         found = by_path[draw(st.sampled_from(sorted(by_path)))]
         holder, key = found[draw(st.integers(0, len(found) - 1))]
         value = holder[key]
-        match draw(
-            st.sampled_from(("same", "same", "same", "near", "other", "drop", "text", "wrap", "double", "empty", "new"))
-        ):
+        match draw(st.sampled_from(_CHANGES)):
+            case "borrow":
+                alike = [inner[place] for each in by_path.values() for inner, place in each]
+                alike = [each for each in alike if type(each) is type(value)]
+                holder[key] = copy.deepcopy(alike[draw(st.integers(0, len(alike) - 1))])
             case "same" if isinstance(value, bool):
                 holder[key] = not value
             case "same" if isinstance(value, str):
