@@ -40,9 +40,9 @@ class Rule:
         """Return a column of objects that holds what it may as what its values are."""
         if self.number is None:
             return column
-        return (
-            column.where(column.notna(), np.nan).astype("float64") if self.number is float else column.astype("int64")
-        )
+        if self.number is float:
+            return column.where(column.notna(), np.nan).astype("float64")
+        return column.astype("Int64" if column.isna().any() else "int64")
 
 
 def _each(column: pd.Series, right: Callable[[Any], bool], *, missing: bool) -> Mask:
@@ -165,14 +165,24 @@ def declared(wanted: Task) -> Iterator[tuple[str, str, Rule]]:
         yield name, "one of SLICES", SLICE
 
 
-def problems(table: pd.DataFrame, wanted: Task, only: str | None = None) -> list[str]:
-    """Return for each column that does not hold what the task declares: which, how many rows, and examples."""
+def problems(table: pd.DataFrame, wanted: Task, only: str | None = None, *, learned: bool = True) -> list[str]:
+    """Return for each column that does not hold what the task declares: which, how many rows, and examples.
+
+    Args:
+        table: the rows.
+        wanted: the task.
+        only: one column's name; None for all.
+        learned: whether the rows are to be learned or judged. Where they stand for users' requests, a field may be
+            missing: such a request gets no answer, and monitoring counts it.
+    """
     found = []
     for name, what, rule in declared(wanted):
         if only not in (None, name):
             continue
         column = table[name]
         wrong = rule.wrong(column)
+        if not learned and name in wanted.features:
+            wrong = wrong & column.notna().to_numpy(dtype=bool)
         if wrong.any():
             examples = dict.fromkeys(map(_example, column[wrong].head(1000).astype(object)))
             found.append(

@@ -41,7 +41,8 @@ def prepare(settings: Settings) -> dict[str, Any]:
     before = _fitting(known, f"before {placed.as_of}", settings.source, wanted)
     coming = table[(days >= placed.as_of) & (days < placed.end)]
     to_come = quality.apply(coming, schema) if len(coming) else quality.Applied(known.table.iloc[:0], [], [])
-    after = _fitting(quality.Applied(to_come.table, [], []), f"from {placed.as_of}", settings.source, wanted)
+    requests = quality.Applied(to_come.table, [], [])
+    after = _fitting(requests, f"from {placed.as_of}", settings.source, wanted, learned=False)
     parts = {**_parts(before, placed, wanted), "traffic": _parts(after, placed, wanted)["traffic"]}
     labelled = {part: rows[rows[wanted.target].notna()].reset_index(drop=True) for part, rows in parts.items()}
     labelled["traffic"] = parts["traffic"].reset_index(drop=True)
@@ -106,8 +107,12 @@ def _days_of(times: quality.Applied, wanted: task.Task, source: Path | None) -> 
     return days
 
 
-def _fitting(applied: quality.Applied, days: str, source: Path | None, wanted: task.Task) -> pd.DataFrame:
+def _fitting(
+    applied: quality.Applied, days: str, source: Path | None, wanted: task.Task, *, learned: bool = True
+) -> pd.DataFrame:
     """Return a table in which the schema holds and columns hold what the task declares, as types that say so.
+
+    `learned` says whether the rows are to be learned or judged, see `columns.problems`.
 
     Raises:
         InputError: one of these does not; the message names the column, the rule, and the rows that are wrong.
@@ -120,7 +125,7 @@ def _fitting(applied: quality.Applied, days: str, source: Path | None, wanted: t
             f"{_name(source)}: the data violate the schema in model/schema.py:\n  {lines}\n"
             "mend the data, or the schema if it is wrong"
         )
-    if problems := columns.problems(table, wanted):
+    if problems := columns.problems(table, wanted, learned=learned):
         raise _misfit(source, problems, f" in the days {days}")
     return columns.stored(table, wanted)
 

@@ -22,7 +22,7 @@ def monitor(settings: Settings, url: str, reference: dict[str, Any]) -> dict[str
         reference: the served model's reference statistics, as the test stage wrote them.
     """
     wanted = task.load()
-    table = read_part("traffic", may_be_empty=True)
+    table = read_part("traffic")
     window = SUMMARY.read().windows.traffic
     predictions = traffic.send(url, table, wanted.features) if len(table) else np.array([])
     columns = [

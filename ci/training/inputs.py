@@ -25,8 +25,8 @@ def make_deterministic(seed: int, threads: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def read_part(part: Part, *, may_be_empty: bool = False) -> pd.DataFrame:
-    """Return one part of the prepared data.
+def read_part(part: Part) -> pd.DataFrame:
+    """Return one part of the prepared data; traffic may be none, and its fields may be missing.
 
     Raises:
         InputError: it is missing, not whole or empty, or a column that the task names is missing or holds something
@@ -34,11 +34,12 @@ def read_part(part: Part, *, may_be_empty: bool = False) -> pd.DataFrame:
     """
     path, wanted = workspace.DATA / f"{part}.parquet", task.load()
     table = workspace.read_table(path)
-    if table.empty and not may_be_empty:
+    learned = part != "traffic"
+    if table.empty and learned:
         raise workspace.damaged(path, "no rows")
     if missing := [name for name, *_ in columns.declared(wanted) if name not in table]:
         raise workspace.damaged(path, f"no column {', '.join(dict.fromkeys(missing))}")
-    if wrong := columns.problems(table, wanted):
+    if wrong := columns.problems(table, wanted, learned=learned):
         raise workspace.damaged(path, wrong[0])
     return table
 

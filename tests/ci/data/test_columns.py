@@ -158,10 +158,26 @@ def test_all_columns_are_told_of_at_once(task):
 
 
 def test_days_to_come_are_sent_to_the_model_and_hold_what_is_declared_too(task):
-    code, said = task.prepare(change=lambda rows: rows.assign(k=rows["k"].where(rows["day"] < "2024-02-25")))
+    code, said = task.prepare(change=lambda rows: rows.assign(k=rows["k"].where(rows["day"] < "2024-02-25", 2.5)))
     assert code == 2
     assert "columns in the days from 2024-02-20 do not hold what model/__init__.py declares" in said
     assert "column k: declared as int64 in FEATURES" in said
+
+
+@pytest.mark.parametrize("dtype", ["float64", "Int64", "object"])
+@pytest.mark.parametrize("name", ["k", "c"])
+def test_a_field_may_be_missing_in_days_to_come_as_users_may_leave_it_out(task, name, dtype):
+    def change(rows):
+        gone = (rows["day"] >= "2024-02-25") & (rows.index % 7 == 0)
+        kept = rows[name].astype(dtype if name == "k" else "object")
+        return rows.assign(
+            **{name: kept.where(~gone, None if dtype == "object" else pd.NA if dtype == "Int64" else np.nan)}
+        )
+
+    code, said = task.prepare(change=change)
+    assert code == 0, said
+    traffic = pd.read_parquet("build/data/traffic.parquet")
+    assert 0 < traffic[name].isna().sum() < len(traffic)
 
 
 RIGHT = [
