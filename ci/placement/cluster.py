@@ -1,13 +1,13 @@
-"""Reading nodes and pods from the API server, page by page."""
+"""Reading nodes and pods from the API server, page by page; of each page only what a plan needs is kept."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import sleep
 from typing import Any
 
 from ci.errors import StageError
 from ci.kube import context as contexts
-from ci.placement.inventory import Inventory, parse
+from ci.placement.inventory import Entry, Inventory, gather, slim
 
 PAGE = 500
 _TRIES, _TIMEOUT = 4, (5, 30)
@@ -34,20 +34,26 @@ def read(context: str | None, pause: Callable[[float], None] = sleep) -> Invento
 
 def inventory(api: Any, name: str, pause: Callable[[float], None] = sleep) -> Inventory:
     """Return the inventory that a `CoreV1Api` gives; `name` names it in messages."""
-    items = []
+    return gather(_items(api, name, pause), name)
+
+
+def _items(api: Any, name: str, pause: Callable[[float], None]) -> Iterator[Entry]:
+    """Yield the nodes and then the pods, with their places for errors."""
     for kind, listing in (("Node", api.list_node), ("Pod", api.list_pod_for_all_namespaces)):
         token: str | None = None
+        count = 0
         while token != "":
             page = _page(listing, token, what := f"{name}: listing {kind.lower()}s", pause)
             try:
-                # Items of a list do not say their kind.
-                items += [{**item, "kind": kind} for item in page.get("items") or ()]
-                token = (page.get("metadata") or {}).get("continue") or ""
+                token = str((page.get("metadata") or {}).get("continue") or "")
+                items = list(page.get("items") or ())
             except (TypeError, AttributeError):
-                raise StageError(
-                    f"{what}: the answer is no list of objects: is this a Kubernetes API server?"
-                ) from None
-    return parse({"items": items}, name)
+                items = [None]
+            for item in items:
+                if not isinstance(item, dict):
+                    raise StageError(f"{what}: the answer is no list of objects: is this a Kubernetes API server?")
+                yield kind, item, f"{name}: {kind.lower()}s[{count}]"
+                count += 1
 
 
 def _page(listing: Callable[..., Any], token: str | None, what: str, pause: Callable[[float], None]) -> dict[str, Any]:
@@ -60,14 +66,14 @@ def _page(listing: Callable[..., Any], token: str | None, what: str, pause: Call
         wait = 0.5 * 2**attempt
         try:
             answer = listing(limit=PAGE, _continue=token, _preload_content=False, _request_timeout=_TIMEOUT)
-            return dict(json.loads(answer.data))
+            return dict(json.loads(answer.data, object_hook=slim))
         except ApiException as error:
             problem = f"the API server answers {error.status} {error.reason}"
             if error.status and error.status != 429 and error.status < 500:
                 raise StageError(f"{what}: {problem}{fixes.get(error.status, '')}") from None
             asked = str((error.headers or {}).get("Retry-After"))
             wait = float(asked) if asked.isdigit() else wait  # a date is allowed too: then our own wait is as good
-        except (HTTPError, ValueError, TypeError) as error:
+        except (HTTPError, ValueError, TypeError, RecursionError) as error:
             problem = f"no answer that can be used: {error}"
         if attempt + 1 < _TRIES:
             pause(min(wait, 10.0))

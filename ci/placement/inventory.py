@@ -7,7 +7,7 @@ and not finished, as the scheduler counts them. Reading the API server is in `ci
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -43,6 +43,9 @@ _UNREAD = ("annotations", "managedFields", "images", "env", "volumeMounts")
 """Objects and lists that take most of a record, and that nothing is read from."""
 _DEEPEST = 8
 """Lists in lists that are read."""
+
+Entry = tuple[str, dict[str, Any], str]
+"""What a list holds: the kind of an object, the object, and its place for errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +86,12 @@ class Node:
 
     def without(self, gone: Callable[[Pod], bool]) -> "Node":
         """Return the node as it is when some of its pods have left."""
-        stay = tuple(pod for pod in self.running if not gone(pod))
-        return replace(self, running=stay, free=_free(self.allocatable, stay))
+        return self.beside([pod for pod in self.running if not gone(pod)])
+
+    def beside(self, pods: Sequence[Pod]) -> "Node":
+        """Return the node with these pods on it and no others."""
+        running = tuple(sorted(pods, key=lambda each: each.name))
+        return replace(self, running=running, free=_free(self.allocatable, running))
 
 
 @dataclass(frozen=True)
@@ -136,11 +143,20 @@ def parse(document: object, source: str) -> Inventory:
     """
     if not isinstance(document, dict) or not isinstance(document.get("items"), list):
         raise InputError(f"{source}: not a Kubernetes list: give what {_RECORD} prints")
-    nodes: dict[str, tuple[dict[str, Any], str]] = {}
+    return gather(_entries(document, f"{source}: "), source)
+
+
+def gather(entries: Iterable[Entry], source: str) -> Inventory:
+    """Return the inventory of entries that come one after another; of each only what is read is kept.
+
+    Raises:
+        InputError: as `parse` does.
+    """
+    nodes: dict[str, Node] = {}
     pods: dict[str, list[Pod]] = {}
     seen: set[str] = set()
     others = Counter[str]()
-    for kind, item, where in _entries(document, f"{source}: "):
+    for kind, item, where in entries:
         if kind not in ("Node", "Pod"):
             others[kind] += 1
             continue
@@ -160,7 +176,7 @@ def parse(document: object, source: str) -> Inventory:
             most = f"more than {_NODES:,} nodes or {_PODS:,} pods"
             raise InputError(f"{source}: {most}: record those of the node pools that may be used, by a selector (-l)")
         if kind == "Node":
-            nodes[name] = (item, f"{where} ({key})")
+            nodes[name] = node(item, f"{where} ({key})")
         elif found := _bound(item, f"{namespace}/{name}", namespace, f"{where} ({key})"):
             pods.setdefault(found[0], []).append(found[1])
     if not nodes:
@@ -169,13 +185,13 @@ def parse(document: object, source: str) -> Inventory:
     every = any(key.startswith("Pod ") for key in seen)
     return Inventory(
         source,
-        tuple(node(*nodes[name], pods.get(name, [])) for name in sorted(nodes)),
+        tuple(nodes[name].beside(pods.get(name, [])) for name in sorted(nodes)),
         tuple(_notes(nodes.keys(), pods, others, none=not every)),
         pending,
     )
 
 
-def _entries(given: Mapping[str, Any], where: str, depth: int = 1) -> Iterator[tuple[str, dict[str, Any], str]]:
+def _entries(given: Mapping[str, Any], where: str, depth: int = 1) -> Iterator[Entry]:
     """Yield the entries of a list and of lists in it: kind, entry, and its place for errors."""
     whole = str(given.get("kind") or "List")
     for index, item in enumerate(given["items"]):
@@ -235,12 +251,12 @@ def load(path: Path, source: str | None = None) -> Inventory:
     try:
         if not path.exists():
             raise InputError(f"{path} is missing: record one with {_RECORD}")
-        return parse(json.loads(reading.content(path, _BYTES), object_hook=_slim), source or str(path))
+        return parse(json.loads(reading.content(path, _BYTES), object_hook=slim), source or str(path))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file: {error}") from None
 
 
-def _slim(entry: dict[str, Any]) -> dict[str, Any]:
+def slim(entry: dict[str, Any]) -> dict[str, Any]:
     """Return an object of a record without what is not read; a label may have such a name too, and is a text."""
     for key in _UNREAD:
         if isinstance(entry.get(key), dict | list):
@@ -299,8 +315,8 @@ def _given(rules: str) -> Mapping[str, Any]:
     return MappingProxyType(json.loads(rules))
 
 
-def node(item: Mapping[str, Any], where: str, running: Sequence[Pod] = ()) -> Node:
-    """Return a node of the API with the pods that run on it; `where` names it in errors."""
+def node(item: Mapping[str, Any], where: str) -> Node:
+    """Return a node of the API, on which nothing runs yet; `where` names it in errors."""
     spec, status = an_object(item.get("spec"), f"{where}.spec"), an_object(item.get("status"), f"{where}.status")
     allocatable = amounts(status.get("allocatable"), f"{where}.status.allocatable")
     taints = []
@@ -313,8 +329,7 @@ def node(item: Mapping[str, Any], where: str, running: Sequence[Pod] = ()) -> No
     return Node(
         name=item["metadata"]["name"],
         allocatable=allocatable,
-        free=_free(allocatable, running),
-        running=tuple(sorted(running, key=lambda each: each.name)),
+        free=_free(allocatable, ()),
         labels=texts(item["metadata"].get("labels"), f"{where}.metadata.labels"),
         taints=tuple(taints),
         unschedulable=spec.get("unschedulable") is True,

@@ -2,7 +2,9 @@
 
 import json
 import threading
+import tracemalloc
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlparse
 
 import pytest
@@ -12,12 +14,26 @@ from ci.errors import InputError, StageError
 from ci.placement import cluster
 
 
+def a_node(number):
+    return {"metadata": {"name": f"n{number:04}"}}
+
+
+def a_pod(number):
+    """Return a pod with as much as real ones have that no plan needs."""
+    probe = {"httpGet": {"path": f"/{number}", "port": 80}, "periodSeconds": number}
+    container = {"name": "c", "resources": {"requests": {"cpu": "100m", "memory": "1Mi"}}}
+    container |= {f"{kind}Probe": {**probe, "more": [{"text": f"{number} {i}"} for i in range(30)]} for kind in "ab"}
+    metadata = {"name": f"p{number}", "annotations": {f"a{i}": f"{number} {i}" for i in range(30)}}
+    return {"metadata": metadata, "spec": {"nodeName": "n0000", "containers": [container]}}
+
+
 @pytest.fixture
 def server():
-    """An API server with 1,200 nodes in pages; `failures` are the statuses of its next answers."""
+    """An API server with 1,200 nodes in pages; `failures` are the statuses of its next answers, `pods` how many run."""
 
     class Handler(BaseHTTPRequestHandler):
         failures: list[int] = []  # noqa: RUF012 - shared with the test on purpose
+        pods = 0
 
         def do_GET(self):
             if self.failures:
@@ -28,10 +44,10 @@ def server():
             url = urlparse(self.path)
             query = parse_qs(url.query)
             start, size = int(query.get("continue", ["0"])[0]), int(query["limit"][0])
-            names = [f"n{i:04}" for i in range(1200)] if url.path.endswith("/nodes") else []
+            count, item = (1200, a_node) if url.path.endswith("/nodes") else (self.pods, a_pod)
             page = {
-                "items": [{"metadata": {"name": name}} for name in names[start : start + size]],
-                "metadata": {"continue": str(start + size)} if start + size < len(names) else {},
+                "items": [item(number) for number in range(start, min(start + size, count))],
+                "metadata": {"continue": str(start + size)} if start + size < count else {},
             }
             body = json.dumps(page).encode()
             self.send_response(200)
@@ -48,7 +64,7 @@ def server():
         settings = client.Configuration()
         settings.host, settings.retries = f"http://127.0.0.1:{http.server_port}", False
         api = client.CoreV1Api(client.ApiClient(settings))
-        Handler.failures = []
+        Handler.failures, Handler.pods = [], 0
         yield Handler, api
         http.shutdown()
         thread.join()
@@ -57,6 +73,38 @@ def server():
 def test_all_pages_are_read(server):
     _, api = server
     assert len(cluster.inventory(api, "test").nodes) == 1200
+
+
+def test_of_pods_only_what_a_plan_needs_is_kept(server):
+    handler, api = server
+    handler.pods = 1500
+    tracemalloc.start()
+    try:
+        (first, *_) = cluster.inventory(api, "test").nodes
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(first.running) == 1500
+    assert peak < 20 * 2**20, peak  # a page takes 10 MiB, and all pods as they are sent 30
+
+
+def test_an_answer_that_is_no_list_is_told():
+    class Api:
+        def list_node(self, **_):
+            return SimpleNamespace(data=b'{"items": [1]}')
+
+        list_pod_for_all_namespaces = list_node
+
+    with pytest.raises(StageError, match="test: listing nodes: the answer is no list of objects"):
+        cluster.inventory(Api(), "test")
+
+
+def test_what_is_wrong_in_a_pod_is_told_with_its_place(server, monkeypatch):
+    handler, api = server
+    handler.pods = 600
+    monkeypatch.setitem(globals(), "a_pod", lambda number: {"metadata": {"name": "same"}})
+    with pytest.raises(InputError, match=r"test: pods\[1\]: Pod default/same appears twice"):
+        cluster.inventory(api, "test")
 
 
 def test_a_busy_server_is_asked_again_after_the_time_it_names(server):
