@@ -46,11 +46,11 @@ def _items(api: Any, name: str, pause: Callable[[float], None]) -> Iterator[Entr
             page = _page(listing, token, what := f"{name}: listing {kind.lower()}s", pause)
             try:
                 token = str((page.get("metadata") or {}).get("continue") or "")
-                items = list(page.get("items") or ())
+                items = [*(page.pop("items", None) or ())][::-1]
             except (TypeError, AttributeError):
                 items = [None]
-            for item in items:
-                if not isinstance(item, dict):
+            while items:  # each is let go before the next page comes
+                if not isinstance(item := items.pop(), dict):
                     raise StageError(f"{what}: the answer is no list of objects: is this a Kubernetes API server?")
                 yield kind, item, f"{name}: {kind.lower()}s[{count}]"
                 count += 1
