@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import ci.results
 from ci import configuration, workspace
+from ci.command import run
 from ci.monitoring import drift, reference
 from ci.packaging import package
 from ci.placement import certificate
@@ -25,7 +26,8 @@ from ci.placement.solver import solve
 from ci.results.evaluation import REFERENCE
 from ci.results.file import File, Lines
 from ci.results.rollout import RELEASES
-from scripts import champion, deploy, place, report, retrain, status
+from ci.rollout import retention
+from scripts import champion, deploy, place, report, retrain, rollback, status
 from scripts import package as package_command
 from tests import builds
 from tests.fuzz.harness import Surface, examples
@@ -47,7 +49,13 @@ COMMANDS: dict[str, list[tuple[Callable[[list[str]], int], list[str]]]] = {
     "build/package/manifest.json": [(deploy.main, ["--dry-run"])],
     "build/placement/plan.json": [(place.main, ["--verify"])],
     "build/settings.yaml": [(status.main, []), (champion.main, [])],
-    "build/state/serving/releases.jsonl": [(status.main, []), (champion.main, []), (retrain.main, [])],
+    "build/state/serving/releases.jsonl": [
+        (status.main, []),
+        (champion.main, []),
+        (retrain.main, []),
+        (rollback.main, ["--dry-run"]),
+        (lambda _: run(lambda: print(retention.prune(configuration.effective(), dry_run=True))), []),
+    ],
 }
 REPORTED = sorted(
     path
