@@ -159,7 +159,7 @@ class Store:
         there = copy.deepcopy(found) if found else {"metadata": {}}
         kept = {at for entry in others for at in _paths(entry["fieldsV1"])}
         left_out = {at for entry in ours for at in _paths(entry["fieldsV1"])} - set(values) - kept
-        for at in sorted(left_out, key=len, reverse=True):
+        for at in sorted(left_out, key=len):  # an item goes with all that is in it
             _remove(there, at)
         for at, value in values.items():
             _set(there, at, value)

@@ -4,8 +4,12 @@ import copy
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ci.apiserver import APPLY
 from ci.rollout.applied import DIGEST, owners, owns, unmet
+from tests.ci import apiservers
 
 US = "deployer"
 REST, GRPC = {"name": "rest", "port": 8501}, {"name": "grpc", "port": 8500}
@@ -143,3 +147,30 @@ def test_an_owner_of_an_item_does_not_own_each_of_its_fields() -> None:
     assert owners(seen, image, US) == ("kubectl-set (Update)", "deployer (Update)")
     assert not owns(seen, image, US)
     assert owns(deployment([A], entry(US, whole, "Apply")), image, US)
+
+
+VARIABLES = st.sets(st.sampled_from("ABCDE"))
+
+
+@given(VARIABLES, VARIABLES, VARIABLES)
+def test_exactly_what_was_left_out_and_is_kept_by_another_is_named(
+    first: set[str], theirs: set[str], then: set[str]
+) -> None:
+    """By server-side apply as the tests' API server does it, which was compared with Kubernetes' own."""
+    store, path = apiservers.Store(), "/apis/apps/v1/namespaces/models/deployments/model-stable"
+
+    def apply(manager: str, names: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+        body = deployment([{"name": name, "value": "1"} for name in sorted(names)])
+        body["metadata"] = {"name": "model-stable"}
+        status, found = store.handle("PATCH", path, copy.deepcopy(body), APPLY, {"fieldManager": manager})
+        assert status == 200
+        return body, found
+
+    apply(US, first)
+    _, before = apply("kubectl", theirs)
+    wanted, there = apply(US, then)
+    names = {each.field for each in unmet(wanted, before, there, US)}
+    at = "spec.template.spec.containers[name=serving].env[name={}]"
+    assert names == {at.format(name) for name in (first - then) & theirs}
+    left = {each["name"] for each in there["spec"]["template"]["spec"]["containers"][0].get("env", ())}
+    assert left == then | theirs
