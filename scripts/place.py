@@ -86,7 +86,7 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
     settings = configuration.read(workspace.require(workspace.SETTINGS))
     if file is None and settings.placement.inventory is None:
         context = context or settings.serving.context
-    wanted, offer = demand(settings), read(file, context, settings)
+    offer, wanted = read(file, context, settings), demand(settings)
     question, absent = wanted.question(offer, settings, group)
     if absent:
         print(f"place: no node of {offer.source} reports {' or '.join(absent)}, so that is left out")
@@ -137,7 +137,7 @@ def compare(file: Path | None, context: str | None, *, dry_run: bool) -> None:
     if file is None and settings.placement.inventory is None:
         context = context or settings.serving.context
     planned = PLAN.read()
-    wanted, actual = demand(settings), read(file, context, settings)
+    actual, wanted = read(file, context, settings), demand(settings)
     found = tasks.planned(settings, None, wanted.serving, wanted.agent, actual)
     lines = strays({group: frozenset(names) for group, names in planned.sets.items()}, actual, found)
     if not dry_run:
@@ -180,7 +180,8 @@ def misfits(source: Path | None, context: str | None) -> list[str]:
     last = PLAN.read()
     names = {task.name for task in last.tasks}
     group = None if {"canary", "training"} <= names else "serving" if "canary" in names else "training"
-    question, _ = demand(settings).question(read(source, context, settings), settings, group)
+    offer = read(source, context, settings)
+    question, _ = demand(settings).question(offer, settings, group)
     return question.faults(last.plan, [task for task in question.tasks if task.name not in last.unplaced])
 
 
