@@ -108,6 +108,9 @@ def next_step(seen: Observed) -> Step:
 TRIES = 5
 """How often a step is taken in one state of a rollout; more than a canary's pod may be moved while it is watched."""
 
+WAITS = 20
+"""How often a wait begins in one state: a pod on a busy node may miss its probes now and then."""
+
 
 def stuck(taken: Mapping[tuple[Step, Observed], int], step: Step, seen: Observed) -> str | None:
     """Return in a sentence that a step leads nowhere, None if it may be taken.
@@ -120,9 +123,10 @@ def stuck(taken: Mapping[tuple[Step, Observed], int], step: Step, seen: Observed
         step: the next one.
         seen: the state now.
     """
-    if taken.get((step, seen), 0) < TRIES:
+    most = WAITS if step is Step.WAIT else TRIES
+    if taken.get((step, seen), 0) < most:
         return None
-    return f"step {step} was taken {TRIES} times, and the version is still {seen.wanted} as before it"
+    return f"step {step} was taken {most} times, and the version is still {seen.wanted} as before it"
 
 
 def expected(seen: Observed, step: Step) -> Observed:

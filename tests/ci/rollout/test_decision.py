@@ -5,7 +5,21 @@ from typing import Any
 
 import pytest
 
-from ci.rollout.decision import Observed, Phase, Step, admit, next_step, plan, smoke_problem, target, withdrawn
+from ci.rollout.decision import (
+    TRIES,
+    WAITS,
+    Observed,
+    Phase,
+    Step,
+    admit,
+    next_step,
+    plan,
+    smoke_problem,
+    stuck,
+    target,
+    unrecorded,
+    withdrawn,
+)
 
 A, L, F, R, S, P = Phase.ABSENT, Phase.LOADING, Phase.FAILED, Phase.READY, Phase.SERVING, Phase.PAUSED
 U, C, G = Phase.UNREACHABLE, Phase.SHARING, Phase.ROLLING
@@ -53,6 +67,35 @@ U, C, G = Phase.UNREACHABLE, Phase.SHARING, Phase.ROLLING
 )
 def test_the_next_step_follows_from_what_is_seen(seen: Observed, step: Step) -> None:
     assert next_step(seen) is step
+
+
+@pytest.mark.parametrize(("step", "most"), [(Step.JOIN, TRIES), (Step.RECORD, TRIES), (Step.WAIT, WAITS)])
+def test_a_step_that_is_due_again_and_again_in_one_state_leads_nowhere(step: Step, most: int) -> None:
+    seen, other = Observed(R, smoked=True), Observed(R)
+    assert stuck({}, step, seen) is None
+    assert stuck({(step, seen): most - 1}, step, seen) is None
+    assert stuck({(step, other): 99, (Step.SMOKE, seen): 99}, step, seen) is None
+    said = f"step {step} was taken {most} times, and the version is still ready as before it"
+    assert stuck({(step, seen): most}, step, seen) == said
+
+
+@pytest.mark.parametrize(
+    ("released", "phases", "found"),
+    [
+        ("", {}, None),
+        ("", {"a": S}, "a"),
+        ("", {"a": G}, "a"),
+        ("", {"a": R, "b": L, "c": F, "d": U, "e": P}, None),
+        ("a", {"a": S}, None),
+        ("a", {"b": S}, "b"),
+        ("a", {"a": P, "b": S}, None),  # under way
+        ("a", {"a": S, "b": C}, None),
+        ("a b", {"a": S}, None),  # changed by hand, which is told otherwise
+        ("a", {}, None),
+    ],
+)
+def test_what_serves_is_recorded(released: str, phases: dict[str, Phase], found: str | None) -> None:
+    assert unrecorded(history(released), phases) == found
 
 
 def test_a_first_and_a_later_rollout_take_these_steps() -> None:

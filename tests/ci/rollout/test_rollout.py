@@ -233,7 +233,7 @@ def test_a_version_that_is_ready_and_loading_by_turns_ends_the_rollout(
         settings=Settings(startup_timeout=LIMIT),
         clock=lambda: datetime(2013, 4, 1, tzinfo=UTC),
     )
-    with pytest.raises(StageError, match="was taken 5 times"):
+    with pytest.raises(StageError, match=r"^step (join|wait) was taken (5|20) times"):
         rollout.run()
 
 
