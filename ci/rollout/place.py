@@ -62,7 +62,10 @@ class Place:
         if found is None or self.where.pending(found):
             return None
         last = self.ledger.last()
-        known = f"the last release recorded is {last['release']}, another version" if last else "no release is recorded"
+        known = "no release is recorded"
+        if last is not None:
+            why = "the end of the record was lost, or it was changed by hand"
+            known = f"the last release recorded is {last['release']}, another version ({why})"
         return f"{found[:19]} serves on {self.name}, but {known}: {self.lost}"
 
     def require_agreement(self, wanted: str | None = None) -> None:

@@ -403,8 +403,9 @@ def test_a_record_whose_end_was_lost_is_told(world: World) -> None:
     kept = copy.deepcopy(world.store.objects[f"{clusters.CONFIGMAPS}/rollout-history"]["data"])
     world.released("b")
     world.store.objects[f"{clusters.CONFIGMAPS}/rollout-history"]["data"] = kept
+    why = "the end of the record was lost, or it was changed by hand"
     assert place(world).disagreement() == (
-        f"{B[:19]} serves on namespace models, but the last release recorded is 1, another version: mend it"
+        f"{B[:19]} serves on namespace models, but the last release recorded is 1, another version ({why}): mend it"
     )
 
 
