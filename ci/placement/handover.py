@@ -312,7 +312,10 @@ def strays(within: Sets, actual: Inventory, wanted: Sequence[Pod]) -> list[str]:
             if group in within
         )
 
-    groups = [(pod, node.name) for node in actual.nodes for pod in node.running if belongs(pod)]
+    wait = {pod.name for pod in actual.pending}
+    groups = [
+        (pod, node.name) for node in actual.nodes for pod in node.running if belongs(pod) and pod.name not in wait
+    ]
     away = [
         f"{pod.name} is on {name}, which is not planned for {pod.group}"
         for pod, name in groups

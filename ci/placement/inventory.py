@@ -96,7 +96,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Inventory:
-    """Nodes in order of their names, where they were read, what was assumed while reading, and pods without a node."""
+    """Nodes in order of their names, where they were read, what was assumed while reading, and pods without a node.
+
+    A pod that waits for a node which the scheduler has nominated for it is among both: nobody else gets its room.
+    """
 
     source: str
     nodes: tuple[Node, ...]
@@ -156,6 +159,7 @@ def gather(entries: Iterable[Entry], source: str) -> Inventory:
     pods: dict[str, list[Pod]] = {}
     seen: set[str] = set()
     others = Counter[str]()
+    waiting: list[Pod] = []
     for kind, item, where in entries:
         if kind not in ("Node", "Pod"):
             others[kind] += 1
@@ -178,10 +182,13 @@ def gather(entries: Iterable[Entry], source: str) -> Inventory:
         if kind == "Node":
             nodes[name] = node(item, f"{where} ({key})")
         elif found := _bound(item, f"{namespace}/{name}", namespace, f"{where} ({key})"):
-            pods.setdefault(found[0], []).append(found[1])
+            bound, nominated, one = found
+            pods.setdefault(bound or nominated, []).append(one)
+            if nominated and not bound:
+                waiting.append(one)
     if not nodes:
         raise InputError(f"{source}: there is no node in it: record it with {_RECORD}")
-    pending = tuple(pods.pop("", ()))
+    pending = (*pods.pop("", ()), *waiting)
     every = any(key.startswith("Pod ") for key in seen)
     return Inventory(
         source,
@@ -213,18 +220,23 @@ def _entries(given: Mapping[str, Any], where: str, depth: int = 1) -> Iterator[E
         yield from _entries({**item, "items": item.get("items") or []}, f"{at}.", depth + 1)
 
 
-def _bound(item: Mapping[str, Any], name: str, namespace: str, where: str) -> tuple[str, Pod] | None:
-    """Return the node's name (empty for none) and the pod of an entry; None for one that is finished."""
+def _bound(item: Mapping[str, Any], name: str, namespace: str, where: str) -> tuple[str, str, Pod] | None:
+    """Return the node that an entry's pod is bound to, the one nominated for it (both empty for none), and the pod.
+
+    None stands for a pod that is finished.
+    """
     spec = an_object(item.get("spec"), f"{where}.spec")
     status, metadata = an_object(item.get("status"), f"{where}.status"), an_object(item["metadata"], where)
     if status.get("phase") in ("Succeeded", "Failed"):
         return None
-    labels, host = texts(metadata.get("labels"), f"{where}.metadata.labels"), spec.get("nodeName") or ""
-    if not isinstance(host, str):
-        raise InputError(f"{where}.spec.nodeName: expected a name, found {type(host).__name__}")
+    labels = texts(metadata.get("labels"), f"{where}.metadata.labels")
+    hosts = [spec.get("nodeName") or "", status.get("nominatedNodeName") or ""]
+    for at, host in zip(("spec.nodeName", "status.nominatedNodeName"), hosts, strict=True):
+        if not isinstance(host, str):
+            raise InputError(f"{where}.{at}: expected a name, found {type(host).__name__}")
     group = labels.get(COMPONENT, name)
     found = pod(name, group, spec, f"{where}.spec", status=status, namespace=namespace, labels=labels)
-    return host, replace(found, ending=bool(metadata.get("deletionTimestamp")))
+    return hosts[0], hosts[1], replace(found, ending=bool(metadata.get("deletionTimestamp")))
 
 
 def _notes(

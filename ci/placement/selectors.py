@@ -1,5 +1,6 @@
 """Label selectors and node selector terms, as Kubernetes evaluates them."""
 
+import re
 from collections.abc import Mapping
 from types import NoneType
 from typing import Any
@@ -8,6 +9,9 @@ from ci.errors import InputError
 from ci.placement.amounts import a_list, an_object
 
 OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
+
+_WHOLE = re.compile(r"[+-]?\d{1,19}", re.ASCII)
+"""A number as Kubernetes reads it; Python would take 1_000 too, which a label may be."""
 
 Selector = tuple[tuple[str, str, tuple[str, ...]], ...]
 """Requirements (key, operator, values) that labels must meet; without any all labels do."""
@@ -56,10 +60,9 @@ def holds(found: str | None, operator: str, values: tuple[str, ...]) -> bool:
         case "Exists" | "DoesNotExist":
             return (found is not None) is (operator == "Exists")
         case _:
-            try:
-                difference = int(found or "") - int(values[0])
-            except (ValueError, IndexError):
+            if not values or not _WHOLE.fullmatch(found or "") or not _WHOLE.fullmatch(values[0]):
                 return False
+            difference = int(found or "") - int(values[0])
             return difference > 0 if operator == "Gt" else difference < 0
 
 

@@ -205,7 +205,9 @@ def test_a_required_set_is_wide_enough_for_the_loss_of_any_one_node():
 
 def test_pods_beside_the_plan_are_reported():
     on = {name: Node(name, {}, {}, running=(Pod(f"on-{name}", "g", {}), Pod("other", "h", {}))) for name in "ab"}
-    actual = Inventory("test", tuple(on.values()), pending=(Pod("r", "g", {}),))
+    wait = Pod("r", "g", {})  # the scheduler has nominated a node for it
+    on["c"] = Node("c", {}, {}, running=(wait,))
+    actual = Inventory("test", tuple(on.values()), pending=(wait,))
     found = handover.strays({"g": frozenset({"a"})}, actual, [Pod("t", "g", {})])
     assert found[0] == "1 of 3 pods are on their group's planned nodes"
     assert found[1:] == ["on-b is on b, which is not planned for g", "r is Pending"]

@@ -53,6 +53,8 @@ def fields(operator, name):
         (terms("Gt", "size", ["7"]), {}, None),
         (terms("Lt", "size", ["8"]), {}, "affinity"),
         (terms("Gt", "disk", ["7"]), {}, "affinity"),
+        (terms("Gt", "size", ["7"]), {"labels": {"size": "1_000"}}, "affinity"),  # no number to Kubernetes
+        (terms("Lt", "size", ["7"]), {"labels": {"size": "-1"}}, None),
         (fields("In", "n"), {}, None),
         (fields("In", "m"), {}, "affinity"),
         (fields("NotIn", "n"), {}, "affinity"),
@@ -61,7 +63,7 @@ def fields(operator, name):
 )  # fmt: skip
 def test_each_rule_excludes_a_node_for_its_reason(spec, node, reason):
     pod = inventory.pod("p", "p", spec, "spec")
-    found = inventory.exclusion(pod.rules, inventory.Node("n", {}, {}, labels=LABELS, **node))
+    found = inventory.exclusion(pod.rules, inventory.Node("n", {}, {}, **{"labels": LABELS, **node}))
     assert found is None if reason is None else found is not None and reason in found
 
 
@@ -111,6 +113,17 @@ def test_free_is_allocatable_less_what_is_bound_and_not_finished():
     (node,) = inventory.parse(listed(a_node(), *pods), "test").nodes
     assert node.free == {"cpu": 2000, "pods": 8}
     assert [pod.name for pod in node.running] == ["default/a", "default/e"]
+
+
+def test_a_pod_that_waits_for_its_nominated_node_has_its_room_there():
+    waits = a_pod("a", node=None, phase="Pending")
+    waits["status"]["nominatedNodeName"] = "n"
+    found = inventory.parse(listed(a_node(), waits, a_pod("b", node=None)), "test")
+    assert found.nodes[0].free == {"cpu": 3000, "pods": 9}
+    assert sorted(pod.name for pod in found.pending) == ["default/a", "default/b"]
+    waits["status"]["nominatedNodeName"] = 1
+    with pytest.raises(InputError, match=r"status\.nominatedNodeName: expected a name, found int"):
+        inventory.parse(listed(a_node(), waits), "test")
 
 
 def test_an_overcommitted_node_has_nothing_free():
