@@ -26,8 +26,9 @@ import numpy as np
 
 from benchmarks.lines import Line, finish
 from benchmarks.lines import arguments as parser
-from ci.placement.model import Problem, plain
-from ci.placement.solver import solve
+from ci.placement.packing.plain import plain
+from ci.placement.packing.problem import Problem
+from ci.placement.packing.solver import solve
 
 PEER_LIMIT = 20.0
 """Seconds that an exact peer gets on an instance."""

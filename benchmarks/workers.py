@@ -9,7 +9,7 @@ import time
 import keras_tuner
 
 from benchmarks.problems import PROBLEMS
-from ci import processes
+from ci.tuning import processes
 from ci.tuning.distributed import Tuner
 from ci.tuning.oracle import BayesianOracle
 
@@ -26,7 +26,7 @@ class Sleeping(Tuner):
 
 
 class Forked(multiprocessing.get_context("fork").Process):
-    """A process with what `ci.processes` needs of `Popen`."""
+    """A process with what `ci.tuning.processes` needs of `Popen`."""
 
     returncode = property(lambda self: self.exitcode)
 

@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
 def agent() -> None:
     """Write the pod."""
     from ci import configuration, workspace
-    from ci.agents import pod
+    from ci.pods import agent as pod
     from ci.results.build import AGENT
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
@@ -54,10 +54,11 @@ def advised(settings: "Settings", training: Mapping[str, Any], inventory: Path) 
         InputError: the inventory is missing or malformed, or placement.affinity cannot be honoured.
         StageError: the plan breaks a constraint.
     """
-    from ci.agents import pod
-    from ci.placement import handover, report, tasks
+    from ci.placement import handover, report
+    from ci.placement import wanted as tasks
     from ci.placement.inventory import load
     from ci.placement.planning import Question
+    from ci.pods import agent as pod
 
     offer, limit = load(inventory), settings.placement.time_limit
     agent = tasks.template(training, str(pod.TRAINING), tasks.NAMESPACE)

@@ -21,9 +21,9 @@ def champion() -> None:
     """Write the champion and say which it is."""
     from ci import configuration, lineage, workspace
     from ci.errors import StageError
+    from ci.releases import machine as releases
     from ci.results.build import CHAMPION
     from ci.rollout import place as places
-    from ci.rollout import releases
     from ci.rollout.decision import Phase
 
     place = places.look(configuration.effective())

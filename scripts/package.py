@@ -20,8 +20,8 @@ def main(argv: list[str] | None = None) -> int:
 def package() -> None:
     """Write the package and say what is in it."""
     from ci import configuration, lineage, workspace
-    from ci.packaging import bases
     from ci.packaging.package import assemble
+    from ci.registry import bases
     from ci.results.data import SUMMARY
     from ci.results.training import SIGNATURE
 

@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
 def pin_images() -> None:
     """Pin every image whose registry answers, and say what could not be pinned."""
     from ci.errors import StageError
-    from ci.packaging import bases
+    from ci.registry import bases
 
     digests: dict[str, str] = {}
     failures = []

@@ -29,8 +29,8 @@ def pipeline(stages: list[str], overrides: list[str]) -> int:
     """Run the stages and print the seconds and the conclusion."""
     from ci import workspace
     from ci.errors import InputError, StageError
-    from ci.pipeline import run as run_stages
     from ci.results.report import SUMMARY
+    from ci.run.order import run as run_stages
 
     if unknown := [stage for stage in stages if stage not in NAMES]:
         raise InputError(f"there is no stage {', '.join(unknown)}; the stages are {' '.join(NAMES)}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ci.command import parser, run
-from ci.placement.tasks import GROUPS
+from ci.placement.wanted import GROUPS
 
 if TYPE_CHECKING:
     from ci.placement.inventory import Inventory
@@ -64,9 +64,9 @@ def read(file: Path | None, context: str | None, settings: "Settings") -> "Inven
 
 def demand(settings: "Settings") -> "Demand":
     """Return the pods that a rollout applies, and the pod that trains."""
-    from ci.agents import pod
-    from ci.placement import tasks
+    from ci.placement import wanted as tasks
     from ci.placement.planning import Demand
+    from ci.pods import agent as pod
     from ci.rollout import manifests
 
     (stable, canary), unread = manifests.applied(settings)
@@ -80,7 +80,8 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
     """Plan, check, write the results and print what was decided."""
     from ci import configuration, workspace
     from ci.errors import StageError
-    from ci.placement import report, tasks
+    from ci.placement import report
+    from ci.placement import wanted as tasks
     from ci.placement.amounts import counted
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
@@ -129,7 +130,7 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
 def compare(file: Path | None, context: str | None, *, dry_run: bool) -> None:
     """Say which pods are not where the last plan has their group."""
     from ci import configuration, workspace
-    from ci.placement import tasks
+    from ci.placement import wanted as tasks
     from ci.placement.handover import strays
     from ci.results.placement import ACTUAL, PLAN
 
@@ -149,7 +150,7 @@ def verify(source: Path | None, context: str | None) -> None:
     """Check the last plan's bound once more, from what plan.json holds, and perhaps that it fits a cluster."""
     from ci import workspace
     from ci.errors import StageError
-    from ci.placement import certificate
+    from ci.placement.packing import certificate
     from ci.results.placement import PLAN
 
     plan, file = PLAN.plain(), PLAN.path

@@ -22,9 +22,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def prune(*, dry_run: bool, tips: bool) -> None:
     """Delete, or say what would be."""
-    from ci import configuration, dvc
-    from ci.apiserver import Denied
+    from ci import configuration
+    from ci.kube.api import Denied
     from ci.rollout import retention
+    from ci.run import dvc
 
     paths, freed = retention.prune(configuration.effective(), dry_run=dry_run)
     for path in paths:

@@ -17,8 +17,9 @@ def main(argv: list[str] | None = None) -> int:
 def serve() -> None:
     """Start the server if it does not run, and say how to ask it."""
     from ci import configuration
+    from ci.releases import machine as releases
     from ci.results.evaluation import GOLDEN, sent
-    from ci.rollout import deploy, releases
+    from ci.rollout import deploy
 
     settings = configuration.effective()
     release = deploy.serve(settings, lambda: datetime.now(UTC))

@@ -10,12 +10,13 @@ import pandas as pd
 import pandera.pandas as pa
 
 from ci import task, workspace
-from ci.data import columns, quality
+from ci.data import quality
+from ci.data.reference import describe
 from ci.data.windows import PARTS, Part, Windows, calendar_days, windows
 from ci.errors import InputError
-from ci.monitoring.reference import describe
 from ci.results.data import REFERENCE, SCHEMA, SUMMARY
 from ci.settings import Settings
+from ci.task import columns
 
 
 def prepare(settings: Settings) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Talking to Kubernetes: which cluster, and its API."""
+"""Talking to Kubernetes: which cluster, its API, Leases and port-forwards."""

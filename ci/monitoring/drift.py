@@ -6,8 +6,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ci.monitoring.reference import shares
-from ci.psi import psi
+from ci.data.psi import psi
+from ci.data.reference import shares
 from ci.settings import Monitoring
 
 Word = Literal["stable", "shifted", "drifted", "too few rows"]

@@ -9,7 +9,8 @@ from typing import Any
 
 from ci import lineage, reading, workspace
 from ci.errors import StageError
-from ci.packaging import card, citations, image, sbom, signature
+from ci.packaging import card, citations, sbom, signature
+from ci.registry import layout as image
 from ci.results import evaluation
 from ci.results import package as results
 from ci.settings import Packaging

@@ -11,7 +11,7 @@ from typing import Any
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from ci.packaging import requirements
-from ci.packaging.image import Base
+from ci.registry.layout import Base
 
 REQUIREMENTS = Path("requirements.txt")
 _OSI = "License :: OSI Approved :: "

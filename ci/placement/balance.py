@@ -16,10 +16,12 @@ from math import ceil
 from time import monotonic
 from typing import Literal
 
-from ci.placement import solver
-from ci.placement.certificate import Certificate
 from ci.placement.inventory import Node, Pod, exclusion, unmatched, untolerated
-from ci.placement.model import Problem, Solution, Spread, build
+from ci.placement.model import Spread, build
+from ci.placement.packing import solver
+from ci.placement.packing.certificate import Certificate
+from ci.placement.packing.problem import Problem
+from ci.placement.packing.solution import Solution
 from ci.placement.peers import HOST, REVISION, ZONE, Even
 from ci.placement.selectors import matches
 

@@ -9,7 +9,9 @@ import numpy as np
 
 from ci.placement.amounts import Amounts, counted
 from ci.placement.inventory import Node, Pod, exclusion
-from ci.placement.model import Ints, Problem, Solution, Spread
+from ci.placement.model import Spread
+from ci.placement.packing.problem import Ints, Problem
+from ci.placement.packing.solution import Solution
 
 
 def amounts(values: Amounts) -> str:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from ci.errors import InputError
 from ci.placement.inventory import ARCH, COMPONENT, OS, Inventory, Node, Pod
-from ci.placement.model import Ints, Problem, Spread, build
+from ci.placement.model import Spread, build
+from ci.placement.packing.problem import Ints, Problem
 from ci.placement.peers import HOST, REVISION
 
 Sets = dict[str, frozenset[str]]

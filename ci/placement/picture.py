@@ -5,7 +5,8 @@ from html import escape
 from itertools import cycle
 
 from ci.placement.inventory import Node, Pod
-from ci.placement.model import Problem, Solution
+from ci.placement.packing.problem import Problem
+from ci.placement.packing.solution import Solution
 
 _COLOURS = ("#08306b", "#2f7fbf", "#7f2704", "#e6862f", "#00441b", "#55a868", "#54278f", "#b39ddb")
 _MOST = 2000

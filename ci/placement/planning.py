@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ci.errors import StageError
-from ci.placement import balance, check, explain, limits, tasks
+from ci.placement import balance, check, explain, limits
+from ci.placement import wanted as tasks
 from ci.placement.balance import Balance
 from ci.placement.inventory import Inventory, Pod
-from ci.placement.model import Problem, Solution, Spread
-from ci.placement.tasks import Server, Template
+from ci.placement.model import Spread
+from ci.placement.packing.problem import Problem
+from ci.placement.packing.solution import Solution
+from ci.placement.wanted import Server, Template
 from ci.settings import Settings
 
 

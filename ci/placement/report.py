@@ -5,9 +5,11 @@ from typing import Any
 
 from ci import workspace
 from ci.errors import StageError
-from ci.placement import certificate, explain, handover, picture
+from ci.placement import explain, handover, picture
 from ci.placement.amounts import counted
-from ci.placement.model import Problem, Solution
+from ci.placement.packing import certificate
+from ci.placement.packing.problem import Problem
+from ci.placement.packing.solution import Solution
 from ci.placement.planning import Question
 from ci.results.placement import HANDOVER, PLAN, TIMING
 

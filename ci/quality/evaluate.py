@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from ci import junit, task, workspace
+from ci.data.reference import describe_predictions
 from ci.data.windows import number_days
 from ci.errors import InputError, StageError
-from ci.monitoring.reference import describe_predictions
-from ci.packaging import registry
 from ci.quality import behaviour, metrics, verdict
 from ci.quality.compare import Scored, compare, measure, slices
+from ci.registry import local as registry
 from ci.results import data
 from ci.results.build import CHAMPION
 from ci.results.evaluation import EVALUATION, GOLDEN, REFERENCE

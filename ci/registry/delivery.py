@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ci import references
 from ci.errors import InputError, StageError
-from ci.packaging import image
-from ci.packaging.distribution import Repository
+from ci.registry import layout as image
+from ci.registry.client import Repository
 
 _KIND = "kind-"
 """What Kind puts before a cluster's name in a kubeconfig's contexts."""

@@ -81,7 +81,7 @@ class Schema(Result):
 
 
 class Distribution(Result):
-    """How a column was distributed, in bins of numbers or by category; see `ci.monitoring.reference`."""
+    """How a column was distributed, in bins of numbers or by category; see `ci.data.reference`."""
 
     type: str = ""
     digits: Annotated[int, Field(ge=1, le=17)] = 17

@@ -21,7 +21,7 @@ class Pod(Result):
 
 
 class Certificate(Result):
-    """The proof of a bound, and the program that it is about; see `ci.placement.certificate`."""
+    """The proof of a bound, and the program that it is about; see `ci.placement.packing.certificate`."""
 
     requests: Many[Many[Whole]]
     free: Many[Many[Whole]]

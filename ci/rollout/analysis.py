@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ci.psi import bins, psi, significant
+from ci.data.psi import bins, psi, significant
 from ci.settings import Analysis as Settings
 
 Array = npt.NDArray[np.float64]

@@ -210,22 +210,6 @@ def admit(
     return Decision("refuse", f"the evaluation's verdict {verdict!r} is none of promote, keep and block")
 
 
-def withdrawn(releases: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Return the digests that were rolled back and not brought back since, with the number of the release it was.
-
-    Args:
-        releases: every release, the oldest first; `instead_of` is the number of the one that was rolled back by it.
-    """
-    gone: dict[str, int] = {}
-    numbered = {release["release"]: release["digest"] for release in releases}
-    for release in releases:
-        number = release.get("instead_of")
-        if number is not None and number in numbered:  # an old record may have been dropped
-            gone[numbered[number]] = number
-        gone.pop(release["digest"], None)
-    return gone
-
-
 def unrecorded(releases: Sequence[Mapping[str, Any]], phases: Mapping[str, Phase]) -> str | None:
     """Return the version that serves though no release is of it, None if what serves and what is recorded agree.
 
@@ -240,22 +224,6 @@ def unrecorded(releases: Sequence[Mapping[str, Any]], phases: Mapping[str, Phase
         return None
     serves = (digest for digest, phase in phases.items() if phase in (Phase.SERVING, Phase.ROLLING))
     return next((digest for digest in serves if digest not in known), None)
-
-
-def target(releases: Sequence[Mapping[str, Any]], to: int | None) -> Mapping[str, Any] | None:
-    """Return the release that a rollback goes back to; None if there is no such one.
-
-    Without a number it is the newest one of another image that was not rolled back itself, so that rolling back twice
-    goes back twice.
-
-    Args:
-        releases: every release, the oldest first.
-        to: a release's number.
-    """
-    if to is not None:
-        return next((release for release in releases if release["release"] == to), None)
-    gone = {*withdrawn(releases), releases[-1]["digest"]} if releases else set()
-    return next((release for release in reversed(releases) if release["digest"] not in gone), None)
 
 
 def smoke_problem(

@@ -8,12 +8,14 @@ from typing import Any
 from ci import git, lineage, workspace
 from ci.errors import InputError, StageError
 from ci.packaging import package
+from ci.releases import machine as releases
+from ci.releases.machine import target, withdrawn
 from ci.results.build import CHAMPION
 from ci.results.evaluation import EVALUATION
 from ci.results.rollout import SUMMARY
-from ci.rollout import outcome, releases, skew
+from ci.rollout import outcome, skew
 from ci.rollout import place as places
-from ci.rollout.decision import Decision, Phase, admit, target, withdrawn
+from ci.rollout.decision import Decision, Phase, admit
 from ci.rollout.place import Place
 from ci.rollout.rollout import Rollout
 from ci.settings import Settings

@@ -16,10 +16,10 @@ from typing import Any
 
 import ci
 from ci.errors import InputError, StageError
-from ci.packaging import registry
-from ci.rollout import releases
+from ci.registry import local as registry
+from ci.releases import machine as releases
+from ci.releases.machine import FOLDER
 from ci.rollout.decision import Phase
-from ci.rollout.releases import FOLDER
 from ci.serving.control import Dead, Remote, Unreachable
 
 PID = FOLDER / "pid"

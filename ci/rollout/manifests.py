@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from ci import workspace
-from ci.agents.pod import steered
 from ci.errors import InputError, StageError
+from ci.pods.agent import steered
 from ci.results.placement import HANDOVER, PLAN
 from ci.settings import Settings
 

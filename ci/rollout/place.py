@@ -7,8 +7,10 @@ from typing import Any
 
 from ci import reading, workspace
 from ci.errors import InputError, StageError
-from ci.packaging import package, registry
-from ci.rollout import local, releases
+from ci.packaging import package
+from ci.registry import local as registry
+from ci.releases import machine as releases
+from ci.rollout import local
 from ci.rollout.decision import Phase, unrecorded
 from ci.rollout.rollout import Ledger, Where
 from ci.rollout.status import Status, describe
@@ -150,10 +152,10 @@ def locked(settings: Settings, context: str | None = None, wait: float = 0.0) ->
         with local.alone():
             yield here(settings)
         return
-    from ci.apiserver import ApiServer
+    from ci.kube.api import ApiServer
+    from ci.kube.lease import Lease
     from ci.rollout import manifests, preflight
     from ci.rollout.cluster import LEASE, identity
-    from ci.rollout.lease import Lease
 
     api = ApiServer(None if context == "-" else context)
     rendered = manifests.render(settings)
@@ -168,7 +170,7 @@ def look(settings: Settings, context: str | None = None) -> Place:
     context = _named(settings, context)
     if context is None:
         return here(settings)
-    from ci.apiserver import ApiServer
+    from ci.kube.api import ApiServer
     from ci.rollout import manifests
 
     api = ApiServer(None if context == "-" else context)
@@ -184,9 +186,9 @@ def _named(settings: Settings, context: str | None) -> str | None:
 def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease: Any, context: str) -> Place:
     from ci.kube import context as contexts
     from ci.registry.delivery import deliver
+    from ci.releases.cluster import NAME, History
     from ci.rollout import manifests
     from ci.rollout.cluster import Cluster
-    from ci.rollout.history import NAME, History
 
     history = History(api, manifests.namespace(rendered))
 

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ci.apiserver import ApiServer
 from ci.errors import StageError
+from ci.kube.api import ApiServer
 from ci.placement.inventory import exclusion, node
 
 _HOST = "kubernetes.io/hostname"

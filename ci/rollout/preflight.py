@@ -1,7 +1,7 @@
 """What must hold before a rollout on a cluster begins: the account's rights."""
 
-from ci.apiserver import ApiServer
 from ci.errors import StageError
+from ci.kube.api import ApiServer
 from ci.rollout import manifests
 
 RIGHTS = (

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from ci import workspace
-from ci.packaging import bases, registry
-from ci.rollout import local, releases
+from ci.registry import bases
+from ci.registry import local as registry
+from ci.releases import machine as releases
+from ci.rollout import local
 from ci.rollout import place as places
 from ci.settings import Settings
 

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from ci import http
-from ci.apiserver import Conflict
 from ci.command import patient
 from ci.errors import InputError, StageError
+from ci.kube.api import Conflict
+from ci.releases.machine import Release
 from ci.results.evaluation import GOLDEN, sent
 from ci.results.package import MANIFEST
 from ci.results.rollout import STEPS
 from ci.rollout.decision import Observed, Phase, Step, next_step, plan, smoke_problem, stuck
 from ci.rollout.progress import Progress
-from ci.rollout.releases import Release
 from ci.settings import Rollout as Settings
 
 _CONFLICTS = 6
@@ -41,7 +41,7 @@ class _Unreachable(StageError):  # noqa: N818 - a state, not a fault
 
 
 class Ledger(Protocol):
-    """The releases of a place: the module `ci.rollout.releases` for this machine."""
+    """The releases of a place: the module `ci.releases.machine` for this machine."""
 
     def read(self) -> list[Release]:
         """Return every release, the oldest first."""

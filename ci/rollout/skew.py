@@ -20,7 +20,7 @@ from typing import Any
 import ci
 from ci import workspace
 from ci.errors import StageError
-from ci.packaging import image
+from ci.registry import layout as image
 from ci.results.rollout import SKEW
 from ci.serving import document
 from ci.serving.offline import Answer

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ci.rollout.decision import Phase, withdrawn
-from ci.rollout.releases import Release
+from ci.releases.machine import Release, withdrawn
+from ci.rollout.decision import Phase
 
 SHOWN = 10
 """Of the releases, the newest so many."""

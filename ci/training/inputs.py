@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from ci import task, workspace
-from ci.data import columns
 from ci.results.data import Part
+from ci.task import columns
 
 # TensorFlow's C++ side reports missing GPUs as errors; what matters reaches Python as an exception.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

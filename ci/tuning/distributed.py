@@ -24,8 +24,8 @@ from keras_tuner.src.distribute.oracle_chief import OracleServicer
 from keras_tuner.src.distribute.oracle_client import OracleClient
 from keras_tuner.src.engine import tuner_utils
 
-from ci import processes
 from ci.errors import InputError
+from ci.tuning import processes
 
 POLL = 0.05
 """Pause between looks at whether a search is over; seconds."""
@@ -152,7 +152,7 @@ def serve(oracle: Any) -> None:
 
 
 def run(command: Sequence[str], workers: int, environment: Mapping[str, str]) -> None:
-    """Run a chief and workers on this machine until the search is over; see `ci.processes.supervise` for errors.
+    """Run a chief and workers on this machine until the search is over; see `ci.tuning.processes.supervise` for errors.
 
     Args:
         command: what each process runs; its environment says what it is.

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from kubernetes import client
 
-from ci.apiserver import APPLY, MERGE, ApiServer
+from ci.kube.api import APPLY, MERGE, ApiServer
 
 Json = dict[str, Any]
 ATOMIC = {"selector", "nodeSelector", "matchLabels", "args", "command", "tolerations", "drop", "add"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import saved_models
+from tests import saved_models, tasks
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +20,9 @@ def echo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved_models.save_wide(tmp_path_factory.mktemp("wide") / "1")
+
+
+@pytest.fixture
+def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tasks.Task:
+    """The tiny task as the current folder."""
+    return tasks.make(tmp_path, monkeypatch, capsys)

@@ -3,7 +3,8 @@
 import subprocess
 from pathlib import Path
 
-from ci.packaging import image, package
+from ci.packaging import package
+from ci.registry import layout as image
 from tests import pods
 
 HERE = Path(__file__).parent

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from ci import configuration
-from ci.apiserver import ApiServer, Conflict
+from ci.kube.api import ApiServer, Conflict
+from ci.kube.lease import Lease
+from ci.releases.cluster import History
 from ci.rollout import manifests
 from ci.rollout.cluster import LEASE, Cluster
-from ci.rollout.history import History
-from ci.rollout.lease import Lease
 from tests import pods
 from tests.cluster.tools import SERVING, kubectl
 from tests.cluster.tools import attempt as run

@@ -14,7 +14,7 @@ from ci.placement import handover, inventory
 from ci.placement.check import faults
 from ci.placement.inventory import COMPONENT, Inventory, Pod
 from ci.placement.model import build
-from ci.placement.solver import solve
+from ci.placement.packing.solver import solve
 from tests.cluster.tools import kubectl, kwok, until
 
 HERE = Path(__file__).parent

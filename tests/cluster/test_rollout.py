@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from ci.apiserver import APPLY, ApiServer
+from ci.kube.api import APPLY, ApiServer
+from ci.releases.cluster import History
 from ci.rollout import manifests
-from ci.rollout.history import History
 from tests import saved_models
 from tests.cluster import images
 from tests.cluster.drills import harness

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci.errors import StageError
-from ci.packaging import image, layer
+from ci.registry import layer
+from ci.registry import layout as image
 from tests.fuzz.harness import Surface, examples
 from tests.fuzz.mutations import TEXTS, broken, json_text, mutated
 

@@ -9,8 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci import dvc, lineage, workspace
-from ci.packaging import bases, card
+from ci import lineage, workspace
+from ci.packaging import card
+from ci.registry import bases
+from ci.run import dvc
 from scripts import champion, configure
 from tests import builds
 from tests.fuzz.harness import Surface, examples

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 import ci.results
 from ci import configuration, workspace
 from ci.command import run
-from ci.monitoring import drift, reference
+from ci.data import reference
+from ci.monitoring import drift
 from ci.packaging import package
-from ci.placement import certificate
-from ci.placement.model import Problem
-from ci.placement.solver import solve
+from ci.placement.packing import certificate
+from ci.placement.packing.problem import Problem
+from ci.placement.packing.solver import solve
 from ci.results.evaluation import REFERENCE
 from ci.results.file import File, Lines
 from ci.results.rollout import RELEASES

@@ -11,11 +11,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ci import pipeline, workspace
+from ci import workspace
 from ci.command import run
 from ci.lineage import file_digest
+from ci.releases import machine as releases
 from ci.results.evaluation import Evaluation
-from ci.rollout import releases
+from ci.run import order as pipeline
 from scripts import champion, configure, deploy, evaluate, monitor, package, place, prepare, retrain, train, tune
 from tests import builds
 
@@ -156,7 +157,7 @@ def test_a_damaged_source_is_refused_by_column_and_leaves_no_data(prepared, tabl
 
 def test_drift_is_measured_from_the_training_rows(prepared):
     from ci import task
-    from ci.monitoring.reference import describe
+    from ci.data.reference import describe
 
     assert prepared()[0] == 0
     train = pd.read_parquet(workspace.DATA / "train.parquet")

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ci.placement import certificate, cluster, solver
-from ci.placement.certificate import record as certificate_record
+from ci.placement import cluster
 from ci.placement.inventory import EXAMPLE, load
-from ci.placement.solver import solve
+from ci.placement.packing import certificate, solver
+from ci.placement.packing.certificate import record as certificate_record
+from ci.placement.packing.solver import solve
 from scripts import configure, place
 
 REPOSITORY = Path(__file__).parents[2]

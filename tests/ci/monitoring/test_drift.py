@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from ci.data.psi import psi
+from ci.data.reference import describe_column, describe_predictions, shares
 from ci.monitoring import drift
-from ci.monitoring.reference import describe_column, describe_predictions, shares
-from ci.psi import psi
 from ci.results.data import Distribution
 from ci.settings import Monitoring
 

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ci.data.reference import describe_predictions
 from ci.errors import StageError
 from ci.monitoring import drift, traffic
-from ci.monitoring.reference import describe_predictions
 from ci.serving.api import Api
 from ci.serving.model import Version
 from ci.settings import Monitoring

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from ci import workspace
-from ci.packaging import image
+from ci.registry import layout as image
 from ci.serving.control import Remote
 from tests.ci.packaging.conftest import Assemble
 from tests.pods import REPOSITORY

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from ci import saved_model, workspace
 from ci.errors import InputError, StageError
-from ci.packaging import card, image, package, registry
+from ci.packaging import card, package
+from ci.registry import layout as image
+from ci.registry import local as registry
 from ci.settings import Packaging
 
 DIGESTS = {name: f"sha256:{hashlib.sha256(name.encode()).hexdigest()}" for name in ("data", "settings", "code")}

@@ -12,7 +12,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from ci import workspace
 from ci.errors import InputError
-from ci.packaging import image
+from ci.registry import layout as image
 from tests.ci.packaging.conftest import Assemble
 from tests.pods import REPOSITORY
 

@@ -3,7 +3,7 @@
 from ci.placement.explain import amounts, explain, sentences
 from ci.placement.inventory import Node, Pod
 from ci.placement.model import Spread, build
-from ci.placement.solver import solve
+from ci.placement.packing.solver import solve
 
 
 def explained(tasks, nodes, *spreads):

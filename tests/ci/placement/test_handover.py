@@ -10,7 +10,7 @@ from ci.errors import InputError
 from ci.placement import handover
 from ci.placement.inventory import Inventory, Node, Pod
 from ci.placement.model import Spread, build
-from ci.placement.solver import solve
+from ci.placement.packing.solver import solve
 
 
 def nodes(count: int, cpu: int = 16) -> list[Node]:

@@ -5,7 +5,8 @@ import pytest
 from ci.errors import InputError
 from ci.placement.check import faults
 from ci.placement.inventory import Node, Pod
-from ci.placement.model import build, plain
+from ci.placement.model import build
+from ci.placement.packing.plain import plain
 
 GIB = 2**30
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from ci import workspace
-from ci.monitoring.reference import describe_predictions
+from ci.data.reference import describe_predictions
 from ci.results.evaluation import EVALUATION, GOLDEN, REFERENCE
 from scripts import configure
 from tests import builds

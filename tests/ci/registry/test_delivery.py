@@ -5,8 +5,8 @@ import os
 import pytest
 
 from ci.errors import InputError, StageError
-from ci.packaging import image
 from ci.registry import delivery
+from ci.registry import layout as image
 from tests.ci.packaging import registries
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import yaml
 
-from ci.apiserver import ApiServer
+from ci.kube.api import ApiServer
+from ci.kube.lease import Lease
+from ci.releases.cluster import NAME, History
 from ci.rollout import cluster, manifests
 from ci.rollout.applied import DIGEST
 from ci.rollout.cluster import Cluster
-from ci.rollout.history import NAME, History
-from ci.rollout.lease import Lease
 from ci.rollout.rollout import Rollout
 from ci.settings import Analysis, Model, Settings
 from ci.settings import Rollout as RolloutSettings

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci.apiserver import APPLY
+from ci.kube.api import APPLY
 from ci.rollout.applied import DIGEST, owners, owns, unmet
 from tests.ci import apiservers
 

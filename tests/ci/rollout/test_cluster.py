@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from ci.apiserver import APPLY, Conflict
 from ci.errors import StageError
+from ci.kube.api import APPLY, Conflict
+from ci.kube.lease import Lost
 from ci.results.rollout import STEPS
 from ci.rollout import manifests
 from ci.rollout.cluster import LEASE, UNVERIFIED, Cluster
 from ci.rollout.decision import Phase
-from ci.rollout.lease import Lost
 from ci.rollout.place import Place
 from tests.ci.rollout import clusters
 from tests.ci.rollout.clusters import CANARY, PODS, SERVICE, STABLE, World, digest

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ci.releases.machine import target, withdrawn
 from ci.rollout.decision import (
     TRIES,
     WAITS,
@@ -16,9 +17,7 @@ from ci.rollout.decision import (
     plan,
     smoke_problem,
     stuck,
-    target,
     unrecorded,
-    withdrawn,
 )
 
 A, L, F, R, S, P = Phase.ABSENT, Phase.LOADING, Phase.FAILED, Phase.READY, Phase.SERVING, Phase.PAUSED

@@ -21,7 +21,8 @@ import requests
 
 from ci import configuration, saved_model, workspace
 from ci.monitoring.traffic import send
-from ci.rollout import local, releases
+from ci.releases import machine as releases
+from ci.rollout import local
 from ci.rollout.decision import Phase, Step
 from ci.rollout.deploy import served
 from ci.rollout.rollout import Rollout as Rollout_

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from ci import configuration, workspace
 from ci.errors import StageError
-from ci.packaging import bases, image, registry
-from ci.rollout import local, releases, retention
+from ci.registry import bases
+from ci.registry import layout as image
+from ci.registry import local as registry
+from ci.releases import machine as releases
+from ci.rollout import local, retention
 from ci.settings import Model, Retention, Settings
 from scripts import prune
 from tests import builds

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from ci.apiserver import Conflict
 from ci.errors import StageError
+from ci.kube.api import Conflict
 from ci.rollout.decision import TRIES, Phase
 from ci.rollout.rollout import Rollout
 from ci.settings import Rollout as Settings

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci.errors import StageError
-from ci.packaging import image, package
+from ci.packaging import package
+from ci.registry import layout as image
 from ci.results.rollout import SKEW
 from ci.rollout import skew, traffic
 from ci.serving import offline

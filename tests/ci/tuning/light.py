@@ -15,8 +15,8 @@ from pathlib import Path
 
 import keras_tuner
 
-from ci import processes
 from ci.errors import InputError
+from ci.tuning import processes
 from ci.tuning.distributed import Tuner
 from ci.tuning.oracle import BayesianOracle, Oracle, RandomOracle
 

@@ -208,7 +208,7 @@ def test_a_worker_that_fails_by_itself_again_and_again_ends_the_search(tmp_path)
         def wait(self):
             return self.code
 
-    from ci import processes
+    from ci.tuning import processes
 
     with pytest.raises(StageError, match="worker-0 ended again and again, the last time with code 3"):
         processes.supervise(["chief", "worker-0"], lambda name: Process(None if name == "chief" else 3))

@@ -19,7 +19,8 @@ import requests
 import yaml
 
 from ci import configuration, lineage, workspace
-from ci.packaging import image, package
+from ci.packaging import package
+from ci.registry import layout as image
 from ci.settings import Settings
 from tests import builds, pods
 from tests.cluster import images

@@ -1,0 +1,195 @@
+"""Reference statistics: how the training data were distributed, in bins that later windows are counted into.
+
+What a column is, is declared: the type that a file gave it does not matter, so that one empty cell does not make
+categories of numbers.
+"""
+
+import base64
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ci.data.psi import DIGITS, FEW, Bins, bins, significant
+
+Array = npt.NDArray[Any]
+
+CATEGORIES = FEW
+RARE = 0.005
+"""Share below which a value is not worth a bin where there are more than `CATEGORIES`."""
+_BITS = 2**15
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def describe(table: pd.DataFrame, features: Mapping[str, str]) -> dict[str, Any]:
+    """Return for every feature the bins and the share of the rows in each.
+
+    Args:
+        table: the training rows.
+        features: names and types, as the task declares them.
+
+    Returns:
+        by feature, see `describe_column`.
+    """
+    return {name: describe_column(table[name], dtype) for name, dtype in features.items()}
+
+
+def describe_column(column: pd.Series, dtype: str) -> dict[str, Any]:
+    """Return the bins and shares of one column.
+
+    Numbers: `edges`, inner edges of bins from the smallest number to the largest, and `values`, numbers with a bin of
+    their own, which do not count in the others. Shares: the bins between edges, the values, missing.
+
+    Texts: `categories`, the most frequent values, and `rest`, the names of the bins for all others: if there are more
+    values than categories, those that are rare and those that were not seen, which `seen` tells apart (see `_seen`);
+    and missing.
+
+    Args:
+        column: the rows.
+        dtype: the declared type.
+
+    Returns:
+        these, `type`, `rows`, and `shares`, which add up to one.
+    """
+    found = _categories(column) if dtype == "string" else _bins(_numbers(column, dtype)[0], each=dtype == "int64")
+    return _with_shares(column, {"type": dtype, **found})
+
+
+def describe_predictions(predictions: Array) -> dict[str, Any]:
+    """Return the bins and shares of predictions, shape (rows,), of which some significant digits count."""
+    column = pd.Series(predictions)
+    numbers = significant(_numbers(column, "float32")[0])
+    return _with_shares(column, {"type": "float32", "digits": DIGITS, **_bins(numbers, each=False)})
+
+
+def _bins(numbers: Array, *, each: bool) -> dict[str, Any]:
+    found = bins(numbers, each=each)
+    return {"edges": found.edges, "values": found.values}
+
+
+def _with_shares(column: pd.Series, description: dict[str, Any]) -> dict[str, Any]:
+    found = _counted(column, description)
+    if "seen" in description:
+        # Of new rows some have values that were not seen, even if nothing changes: about as many as were seen once
+        # (Good 1953, Biometrika 40, 237).
+        found[_rare(description)] += np.array([-1.0, 1.0]) * _once(column, description)
+    return {**description, "rows": len(column), "shares": found.round(8).tolist()}
+
+
+def shares(column: pd.Series, description: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    """Return the share of a column's rows in each bin of a description.
+
+    Where values are expected that were not seen, fewer of them are no change, as known users come back: then rare and
+    new ones have the reference's proportion.
+    """
+    found = _counted(column, description)
+    if "seen" in description:
+        rare, expected = found[_rare(description)], np.array(description["shares"])[_rare(description)]
+        usual = rare.sum() * expected / expected.sum() if expected.sum() > 0 else rare
+        if rare[1] < usual[1]:
+            found[_rare(description)] = usual
+    return found
+
+
+def _rare(description: Mapping[str, Any]) -> slice:
+    """Return where the bins of rare values and of those not seen before are."""
+    first = len(description["categories"])
+    return slice(first, first + 2)
+
+
+def _counted(column: pd.Series, description: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    within, present, size = (_among_numbers if "edges" in description else _among_texts)(column, description)
+    bins = np.full(len(column), size - 1)
+    bins[present] = within
+    counts = np.bincount(bins, minlength=size).astype(np.float64)
+    return counts / max(len(column), 1)
+
+
+def _among_numbers(column: pd.Series, description: Mapping[str, Any]) -> tuple[Array, Array, int]:
+    """Return the bin of each number, which rows have one, and how many bins there are; the last is for all others."""
+    numbers, present = _numbers(column, description.get("type"))
+    if "digits" in description:
+        numbers = significant(numbers)
+    found = Bins(description["edges"], description.get("values", []))
+    return found.place(numbers), present, found.number + 1
+
+
+def _among_texts(column: pd.Series, description: Mapping[str, Any]) -> tuple[Array, Array, int]:
+    """Return the same for texts."""
+    texts, present = _texts(column)
+    places = {name: place for place, name in enumerate(description["categories"])}
+    other = np.full(len(texts), len(places))
+    if "seen" in description:
+        other += ~_bits(description["seen"])[_hashes(texts)]
+    found = texts.map(places).to_numpy(dtype="float64", na_value=np.nan)
+    size = len(places) + len(description.get("rest", ["other values"]))
+    return np.where(np.isnan(found), other, found).astype("int64"), present, size
+
+
+def _numbers(column: pd.Series, dtype: str | None) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """Return a column's numbers as the model gets them, and which rows have one.
+
+    Whole numbers are exact, others are rounded to float32, and what is beyond the largest one counts as that. A text is
+    no number and counts as missing.
+
+    Args:
+        column: the rows.
+        dtype: the declared type; None for a description that does not name it, whose edges were not rounded.
+    """
+    numbers = pd.to_numeric(column, errors="coerce")
+    present = numbers.notna().to_numpy(dtype=bool)
+    numbers = numbers[present]
+    if dtype == "int64" and not pd.api.types.is_float_dtype(numbers.dtype):
+        return numbers.to_numpy(dtype="int64"), present
+    found = np.clip(numbers.to_numpy(dtype="float64"), -_LARGEST, _LARGEST)
+    if dtype == "float32":
+        found = found.astype("float32").astype("float64")
+    return found + 0.0, present  # no negative zeros
+
+
+def _texts(column: pd.Series) -> tuple[pd.Series, npt.NDArray[np.bool_]]:
+    """Return a column's texts, and which rows have one; a whole number is the same text in a column of any type."""
+    present = column.notna().to_numpy(dtype=bool)
+    values = column[present]
+    if pd.api.types.is_float_dtype(values.dtype) and (values % 1 == 0).all():
+        values = values.astype("int64")
+    return values.astype(str), present
+
+
+def _categories(column: pd.Series) -> dict[str, Any]:
+    texts, _ = _texts(column)
+    counts = texts.value_counts()
+    if len(counts) <= CATEGORIES:
+        return {"categories": sorted(counts.index), "rest": ["values not seen before", "missing"]}
+    frequent = counts[counts >= RARE * len(texts)].head(CATEGORIES).index
+    return {
+        "categories": sorted(frequent),
+        "rest": ["rare values", "values not seen before", "missing"],
+        "seen": _seen(texts),
+    }
+
+
+def _seen(texts: pd.Series) -> str:
+    """Return which hashes occur, as a row of bits in Base64: it tells what was seen, and holds none of the values."""
+    bits = np.zeros(_BITS, dtype=bool)
+    bits[_hashes(texts)] = True
+    return base64.b64encode(np.packbits(bits).tobytes()).decode()
+
+
+def _bits(seen: str) -> npt.NDArray[np.bool_]:
+    return np.unpackbits(np.frombuffer(base64.b64decode(seen), dtype=np.uint8)).astype(bool)
+
+
+def _hashes(texts: pd.Series) -> npt.NDArray[np.int64]:
+    codes, distinct = pd.factorize(texts)
+    return np.array([zlib.crc32(text.encode()) % _BITS for text in distinct], dtype="int64")[codes]
+
+
+def _once(column: pd.Series, description: Mapping[str, Any]) -> float:
+    """Return the share of the rows whose value is rare and was seen once."""
+    texts, _ = _texts(column)
+    rare = _hashes(texts[~texts.isin(description["categories"])])
+    return float(np.sum(np.bincount(rare, minlength=1) == 1)) / max(len(column), 1)

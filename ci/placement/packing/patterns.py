@@ -1,0 +1,176 @@
+"""Column generation: patterns of tasks for nodes, priced by dynamic programming over a grid of amounts.
+
+Identical tasks are one kind, identical nodes another. The master program chooses how often each pattern is used,
+
+    minimise Σ_p c_t λ_p   subject to   Σ_p a_ip λ_p ≥ d_i   for each kind of task i,
+                                        Σ_{p on t} λ_p ≤ n_t for each kind of node t,
+
+and a pattern on t is worth adding where its tasks' prices exceed c_t plus the price of a node t (Gilmore and Gomory,
+1961). One table of the knapsack's values over all amounts prices the patterns of all kinds of nodes at once.
+"""
+
+from dataclasses import dataclass, replace
+from math import inf
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ci.placement.packing.kinds import Chosen, Kinds
+from ci.placement.packing.plain import silence
+from ci.placement.packing.pricing import Floats, Pricer
+from ci.placement.packing.problem import Ints
+
+_PULL, _NEAR, _MORE = 0.6, 0.001, 200
+_HELD = 20_000_000
+"""Patterns times kinds of tasks that a master holds at most: 80 MB."""
+
+
+@dataclass(frozen=True)
+class Duals:
+    """A solution of the master's relaxation: its value, the use of each pattern, and prices of tasks, nodes, zones."""
+
+    value: float
+    use: Floats
+    tasks: Floats
+    nodes: Floats
+    zones: Floats
+
+    def prices(self, kinds: Kinds) -> Floats:
+        """Return the prices of tasks in each zone, its fees taken off; shape (zones, kinds of tasks)."""
+        prices: Floats = self.tasks - self.zones @ kinds.requests[:, list(kinds.zoned)].T
+        return prices
+
+
+class Master:
+    """The master program over the patterns known so far.
+
+    Args:
+        kinds: what to place.
+        cost: of a node of each kind; shape (kinds of nodes,).
+        left_over: cost of a task that stays without a node, which makes the program feasible from the start.
+    """
+
+    def __init__(self, kinds: Kinds, cost: Floats, left_over: float) -> None:
+        self.kinds, self.cost, self.left_over = kinds, cost, left_over
+        self.node, self.patterns = np.zeros(0, dtype=np.int64), np.zeros((0, len(kinds.demand)), dtype=np.int32)
+        self._known: set[tuple[int, bytes]] = set()
+        self._solver = highs()
+        # Tasks at least as often as they are there, then nodes and what zones share at most.
+        amounts = np.concatenate([kinds.demand, kinds.count, kinds.shared.reshape(-1)]).astype(float)
+        task = np.arange(len(amounts)) < len(kinds.demand)
+        lower, upper = np.where(task, amounts, -inf), np.where(task, inf, amounts)
+        none = np.zeros(0, dtype=np.int32)
+        self._solver.addRows(len(amounts), lower, upper, 0, np.zeros(len(amounts), dtype=np.int32), none, np.zeros(0))
+        every = np.arange(len(kinds.demand))
+        _columns(self._solver, np.full(len(every), left_over), inf, every, every, np.ones(len(every)))
+
+    def add(self, node: Ints, patterns: NDArray[np.integer]) -> bool:
+        """Add patterns (patterns, kinds of tasks) for kinds of nodes (patterns,); return whether any is new."""
+        kinds, room = self.kinds, _HELD // len(self.kinds.demand) - len(self.node)
+        new: list[int] = []
+        patterns = patterns.astype(np.int32)
+        for p in np.flatnonzero(patterns.any(axis=1)).tolist():
+            if len(new) < room and (key := (int(node[p]), patterns[p].tobytes())) not in self._known:
+                self._known.add(key)
+                new.append(p)
+        node, patterns = node[new], patterns[new]
+        self.node, self.patterns = np.append(self.node, node), np.concatenate([self.patterns, patterns])
+        every, first = np.arange(len(new)), len(kinds.demand) + len(kinds.count)
+        shares = (patterns @ kinds.requests)[:, list(kinds.zoned)]
+        (with_task, task), (with_share, k) = np.nonzero(patterns), np.nonzero(shares)
+        at = np.concatenate([with_task, every, with_share])
+        row = np.concatenate(
+            [task, len(kinds.demand) + node, first + kinds.zone[node][with_share] * len(kinds.zoned) + k]
+        )
+        value = np.concatenate([patterns[with_task, task], np.ones(len(new)), shares[with_share, k]])
+        order = np.lexsort((row, at))
+        _columns(self._solver, self.cost[node], inf, at[order], row[order], value[order])
+        return bool(new)
+
+    def relax(self, until: float = inf) -> Duals:
+        """Solve the linear relaxation; at the monotonic time `until` the prices are what they are."""
+        # HiGHS counts the time of all its runs together.
+        self._solver.setOptionValue("time_limit", self._solver.getRunTime() + max(0.0, until - monotonic()))
+        self._solver.run()
+        solution, kinds = self._solver.getSolution(), self.kinds
+        tasks, nodes, zones = np.split(np.abs(solution.row_dual), np.cumsum([len(kinds.demand), len(kinds.count)]))
+        use, value = np.array(solution.col_value)[len(kinds.demand) :], self._solver.getObjectiveValue()
+        return Duals(value, use, tasks, nodes, zones.reshape(kinds.shared.shape))
+
+    def integer(self, seconds: float, enough: float) -> Chosen:
+        """Return the best whole use of the known patterns found in time; a value of `enough` is good enough."""
+        import highspy
+
+        first, limit = len(self.kinds.demand), max(0.05, seconds)
+        solver = highs(time_limit=limit, mip_rel_gap=0.0, mip_abs_gap=0.99, objective_target=enough + 0.5)
+        solver.passModel(self._solver.getLp())
+        every = np.arange(first + len(self.node), dtype=np.int32)
+        solver.changeColsIntegrality(len(every), every, np.full(len(every), highspy.HighsVarType.kInteger))
+        solver.run()
+        if not solver.getInfo().primal_solution_status:
+            return []
+        use = np.rint(solver.getSolution().col_value).astype(int)[first:]
+        return [(int(self.node[p]), self.patterns[p], int(use[p])) for p in np.flatnonzero(use)]
+
+
+def generate(master: Master, cells: int, until: float) -> tuple[Duals, Pricer, Duals]:
+    """Add patterns until none is worth adding; return the last duals, the pricer, and the duals with the best bound.
+
+    Args:
+        master: gets the patterns.
+        cells: size of the grid for pricing.
+        until: the monotonic time to stop at; seconds.
+    """
+    kinds, pricer = master.kinds, Pricer(master.kinds, cells)
+    best, proof, pull = -inf, None, _PULL
+    while True:
+        asked = duals = master.relax(until)
+        if proof:
+            # Prices between the last and the best ones so far jump less (Wentges, 1997).
+            tasks = pull * proof.tasks + (1 - pull) * duals.tasks
+            asked = replace(duals, tasks=tasks, zones=pull * proof.zones + (1 - pull) * duals.zones)
+        prices = asked.prices(kinds)
+        try:
+            node, patterns = pricer(prices, until)
+        except TimeoutError:
+            return duals, pricer, proof or duals
+        worth = (patterns * prices[kinds.zone[node]]).sum(axis=1)
+        excess = np.maximum(0, worth[: len(kinds.count)] - master.cost) @ kinds.count
+        bound = asked.tasks @ kinds.demand - excess - (asked.zones * kinds.shared).sum()
+        if bound > best:
+            best, proof = bound, asked
+        gain = (patterns * duals.prices(kinds)[kinds.zone[node]]).sum(axis=1) - (master.cost + duals.nodes)[node]
+        worthwhile = np.argsort(-gain)[: min(_MORE, np.count_nonzero(gain > 1e-6))]
+        new = master.add(node[worthwhile], patterns[worthwhile])
+        # What rounding to a coarse grid loses makes the last part of the way pointless.
+        goal = duals.value if pricer.exact else duals.value * (1 - _NEAR)
+        met = np.ceil(best - 1e-6) >= np.ceil(goal - 1e-6)
+        if met or monotonic() > until or not (new or pull):
+            return duals, pricer, proof or duals
+        # Where prices in between find nothing, the last ones decide.
+        pull = _PULL if new else 0.0
+
+
+def highs(**options: float) -> Any:
+    """Return a quiet HiGHS that does the same every time, with further options."""
+    import highspy
+
+    silence()
+    solver = highspy.Highs()
+    for name, value in {"output_flag": False, "threads": 1, "random_seed": 1, **options}.items():
+        solver.setOptionValue(name, value)
+    return solver
+
+
+def columns(solver: Any, cost: Floats, most: Ints | float, rows: Floats) -> None:
+    """Add variables of 0 to `most` to a HiGHS; shapes: `cost` (variables,), `rows` (variables, rows of the program)."""
+    at, row = np.nonzero(rows)
+    _columns(solver, cost, most, at, row, rows[at, row])
+
+
+def _columns(solver: Any, cost: Floats, most: Ints | float, at: Ints, row: Ints, value: Floats) -> None:
+    """Do the same with the entries that are not zero alone, in order: variable, row and value of each."""
+    starts, none = np.searchsorted(at, np.arange(len(cost))).astype(np.int32), np.zeros(len(cost))
+    solver.addCols(len(cost), cost, none, none + most, len(row), starts, row.astype(np.int32), value.astype(float))

@@ -1,0 +1,1 @@
+"""What is released where: the ledger of this machine, that of a cluster, and the champion."""

@@ -1,0 +1,1 @@
+"""The order of stages, and running the cached ones through DVC."""

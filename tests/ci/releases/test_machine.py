@@ -1,0 +1,174 @@
+"""Releases and the champion."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ci.errors import StageError
+from ci.releases import machine as releases
+from ci.releases.machine import target, withdrawn
+from tests import builds
+from tests.ci.rollout import journals
+
+A, B = (f"sha256:{letter * 64}" for letter in "ab")
+FIRST = builds.release(digest=A, inputs="i1")
+SECOND = builds.release(
+    digest=B,
+    version="2",
+    as_of="2013-05-01",
+    inputs="i2",
+    champion={"digest": A, "version": "1", "as_of": "2013-04-01", "release": 1},
+)
+
+
+@pytest.fixture(autouse=True)
+def _somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_releases_are_numbered_and_the_last_one_serves() -> None:
+    assert releases.last() is None
+    releases.add(FIRST)
+    assert releases.add(SECOND) == {"release": 2, **SECOND}
+    assert releases.read() == [{"release": 1, **FIRST}, {"release": 2, **SECOND}]
+    assert releases.last() == {"release": 2, **SECOND}
+
+
+@pytest.mark.parametrize(
+    ("released", "inputs", "expected"),
+    [
+        ([], "i1", None),
+        ([FIRST], "i1", None),
+        ([FIRST], "i2", {"digest": A, "version": "1", "as_of": "2013-04-01", "release": 1}),
+        ([FIRST, SECOND], "i2", SECOND["champion"]),
+        ([FIRST, SECOND], "i1", {"digest": B, "version": "2", "as_of": "2013-05-01", "release": 2}),
+    ],
+)
+def test_the_champion_is_what_serves_unless_that_was_built_from_these_inputs(
+    released: list[dict[str, object]], inputs: str, expected: object
+) -> None:
+    for release in released:
+        releases.add(release)
+    assert releases.champion(releases.last(), inputs) == expected
+
+
+def line(**changes: object) -> bytes:
+    return json.dumps({"release": 2, **SECOND, **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (b'{"release": 2', "not JSON"),
+        (b"", "not JSON"),
+        (b"null", "Input should be"),
+        (b"[]", "Input should be"),
+        (line(as_of="yesterday"), "as_of: "),
+        (line(as_of=20130401), "as_of: "),
+        (line(release=None), "release: "),
+        (line(release={"number": 2}), "release: "),
+        (line(release="2"), "release: "),
+        (line(release=1), "release: it is 1, where release 2 should be"),
+        (line(release=3), "release: it is 3, where release 2 should be"),
+        (line(digest="sha256:../../etc"), "digest: "),
+        (line(digest=None), "digest: "),
+        (line(champion="a"), "champion"),
+        (line(champion={**FIRST, "release": 1}), "champion"),
+        (line(version=2), "version: "),
+        (line(surprise=1), "surprise: "),
+        (line(inputs="i2").replace(b"i2", b"\xff"), "not UTF-8"),
+        (line(inputs="i2").replace(b"i2", b"\\ud800"), "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+    ],
+)
+def test_a_damaged_record_is_an_error_that_names_file_line_and_key(second: bytes, said: str) -> None:
+    releases.add(FIRST)
+    releases.RECORDS.write_bytes(releases.RECORDS.read_bytes() + second + b"\n" + line(release=3))
+    with pytest.raises(StageError, match=r"releases\.jsonl:2: ") as error:
+        releases.last()
+    assert said in str(error.value)
+
+
+def many(letters: str, most: int) -> tuple[list[releases.Release], list[releases.Release]]:
+    """Releases from their images' letters (`a<2`: in place of release 2), and what is left of them in so many bytes."""
+    parts = [part.partition("<") for part in letters.split()]
+    found = [
+        {"release": number, **journals.release(letter), **({"instead_of": int(of)} if of else {})}
+        for number, (letter, _, of) in enumerate(parts, 1)
+    ]
+    return found, releases.compacted(found, most)
+
+
+def numbers(found: list[releases.Release]) -> list[int]:
+    return [release["release"] for release in found]
+
+
+ONE = len(json.dumps(many("a", 0)[0][0]))
+
+
+@pytest.mark.parametrize(
+    ("letters", "room", "left"),
+    [
+        ("a b c d", 4, [1, 2, 3, 4]),
+        ("a b c d", 3, [2, 3, 4]),
+        ("a b c d", 0, [3, 4]),  # what serves, and what a rollback goes back to
+        ("a b a b c", 3, [3, 4, 5]),  # an image that was released again needs its newest record only
+        ("c a b a b d", 4, [1, 4, 5, 6]),
+        ("a b c b<3", 0, [1, 4]),  # c was rolled back: a is what a rollback would go back to
+        ("a", 0, [1]),
+    ],
+)
+def test_the_oldest_records_that_nobody_needs_go(letters: str, room: int, left: list[int]) -> None:
+    found, kept = many(letters, room * (ONE + 20))
+    assert numbers(kept) == left
+    assert releases.compacted(kept, room * (ONE + 20)) == kept
+    assert target(kept, None) == target(found, None)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()), min_size=1, max_size=12), st.integers(0, 12))
+def test_what_is_left_tells_the_same_about_rollbacks_champion_and_images(
+    made: list[tuple[str, bool]], room: int
+) -> None:
+    letters = [f"{letter}<{n}" if back and n else letter for n, (letter, back) in enumerate(made)]
+    found, kept = many(" ".join(letters), room * (ONE + 20))
+    assert kept[-1] == found[-1]
+    assert target(kept, None) == target(found, None)
+    assert withdrawn(kept).items() <= withdrawn(found).items()
+    if room > len({each["digest"] for each in found}) + len(withdrawn(found)):
+        assert withdrawn(kept) == withdrawn(found)
+        assert releases.kept(kept, 5) == releases.kept(found, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"release": None}, "release"),
+        ({"release": {}}, "release"),
+        ({"release": True}, "release"),
+        ({"as_of": "soon"}, "as_of"),
+        ({"as_of": "0001-01-01"}, "as_of"),
+        ({"digest": "../../etc"}, "digest"),
+        ({"version": "1/../2"}, "version"),
+        ({"champion": [1]}, "champion"),
+        ({"champion": {**SECOND["champion"], "digest": 5}}, "champion.digest"),
+        ({"model": "m/../../x"}, "model"),
+        ({"weather": 1}, "weather"),
+    ],
+)
+def test_a_release_with_an_odd_value_names_file_line_and_key(change: dict[str, object], key: str) -> None:
+    releases.add(FIRST)
+    line = json.dumps({"release": 2, **SECOND, **change})
+    releases.RECORDS.write_text(releases.RECORDS.read_text() + line + "\n")
+    with pytest.raises(StageError, match=rf"releases\.jsonl:2: {key}: .*restore it, or delete it to begin anew"):
+        releases.read()
+
+
+@pytest.mark.parametrize("line", [b"\xff", b'"\\ud800"', b"[" * 100_000, b"9" * 5000, b"[1]", b"null", b""])
+def test_a_line_that_is_no_release_is_named(line: bytes) -> None:
+    releases.add(FIRST)
+    releases.RECORDS.write_bytes(releases.RECORDS.read_bytes() + line + b"\n")
+    with pytest.raises(StageError, match=r"releases\.jsonl:2: "):
+        releases.last()
