@@ -35,7 +35,10 @@ MANAGER = "deployer"
 PASSED = "model-serving/passed"
 """Annotation of the canary: which digest has passed what, as JSON."""
 UNVERIFIED = "model-serving/unverified"
-"""Annotation of stable: the digest that it was given and that is not verified yet, from promotion to the record."""
+"""Annotation of the Service: the digest that stable was given and that is not verified yet, until it is recorded.
+
+Not of stable: a ReplicaSet keeps its Deployment's annotations, and `kubectl rollout undo` would bring it back.
+"""
 TERM = "model-serving/term"
 """Annotation of all that a deployer writes: the term of the Lease that wrote last."""
 HASH = "pod-template-hash"
@@ -191,8 +194,8 @@ class Cluster:
 
     def pending(self, digest: str) -> bool:
         """Tell whether a version was promoted by a deployment that has not verified it yet, by what was seen last."""
-        stable, canary = (self._seen.get(name) for name in (manifests.STABLE, manifests.CANARY))
-        said = stable["metadata"].get("annotations", {}).get(UNVERIFIED) if stable else None
+        service, canary = (self._seen.get(name) for name in (manifests.SERVICE, manifests.CANARY))
+        said = (service["metadata"].get("annotations") or {}).get(UNVERIFIED) if service else None
         return said == digest or (canary is not None and _digest(canary) == digest)
 
     @contextmanager
@@ -340,12 +343,10 @@ class Cluster:
         """Let the stable Deployment roll to a version, none of its pods unavailable at any time."""
         objects, last = self._objects(digest), self._history.last()
         self._configure(objects)
-        stable = _named(objects, manifests.STABLE)
-        if last is None or last["digest"] != digest:
-            stable["metadata"].setdefault("annotations", {})[UNVERIFIED] = digest
-        self._apply(stable)
         if manifests.SERVICE not in self._seen:  # somebody has deleted it
             self._apply(_named(objects, manifests.SERVICE))
+        self._mark(None if last is not None and last["digest"] == digest else digest)
+        self._apply(_named(objects, manifests.STABLE))
 
     def restore(self, digest: str) -> None:
         """Let the stable Deployment roll back to the very pods that the last release was verified with.
@@ -366,6 +367,7 @@ class Cluster:
         stable["spec"]["template"] = template
         try:
             self._apply(stable, back=True)
+            self._mark(None)
         except Foreign:  # of what others had set in that template, and have changed since
             self.promote(digest)
         if manifests.SERVICE not in self._seen:  # somebody has deleted it
@@ -377,14 +379,20 @@ class Cluster:
         return names.pop() if len(names) == 1 else None
 
     def verified(self, digest: str) -> None:
-        """Take the mark off stable that a version is not verified yet: from now on it must be in the record."""
+        """Take away the mark that a version is not verified yet: from now on it must be in the record."""
         self._observe()
-        stable = self._seen.get(manifests.STABLE)
-        if stable and _digest(stable) == digest and UNVERIFIED in stable["metadata"].get("annotations", {}):
-            self._checked()
-            version = stable["metadata"]["resourceVersion"]
-            body = {"metadata": {"annotations": {UNVERIFIED: None}, "resourceVersion": version}}
-            self._seen[manifests.STABLE] = self._api.ask("PATCH", self._path(manifests.STABLE), body, kind=MERGE)
+        if (stable := self._seen.get(manifests.STABLE)) and _digest(stable) == digest:
+            self._mark(None)
+
+    def _mark(self, digest: str | None) -> None:
+        """Mark a version as not verified yet, or none."""
+        service = self._seen.get(manifests.SERVICE)
+        if service is None or (service["metadata"].get("annotations") or {}).get(UNVERIFIED) == digest:
+            return
+        self._checked()
+        version = service["metadata"]["resourceVersion"]
+        body = {"metadata": {"annotations": {UNVERIFIED: digest}, "resourceVersion": version}}
+        self._seen[manifests.SERVICE] = self._api.ask("PATCH", self._path(manifests.SERVICE), body, kind=MERGE)
 
     def note(self, digest: str, fact: str) -> None:
         """Write down what a canary has passed, so that a deployer that is killed need not repeat it."""

@@ -54,7 +54,7 @@ def test_versions_are_rolled_out_one_after_another(world: World) -> None:
     assert where.phases() == {B: Phase.SERVING}
     assert [release["digest"] for release in world.history.read()] == [A, B]
     assert world.store.objects[SERVICE]["spec"]["selector"]["track"] == "stable"
-    assert UNVERIFIED not in world.store.objects[STABLE]["metadata"]["annotations"]
+    assert UNVERIFIED not in world.store.objects[SERVICE]["metadata"].get("annotations", {})
     assert CANARY not in world.store.objects
     assert (where.lacking(B), where.changed(B), place(world).disagreement()) == (None, None, None)
 
@@ -414,11 +414,15 @@ def test_a_version_that_a_killed_deployment_left_unverified_is_no_lost_record(wo
     with world.lease() as lease:
         where = world.where(lease)
         where.phases()
+        where.start(A)
+        where.phases()
         where.promote(A)
+        where.phases()
+        where.retire(A)
     assert place(world).disagreement() is None
-    assert world.store.objects[STABLE]["metadata"]["annotations"][UNVERIFIED] == A
+    assert world.store.objects[SERVICE]["metadata"]["annotations"][UNVERIFIED] == A
     world.rollout("a")
-    assert UNVERIFIED not in world.store.objects[STABLE]["metadata"]["annotations"]
+    assert UNVERIFIED not in world.store.objects[SERVICE]["metadata"].get("annotations", {})
     assert [release["digest"] for release in world.history.read()] == [A]
 
 
