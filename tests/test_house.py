@@ -1,6 +1,7 @@
 """The house plan: which room may import which, and what each room says of itself. `docs/architecture.md` shows it."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,11 @@ def test_every_room_says_in_its_first_line_what_its_one_subject_is():
             said = ast.get_docstring(ast.parse((REPOSITORY / file).read_text()))
             assert said, file
             assert said.splitlines()[0].endswith("."), file
+
+
+def test_the_guide_shows_the_floors_and_names_only_what_exists():
+    guide = (REPOSITORY / "docs/architecture.md").read_text()
+    for path in re.findall(r"`((?:ci|model|tests|build)/[\w./]+)`", guide):
+        assert path.startswith("build/") or (REPOSITORY / path).exists(), path
+    rooms = re.findall(r"^\| [a-z]* ?\| `ci/(\w+)` \|", guide, re.M)
+    assert rooms == [name for floor in reversed(FLOORS[1:]) for name in floor]
