@@ -290,6 +290,8 @@ def quota(pods: int) -> Iterator[None]:
 
 
 def test_what_a_quota_forbids_is_said_while_it_is_waited_for_and_what_serves_is_not_called_down(fork):
+    three = lambda: deployment(manifests.STABLE)["status"].get("readyReplicas") == 3  # noqa: E731
+    until(lambda: "three pods are ready", three, 90)
     before, scaler = serving(), ("hpa", manifests.STABLE, "-n", SERVING, "--type=merge", "-p")
     fork.package({"bias": 9.5})
     fork.configure(startup_timeout=10.0)
@@ -316,6 +318,7 @@ def test_what_a_quota_forbids_is_said_while_it_is_waited_for_and_what_serves_is_
     assert (found.code, ", serves" in found.said.splitlines()[0]) == (0, True)
     assert "3 of 4 pods are ready: no pod can be made (FailedCreate)" in found.said
     until(lambda: "three are wanted", lambda: deployment(manifests.STABLE)["spec"]["replicas"] == 3, 60)
+    until(lambda: "three pods are ready", three, 60)
     assert serving() == before
 
 
