@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import LineTooLong
 
 from ci.serving.api import BODY, Answer, Api, refusal
@@ -107,7 +107,8 @@ class Front(web.Server):
             return
         if (request.content_length or 0) > BODY:
             raise Refused(413, f"the request has more than {BODY >> 20} MiB: send fewer rows at once")
-        if request.headers.get("Expect", "").lower() == "100-continue":
+        asks = request.headers.get("Expect", "").lower() == "100-continue"
+        if asks and request.version >= HttpVersion11:  # to an older client it means nothing
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # nothing of the answer was sent yet
         try:

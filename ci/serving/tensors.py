@@ -28,6 +28,8 @@ _INTEGERS = {
 }  # fmt: skip
 """Integer type to its numpy name and the bounds, lower included and upper not, of the JSON integers it takes."""
 _FLOATS = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64"}
+_MOST = 1_000_000
+"""Arrays and objects of a request: each takes up to a hundred times more memory than its bytes."""
 _DEEPEST = 64
 """Axes that an array may have."""
 
@@ -71,8 +73,13 @@ def parse(body: bytes) -> Request:
     """Read a request body as far as that needs no model.
 
     Raises:
-        InvalidArgument: it is not JSON, not an object, or names its signature by something else than text.
+        InvalidArgument: it is not JSON, not an object, too much to hold, or names its signature by something else than
+            text.
     """
+    if body.count(b"[") + body.count(b"{") > _MOST:
+        raise InvalidArgument(
+            f"JSON Parse error: there are more than {_MOST:,} arrays and objects: send fewer rows at once"
+        )
     try:
         found = document.parse(body.decode(errors="surrogateescape").removeprefix("\ufeff"))
     except document.Malformed as error:

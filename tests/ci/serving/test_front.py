@@ -259,6 +259,16 @@ def test_a_client_that_asks_before_it_sends_is_told_to_go_on(url):
     assert said.endswith(b'{"predictions": [2.0]}')
 
 
+def test_an_old_client_is_told_nothing_before_its_answer(url):
+    body = b'{"instances": [1.0]}'
+    with connected(url) as connection:
+        asks = b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
+        connection.sendall(HEAD.replace(b"HTTP/1.1", b"HTTP/1.0") + asks + body)
+        said = read(connection)
+    assert statuses(said) == [200]
+    assert said.endswith(b'{"predictions": [1.0]}')
+
+
 # Packed bodies.
 
 
@@ -285,6 +295,8 @@ GZIP = gzip.compress(b'{"instances": [1]}', mtime=0)
         pytest.param(b"", "gzip", "it ends too early", id="nothing"),
         pytest.param(GZIP + b"more", "gzip", "something follows it", id="more"),
         pytest.param(gzip.compress(b" " * (100 << 20), 1, mtime=0), "gzip", "more than 32 MiB unpacked", id="bomb"),
+        pytest.param(gzip.compress(b"[" * (2 << 20), 1, mtime=0), "gzip", "1,000,000 arrays and objects", id="deep"),
+        pytest.param(gzip.compress(b"[{}," * (1 << 20), 1, mtime=0), "gzip", "send fewer rows at once", id="many"),
         pytest.param(GZIP, "deflate", "Invalid value. at offset: 0", id="called deflate"),
         pytest.param(GZIP, "br", "Invalid value. at offset: 0", id="called br"),
     ],

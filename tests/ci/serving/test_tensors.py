@@ -26,6 +26,11 @@ def test_rows_of_named_fields_become_one_array_a_field() -> None:
     assert read(body, TWO) == {"a": [1.0, 2.5], "b": [b"x", b"\xff"]}
 
 
+def test_as_many_rows_as_any_batch_has_are_taken() -> None:
+    body = '{"instances": [' + ", ".join(["[1]"] * 500_000) + "]}"
+    assert len(read(body, {"a": "DT_INT32"})["a"]) == 500_000
+
+
 def test_rows_of_a_single_input_need_no_name() -> None:
     assert read('{"instances": [[1, 2], [3, 4]]}', {"a": "DT_INT32"}) == {"a": [[1, 2], [3, 4]]}
     assert read('{"instances": [{"b64": "aGk="}, "ho"]}', {"a": "DT_STRING"}) == {"a": [b"hi", b"ho"]}
