@@ -77,6 +77,11 @@ def hidden(*, tips: bool) -> str | None:
         return None if wrong is None else f"{found.problem}, though there are commits: check one out"
     if _run("rev-parse", "--is-shallow-repository").stdout.strip() != "false":
         return "the clone is shallow and lacks older commits: `git fetch --unshallow` fetches them"
+    walk = ("--no-walk", "HEAD", "--branches", "--tags") if tips else ("--all",)
+    lost = _run("rev-list", "--objects", "--quiet", "--missing=print", *walk)
+    if lost.returncode or lost.stdout.strip():  # a clone with --filter, or a damaged one; DVC may wait for ever there
+        said = _line(lost.stderr) or lost.stdout.split()[0].removeprefix("?")
+        return f"the clone lacks content of its commits, such as {said}: clone it again, without --filter"
     beside = ("--all", "--not", "HEAD", "--branches", "--tags", "--remotes")
     done = _run("log", "--full-history", "-m", "--format=%h", *beside, "--", ":(glob)**/*.dvc", ":(glob)**/dvc.lock")
     if done.stdout.strip() and not tips:

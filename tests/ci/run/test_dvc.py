@@ -148,6 +148,13 @@ def lost_commit(_):
     (Path(".git/objects") / first[:2] / first[2:]).unlink()
 
 
+def lost_content(_):
+    """As in a clone with `--filter=blob:none`, on which DVC waits for ever."""
+    for revision in ("HEAD", "HEAD~1"):
+        file = git("rev-parse", f"{revision}:data.csv.dvc").strip()
+        (Path(".git/objects") / file[:2] / file[2:]).unlink()
+
+
 def broken_reference(_):
     Path(".git/refs/heads/other").write_text("")
 
@@ -176,6 +183,7 @@ def no_commit_at_head(_):
         (no_git, "git failed: git cannot be run: No such file or directory; is it installed and on the PATH?"),
         (no_right_to_run_it, "git failed: git cannot be run: Permission denied"),
         (lost_commit, "git failed: "),
+        (lost_content, "the clone lacks content of its commits, such as "),
         (broken_reference, "git failed: "),
         (broken_head, "git failed: fatal: not a git repository"),
         (lost_worktree, "git failed: fatal: not a git repository: /nonexistent/.git/worktrees/repository"),
