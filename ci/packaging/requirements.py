@@ -27,6 +27,8 @@ from packaging.utils import (
 from ci import reading, workspace
 from ci.errors import InputError
 
+_FILES = 100
+"""How many requirement files may belong together."""
 _NESTED = ("-r", "--requirement")
 _EDITABLE = ("-e", "--editable")
 _VALUED = {
@@ -100,6 +102,8 @@ def _with_needs(wanted: list[_Wanted]) -> Iterator[tuple[str, metadata.Distribut
 
 def _read(path: Path, seen: set[Path]) -> Iterator[_Wanted]:
     """Yield what a requirement file names; what was `seen`, its own `-r` included, is not read again."""
+    if len(seen) == _FILES:
+        raise InputError(f"{path}: requirement files name more than {_FILES} others")
     seen.add(path.resolve())
     text = reading.text(path).removeprefix("\ufeff")
     for number, line in _lines(text):

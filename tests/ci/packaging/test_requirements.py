@@ -170,3 +170,10 @@ def test_files_that_name_each_other_many_times_are_read_in_no_time() -> None:
         Path(f"{number}.txt").write_text(f"-r {number + 1}.txt\n-r {number + 1}.txt\n")
     Path("60.txt").write_text("numpy")
     assert named("-r 0.txt") == ["numpy"]
+
+
+def test_a_long_chain_of_files_is_refused() -> None:
+    for number in range(2000):
+        Path(f"{number}.txt").write_text(f"-r {number + 1}.txt")
+    with pytest.raises(InputError, match="requirement files name more than 100 others"):
+        named("-r 0.txt")
