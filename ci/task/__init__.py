@@ -34,6 +34,11 @@ def load() -> Task:
     Raises:
         InputError: a name is missing or has a value that the pipeline cannot use.
     """
+    with told(f"{_INIT} cannot be used"):
+        return _load()
+
+
+def _load() -> Task:
     kind = part("model", "KIND")
     if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(f"{_INIT}: KIND is {kind!r}: expected {' or '.join(map(repr, KINDS))}; {GUIDE}")
@@ -138,5 +143,8 @@ def where(error: BaseException) -> str:
 
 def in_words(error: BaseException) -> str:
     """Return an error in one line: its kind, as few messages make sense without it, and its message."""
-    message = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    try:
+        message = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    except Exception:  # an error's own words are code of the task too
+        message = ""
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

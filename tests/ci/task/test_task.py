@@ -120,6 +120,21 @@ def test_a_declaration_that_is_missing_is_named(task, name):
             "def f():\n    f()\nf()\n",
             "model/schema.py:2: model/schema.py cannot be imported: RecursionError",
         ),
+        (
+            "__init__.py",
+            "class Odd:\n    def __repr__(self):\n        raise ValueError\n\n\nKIND = Odd()\n",
+            "model/__init__.py:3: model/__init__.py cannot be used: ValueError",
+        ),
+        (
+            "__init__.py",
+            "KIND = 'binary'\n\n\ndef __getattr__(name):\n    raise RuntimeError(name)\n",
+            "model/__init__.py:5: model/__init__.py cannot be used: RuntimeError: ",
+        ),
+        (
+            "data.py",
+            "class Odd(Exception):\n    def __str__(self):\n        1 / 0\n\n\ndef load(source):\n    raise Odd\n",
+            "model/data.py:7: load fails: Odd",
+        ),
         ("data.py", "def load():\n    pass\n", "load fails: TypeError: load() takes 0 positional arguments but 1"),
         ("data.py", "load = 7\n", "load fails: TypeError: 'int' object is not callable"),
         (
