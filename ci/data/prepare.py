@@ -44,12 +44,19 @@ def prepare(settings: Settings) -> dict[str, Any]:
     to_come = quality.apply(coming, schema) if len(coming) else quality.Applied(known.table.iloc[:0], [], [])
     requests = quality.Applied(to_come.table, [], [])
     after = _fitting(requests, f"from {placed.as_of}", settings.source, wanted, learned=False)
+    crossed = (before[wanted.time].dt.date >= placed.as_of).sum() + (after[wanted.time].dt.date < placed.as_of).sum()
+    if crossed:  # judged or not by the day before the schema: they would be lost, or known too early
+        raise InputError(
+            f"model/schema.py: the schema takes {crossed} rows over {placed.as_of}, which is as_of, after it was seen "
+            f"which days are known: change {wanted.time} by a parser of that column, or in model/data.py"
+        )
     parts = {**_parts(before, placed, wanted), "traffic": _parts(after, placed, wanted)["traffic"]}
     labelled = {part: rows[rows[wanted.target].notna()].reset_index(drop=True) for part, rows in parts.items()}
     labelled["traffic"] = parts["traffic"].reset_index(drop=True)
     for part in ("train", "validation", "holdout"):
         if labelled[part].empty:
-            raise InputError(f"as_of: {placed.as_of} leaves no labelled rows for {part}; choose another as_of")
+            dropped = "".join(f"; the schema {change}" for change in known.changes if change.startswith("dropped"))
+            raise InputError(f"as_of: {placed.as_of} leaves no labelled rows for {part}; choose another as_of{dropped}")
     notes = [f"tolerated: {violation}" for violation in known.violations]
     notes += [f"the schema {change}" for change in [*undated, *known.changes]]
     notes += [f"the schema, in the days from as_of on, {change}" for change in to_come.changes]

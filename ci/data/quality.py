@@ -50,17 +50,23 @@ def usable(schema: Any) -> pa.DataFrameSchema:
     """Return the task's schema, which may be written as a class.
 
     Raises:
-        InputError: it is no schema.
+        InputError: it is no schema, or tolerates something else than a share.
     """
     if isinstance(schema, type(pa.DataFrameModel)):
         with told("SCHEMA is no usable class"):
-            made: pa.DataFrameSchema = schema.to_schema()
-            return made
+            schema = schema.to_schema()
     if not isinstance(schema, pa.DataFrameSchema):
         found = f"the class {schema.__name__}" if isinstance(schema, type) else type(schema).__name__
         raise InputError(
             f"model/schema.py: SCHEMA is {found}: expected a DataFrameSchema or a DataFrameModel of pandera.pandas"
         )
+    for name, column in schema.columns.items():
+        share = column.metadata.get("tolerated", 0) if isinstance(column.metadata, dict) else column.metadata or 0
+        if not (isinstance(share, int | float) and 0 <= share <= 1):
+            raise InputError(
+                f"model/schema.py: column {name}: metadata is {column.metadata!r:.80}: expected a share of rows from 0 "
+                'to 1, as in {"tolerated": 0.02}'
+            )
     return schema
 
 
@@ -146,8 +152,13 @@ def _changes(before: pd.DataFrame, after: pd.DataFrame) -> Iterator[str]:
 def _differences(before: pd.Series, after: pd.Series) -> int:
     """Return how many of the rows that both have hold another value; the same value of another type is none."""
     if not before.index.equals(after.index):
-        shared = after.index.intersection(before.index)
-        before, after = before.loc[shared], after.loc[shared]
+        if before.index.is_unique and after.index.is_unique:
+            shared = after.index.intersection(before.index)
+            before, after = before.loc[shared], after.loc[shared]
+        elif len(before) == len(after):
+            before, after = before.reset_index(drop=True), after.reset_index(drop=True)
+        else:  # rows cannot be told apart
+            return 0
     if before.equals(after):
         return 0
     absent, gone = before.isna().to_numpy(dtype=bool), after.isna().to_numpy(dtype=bool)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from ci.task import Task
 
@@ -193,10 +194,19 @@ def problems(table: pd.DataFrame, wanted: Task, only: str | None = None, *, lear
 
 
 def stored(table: pd.DataFrame, wanted: Task) -> pd.DataFrame:
-    """Return the table with its declared numbers as numbers, where pandas held them as objects."""
-    return table.assign(
-        **{name: rule.stored(table[name]) for name, _, rule in declared(wanted) if table[name].dtype == object}
-    )
+    """Return the table as it can be stored and read again: numbers as numbers, where pandas held them as objects.
+
+    Of Arrow's types, pandas does not read categories again, and dates of days only are no times to it.
+    """
+    known = {name: rule.stored(table[name]) for name, _, rule in declared(wanted) if table[name].dtype == object}
+    for name, column in table.items():
+        if isinstance(column.dtype, pd.ArrowDtype):
+            kind = column.dtype.pyarrow_dtype
+            if pa.types.is_dictionary(kind):
+                known[str(name)] = column.astype(pd.ArrowDtype(kind.value_type))
+            elif name == wanted.time and pa.types.is_date(kind):
+                known[str(name)] = column.astype("datetime64[s]")
+    return table.assign(**known)
 
 
 def _example(value: Any) -> str:

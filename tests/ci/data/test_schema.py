@@ -221,6 +221,26 @@ def test_the_latest_data_have_no_days_to_come(task):
     assert traffic.dtypes.equals(train.dtypes)
 
 
+def test_rows_that_the_schema_takes_over_as_of_are_not_lost(task):
+    task.write(
+        "schema.py", schema(parsers='pa.Parser(lambda rows: rows.assign(day=rows["day"] + np.timedelta64(3, "D")))')
+    )
+    task.write("schema.py", "import numpy as np\n" + (task.folder / "model/schema.py").read_text())
+    code, said = task.prepare()
+    assert code == 2, said
+    assert "model/schema.py: the schema takes 12 rows over 2024-02-20, which is as_of" in said
+
+
+@pytest.mark.parametrize("index", ["rows['day']", "rows.index // 2"])
+def test_a_parser_may_number_rows_by_something_that_repeats(task, index):
+    task.write("schema.py", schema(parsers=f"pa.Parser(lambda rows: rows.set_axis({index}).assign(x=1.0))"))
+    code, said = task.prepare()
+    assert code == 0, said
+    rows, notes, _ = found()
+    assert set(rows["x"]) == {1.0}
+    assert "the schema changed: column x: 172 rows" in notes
+
+
 def test_rows_with_the_same_index_are_told_apart(task):
     task.write("schema.py", schema('"x": pa.Column("float64", pa.Check.lt(100))', drop_invalid_rows=True))
     code, said = task.prepare(change=lambda rows: strange(999.0)(rows).set_axis([0] * len(rows)))
@@ -234,6 +254,13 @@ def test_rows_with_the_same_index_are_told_apart(task):
         ("SCHEMA = None\n", "model/schema.py: SCHEMA is NoneType: expected a DataFrameSchema or a DataFrameModel"),
         ("SCHEMA = {}\n", "model/schema.py: SCHEMA is dict: expected"),
         (HEAD + "SCHEMA = pa.Column(str)\n", "model/schema.py: SCHEMA is Column: expected"),
+        (schema('"x": pa.Column(float, metadata={"tolerated": "5%"})'), "column x: metadata is {'tolerated': '5%'}: "),
+        (schema('"x": pa.Column(float, metadata=["tolerated"])'), "column x: metadata is ['tolerated']: expected a "),
+        (schema('"x": pa.Column(float, metadata={"tolerated": 2})'), "column x: metadata is {'tolerated': 2}: "),
+        (
+            schema('"x": pa.Column(float, pa.Check.lt(-9))', drop_invalid_rows=True),
+            "choose another as_of; the schema dropped: column x: less_than(-9): 200 rows (100.00%)",
+        ),
         (HEAD + "SCHEMA = pa.DataFrameSchema\n", "model/schema.py: SCHEMA is the class DataFrameSchema: expected"),
         (
             schema('"c": pa.Column(str, parsers=pa.Parser(lambda c: c.nope()))'),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -236,6 +237,7 @@ UNCHECKED = "import pandera.pandas as pa\n\nSCHEMA = pa.DataFrameSchema({})\n"
         (UNCHECKED, lambda day: (day + pd.Timedelta(hours=23)).dt.tz_localize("America/New_York")),
         (UNCHECKED, lambda day: day.astype("datetime64[s]")),
         (UNCHECKED, lambda day: day.astype("timestamp[us][pyarrow]")),
+        (UNCHECKED, lambda day: day.dt.date.astype("date32[pyarrow]")),
         (SCHEMA, lambda day: day.dt.strftime("%Y-%m-%d")),
         (SCHEMA, lambda day: day.dt.date),
     ],
@@ -247,6 +249,14 @@ def test_times_of_any_kind_have_days(task, schema, times):
     summary = json.loads(Path("build/data/summary.json").read_text())
     assert summary["days"] == {"train": 32, "validation": 8, "holdout": 10, "traffic": 10}
     assert summary["rows"] == {part: 4 * days for part, days in summary["days"].items()}
+
+
+def test_categories_of_arrow_can_be_read_again(task):
+    kind = pd.ArrowDtype(pa.dictionary(pa.int32(), pa.string()))
+    code, said = task.prepare(change=lambda rows: rows.assign(c=rows["c"].astype(kind), more=rows["c"].astype(kind)))
+    assert code == 0, said
+    rows = pd.read_parquet("build/data/train.parquet")
+    assert set(rows["c"]) == set(rows["more"]) == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize(
