@@ -322,46 +322,6 @@ def test_what_a_quota_forbids_is_said_while_it_is_waited_for_and_what_serves_is_
     assert serving() == before
 
 
-def test_a_part_of_the_service_that_somebody_else_keeps_is_named_and_the_canary_goes(fork, load):
-    """The API server keeps it and says nothing: an older k8s/ had it, and somebody applied that by hand too."""
-    before = serving()
-    path = f"/api/v1/namespaces/{SERVING}/services/model"
-    kept = ApiServer().get(path)
-    port = {"name": "old", "port": 9999, "protocol": "TCP", "targetPort": "rest"}
-    body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "model"}}
-    ports = [{key: each[key] for key in ("name", "port", "protocol", "targetPort")} for each in kept["spec"]["ports"]]
-    spec = {"ports": [*ports, port], "selector": kept["spec"]["selector"]}
-    for manager in ("deployer", "kubectl"):
-        theirs = spec if manager == "deployer" else {"ports": [port]}
-        ApiServer().ask("PATCH", path, {**body, "spec": theirs}, query={"fieldManager": manager}, kind=APPLY)
-    fork.package({"bias": 9.7})
-    try:
-        done = fork.run("deploy")
-    finally:
-        kubectl("patch", "service", "model", "-n", SERVING, "--type=json", "-p",
-                json.dumps([{"op": "remove", "path": f"/spec/ports/{len(ports)}"}]))  # fmt: skip
-    assert (done.code, "Service model is not as it was applied" in done.said) == (1, True)
-    assert "spec.ports[port=9999,protocol=TCP] is" in done.said
-    assert "kubectl (Apply) owns it too" in done.said
-    assert serving() == before
-    assert not load.failures
-
-
-def test_a_record_that_was_lost_is_noticed_while_a_version_serves(fork):
-    before, name = serving(), ("configmap", "rollout-history", "-n", SERVING)
-    kept = json.loads(kubectl("get", *name, "-o", "json"))["data"]
-    kubectl("patch", *name, "--type=merge", "-p", '{"data": null}')
-    try:
-        done = [fork.run(command) for command in ("champion", "status", "deploy")]
-    finally:
-        kubectl("patch", *name, "--type=merge", "-p", json.dumps({"data": kept}))
-    assert [(each.code, "but no release is recorded: restore the ConfigMap" in each.said) for each in done] == [
-        (1, True)
-    ] * 3
-    assert fork.run("status").code == 0
-    assert serving() == before
-
-
 def test_a_lease_keeps_what_an_operator_wrote_into_it(fork):
     name = ("lease", "rollout", "-n", SERVING)
     kubectl("annotate", *name, "team=models", "--overwrite")
