@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ci.kube.api import APPLY, ApiServer
+from ci.kube.api import ApiServer
 from ci.releases.cluster import History
 from ci.rollout import manifests
 from tests import saved_models
