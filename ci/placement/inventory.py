@@ -19,7 +19,7 @@ from ci.errors import InputError
 from ci.placement.amounts import Amounts, a_list, amounts, an_object, counted, effective_requests
 from ci.placement.peers import NONE, Peers
 from ci.placement.peers import read as read_peers
-from ci.placement.selectors import check_terms, matches_node, texts, tolerates
+from ci.placement.selectors import check_terms, matches_node, texts, tolerates, tolerations
 
 EXAMPLE = Path(__file__).with_name("example.json")
 """A small cluster for machines that have none."""
@@ -125,8 +125,8 @@ def pod(
     terms = a_list(affinity.get("nodeSelectorTerms"), f"{where}.affinity") or [{}]
     check_terms(terms, f"{where}.affinity.nodeAffinity")
     rules = {
-        "nodeSelector": an_object(spec.get("nodeSelector"), f"{where}.nodeSelector"),
-        "tolerations": a_list(spec.get("tolerations"), f"{where}.tolerations"),
+        "nodeSelector": texts(spec.get("nodeSelector"), f"{where}.nodeSelector"),
+        "tolerations": tolerations(spec, where),
         "terms": terms if affinity else None,
     }
     text = json.dumps({key: value for key, value in rules.items() if value}, sort_keys=True)

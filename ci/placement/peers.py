@@ -15,6 +15,7 @@ HOST = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
 REVISION = "pod-template-hash"
 """Label that tells pods of one revision of a Deployment from those of another."""
+_UNSATISFIABLE = ("DoNotSchedule", "ScheduleAnyway")
 EVERY_IP = "0.0.0.0"  # noqa: S104 - what Kubernetes writes for all addresses of a node
 _NAMESPACE = "kubernetes.io/metadata.name"
 """Label that every namespace has: its name."""
@@ -105,7 +106,10 @@ def read(spec: Mapping[str, Any], namespace: str, labels: Mapping[str, str], whe
     terms = a_list(anti.get("requiredDuringSchedulingIgnoredDuringExecution"), at)
     apart = tuple(_apart(term, namespace, labels, at) for term in terms)
     spreads = a_list(spec.get("topologySpreadConstraints"), at := f"{where}.topologySpreadConstraints")
-    hard = [each for each in spreads if each.get("whenUnsatisfiable", "DoNotSchedule") == "DoNotSchedule"]
+    for each in spreads:
+        if (given := each.get("whenUnsatisfiable")) not in _UNSATISFIABLE:
+            raise InputError(f"{at}.whenUnsatisfiable: {given!r} is none of {', '.join(_UNSATISFIABLE)}")
+    hard = [each for each in spreads if each["whenUnsatisfiable"] == _UNSATISFIABLE[0]]
     even = tuple(_even(each, labels, at) for each in hard)
     ports, named = tuple(sorted(set(_ports(spec, where)))), tuple(_unmodelled(spec, affinity, apart, even, where))
     volumes = tuple(_volumes(spec, where))
@@ -143,7 +147,7 @@ def _apart(term: Mapping[str, Any], namespace: str, labels: Mapping[str, str], w
     there = selector(term.get("namespaceSelector"), f"{where}.namespaceSelector")
     names = tuple(map(str, given)) if given or there is not None else (namespace,)
     wanted = _with(selector(term.get("labelSelector"), f"{where}.labelSelector"), term, labels, where)
-    return Apart(str(term.get("topologyKey")), wanted, names, there)
+    return Apart(_domains(term, where), wanted, names, there)
 
 
 def _even(given: Mapping[str, Any], labels: Mapping[str, str], where: str) -> Even:
@@ -153,7 +157,15 @@ def _even(given: Mapping[str, Any], labels: Mapping[str, str], where: str) -> Ev
             raise InputError(f"{where}.{key}: expected a whole number from 1 on, found {value!r}")
     wanted = _with(selector(given.get("labelSelector"), f"{where}.labelSelector"), given, labels, where)
     by_rules, by_taints = given.get("nodeAffinityPolicy") != "Ignore", given.get("nodeTaintsPolicy") == "Honor"
-    return Even(str(given.get("topologyKey")), int(skew or 1), wanted, int(domains or 1), by_rules, by_taints)
+    return Even(_domains(given, where), int(skew or 1), wanted, int(domains or 1), by_rules, by_taints)
+
+
+def _domains(given: Mapping[str, Any], where: str) -> str:
+    """Return the label of nodes whose values are the domains."""
+    key = given.get("topologyKey")
+    if not isinstance(key, str) or not key:
+        raise InputError(f"{where}.topologyKey: expected a label of nodes such as {HOST}, found {key!r}")
+    return key
 
 
 def _with(wanted: Selector | None, given: Mapping[str, Any], labels: Mapping[str, str], where: str) -> Selector | None:

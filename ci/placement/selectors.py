@@ -9,6 +9,7 @@ from ci.errors import InputError
 from ci.placement.amounts import a_list, an_object
 
 OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
+TOLERATING = ("Equal", "Exists", "Gt", "Lt")
 
 _WHOLE = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 """A number as Kubernetes reads it; Python would take 1_000 too, which a label may be."""
@@ -80,6 +81,20 @@ def matches_node(term: Mapping[str, Any], name: str, labels: Mapping[str, str]) 
     every += [({"metadata.name": name}, each) for each in term.get("matchFields") or ()]
     found = [(at, requirement(each, "node affinity", OPERATORS)) for at, each in every]
     return bool(found) and all(holds(at.get(key), operator, values) for at, (key, operator, values) in found)
+
+
+def tolerations(spec: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+    """Return the tolerations of a pod's specification.
+
+    Raises:
+        InputError: one has an operator that Kubernetes would not accept.
+    """
+    found = a_list(spec.get("tolerations"), f"{where}.tolerations")
+    for index, each in enumerate(found):
+        if each.get("operator") not in (None, "", *TOLERATING):
+            at = f"{where}.tolerations[{index}].operator"
+            raise InputError(f"{at}: {each['operator']!r} is none of {', '.join(TOLERATING)}")
+    return found
 
 
 def tolerates(toleration: Mapping[str, Any], taint: Mapping[str, str]) -> bool:

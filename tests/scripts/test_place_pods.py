@@ -270,6 +270,25 @@ def test_zones_that_only_some_nodes_have_are_named(workspace, capsys):
     assert CLAIM not in out
 
 
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"tolerations": [TOLERATION, {"operator": "exists"}]}, "tolerations[1].operator: 'exists' is none of Equal"),
+        ({"nodeSelector": {"gpu": 1}}, "spec.nodeSelector.gpu: expected a text, found int"),
+        ({"affinity": anti(None)}, "topologyKey: expected a label of nodes such as kubernetes.io/hostname, found None"),
+        ({"topologySpreadConstraints": even("")}, "topologyKey: expected a label of nodes"),
+        ({"topologySpreadConstraints": even(ZONE, whenUnsatisfiable="DoNotschedule")},
+         "whenUnsatisfiable: 'DoNotschedule' is none of DoNotSchedule, ScheduleAnyway"),
+    ],
+)  # fmt: skip
+def test_what_kubernetes_would_refuse_of_a_pod_is_named(workspace, capsys, spec, message):
+    assert run(*FOUR, spec=spec) == 2
+    said = capsys.readouterr().err
+    assert "k8s/overlays/own/server: stable: spec.template." in said
+    assert message in said
+    assert not workspace.exists()
+
+
 def test_a_pod_that_names_its_node_is_planned_there(workspace):
     assert run(*FOUR, spec={"nodeName": "b"}, settings=["placement.replicas_per_node=9"]) == 0
     assert hosts(workspace) == {"b": 4}
