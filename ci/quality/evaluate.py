@@ -14,6 +14,7 @@ from ci.errors import InputError, StageError
 from ci.quality import behaviour, metrics, verdict
 from ci.quality.compare import Scored, compare, measure, slices
 from ci.registry import local as registry
+from ci.registry.client import Unreachable
 from ci.results import data
 from ci.results.build import CHAMPION
 from ci.results.evaluation import EVALUATION, GOLDEN, REFERENCE
@@ -42,7 +43,8 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     def answer(table: pd.DataFrame) -> Any:
         return predict(raw_inputs(table, wanted.features)).astype("float64")
 
-    champion, predicted = _champion(holdout)
+    repository = f"{settings.packaging.repository}/{settings.model.name}"
+    champion, predicted = _champion(holdout, repository)
     days = number_days(holdout[wanted.time])
     scored = Scored(holdout[wanted.target].to_numpy(dtype="float64"), days, answer(holdout), predicted)
     checks = behaviour.run(task.part("model.behaviour", "CHECKS"), answer, holdout)
@@ -103,13 +105,19 @@ def judge(
     }
 
 
-def _champion(holdout: pd.DataFrame) -> tuple[verdict.Champion | None, Any]:
-    """Return what serves and its predictions for the holdout; None for either that cannot be had."""
+def _champion(holdout: pd.DataFrame, repository: str) -> tuple[verdict.Champion | None, Any]:
+    """Return what serves and its predictions for the holdout; None for either that cannot be had.
+
+    Raises:
+        Unreachable: the registry does not answer, which says nothing of the champion: run again.
+    """
     record = CHAMPION.read()
     if record is None:
         return None, None
     try:
-        folder = registry.unpack(record.digest)
+        folder = registry.released(record.digest, repository)
+    except Unreachable:
+        raise
     except StageError as error:
         return verdict.Champion(record.as_of, str(error)), None
     fields = _fields(folder)

@@ -32,6 +32,10 @@ _TIMEOUT = (10, 60)
 """Longest waits for a connection and between two parts of an answer; seconds."""
 
 
+class Unreachable(StageError):  # noqa: N818 - a state, not a fault
+    """The registry does not answer, or does not let us in: that says nothing of what it has."""
+
+
 class Repository:
     """One repository of a registry, such as `docker.io/tensorflow/serving`."""
 
@@ -124,7 +128,7 @@ class Repository:
                         raise StageError(f"{self.name}: {path}: the registry sends more than the {size:,} bytes it has")
                     yield chunk
         except requests.RequestException as error:
-            raise StageError(f"{self.name}: {path} broke off ({error}): try again") from None
+            raise Unreachable(f"{self.name}: {path} broke off ({error}): try again") from None
 
     def _ask(self, method: str, path: str, expected: tuple[int, ...], **options: Any) -> "requests.Response":
         """Ask for a path of the repository, or for where the registry has led to."""
@@ -137,11 +141,12 @@ class Repository:
                 self._log_in(answer.headers.get("WWW-Authenticate", ""))
                 answer = self._session.request(method, url, timeout=_TIMEOUT, auth=self._authorize, **options)
         except requests.RequestException as error:
-            raise StageError(f"{self.name}: the registry cannot be reached: {error}") from None
+            raise Unreachable(f"{self.name}: the registry cannot be reached: {error}") from None
         if answer.status_code not in expected:
             why = {401: "wants a login", 403: "refuses access", 404: "does not have it", 429: "asks to wait"}
             said = why.get(answer.status_code, "cannot answer")
-            raise StageError(f"{self.name}: {path}: the registry {said} (HTTP {answer.status_code})")
+            kind = StageError if answer.status_code == 404 else Unreachable
+            raise kind(f"{self.name}: {path}: the registry {said} (HTTP {answer.status_code})")
         return answer
 
     def _led(self, to: str) -> str:

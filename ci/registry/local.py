@@ -3,10 +3,13 @@
 import shutil
 from collections.abc import Set
 from pathlib import Path
+from typing import Literal
 
-from ci import workspace
+from ci import references, workspace
 from ci.errors import StageError
+from ci.lineage import file_digest
 from ci.registry import layout as image
+from ci.registry.client import Repository
 
 LAYOUT = workspace.STATE / "registry"
 UNPACKED = workspace.STATE / "models"
@@ -39,7 +42,41 @@ def unpack(digest: str) -> Path:
     """
     if digest not in _images():
         raise StageError(f"image {digest} is not in {LAYOUT}")
-    verified = image.verify(LAYOUT, digest)
+    return _unpacked(image.verify(LAYOUT, digest))
+
+
+def released(digest: str, repository: str) -> Path:
+    """Return the same of an image that was released from any machine: from here, or from the repository it was sent to.
+
+    Only its manifest and its top layer, which is the model's, are fetched.
+
+    Args:
+        digest: of its manifest.
+        repository: where releases are sent to, such as `registry.example.com/models/flights`.
+
+    Raises:
+        Unreachable: the registry does not answer.
+        StageError: nobody has it, it was changed, or holds no single model.
+    """
+    if digest in _images() or repository.partition("/")[0] == references.LOCAL:
+        return unpack(digest)
+    registry = Repository(repository)
+    manifest = _fetched(registry, "manifests", digest, image.MANIFEST_SIZE)
+    _, layers = image.parts(manifest.read_bytes(), f"{repository}@{digest}")
+    top = _fetched(registry, "blobs", layers[-1]["digest"], layers[-1]["size"])
+    return _unpacked(image.Image(digest, (manifest, top)))
+
+
+def _fetched(registry: Repository, kind: Literal["manifests", "blobs"], digest: str, size: int) -> Path:
+    path = image.blob(LAYOUT, digest)
+    if not path.exists() or file_digest(path) != digest:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        registry.save(kind, digest, path, size)
+    return path
+
+
+def _unpacked(verified: image.Image) -> Path:
+    digest = verified.digest
     folder = UNPACKED / digest.removeprefix("sha256:")
     if not folder.exists() or not image.holds(verified, folder):
         with workspace.replacing(folder) as partial:
