@@ -10,12 +10,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from ci.errors import InputError
+from ci.task import in_words
 
 Predict = Callable[[pd.DataFrame], npt.NDArray[Any]]
 SAMPLE = 200
 EXPECTATIONS = ("same", "finite", "not less", "not more")
 _SHOWN = 200
-"""Characters of an exception's message that are shown."""
+"""Characters of an exception and its message that are shown."""
 
 
 def run(checks: Any, predict: Predict, table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -63,9 +64,9 @@ def _problem(check: Any) -> str | None:
 def _run(check: Mapping[str, Any], predict: Predict, sample: pd.DataFrame, before: npt.NDArray[Any]) -> dict[str, Any]:
     try:
         holds, measured = _measure(check, predict, sample, before)
-    except Exception as error:  # whatever the task's code or TensorFlow raises
-        said = " ".join(str(error).split())
-        holds, measured = False, f"it raised {type(error).__name__}: {said[:_SHOWN]}{'…' if len(said) > _SHOWN else ''}"
+    except (Exception, SystemExit) as error:  # whatever the task's code or TensorFlow raises
+        said = in_words(error)
+        holds, measured = False, f"it raised {said[:_SHOWN]}{'…' if len(said) > _SHOWN else ''}"
     return {"name": check["name"], "severity": check["severity"], "holds": holds, "measured": measured}
 
 

@@ -1,5 +1,7 @@
 """Behaviour checks catch models that break them and pass models that do not."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -51,6 +53,15 @@ def broken(rows):
     raise KeyError("visib")
 
 
+class WordlessError(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+def wordless(_):
+    raise WordlessError
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("model", "declared", "measured"),
@@ -65,6 +76,8 @@ def broken(rows):
         (good, check(lambda rows: rows.assign(x=np.inf), "not less"), "200 predictions are not finite"),
         (good, check(lambda rows: rows.assign(x=[np.nan] + [1.0] * 199), "not less"), "1 predictions are not finite"),
         (good, check(lambda _: 1 / 0, "not more"), "it raised ZeroDivisionError: division by zero"),
+        (good, check(lambda _: sys.exit(0), "not more"), "it raised SystemExit: 0"),
+        (good, check(wordless, "same"), "it raised WordlessError"),
     ],
 )
 def test_a_check_that_raises_or_gives_no_numbers_does_not_hold_and_says_so_by_name(model, declared, measured):
