@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def _stages() -> list[tuple[str, _Stage]]:
         key = [part for part in first["loc"] if not (isinstance(part, str) and part.endswith("]"))]
         line = next((lines[tuple(key[:n])] for n in range(len(key), 0, -1) if tuple(key[:n]) in lines), 1)
         raise InputError(
-            f"{GRAPH}:{line}: {'.'.join(map(str, key)) or 'the graph'}: {first['msg']}: expected stages with cmd, deps "
+            f"{GRAPH}:{line}: {'.'.join(map(str, key)) or 'the graph'}: {re.sub(r' or instance of _[A-Za-z]+', '', first['msg'])}: expected stages with cmd, deps "
             "(paths), params and outs, each written out"
         ) from None
 

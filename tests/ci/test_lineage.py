@@ -194,3 +194,11 @@ def test_of_a_folder_the_plain_files_count() -> None:
 def test_a_source_that_is_not_there_is_named(name: str) -> None:
     with pytest.raises(InputError, match="does not exist"):
         lineage.source(Path(name))
+
+
+def test_what_is_wrong_with_the_graph_is_told_without_the_names_of_our_models() -> None:
+    Path("dvc.yaml").write_text("stages:\n  prepare: 7\n")
+    with pytest.raises(
+        InputError, match=r"^dvc\.yaml:2: stages\.prepare: Input should be a valid dictionary: expected"
+    ):
+        lineage.inputs_digest()
