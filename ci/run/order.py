@@ -183,23 +183,21 @@ def _cached(stages: list[str]) -> dict[str, float]:
     outcome = dict.fromkeys(upto, "not run: nothing that it depends on has changed")
     if not reasons:
         print(f"dvc: nothing to do: no input of {', '.join(stages)} has changed")
-        _finish(outcome, computed=False)
+        _finish(outcome, changed=False)
         return {"/".join(stages): time.monotonic() - started}
     for stage, changes in reasons.items():
         print(f"dvc: {stage} runs because {'; '.join(changes)}")
     seconds = {"status": time.monotonic() - started}
     begun, running = time.monotonic(), ""
-    computed = False
 
     def hear(line: str) -> None:
-        nonlocal begun, running, computed
+        nonlocal begun, running
         print(line)
         if line.startswith(("Running stage '", "Stage '")):
             if running:
                 seconds[running] = time.monotonic() - begun
             begun, running = time.monotonic(), line.split("'")[1]
             why = "; ".join(reasons.get(running, ["a stage before it has other results"]))
-            computed = computed or line.startswith("Running")
             how = "run" if line.startswith("Running") else "taken from the cache of runs"
             outcome[running] = f"{how}: {why}"
 
@@ -208,12 +206,15 @@ def _cached(stages: list[str]) -> dict[str, float]:
     seconds[running or "dvc"] = time.monotonic() - begun
     if code:
         raise _error(running or "dvc", code, message)
-    _finish(outcome, computed=computed)
+    _finish(outcome, changed=bool(running))
     return seconds
 
 
-def _finish(outcome: dict[str, str], *, computed: bool) -> None:
-    """Write down why each cached stage was run or not, for the report; if none was, say what changed all the same."""
+def _finish(outcome: dict[str, str], *, changed: bool) -> None:
+    """Write down why each cached stage was run or not, for the report.
+
+    If none was `changed`, say what changed all the same; a result from the cache of runs is a change too.
+    """
     try:
         before = RUNS.read_if_there() or {}
     except InputError as error:
@@ -222,8 +223,8 @@ def _finish(outcome: dict[str, str], *, computed: bool) -> None:
     RUNS.write({**before, **outcome})
     settings = json.loads(json.dumps(reading_yaml.read(workspace.SETTINGS), default=str))
     now = Cached(commit=git.checkout().commit, settings=settings)
-    if not computed and (changed := _unread_changes(now)):
-        print(f"dvc: no stage was run: none depends on {', '.join(changed)}, which changed")
+    if not changed and (unread := _unread_changes(now)):
+        print(f"dvc: no stage was run: none depends on {', '.join(unread)}, which changed")
     CACHED_BUILD.write(now)
 
 

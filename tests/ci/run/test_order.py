@@ -10,11 +10,12 @@ import pytest
 
 from ci import workspace
 from ci.results.build import CACHED as CACHED_BUILD
+from ci.results.build import RUNS
 from ci.run import order as pipeline
-from ci.stages import CACHED, NAMES
+from ci.stages import CACHED, NAMES, named
 from tests.repositories import git
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
@@ -120,11 +121,26 @@ def built(tmp_path, monkeypatch):
 
 def test_what_changed_though_no_stage_was_run_is_named(built, capsys):
     (built / "notes of mine.txt").write_text("three")
-    pipeline._finish({}, computed=False)
+    pipeline._finish({}, changed=False)
     assert "none depends on notes of mine.txt, which changed" in capsys.readouterr().out
     workspace.write_text(workspace.SETTINGS, "seed: 2\n")
-    pipeline._finish({}, computed=False)
+    pipeline._finish({}, changed=False)
     assert "none depends on notes of mine.txt, seed, which changed" in capsys.readouterr().out
+
+
+def test_a_result_that_is_taken_from_the_cache_depends_on_what_changed(built, capfd):
+    (built / ".dvc").mkdir()
+    Path("dvc.yaml").write_text(
+        "stages:\n  prepare:\n    cmd: cp 'notes of mine.txt' out\n    deps: ['notes of mine.txt']\n    outs: [out]\n"
+    )
+    for path in (named("configure").result, *named("configure").others):
+        workspace.write_text(path, "seed: 1\n")
+    for how in ("run", "taken from the cache of runs"):
+        pipeline._cached(["prepare"])
+        assert RUNS.read()["prepare"].startswith(f"{how}: ")
+        for path in (CACHED_BUILD.path, Path("out"), Path("dvc.lock")):
+            path.unlink()
+    assert "none depends on" not in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -148,7 +164,7 @@ def test_a_damaged_memory_of_the_last_build_changes_nothing_and_is_written_anew(
     precious.write_text("precious")
     CACHED_BUILD.path.parent.mkdir(parents=True)
     CACHED_BUILD.path.write_text(left)
-    pipeline._finish({}, computed=False)
+    pipeline._finish({}, changed=False)
     assert precious.read_text() == "precious"
     assert "none depends on notes of mine.txt, which changed" in capsys.readouterr().out, "since the commit before"
     assert CACHED_BUILD.read().settings == {"seed": 1}
