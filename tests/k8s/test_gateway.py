@@ -44,6 +44,8 @@ class Server:
                     answer = {"predictions": [row["x"] / 2 for row in json.loads(body)["instances"]]}
                 except ValueError:
                     status, answer = 400, {"error": "no JSON"}
+                if not self.headers["Host"]:
+                    status, answer = 400, {"error": "no host"}
                 text = json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(text)))
@@ -256,6 +258,12 @@ def test_a_client_that_closes_its_half_of_the_connection_is_answered(gateway, se
         said = read(connection)
     assert said.endswith(b'{"predictions": [1.5]}')
     assert counted(gateway, {"requests": 1, "errors": 0}) == {"requests": 1, "errors": 0}
+
+
+def test_an_old_client_that_names_no_host_is_answered(gateway):
+    with connected(gateway) as connection:
+        connection.sendall(post(b'{"instances": [{"x": 3.0}]}').replace(b"HTTP/1.1\r\nHost: x", b"HTTP/1.0"))
+        assert read(connection).endswith(b'{"predictions": [1.5]}')
 
 
 @pytest.mark.parametrize("ending", [False, True])
