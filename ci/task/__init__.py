@@ -55,6 +55,8 @@ def _load() -> Task:
         raise InputError(f"{_INIT}: SLICES is {slices!r}: expected a tuple of columns, such as ('a',) or (); {GUIDE}")
     for name in slices:
         _column("SLICES", name)
+        if list(slices).count(name) > 1:
+            raise InputError(f"{_INIT}: SLICES holds {name} more than once: remove one")
     _apart(target, time, features, slices)
     return Task("binary" if kind == "binary" else "regression", target, time, dict(features), tuple(slices))
 

@@ -45,6 +45,7 @@ FIELDS = '{"x": "float32", "k": "int64", "c": "string"}'
         ("SLICES", '{"c": 1}', "SLICES is {'c': 1}"),
         ("SLICES", '("c", None)', "SLICES: None is no name of a column"),
         ("SLICES", '("c", ["k"])', "SLICES: ['k'] is no name of a column"),
+        ("SLICES", '("c", "k", "c")', "SLICES holds c more than once"),
         ("SLICES", '("c", "y")', "SLICES holds y, which is TARGET"),
         ("TARGET", '"day"', "TARGET and TIME are both day"),
         ("TARGET", '"x"', "FEATURES holds x, which is TARGET"),
