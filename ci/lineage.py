@@ -112,8 +112,8 @@ def _stages() -> list[tuple[str, _Stage]]:
         line = next((lines[tuple(key[:n])] for n in range(len(key), 0, -1) if tuple(key[:n]) in lines), 1)
         message = re.sub(r" or instance of \w+", "", first["msg"])
         raise InputError(
-            f"{GRAPH}:{line}: {'.'.join(map(str, key)) or 'the graph'}: {message}: expected stages with cmd, deps (paths), "
-            "params and outs, each written out"
+            f"{GRAPH}:{line}: {'.'.join(map(str, key)) or 'the graph'}: {message}: "
+            "expected stages with cmd, deps (paths), params and outs, each written out"
         ) from None
 
 
