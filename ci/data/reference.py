@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ci.data.psi import DIGITS, FEW, Bins, bins, significant
+from ci.data.psi import BINS, DIGITS, FEW, Bins, bins, significant
 
 Array = npt.NDArray[Any]
 
@@ -44,8 +44,8 @@ def describe_column(column: pd.Series, dtype: str) -> dict[str, Any]:
     their own, which do not count in the others. Shares: the bins between edges, the values, missing.
 
     Texts: `categories`, the most frequent values, and `rest`, the names of the bins for all others: if there are more
-    values than categories, those that are rare and those that were not seen, which `seen` tells apart (see `_seen`);
-    and missing.
+    values than categories, those that are rare, by chance into bins of about equal mass so that one that becomes
+    frequent shows, and those that were not seen, which `seen` tells apart (see `_seen`); and missing.
 
     Args:
         column: the rows.
@@ -75,7 +75,9 @@ def _with_shares(column: pd.Series, description: dict[str, Any]) -> dict[str, An
     if "seen" in description:
         # Of new rows some have values that were not seen, even if nothing changes: about as many as were seen once
         # (Good 1953, Biometrika 40, 237).
-        found[_rare(description)] += np.array([-1.0, 1.0]) * _once(column, description)
+        rare, once = found[_rare(description)], _once(column, description)
+        rare[:-1] *= 1 - once / max(rare[:-1].sum(), once or 1.0)
+        rare[-1] += once
     return {**description, "rows": len(column), "shares": found.round(8).tolist()}
 
 
@@ -88,16 +90,17 @@ def shares(column: pd.Series, description: Mapping[str, Any]) -> npt.NDArray[np.
     found = _counted(column, description)
     if "seen" in description:
         rare, expected = found[_rare(description)], np.array(description["shares"])[_rare(description)]
-        usual = rare.sum() * expected / expected.sum() if expected.sum() > 0 else rare
-        if rare[1] < usual[1]:
-            found[_rare(description)] = usual
+        new = rare.sum() * (expected[-1] / expected.sum()) if expected.sum() > 0 else 0.0
+        if rare[-1] < new:
+            known = rare[:-1].sum()
+            found[_rare(description)] = np.append(rare[:-1] * (known + rare[-1] - new) / known, new)
     return found
 
 
 def _rare(description: Mapping[str, Any]) -> slice:
-    """Return where the bins of rare values and of those not seen before are."""
+    """Return where the bins of rare values and, the last, of those not seen before are."""
     first = len(description["categories"])
-    return slice(first, first + 2)
+    return slice(first, first + len(description["rest"]) - 1)
 
 
 def _counted(column: pd.Series, description: Mapping[str, Any]) -> npt.NDArray[np.float64]:
@@ -123,7 +126,8 @@ def _among_texts(column: pd.Series, description: Mapping[str, Any]) -> tuple[Arr
     places = {name: place for place, name in enumerate(description["categories"])}
     other = np.full(len(texts), len(places))
     if "seen" in description:
-        other += ~_bits(description["seen"])[_hashes(texts)]
+        hashes, parts = _hashes(texts), len(description["rest"]) - 2
+        other += np.where(_bits(description["seen"])[hashes], hashes % parts, parts)
     found = texts.map(places).to_numpy(dtype="float64", na_value=np.nan)
     size = len(places) + len(description.get("rest", ["other values"]))
     return np.where(np.isnan(found), other, found).astype("int64"), present, size
@@ -165,9 +169,12 @@ def _categories(column: pd.Series) -> dict[str, Any]:
     if len(counts) <= CATEGORIES:
         return {"categories": sorted(counts.index), "rest": ["values not seen before", "missing"]}
     frequent = counts[counts >= RARE * len(texts)].head(CATEGORIES).index
+    again = counts[(counts > 1) & ~counts.index.isin(frequent)].sum()
+    parts = max(1, round(BINS * again / len(texts)))
+    names = [f"rare values, part {part} of {parts}" for part in range(1, parts + 1)] if parts > 1 else ["rare values"]
     return {
         "categories": sorted(frequent),
-        "rest": ["rare values", "values not seen before", "missing"],
+        "rest": [*names, "values not seen before", "missing"],
         "seen": _seen(texts),
     }
 

@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import model_validator
 
 from ci import workspace
-from ci.results.evaluation import Interval
-from ci.results.file import Count, Day, File, Real, Result
+from ci.results.evaluation import Interval, Measured
+from ci.results.file import Count, Day, File, Result
 
 
 class Standing(Result):
@@ -41,7 +41,7 @@ class Record(Result):
     metrics: dict[str, Interval]
     verdict: str
     reason: str
-    gain: Real | None
+    gain: Measured
     release: Count | None
 
     @model_validator(mode="after")

@@ -42,6 +42,7 @@ def exponential(size):
     return RANDOM.exponential(2, size).round(3)
 
 
+USERS = [f"u{n}" for n in np.random.default_rng(6).integers(0, 2000, 3000)]
 CHANGES = {
     "fewer zeros": ("float32", mostly(0.95, 0.0, exponential), mostly(0.1, 0.0, exponential)),
     "more zeros": ("float32", mostly(0.1, 0.0, exponential), mostly(0.95, 0.0, exponential)),
@@ -71,6 +72,9 @@ CHANGES = {
         [f"u{n}" for n in RANDOM.integers(0, 2000, 3000)],
         [f"u{n}" for n in RANDOM.integers(5000, 7000, 3000)],
     ),
+    "one of many users": ("string", USERS, np.full(3000, "u7")),
+    "one of many users among the others": ("string", USERS, np.where(mostly(0.5, 1, np.zeros), "u7", USERS)),
+    "ten of many users": ("string", USERS, [f"u{n % 10}" for n in range(3000)]),
 }
 
 

@@ -32,6 +32,12 @@ def test_a_record_survives_writing_and_reading():
     assert first.gain == 0.02
 
 
+def test_a_record_from_before_whose_gain_was_no_number_is_read():
+    history.append(record(), [], History())
+    STORE.write_text(STORE.read_text().replace('"gain": 0.02', '"gain": NaN'))
+    assert [found.gain for found in history.read(History())] == [None]
+
+
 @pytest.mark.parametrize(
     ("path", "values", "new"),
     [
