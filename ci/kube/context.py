@@ -45,14 +45,41 @@ def client(context: str | None) -> Any:
         context = context or _current()
         with _problems(context):
             config.load_kube_config(_location(), context, settings)
-    if settings.proxy and urlsplit(settings.proxy).scheme not in ("http", "https"):
-        raise InputError(
-            f"the proxy of cluster {context} is {settings.proxy}: only http:// and https:// proxies can be used here, "
-            "as port-forwards need one too: set proxy-url in the kubeconfig, or HTTPS_PROXY, to such a proxy"
-        )
-    if settings.proxy and settings.proxy in getproxies().values() and loopback(settings.host):
-        settings.no_proxy = ",".join(filter(None, [settings.no_proxy, urlsplit(settings.host).hostname]))
+    if settings.proxy and not _around(settings):
+        _require_proxy(settings.proxy, context or "of this pod")
     return kubernetes.ApiClient(settings)
+
+
+def _around(settings: Any) -> bool:
+    """Tell whether requests to the cluster go around the environment's proxy, and see to it that port-forwards do."""
+    from kubernetes.client.rest import should_bypass_proxies
+
+    if settings.proxy not in getproxies().values():  # the kubeconfig's own: it is for this cluster
+        return False
+    if not (loopback(settings.host) or should_bypass_proxies(settings.host, settings.no_proxy or "")):
+        return False
+    settings.no_proxy = ",".join(filter(None, [settings.no_proxy, urlsplit(settings.host).hostname]))
+    return True
+
+
+def _require_proxy(proxy: str, cluster: str) -> None:
+    """Make sure that a proxy is one that can be used.
+
+    Raises:
+        InputError: it is not.
+    """
+    hint = "set proxy-url in the kubeconfig, or HTTPS_PROXY, to such a proxy"
+    try:
+        found = urlsplit(proxy)
+        usable = found.scheme in ("http", "https") and bool(found.hostname) and found.port != 0
+    except ValueError:  # of the port, or of an IPv6 address
+        usable = False
+    if not usable:
+        shown = re.sub(r"//[^/]*@", "//…@", proxy)
+        raise InputError(
+            f"the proxy of cluster {cluster} is {shown}: only http://HOST:PORT and https://HOST:PORT can be used here, "
+            f"as port-forwards need one too: {hint}"
+        )
 
 
 def name(context: str) -> str:
@@ -108,5 +135,10 @@ def _problems(context: str | None) -> Iterator[None]:
         # The client puts whole entries into its messages, tokens and all.
         problem = re.sub(r"\{.*\}", "…", str(error), flags=re.DOTALL)
         raise InputError(f"{_location()}: no cluster {context or ''}: {problem}; {hint}") from None
-    except (reading.ReadError, yaml.YAMLError, ValueError, OSError, TypeError, LookupError, AttributeError) as error:
+    except (TypeError, LookupError, AttributeError) as error:
+        what = (
+            f"the context {context}, its cluster or its user has a value of a kind that cannot be used here ({error})"
+        )
+        raise InputError(f"{_location()}: {what}; {hint}") from None
+    except (reading.ReadError, yaml.YAMLError, ValueError, OSError) as error:
         raise InputError(f"{_location()} is no kubeconfig: {str(error).splitlines()[0]}; {hint}") from None

@@ -54,9 +54,9 @@ class History:
         """Return every release, the oldest first.
 
         Raises:
-            StageError: the record is damaged, was written by a newer version of this pipeline, or cannot be read.
+            StageError: the record is gone, damaged, was written by a newer version of this pipeline, or cannot be read.
         """
-        return self._parsed(self._api.get(f"{self._path}/{NAME}"))[0]
+        return self._parsed(self._list())[0]
 
     def last(self) -> Release | None:
         """Return the last verified release."""
@@ -69,7 +69,7 @@ class History:
         Raises:
             StageError: the ConfigMap cannot be written, or others have filled it.
         """
-        seen = self._api.get(f"{self._path}/{NAME}")
+        seen = self._list()
         if seen.get("immutable"):
             raise StageError(f"the ConfigMap {NAME} is immutable, so no release can be recorded: make it anew without")
         others = {key: value for key, value in (seen.get("data") or {}).items() if key != _KEY}
@@ -84,7 +84,7 @@ class History:
         """Record a release under the next number; one that is the last already is not recorded again."""
         before: int | None = None
         for _ in range(5):
-            seen = self._api.get(f"{self._path}/{NAME}")
+            seen = self._list()
             releases, dropped = self._parsed(seen)
             if releases and releases[-1]["digest"] == release["digest"]:
                 return releases[-1]
@@ -131,7 +131,13 @@ class History:
         except Conflict:
             found = self._api.get(f"{self._path}/{_name(digest)}")["data"]
             if _essence(found) != _essence(files):
-                raise StageError(f"the ConfigMap {_name(digest)} holds other evidence for this image") from None
+                name, essence = _name(digest), _essence(files)
+                other = [file for file in sorted({*found, *files}) if _essence(found).get(file) != essence.get(file)]
+                raise StageError(
+                    f"the ConfigMap {name} holds other evidence for this image ({', '.join(other)}): was it evaluated "
+                    f"on other data, or by another version of this pipeline? `kubectl delete configmap {name} -n "
+                    f"{self._namespace}` makes room for the new evidence; then deploy again"
+                ) from None
 
     def forget(self, keep: set[str], *, dry_run: bool) -> list[str]:
         """Delete the evidence of releases whose images are not kept, and return its names.
@@ -166,6 +172,17 @@ class History:
                 for name, text in files.items():
                     workspace.write_text(part / name, text)
         return folder
+
+    def _list(self) -> dict[str, Any]:
+        """Return the ConfigMap with the list: an operator makes it, empty, and a deployer may not."""
+        try:
+            return self._api.get(f"{self._path}/{NAME}")
+        except Missing:
+            raise StageError(
+                f"namespace {self._namespace} has no ConfigMap {NAME}, which holds its releases: if it was deleted, "
+                f"restore it from a backup; if nothing was released there yet, `kubectl apply -k` of your overlay in "
+                "k8s/overlays makes it"
+            ) from None
 
     def _parsed(self, seen: dict[str, Any]) -> tuple[list[Release], int]:
         """Return the releases of the ConfigMap, and how many it once had besides."""

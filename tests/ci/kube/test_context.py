@@ -68,8 +68,11 @@ WRONG = {
     "a list": ("[]", "expected a mapping"),
     "not YAML": ("{", "is no kubeconfig"),
     "no address": (kubeconfig(server=None), "Expected key server"),
-    "a SOCKS proxy": (kubeconfig(**{"proxy-url": "socks5://127.0.0.1:1080"}), "only http:// and https:// proxies"),
-    "a proxy without a scheme": (kubeconfig(**{"proxy-url": "proxy:3128"}), "only http:// and https:// proxies"),
+    "a SOCKS proxy": (kubeconfig(**{"proxy-url": "socks5://127.0.0.1:1080"}), "only http://HOST:PORT"),
+    "a proxy without a scheme": (kubeconfig(**{"proxy-url": "proxy:3128"}), "only http://HOST:PORT"),
+    "a proxy whose port is no number": (kubeconfig(**{"proxy-url": "http://proxy:port"}), "only http://HOST:PORT"),
+    "a proxy without a host": (kubeconfig(**{"proxy-url": "http://"}), "only http://HOST:PORT"),
+    "an address that is a number": (kubeconfig(server=7), "context x, its cluster or its user has a value of a kind"),
 }
 
 
@@ -134,3 +137,33 @@ def test_only_a_cluster_elsewhere_is_asked_through_the_environments_proxy(tmp_pa
     proxy, rest = [options[f"http_proxy_{part}"] for part in ("host", "port")], (None, options["http_no_proxy"])
     found = get_proxy_info(urlsplit(server).hostname, True, *proxy, *rest)
     assert (found[0] is not None) is outside
+
+
+@pytest.mark.parametrize(
+    ("server", "around"), [("https://127.0.0.1:6443", ""), ("https://api.example.com", "example.com")]
+)
+def test_a_proxy_of_the_environment_that_cannot_be_used_does_not_matter_where_none_is(
+    tmp_path, monkeypatch, server, around
+):
+    from kubernetes.stream.ws_client import websocket_proxycare
+    from websocket._url import get_proxy_info
+
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:1080")
+    monkeypatch.setenv("NO_PROXY", around)
+    write(tmp_path / ".kube" / "config", kubeconfig(server=server))
+    client = context.client(None)
+    assert getattr(client.rest_client.pool_manager, "proxy", None) is None
+    options = websocket_proxycare({}, client.configuration, None, None)
+    proxy = [options.get(f"http_proxy_{part}") for part in ("host", "port")]
+    assert get_proxy_info(urlsplit(server).hostname, True, *proxy, None, options["http_no_proxy"])[0] is None
+    monkeypatch.setenv("NO_PROXY", "elsewhere.example")
+    write(tmp_path / ".kube" / "config", kubeconfig(server="https://api.example.com"))
+    with pytest.raises(InputError, match="only http://HOST:PORT"):
+        context.client(None)
+
+
+def test_a_password_in_a_proxy_is_not_told(tmp_path):
+    write(tmp_path / ".kube" / "config", kubeconfig(**{"proxy-url": "socks5://me:geheim@proxy:1080"}))
+    with pytest.raises(InputError) as said:
+        host()
+    assert "geheim" not in str(said.value)

@@ -119,12 +119,21 @@ def test_the_list_of_a_newer_pipeline_is_not_read(history):
         releases.last()
 
 
+def test_a_list_that_was_deleted_is_told_with_what_to_do(history):
+    store, releases = history
+    del store.objects[f"{PATH}/{NAME}"]
+    for asked in (releases.read, releases.last, releases.require_room, lambda: releases.add(A)):
+        with pytest.raises(StageError, match=r"namespace models has no ConfigMap rollout-history.*from a backup"):
+            asked()
+
+
 def test_evidence_of_an_image_is_kept_once_whatever_it_was_compared_with(history):
     _, releases = history
     releases.keep("sha256:" + "a" * 64, EVIDENCE)
     again = {**EVIDENCE, "manifest.json": json.dumps({"model": "m", "digests": {"evaluation": "b"}})}
     releases.keep("sha256:" + "a" * 64, again)
-    with pytest.raises(StageError, match="holds other evidence"):
+    said = r"holds other evidence for this image \(golden.json\).*`kubectl delete configmap release-a{16} -n models`"
+    with pytest.raises(StageError, match=said):
         releases.keep("sha256:" + "a" * 64, {**EVIDENCE, "golden.json": "[2]"})
 
 
