@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 
 
 def loopback(url: str) -> bool:
-    """Tell whether a URL leads to this machine: `localhost`, a name below it, or a loopback address."""
-    host = urlsplit(url).hostname or ""
+    """Tell whether a URL leads to this machine: `localhost`, a name below it, a loopback address, or 0.0.0.0."""
+    host = (urlsplit(url).hostname or "").removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified
 
 
 def session() -> "requests.Session":

@@ -20,6 +20,9 @@ Json = dict[str, Any]
 _CONFLICTS = 100
 """How often the Lease may change between a look and a write: where many deployers meet, one gets it each time."""
 
+_DEAD = 60.0
+"""Longest wait for the end of a Lease whose holder seems dead, beyond what was asked for; seconds. Ours last 15."""
+
 
 class Held(StageError):  # noqa: N818 - a state, not a fault
     """Another deployer holds the Lease."""
@@ -125,8 +128,12 @@ class Lease:
                         continue
                     what = f"the Lease {self._name} of namespace {self._namespace} changes all the time"
                     raise StageError(f"{what}: who writes it besides deployers?") from None
-            if now - begin >= max(self._wait, limit + 2.0 if _silent(lease, limit / 2) else 0.0):
+            dead = _silent(lease, limit / 2)
+            if now - begin >= max(self._wait, min(limit + 2.0, _DEAD) if dead else 0.0):
                 what = f"{holder} is deploying to namespace {self._namespace}"
+                if dead and limit > _DEAD:
+                    edit = f"`kubectl edit lease {self._name} -n {self._namespace}`"
+                    what += f", by a Lease that lasts {limit:,.0f} s; if it is not, empty its holderIdentity ({edit})"
                 raise Held(f"{what}: wait for it (`--wait 60`), then try again")
             self._pause(min(1.0, limit / 10))
 

@@ -87,6 +87,16 @@ def test_the_lease_of_a_dead_deployer_is_taken_when_its_time_is_over_and_not_bef
     assert late.term == 2
 
 
+def test_a_lease_for_a_day_that_nobody_renews_is_not_waited_for_all_day(server):
+    _, api = server
+    clock = Time()
+    spec = {"holderIdentity": "somebody", "leaseDurationSeconds": 86400}
+    api.ask("POST", PATH.rsplit("/", 1)[0], {"metadata": {"name": "deployer"}, "spec": spec})
+    with pytest.raises(Held, match=r"somebody is deploying.*lasts 86,400 s; if it is not, empty its holderIdentity"):
+        lease(api, "late", seconds=10, clock=clock, pause=clock.pause)._take()
+    assert clock.now <= 62.0
+
+
 def test_a_holder_that_renews_is_never_taken_for_dead(server):
     _, api = server
     clock = Time()
