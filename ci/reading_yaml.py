@@ -102,12 +102,19 @@ def _error(event: Any, problem: str) -> yaml.MarkedYAMLError:
 class Loader(yaml.CSafeLoader):
     """The safe loader; a repeated key is an error instead of the last one winning in silence, as is a huge number."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return a section, in which each key stands once."""
+    def __init__(self, text: str):
+        super().__init__(text)
+        self._looked_at: set[yaml.MappingNode] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put what a section merges before its own keys, of which each stands once."""
+        if node in self._looked_at:
+            return  # by then it holds what it merges, which gives way to its own keys
+        self._looked_at.add(node)
         seen: set[Any] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
-                continue  # what is merged gives way to the section's own keys
+                continue
             if not isinstance(key_node, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be a name", key_node.start_mark)
             key = self.construct_object(key_node, deep=True)
@@ -116,7 +123,15 @@ class Loader(yaml.CSafeLoader):
                     None, None, f"the key {node_text(key_node)} appears twice", key_node.start_mark
                 )
             seen.add(key)
-        return super().construct_mapping(node, deep)
+        super().flatten_mapping(node)
+
+    def construct_time(self, node: yaml.ScalarNode) -> Any:
+        """Return a date or a time, as the safe loader reads it."""
+        try:
+            return self.construct_yaml_timestamp(node)
+        except (ValueError, OverflowError) as error:
+            problem = f"{node_text(node)} is no date ({error})"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
     def construct_number(self, node: yaml.ScalarNode) -> Any:
         """Return a number, as the safe loader reads it."""
@@ -134,3 +149,4 @@ def node_text(node: yaml.ScalarNode) -> str:
 
 for _tag in ("int", "float"):
     Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", Loader.construct_number)
+Loader.add_constructor("tag:yaml.org,2002:timestamp", Loader.construct_time)

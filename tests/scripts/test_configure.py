@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ci import workspace
+from ci import reading_yaml, workspace
 from scripts import configure
 
 GOOD = "schema_version: 1\nas_of: 2013-04-01\nmodel: {name: flights}\n"
@@ -84,6 +84,12 @@ def test_the_schema_describes_every_field(folder, capsys):
         (GOOD + f"seed: 0x{'f' * 5000}\n", [], "not valid YAML: a number has 5,002 characters"),
         (GOOD + f"seed: 1{':59' * 2000}\n", [], "not valid YAML: a number has 6,001 characters"),
         (GOOD + f"seed: 1{':59' * 200}.5\n", [], "not valid YAML: a number has 603 characters"),
+        (GOOD.replace("04-01", "02-30"), [], "pipeline.yaml:2: not valid YAML: 2013-02-30 is no date (day is out of"),
+        (
+            GOOD + "tuning: {<<: {epochs: 1, epochs: 2}}\n",
+            [],
+            "pipeline.yaml:4: not valid YAML: the key epochs appears",
+        ),
         (GOOD + "1: 2\n", [], "keys should be strings"),
         (GOOD + "model: &x {name: *x}\n", [], "pipeline.yaml:4: not valid YAML: the alias x contains itself"),
         (GOOD + f"x: {'[' * 25_000}\n", [], "pipeline.yaml:4: not valid YAML: it is nested more than 64 deep"),
@@ -114,7 +120,7 @@ def test_the_schema_describes_every_field(folder, capsys):
         (GOOD, ["--set", f"{'a.' * 1000}b=1"], "no key has more than 16 parts"),
         (GOOD, ["--set", "\x1b[2J=1"], r"--set \x1b[2J=1: \x1b[2J: there is no such key"),
         (GOOD, ["--set", "seed=[1"], "--set seed=[1: the value is not valid YAML"),
-        (GOOD, ["--set", "as_of=2013-13-01"], "--set as_of=2013-13-01: the value is not valid YAML: month must be in"),
+        (GOOD, ["--set", "as_of=2013-13-01"], "the value is not valid YAML: 2013-13-01 is no date (month must be in"),
         (GOOD, ["--file", "nowhere.yaml"], "nowhere.yaml is missing"),
         (GOOD, ["--file", "/dev/zero"], "/dev/zero: this is no plain file"),
         (GOOD, ["--file", "."], ".: this is no plain file"),
@@ -133,6 +139,12 @@ def test_an_alias_counts_as_what_it_stands_for(folder, capsys):
     Path("pipeline.yaml").write_text(GOOD + "\n".join(lines) + "\n")
     assert configure.main([]) == 2
     assert "pipeline.yaml:9: not valid YAML: it has more than 100,000 values" in capsys.readouterr().err
+
+
+def test_a_section_that_merges_another_may_be_merged_itself_from_anywhere():
+    text = "few: &few {a: 1, b: 1}\nx: {y: {z: &more {<<: *few, a: 2}}}\nall: {<<: *more, b: 3}\n"
+    values = reading_yaml.parse(text, "test")
+    assert (values["x"]["y"]["z"], values["all"]) == ({"a": 2, "b": 1}, {"a": 2, "b": 3})
 
 
 def test_an_alias_may_be_used(folder):
