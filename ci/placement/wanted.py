@@ -78,11 +78,14 @@ class Server:
         mine = any(wanted and matches(wanted, found.labels) for wanted in self.selects)
         return mine and found.namespace == self.stable.namespace
 
+    def rolling(self, offer: Inventory) -> list[Pod]:
+        """Return the pods of stable that run: those that one after another give way to new ones."""
+        every = [pod for node in offer.nodes for pod in node.running if self.owns(pod)]
+        return [pod for pod in every if matches(self.selects[0], pod.labels)]
+
     def replicas(self, least: int, offer: Inventory) -> int:
         """Return how many pods stable has: those that run, to which its autoscaler may have added, or `least`."""
-        every = [pod for node in offer.nodes for pod in node.running if self.owns(pod) and not pod.ending]
-        stable = [pod for pod in every if matches(self.selects[0], pod.labels)]
-        return max(least, len(stable))
+        return max(least, sum(not pod.ending for pod in self.rolling(offer)))
 
 
 def template(item: object, where: str, namespace: str = "") -> Template:
@@ -150,7 +153,7 @@ def planned(settings: Settings, group: str | None, serving: Server, agent: Templ
     found: list[Pod] = []
     if group != "training":
         replicas = serving.replicas(settings.serving.replicas, offer)
-        old = [each.requests for node in offer.nodes for each in node.running if serving.owns(each)]
+        old = [each.requests for each in serving.rolling(offer)]
         most = dict(functools.reduce(operator.or_, map(Counter, old), Counter[str]()))
         found += _copies(serving.stable, "new", [f"serving-{index}" for index in range(replicas)])
         found += _copies(serving.canary, "canary", _numbered("canary", serving.canaries))

@@ -321,6 +321,13 @@ OLD = [stable("s0", "n1"), stable("s1", "n2"), stable("s2", "n1")]
         ([*TIGHT, *[each | {"metadata": each["metadata"] | {"labels": {}}} for each in OLD]], 1, 4, 2),
         # A canary that a failed rollout has left behind goes too.
         ([*TIGHT, *OLD, a_pod("c", "n2", labels={**SERVER, "track": "canary"})], 0, 5, 2),
+        # Without a stable release nothing rolls, so room for the four is enough.
+        (
+            [a_node("n1", "2200m"), a_node("n2", "2200m"), a_pod("c", "n2", labels={**SERVER, "track": "canary"})],
+            0,
+            4,
+            2,
+        ),
         # The autoscaler has added one: the rollout rolls all of them.
         ([*TIGHT, *OLD, stable("s3", "n2")], 0, 6, 2),
         ([*TIGHT, *OLD, stable("s3", "n2"), stable("s4", "n2")], 1, 7, 2),
