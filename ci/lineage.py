@@ -68,20 +68,24 @@ def source(path: Path | None) -> dict[str, str | None]:
     A source that DVC tracks is known by its `.dvc` file, so the data themselves need not be here.
 
     Raises:
-        InputError: there is neither the source nor its `.dvc` file, the source is no file and no folder, as a device or
-            a pipe may have no end, or it holds the repository itself.
+        InputError: there is neither the source nor its `.dvc` file, it may not be looked at, the source is no file and
+            no folder, as a device or a pipe may have no end, or it holds the repository itself.
     """
     if path is None:
         return {"source": None, "digest": None}
     tracked = Path(f"{path}.dvc")
-    if path.exists():
+    try:
+        there, known = path.exists(), tracked.is_file()
+    except OSError as error:
+        raise InputError(f"data.source: {path} cannot be read: {error.strerror}") from None
+    if there:
         if not (path.is_file() or path.is_dir()):
             raise InputError(f"data.source: {path} is neither a file nor a folder")
         if Path.cwd().is_relative_to(path.resolve()):
             raise InputError(f"data.source: {path} holds this repository itself: name a folder with nothing but data")
-    if tracked.is_file():
+    if known:
         digest = file_digest(tracked)
-    elif path.exists():
+    elif there:
         files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
         digest = _digest([[file.relative_to(path).as_posix(), file_digest(file)] for file in files])
     else:

@@ -161,6 +161,12 @@ def test_no_graph_ends_in_anything_but_a_digest_or_bad_input(graph: object) -> N
         assert lineage.inputs_digest().startswith("sha256:")
 
 
+@pytest.mark.parametrize("length", [253, 300])
+def test_a_source_whose_name_the_system_refuses_is_bad_input(length: int) -> None:
+    with pytest.raises(InputError, match=r"^data.source: x+ cannot be read: File name too long$"):
+        lineage.source(Path("x" * length))
+
+
 @pytest.mark.parametrize("name", ["/dev/zero", "/dev/null", "pipe", "link", "socket"])
 def test_a_source_that_is_no_file_and_no_folder_is_refused_at_once(name: str) -> None:
     os.mkfifo("pipe")
