@@ -83,7 +83,8 @@ def _read(source: Path | None, wanted: task.Task, schema: pa.DataFrameSchema) ->
             table = load(source)
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             problem = f"there is no column {error}" if isinstance(error, KeyError) else error
-            raise InputError(f"{_name(source)}: {problem}") from error
+            place = task.where(error).removesuffix(": ")
+            raise InputError(f"{_name(source)}: {problem}{f' ({place})' if place else ''}") from error
     if not isinstance(table, pd.DataFrame):
         raise InputError(f"model/data.py: load gave {type(table).__name__}: expected a DataFrame of pandas")
     if table.empty:

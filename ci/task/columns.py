@@ -43,7 +43,10 @@ class Rule:
             return column
         if self.number is float:
             return column.where(column.notna(), np.nan).astype("float64")
-        return column.astype("Int64" if column.isna().any() else "int64")
+        if not (gaps := column.isna()).any():
+            return column.astype("int64")
+        whole = [None if gap else int(value) for value, gap in zip(column, gaps, strict=True)]
+        return pd.Series(pd.array(whole, dtype="Int64"), index=column.index)
 
 
 def _each(column: pd.Series, right: Callable[[Any], bool], *, missing: bool) -> Mask:

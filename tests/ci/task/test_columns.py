@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +180,20 @@ def test_a_field_may_be_missing_in_days_to_come_as_users_may_leave_it_out(task, 
     assert code == 0, said
     traffic = pd.read_parquet("build/data/traffic.parquet")
     assert 0 < traffic[name].isna().sum() < len(traffic)
+
+
+@pytest.mark.parametrize("missing", [None, pd.NA, pd.NaT, np.nan, Decimal("NaN")], ids=repr)
+@pytest.mark.parametrize("kind", [int, float, np.float32, Decimal, Fraction, bool])
+def test_whole_numbers_of_any_kind_may_be_missing_in_days_to_come_in_any_way(task, missing, kind):
+    def change(rows):
+        values = [missing if row > 210 and row % 3 == 0 else kind(row % 2) for row in rows.index]
+        return rows.assign(k=pd.Series(values, dtype=object))
+
+    code, said = task.prepare(change=change)
+    assert code == 0, said
+    traffic = pd.read_parquet("build/data/traffic.parquet")["k"]
+    assert set(traffic.dropna()) == {0, 1}
+    assert 0 < traffic.isna().sum() < len(traffic)
 
 
 RIGHT = [

@@ -148,9 +148,13 @@ def test_a_declaration_that_is_missing_is_named(task, name):
         (
             "data.py",
             "def load(source):\n    return open('no.csv')\n",
-            "data.source: table.pickle: [Errno 2] No such file",
+            "data.source: table.pickle: [Errno 2] No such file or directory: 'no.csv' (model/data.py:2)\n",
         ),
-        ("data.py", "def load(source):\n    return {}['x']\n", "data.source: table.pickle: there is no column 'x'"),
+        (
+            "data.py",
+            "def load(source):\n    return {}['x']\n",
+            "table.pickle: there is no column 'x' (model/data.py:2)\n",
+        ),
     ],
 )
 def test_code_of_the_task_that_fails_is_told_of_by_file_and_line(task, file, text, words):
