@@ -68,7 +68,8 @@ class Place:
         if last is not None:
             why = "the end of the record was lost, or it was changed by hand"
             known = f"the last release recorded is {last['release']}, another version ({why})"
-        return f"{found[:19]} serves on {self.name}, but {known}: {self.lost}"
+        what = found[:19] if found.startswith("sha256:") else "a version that no deployment put there"
+        return f"{what} serves on {self.name}, but {known}: {self.lost}"
 
     def require_agreement(self, wanted: str | None = None) -> None:
         """Make sure that what serves is recorded, unless it is what is wanted: then it is recorded now.

@@ -398,6 +398,14 @@ def test_a_record_that_was_lost_while_a_version_serves_is_told_everywhere(world:
     assert (status.well, status.lines[1]) == (False, said)
 
 
+def test_a_deployment_without_a_digest_is_told_in_words(world: World) -> None:
+    world.released("a")
+    world.store.objects[f"{clusters.CONFIGMAPS}/rollout-history"]["data"] = {}
+    world.store.edit(STABLE, lambda found: found["spec"]["template"]["metadata"].pop("annotations"), "kubectl-edit")
+    said = "a version that no deployment put there serves on namespace models, but no release is recorded: mend it"
+    assert place(world).disagreement() == said
+
+
 def test_a_record_whose_end_was_lost_is_told(world: World) -> None:
     world.released("a")
     kept = copy.deepcopy(world.store.objects[f"{clusters.CONFIGMAPS}/rollout-history"]["data"])
