@@ -75,8 +75,10 @@ def make(folder: Path, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture
     patch.delenv("PIPELINE_SET", raising=False)
     patch.setattr(sys, "dont_write_bytecode", True)
     patch.syspath_prepend(folder)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "model"]:
-        patch.delitem(sys.modules, name)
+    parts = ["model", *(f"model.{part}" for part in ("behaviour", "data", "features", "network", "schema"))]
+    for name in {*parts, *(name for name in sys.modules if name.partition(".")[0] == "model")}:
+        patch.setitem(sys.modules, name, sys)  # so that what is there now comes back afterwards, or nothing
+        del sys.modules[name]
     (folder / "model").mkdir()
     (folder / "pipeline.yaml").write_text(SETTINGS)
     made = Task(folder, capture)
