@@ -309,7 +309,7 @@ class Cluster:
             if ended := [
                 p for p in self._pods(digest, "canary") if pods.restarts(p) > ran.get(p["metadata"]["uid"], 0)
             ]:
-                why = f"{self.waiting(digest)}{self._last_lines(ended[0])}"
+                why = f"{pods.last_end(ended[0])}{self._last_lines(ended[0])}"
                 raise StageError(f"the canary's server ended while it was watched: {why}")
             if phase is Phase.LOADING:
                 return {"interrupted": self.waiting(digest)}

@@ -65,7 +65,7 @@ def failure(pod: Json, events: Sequence[Json] = ()) -> str | None:
         waiting = status.get("state", {}).get("waiting") or {}
         ended = _ended_last(status)
         if ended.get("reason") == "OOMKilled":
-            return _say(pod, f"it was killed for want of memory (OOMKilled, {_memory(pod, status)})")
+            return _say(pod, _killed(pod, status))
         if (reason := waiting.get("reason")) in _HOPELESS and not _may_pass(reason, _said(waiting, pod, events)):
             said = waiting.get("message") or f"exit code {ended.get('exitCode', 'unknown')}"
             return _say(pod, f"{_HOPELESS[reason]} ({reason}): {said}")
@@ -120,6 +120,17 @@ def progress(pod: Json, events: Sequence[Json] = ()) -> str:
     return _say(pod, f"it is loading; its probe says: {probes[-1]}" if probes else "it is loading")
 
 
+def last_end(pod: Json) -> str:
+    """Return how a pod's server ended last, whatever it does by now."""
+    for status in _servers(pod):
+        if found := _ended_last(status):
+            if found.get("reason") == "OOMKilled":
+                return _say(pod, _killed(pod, status))
+            code, reason = found.get("exitCode", "unknown"), found.get("reason", "no reason given")
+            return _say(pod, f"its server ended with code {code} ({reason})")
+    return _say(pod, "its server ended")
+
+
 def ended(pod: Json) -> list[str]:
     """Return the names of the server's containers that have ended at least once."""
     return [status["name"] for status in _servers(pod) if status.get("lastState", {}).get("terminated")]
@@ -164,6 +175,10 @@ def _servers(pod: Json) -> list[Json]:
 def _containers(pod: Json) -> list[Json]:
     status = pod.get("status", {})
     return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+
+
+def _killed(pod: Json, status: Json) -> str:
+    return f"it was killed for want of memory (OOMKilled, {_memory(pod, status)})"
 
 
 def _memory(pod: Json, status: Json) -> str:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from scripts import configure, manifests, place
-from tests.cluster.tools import SERVING, kubectl, kwok, until
+from tests.cluster.tools import kubectl, kwok, until
 from tests.pods import REPOSITORY
 
 HOST, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
@@ -18,6 +18,8 @@ TOLERATION = {"key": "pool", "operator": "Equal", "value": "serving", "effect": 
 SIDECAR = {"name": "agent", "image": "p", "restartPolicy": "Always", "resources": {"requests": {"cpu": "2"}}}
 PACKAGED = {"version": "1", "image": {"reference": "localhost/m:1", "base": "b"}}
 
+OWN = "overlay"
+"""A namespace of its own: what other tests have applied, an autoscaler among it, has no part in this."""
 pytestmark = pytest.mark.cluster
 
 
@@ -38,7 +40,7 @@ def fake(index: int) -> dict:
 
 @pytest.fixture(scope="module")
 def few(cluster, tmp_path_factory):
-    """The cluster with eight fake nodes, all ready, and the serving namespace."""
+    """The cluster with eight fake nodes, all ready, and a namespace."""
     with kwok(tmp_path_factory.mktemp("kwok") / "kwok.log"):
         for index in range(8):
             node = json.dumps(fake(index))
@@ -50,14 +52,14 @@ def few(cluster, tmp_path_factory):
             return len(nodes) == 8 and all(len(node["spec"]["taints"]) == 1 for node in nodes)
 
         until(lambda: "eight nodes are ready", ready, 60)
-        kubectl("create", "namespace", SERVING)
+        kubectl("create", "namespace", OWN)
         yield
-        kubectl("delete", "namespace", SERVING)
+        kubectl("delete", "namespace", OWN)
         kubectl("delete", "nodes", "-l", "few=yes", "--wait=false")
 
 
 def pods() -> list[dict]:
-    found: list[dict] = json.loads(kubectl("get", "pods", "-n", SERVING, "-o", "json"))["items"]
+    found: list[dict] = json.loads(kubectl("get", "pods", "-n", OWN, "-o", "json"))["items"]
     return found
 
 
@@ -89,7 +91,7 @@ def test_the_scheduler_puts_the_pods_of_an_overlay_where_the_plan_has_them(
     spec = {"nodeSelector": {"few": "yes"}, "tolerations": [TOLERATION], **spec}
     patch = [{"op": "add", "path": f"/spec/template/spec/{key}", "value": value} for key, value in spec.items()]
     (folder := Path("k8s/overlays/own/server")).mkdir(parents=True)
-    root = {"resources": ["../../../server"]}
+    root = {"resources": ["../../../server"], "namespace": OWN}
     root["patches"] = [{"target": {"kind": "Deployment"}, "patch": yaml.safe_dump(patch)}]
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(root))
     given = ["serving.overlay=own", f"placement.affinity={affinity}"]
@@ -107,9 +109,9 @@ def test_the_scheduler_puts_the_pods_of_an_overlay_where_the_plan_has_them(
             where = Counter(pod["spec"]["nodeName"] for pod in pods())
             assert set(where) <= set(plan["sets"]["serving"]), where
             assert not any(int(name.removeprefix("few-")) > 5 for name in where)
-            kubectl("delete", "deployment", "model-canary", "-n", SERVING, "--wait=false")
+            kubectl("delete", "deployment", "model-canary", "-n", OWN, "--wait=false")
     finally:
-        kubectl("delete", "deployments", "--all", "-n", SERVING, "--cascade=foreground")
+        kubectl("delete", "deployments", "--all", "-n", OWN, "--cascade=foreground")
         until(lambda: "the pods are gone", lambda: not pods(), 60)
 
 

@@ -172,3 +172,17 @@ def test_a_pod_that_is_being_deleted_is_not_ready():
     seen["metadata"]["deletionTimestamp"] = "2030-01-01T00:00:00Z"
     assert not pods.ready(seen)
     assert not pods.ready(pod())
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (pod(last={"reason": "OOMKilled", "exitCode": 137}, restarts=1), "want of memory (OOMKilled, limit 1Gi)"),
+        (pod(last={"reason": "Error", "exitCode": 3}, restarts=1), "its server ended with code 3 (Error)"),
+        (pod(last={"exitCode": 0}, restarts=1), "its server ended with code 0 (no reason given)"),
+        (pod(restarts=1), "model-canary-x: its server ended"),
+    ],
+)
+def test_how_a_server_ended_is_said_though_it_runs_again(seen, said):
+    seen["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+    assert pods.last_end(seen).endswith(said)
