@@ -243,6 +243,8 @@ class Local:
         status = _ask(digest, "take", listener)
         self._reserved = None
         PID.write_text(f"{status['pid']}\n")
+        if not self.pending(digest):  # the mark is of a version that does not have the port any more
+            _UNVERIFIED.unlink(missing_ok=True)
 
     def pause(self, digest: str) -> None:
         """Let a version accept no more; its connections go on."""
