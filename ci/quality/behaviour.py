@@ -15,6 +15,7 @@ from ci.task import in_words
 Predict = Callable[[pd.DataFrame], npt.NDArray[Any]]
 SAMPLE = 200
 EXPECTATIONS = ("same", "finite", "not less", "not more")
+_KEYS = ("name", "change", "expect", "severity", "tolerance", "batch")
 _SHOWN = 200
 """Characters of an exception and its message that are shown."""
 
@@ -53,6 +54,8 @@ def _problem(check: Any) -> str | None:
         return f"expect is one of {EXPECTATIONS}, severity block or warn"
     if not callable(check.get("change")):
         return "change is a function from a table of requests to a changed one"
+    if unknown := sorted(map(str, set(check) - set(_KEYS))):
+        return f"there is no key {unknown[0]}: the keys are {', '.join(_KEYS)}"
     tolerance, batch = check.get("tolerance", 0.0), check.get("batch", 1)
     if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not 0 <= float(tolerance) < math.inf:
         return "tolerance is a number that is not negative"

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ci.errors import StageError
+from ci.errors import InputError, StageError
 from ci.kube.api import ApiServer
 from ci.placement.inventory import exclusion, node
 
@@ -29,7 +29,11 @@ def unusable(api: ApiServer, advice: Mapping[str, Any] | None, pod: Mapping[str,
     rules = json.dumps({"tolerations": (pod or {}).get("tolerations") or []})
     usable = set()
     for item in api.get("/api/v1/nodes")["items"]:
-        found = node(item, f"node {item['metadata']['name']}")
+        try:
+            found = node(item, f"node {item['metadata']['name']}")
+        except InputError:  # whatever cannot be read of it, whether it takes pods is the scheduler's to say
+            usable.add((item["metadata"].get("labels") or {}).get(_HOST))
+            continue
         if exclusion(rules, found) is None:
             usable.add(found.labels.get(_HOST))
     if not (gone := sorted(planned - usable)):

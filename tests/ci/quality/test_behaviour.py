@@ -101,6 +101,7 @@ def test_a_check_that_raises_leaves_the_others_as_they_are():
 @pytest.mark.parametrize(
     ("declared", "problem"),
     [
+        ({"tolerence": 0.1}, "there is no key tolerence"),
         ({"name": 5}, "name is a text"),
         ({"change": "x + 1"}, "change is a function"),
         ({"tolerance": float("nan")}, "tolerance is a number"),

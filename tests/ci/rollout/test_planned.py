@@ -39,6 +39,7 @@ def advice(*names, required=False):
         ([node("a"), node("b", taint="karpenter.sh/disruption")], "1 of the plan's 2 nodes take no pods (b)"),
         ([node("a"), node("b", taint="pool")], "1 of the plan's 2 nodes take no pods (b)"),
         ([node("a"), node("b"), node("virtual", labels=False)], None),
+        ([node("a"), {**node("b"), "status": {"allocatable": {"cpu": "odd"}}}], None),
         ([node("c")], "2 of the plan's 2 nodes take no pods (a, b)"),
     ],
 )
