@@ -136,8 +136,8 @@ def test_a_check_that_blocks_fails_its_test_case_and_one_that_warns_does_not():
 def test_a_champion_whose_input_is_not_in_the_data_is_not_scored(monkeypatch):
     champion = {"digest": builds.BEFORE, "version": "1", "as_of": "2013-03-01", "release": 1}
     builds.write("champion.json", champion)
-    monkeypatch.setattr("ci.registry.local.unpack", lambda _: workspace.MODEL)
+    monkeypatch.setattr("ci.registry.local.unpack", lambda _: workspace.MODEL)  # as where there is no registry
     monkeypatch.setattr("ci.quality.evaluate._fields", lambda _: {"x": "float32", "gone": "float32"})
-    champion, predictions = evaluate._champion(pd.DataFrame({"x": [1.0]}))
+    champion, predictions = evaluate._champion(pd.DataFrame({"x": [1.0]}), "localhost/models/m")
     assert champion.problem == "its input gone is not in these data"
     assert predictions is None
