@@ -107,7 +107,9 @@ def test_the_scheduler_puts_the_pods_of_an_overlay_where_the_plan_has_them(
             objects = {each["metadata"]["name"]: each for each in yaml.safe_load_all(capsys.readouterr().out)}
             roll(objects, release)
             where = Counter(pod["spec"]["nodeName"] for pod in pods())
-            assert set(where) <= set(plan["sets"]["serving"]), where
+            away = sum(where[name] for name in set(where) - set(plan["sets"]["serving"]))
+            # What is preferred is one of the things that the scheduler weighs; here it may outweigh it for one pod.
+            assert away <= (0 if affinity == "required" else 1), where
             assert not any(int(name.removeprefix("few-")) > 5 for name in where)
             kubectl("delete", "deployment", "model-canary", "-n", OWN, "--wait=false")
     finally:
