@@ -101,6 +101,8 @@ class Distribution(Result):
         wanted = len(self.edges) + len(self.values) + 2 if numbers else len(self.categories) + len(self.rest)
         if len(self.shares) != wanted:
             raise ValueError(f"it has {len(self.shares)} shares for {wanted} bins")
+        if len(set(self.categories)) < len(self.categories):
+            raise ValueError("it names a category twice")
         if "seen" in self.model_fields_set and len(self.rest) < 3:
             raise ValueError("where it has seen, rest names three bins at least: rare values, new ones and missing")
         return self
