@@ -1,8 +1,8 @@
 """The settings of a fork: one frozen model of `pipeline.yaml`, where a typo is an error.
 
 Every number and name a fork sets has its meaning, unit and bounds here and nowhere else;
-`python -m scripts.configure --schema` prints them as a JSON schema. Reading files and overrides is in
-`ci.configuration`.
+`python -m scripts.configure --explain` prints them as a table, `--schema` as a JSON schema. Reading files and
+overrides is in `ci.configuration`.
 """
 
 from datetime import date

@@ -1,1 +1,1 @@
-"""From the task's raw table to checked, split and fingerprinted data."""
+"""From the raw table to checked, split and fingerprinted data; and the statistics that drift is measured against."""

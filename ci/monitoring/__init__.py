@@ -1,1 +1,1 @@
-"""Watching what is served: reference statistics, drift, and whether to retrain."""
+"""Watching what is served: drift against the reference, and whether to retrain."""
