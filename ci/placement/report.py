@@ -54,6 +54,7 @@ def write(
         "least_unplaced": solution.least_unplaced,
         "plan": plan,
         "sets": {group: sorted(names) for group, names in advice.sets.items()},
+        "required": required,
         "unplaced": [tasks[i].name for i in solution.unplaced],
         "tasks": [{"name": task.name, "group": task.group, "requests": task.requests} for task in tasks],
     }

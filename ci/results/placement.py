@@ -41,8 +41,10 @@ class Certificate(Result):
 
 
 class Plan(Result):
-    """Which node each pod is planned on, the bound and its proof, and by group the nodes that pods are led to.
+    """Which node each pod is planned on, and the bound with its proof.
 
+    `sets` has by group the names of the nodes that its pods are led to; a group without an entry is left to the
+    scheduler. With `required` its pods may go nowhere else, otherwise they only prefer these nodes.
     `not_modelled` names what the scheduler checks and the plan does not; then `proven` is false.
     """
 
@@ -56,6 +58,7 @@ class Plan(Result):
     least_unplaced: Count
     plan: dict[str, str]
     sets: dict[str, Many[str]]
+    required: bool = False
     unplaced: Many[str]
     tasks: Many[Pod]
     certificate: Certificate | None = None
