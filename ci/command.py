@@ -33,14 +33,14 @@ def parser(module_doc: str | None, name: str) -> argparse.ArgumentParser:
 
 
 def console() -> None:
-    """Let nothing that is said end a process: a character that the console cannot show is shown by its number."""
+    """Make printing safe: a character that the console cannot show is shown by its number, instead of an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def seconds(text: str) -> float:
-    """Return an argument that is a time to wait; seconds."""
+    """Return a command-line argument as a time to wait, in seconds."""
     value = float(text)
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is no time to wait: give seconds, 0 or more")
@@ -54,9 +54,9 @@ def end_in_order() -> None:
 
 @contextmanager
 def patient(what: str) -> Iterator[Callable[[], bool]]:
-    """Let a block go to its end though it is interrupted, by Ctrl-C or SIGTERM; the second time it ends at once.
+    """Finish a block although Ctrl-C or SIGTERM interrupts it; a second interruption ends it at once.
 
-    Yields what tells whether it was interrupted; `what` says to people what is under way.
+    Yields a function that returns whether the block was interrupted. `what` tells people what is being finished.
     """
     seen: list[int] = []
 
@@ -79,7 +79,7 @@ def patient(what: str) -> Iterator[Callable[[], bool]]:
 
 
 def printable(text: str) -> str:
-    """Return text in which nothing but line ends steers the console, and no line is very long."""
+    """Return text without control characters other than line ends, and with long lines cut."""
     lines = (line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…" for line in text.split("\n"))
     shown = "\n".join(lines)
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in shown)
@@ -88,8 +88,8 @@ def printable(text: str) -> str:
 def run(stage: Callable[[], int | None]) -> int:
     """Run a stage and return its exit code: 0 done, 1 failed, 2 bad input, 130 interrupted.
 
-    Only the two expected errors and those of the system are caught; anything else is a fault of ours and keeps its
-    traceback.
+    Only the two expected errors and errors of the system are caught. Anything else is a fault in this repository and
+    keeps its traceback.
     """
     try:
         return stage() or 0

@@ -24,7 +24,7 @@ _TOLD = 10
 _SHOWN = 200
 """Characters that are shown of a key or a value."""
 _REPR = reprlib.Repr()
-"""Writes down the beginning of a value, however large and deep it is."""
+"""Writes the beginning of a value, however large and deep the value is."""
 _REPR.maxstring = _REPR.maxother = _SHOWN
 
 
@@ -82,7 +82,7 @@ def _override(text: str) -> tuple[Key, Any]:
 
 
 def _assign(values: dict[Any, Any], key: Key, value: Any, override: str) -> None:
-    """Put a value at a dotted key, making sections on the way; the model judges whether they exist."""
+    """Put a value at a dotted key and make missing sections. Whether the keys exist is checked by the model, later."""
     for part in key[:-1]:
         inner = values.setdefault(part, {})
         if inner is None:
@@ -96,7 +96,7 @@ def _assign(values: dict[Any, Any], key: Key, value: Any, override: str) -> None
 def _explain_all(
     details: list[ErrorDetails], path: Path, lines: dict[Key, int], given: dict[Key, str]
 ) -> Iterator[str]:
-    """Yield a sentence for each wrong key: where, which key, what is wrong, what would be right; not for very many."""
+    """Yield a sentence for each wrong key: file, line, key, what is wrong, what is right. Very many are counted."""
     problems: dict[Key, list[ErrorDetails]] = {}
     for detail in details:
         location = detail["loc"]
@@ -136,7 +136,7 @@ def _short(text: str) -> str:
 
 
 def nearest(key: Key) -> str:
-    """Return the known key that is spelled most like `key`, sisters of the misspelled key before others."""
+    """Return the known key that is spelled most like `key`; keys of the same section come first."""
     key = tuple(part if isinstance(part, int) else part[:_SHOWN] for part in key[:_DEEPEST])
     known = [
         _dotted(tuple(given if part == "*" else part for part, given in zip(k, key, strict=False))) for k in _known()

@@ -1,4 +1,4 @@
-"""What Git says of the folder that we run in. That Git failed is never taken for there being no repository."""
+"""What Git says about the current folder. A failure of Git is never mistaken for a missing repository."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COMMIT = r"[0-9a-f]{40}([0-9a-f]{24})?"
-"""What names a commit: its digest in full, by SHA-1 or SHA-256."""
+"""The full digest of a commit, by SHA-1 or SHA-256."""
 NONE = "not in a Git repository"
 _TIMEOUT = 60.0
 _OF_HOOKS = (
@@ -27,11 +27,11 @@ class Checkout:
     """What is checked out in the current folder."""
 
     commit: str | None
-    """None where there is no repository, no commit yet, or Git failed."""
+    """The commit; None if there is no repository, no commit yet, or Git failed."""
     repository: bool
-    """Whether there is a repository; it counts as one where Git failed on it."""
+    """Whether there is a repository. True as well if there is one and Git failed on it."""
     problem: str | None = None
-    """Why Git does not name a commit, in its own words where it failed; None if it does."""
+    """Why there is no commit, in Git's own words if it failed; None if there is one."""
 
 
 class _GitError(Exception):
@@ -39,7 +39,7 @@ class _GitError(Exception):
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a command that works on the repository of this folder, whatever hook we run in."""
+    """Return the environment for a command on this folder's repository, without the variables that a Git hook sets."""
     return {name: value for name, value in os.environ.items() if name not in _OF_HOOKS}
 
 
@@ -62,7 +62,7 @@ def checkout() -> Checkout:
 def hidden(*, tips: bool) -> str | None:
     """Return why DVC cannot see every commit of this folder's repository; None if it can, or there is none.
 
-    What deletes data that no commit names must ask this first.
+    Call this before deleting data that no commit names.
 
     Args:
         tips: of the commits only the tips of branches and tags matter.

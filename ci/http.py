@@ -1,4 +1,4 @@
-"""HTTP as this project speaks it: requests to this machine never go through a proxy.
+"""HTTP sessions: requests to this machine never go through a proxy.
 
 `HTTP_PROXY` and its kin are for the network outside: a proxy cannot reach this machine's loopback addresses, whatever
 `NO_PROXY` leaves out.
@@ -31,7 +31,7 @@ def session() -> "requests.Session":
     from requests.adapters import HTTPAdapter
 
     class Direct(HTTPAdapter):
-        """Sends what goes to this machine without a proxy; redirects are asked here too."""
+        """Sends requests to this machine without a proxy, also after a redirect."""
 
         def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
             if loopback(request.url or ""):

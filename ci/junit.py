@@ -15,10 +15,10 @@ class Case:
 
     Attributes:
         group: its class, below the suite.
-        name: unlike all others in its group.
+        name: unique in its group.
         measured: what was measured, in words.
         problem: why it failed, None if it did not.
-        skipped: it did not pass, and is no failure.
+        skipped: it did not pass, but this is not a failure.
         seconds: how long it took, None if that does not matter.
     """
 

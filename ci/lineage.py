@@ -19,7 +19,7 @@ _FORM = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
 class _Stage(BaseModel):
-    """What of a stage in `dvc.yaml` determines its result; each part may be left out or be empty."""
+    """The parts of a stage in `dvc.yaml` that determine its result; each may be missing or empty."""
 
     model_config = _FORM
 
@@ -29,7 +29,7 @@ class _Stage(BaseModel):
 
 
 class _Graph(BaseModel):
-    """`dvc.yaml`, with its stages written out: none is repeated by `foreach` or `matrix`."""
+    """`dvc.yaml`; `foreach` and `matrix` are not supported."""
 
     model_config = _FORM
 
@@ -63,7 +63,7 @@ def settings_digest() -> str:
 
 
 def source(path: Path | None) -> dict[str, str | None]:
-    """Return what stands for the data source among the stages' inputs: its path and a digest of its content.
+    """Return the data source's path and a digest of its content: an input of the stages.
 
     A source that DVC tracks is known by its `.dvc` file, so the data themselves need not be here.
 
@@ -141,7 +141,7 @@ def _inside(stage: str, what: str, name: str) -> Path:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """Yield the files that a dependency stands for; compiled Python and what stages write are no inputs."""
+    """Yield the files of a dependency, without compiled Python and without what stages write."""
     if path.parts[:1] == (workspace.BUILD.name,) and path != workspace.SOURCE:
         return
     if path.is_dir():
@@ -153,7 +153,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _ignored(file: Path) -> bool:
-    """Return whether a file in a folder is no input, as `.dvcignore` says to DVC."""
+    """Return whether `.dvcignore` excludes a file of a folder from the inputs."""
     words = file.parts[0] == "model" and file.suffix == ".md"  # the card's words reach their stage as build/card.md
     return words or "__pycache__" in file.parts or file.suffix == ".pyc"
 

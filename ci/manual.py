@@ -1,4 +1,4 @@
-"""The settings' keys in words: unit, bounds, default and meaning, from their one declaration in `ci.settings`."""
+"""The table of settings: key, unit, bounds, default and meaning, from the one declaration in `ci.settings`."""
 
 import json
 import textwrap
@@ -21,7 +21,7 @@ UNITS = (
     "the primary metric's unit",
     "the prediction's unit",
 )
-"""What may end a description after a semicolon."""
+"""Units that a description may end with, after a semicolon."""
 _KINDS = {"integer": "whole", "number": "number", "string": "text", "boolean": "true, false", "null": "null"}
 _LIMITS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
 _WIDTHS = (32, 10, 20, 16)

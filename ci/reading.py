@@ -1,4 +1,4 @@
-"""Reading files that people, stages and other programs wrote: bounded, and what is wrong is told by file and line.
+"""Reading files safely: sizes are bounded, and errors name file and line.
 
 Sizes and depths are limited before anything is parsed, so that no file can take all memory or end the process.
 YAML is read by `ci.reading_yaml`.
@@ -15,7 +15,7 @@ MOST = 16 * 2**20
 
 
 class ReadError(InputError):
-    """A text is not what it should be.
+    """A text cannot be read as what it should be.
 
     Attributes:
         problem: what is wrong with it.

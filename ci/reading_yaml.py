@@ -12,9 +12,9 @@ from ci.reading import ReadError
 MOST = 2**20
 """Bytes that a document may have."""
 DEEPEST = 64
-"""Lists and sections in one another that a document may have."""
+"""Depth of nested lists and sections that a document may have."""
 VALUES = 100_000
-"""Values that a document may have, an alias counted as all that it stands for."""
+"""Values that a document may have; an alias counts as many as it expands to."""
 NUMBER = 100
 """Characters that a number may have: Python refuses to write down whole numbers of more than 4,300 digits."""
 Key = tuple[str | int, ...]
@@ -63,7 +63,7 @@ def _lines(node: yaml.Node | None, at: Key) -> Iterable[tuple[Key, int]]:
 
 
 def check(text: str) -> None:
-    """Look at a document before it is built: its parser would follow any depth, and an alias costs nothing to write.
+    """Check the size of a document before it is built: a small text with nested aliases can expand without limit.
 
     Raises:
         yaml.MarkedYAMLError: it is no YAML, is too deep or too large, has a tag, or an alias contains itself.
@@ -100,14 +100,14 @@ def _error(event: Any, problem: str) -> yaml.MarkedYAMLError:
 
 
 class Loader(yaml.CSafeLoader):
-    """The safe loader; a repeated key is an error instead of the last one winning in silence, as is a huge number."""
+    """The safe loader, but a repeated key or a huge number is an error; PyYAML takes the last of equal keys."""
 
     def __init__(self, text: str):
         super().__init__(text)
         self._looked_at: set[yaml.MappingNode] = set()
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Put what a section merges before its own keys, of which each stands once."""
+        """Put merged keys (`<<`) before a section's own keys, and refuse a repeated key."""
         if node in self._looked_at:
             return  # by then it holds what it merges, which gives way to its own keys
         self._looked_at.add(node)

@@ -18,13 +18,13 @@ DOCKER_HUB = "docker.io"
 LENGTH = 255
 """Longest name of a repository, without its host; characters."""
 LOCAL = "localhost"
-"""The host that stands for no registry: the image is only where it was made."""
+"""The host that means: no registry, the image stays on the machine that made it."""
 TAG = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"
 """What a tag looks like."""
 
 
 def problem(name: str) -> str | None:
-    """Return why a text is no name of a repository, or None if it is one."""
+    """Return why a text is not a valid name of a repository; None if it is valid."""
     found = _NAME.fullmatch(name) if len(name) <= 2 * LENGTH else None
     if not found:
         return (

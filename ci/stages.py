@@ -17,10 +17,10 @@ class Stage:
     Attributes:
         name: what people call it.
         does: what its command writes, for README's table.
-        result: the file that is there once it has run; what else it writes lies beside it or in `others`.
-        reads: the stages whose results it cannot do without.
-        cached: whether DVC runs it, so that unchanged inputs are not computed again. What acts on the outside world
-            never is.
+        result: the file that shows that it has run. Its other files lie beside it or in `others`.
+        reads: the stages whose results it needs.
+        cached: whether DVC runs it, so that unchanged inputs are not computed again. A stage that acts on the outside
+            world is never cached.
         pod: the kind of pod that it runs in: one with TensorFlow, or the small one with tools only.
         others: what it writes in other places than beside its result.
         module: its command below `scripts`, if that is not its name.

@@ -1,7 +1,7 @@
 """Where stages leave their results, and how: complete or not at all.
 
 Every stage owns one folder under `build/`. A result is written under a temporary name beside its final one and
-then renamed, so that whoever looks never sees half of one, and a killed stage can simply be run again.
+then renamed, so that no reader ever sees half of one, and a killed stage can simply be run again.
 """
 
 import json
@@ -26,7 +26,7 @@ OVERRIDES = BUILD / "overrides.json"
 RUNS = BUILD / "runs.json"
 """Why each cached stage was run in this build, or was not."""
 CARD = BUILD / "card.md"
-"""The task's words for the model card: a copy, as a change of `model/` itself would train again."""
+"""A copy of the task's text for the model card. It is a copy because a change below `model/` would train again."""
 CHAMPION = BUILD / "champion.json"
 AGENT = BUILD / "agent.json"
 DATA = BUILD / "data"
@@ -121,9 +121,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def json_text(value: Any) -> str:
-    """Return `value` as JSON with sorted keys and a final newline, so equal values are equal bytes.
+    """Return `value` as JSON with sorted keys and a final newline, so that equal values give equal bytes.
 
-    JSON has no NaN and no infinity: such a number stands as null, for one that is missing or cannot be computed.
+    JSON has no NaN and no infinity: such a number is written as null, which means missing or not computable.
     """
     return json.dumps(_finite(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -172,7 +172,7 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Give a new empty folder to fill, and put it in the place of `folder` when the block ends without an error.
+    """Yield a new empty folder, which replaces `folder` when the block ends without an error.
 
     What a killed run left under the temporary name is removed first.
     """

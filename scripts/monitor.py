@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def monitor() -> None:
-    """Watch the window and say what was found."""
+    """Check the window of traffic and print the verdict."""
     from ci import configuration, workspace
     from ci.monitoring.monitor import monitor
     from ci.results.evaluation import REFERENCE

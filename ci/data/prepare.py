@@ -22,8 +22,8 @@ from ci.task import columns
 def prepare(settings: Settings) -> dict[str, Any]:
     """Write `build/data/` and return its summary.
 
-    The schema is judged by the days before `as_of`, as the others are not known yet. What it changes, it changes in
-    both, each by itself: a default that a parser takes from the data must not come from days to come.
+    The schema is checked on the days before `as_of`, because later days are not known yet. It is applied to both parts,
+    each separately: a default that a parser computes from the data must not come from later days.
 
     Raises:
         InputError: the source, `as_of` or a window does not fit, the data violate the task's schema, or a column holds
@@ -76,7 +76,7 @@ def _name(source: Path | None) -> str:
 
 
 def _read(source: Path | None, wanted: task.Task, schema: pa.DataFrameSchema) -> pd.DataFrame:
-    """Read the raw table and check that it is one; what its columns must hold is said by schema and declarations."""
+    """Read the raw table and check that it is a table. Its columns are checked later, by schema and declarations."""
     with task.told("load fails"):
         load = task.part("model.data", "load")
         try:
@@ -119,7 +119,7 @@ def _days_of(times: quality.Applied, wanted: task.Task, source: Path | None) -> 
 def _fitting(
     applied: quality.Applied, days: str, source: Path | None, wanted: task.Task, *, learned: bool = True
 ) -> pd.DataFrame:
-    """Return a table in which the schema holds and columns hold what the task declares, as types that say so.
+    """Return the table with the schema applied and each column in its declared type.
 
     `learned` says whether the rows are to be learned or judged, see `columns.problems`.
 

@@ -1,7 +1,7 @@
-"""How far two distributions over the same bins are apart, and the bins of numbers.
+"""The population stability index of two distributions over the same bins, and how bins of numbers are chosen.
 
-A number that much of the reference shares has a bin of its own, for what happens to it would not show among others:
-zeros, a constant, a cap, a flag. All other numbers share bins of about equal mass.
+A frequent number (zero, a constant, a cap, a flag) has a bin of its own: in a wider bin a change of its share would not
+show. All other numbers share bins of about equal mass.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ Array = npt.NDArray[Any]
 BINS = 10
 """Bins of about equal mass for numbers without a bin of their own."""
 HEAVY = 1 / BINS
-"""Share of the numbers from which one has a bin of its own: it would fill one of the others."""
+"""Share of the rows from which a number gets a bin of its own; it would fill a whole bin of equal mass."""
 OFTEN = 5
-"""Rows below which a number has no mass of its own, whatever its share: in a small table that is chance."""
+"""Rows below which a number gets no bin of its own: in a small table a large share is chance."""
 FEW = 30
 """Values up to which each whole number may have a bin of its own."""
 DIGITS = 6
@@ -31,7 +31,7 @@ class Bins:
 
     Attributes:
         edges: inner edges, in order; a number on an edge lies above it.
-        values: numbers with a bin of their own, in order, which do not count between the edges.
+        values: numbers with a bin of their own, in order; they are not counted in the bins between the edges.
     """
 
     edges: Sequence[float]

@@ -1,4 +1,4 @@
-"""What the task's schema makes of a table, and what does not hold of it: by column, with counts and examples."""
+"""Applying the task's schema to a table: what it changed, and which checks failed, with counts and examples."""
 
 import copy
 import re
@@ -18,12 +18,12 @@ EXAMPLES = 5
 
 @dataclass(frozen=True)
 class Violation:
-    """One check that one column, or the whole table, does not pass."""
+    """A check that a column, or the whole table, failed."""
 
     column: str | None
     check: str
     rows: int | None
-    """Rows that violate it; None where the check judges a column or the table as a whole."""
+    """Number of rows that failed; None if the check is about a column or the table as a whole."""
     share: float | None
     fatal: bool
     examples: list[str] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Violation:
 
 @dataclass(frozen=True)
 class Applied:
-    """A table as the schema makes it, what does not hold of it, and how it came to be."""
+    """The table with the schema applied, the failed checks, and what the schema changed."""
 
     table: pd.DataFrame
     violations: list[Violation]
@@ -47,7 +47,7 @@ class Applied:
 
 
 def usable(schema: Any) -> pa.DataFrameSchema:
-    """Return the task's schema, which may be written as a class.
+    """Return the task's schema; it may be declared as a class.
 
     Raises:
         InputError: it is no schema, or tolerates something else than a share.
@@ -150,7 +150,7 @@ def _changes(before: pd.DataFrame, after: pd.DataFrame) -> Iterator[str]:
 
 
 def _differences(before: pd.Series, after: pd.Series) -> int:
-    """Return how many of the rows that both have hold another value; the same value of another type is none."""
+    """Return in how many of the common rows the value changed; a change of type alone does not count."""
     if not before.index.equals(after.index):
         if before.index.is_unique and after.index.is_unique:
             shared = after.index.intersection(before.index)

@@ -1,7 +1,7 @@
 """Reference statistics: how the training data were distributed, in bins that later windows are counted into.
 
-What a column is, is declared: the type that a file gave it does not matter, so that one empty cell does not make
-categories of numbers.
+The declared type decides how a column is described, not the type in the file: one empty cell must not turn numbers into
+categories.
 """
 
 import base64
@@ -19,7 +19,7 @@ Array = npt.NDArray[Any]
 
 CATEGORIES = FEW
 RARE = 0.005
-"""Share below which a value is not worth a bin where there are more than `CATEGORIES`."""
+"""Share below which a value gets no bin of its own, if there are more than `CATEGORIES` values."""
 _BITS = 2**15
 _LARGEST = float(np.finfo(np.float32).max)
 

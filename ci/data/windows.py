@@ -1,4 +1,4 @@
-"""Which days are for what: a function of the days in the data, `as_of` and the settings, nothing else."""
+"""Which day belongs to which part: a pure function of the days in the data, `as_of` and the settings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Windows:
     validation_every: int
 
     def part(self, day: date) -> Part | None:
-        """Return what a day is for; None if it lies outside the windows."""
+        """Return the part that a day belongs to; None if it lies outside the windows."""
         if not self.training <= day < self.end:
             return None
         if day >= self.as_of:

@@ -1,4 +1,4 @@
-"""How far a window of traffic is from the reference, and what that means in words."""
+"""Drift of a window of traffic from the reference, by column and overall, and the verdict in words."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Retrain or not now: the reasons to, and the brakes that hold back."""
+"""The decision whether to retrain: the reasons for it, and the brakes against it."""
 
 from dataclasses import dataclass
 from datetime import date

@@ -1,4 +1,4 @@
-"""The model card: the task's own words and the build's evidence, and no number without the file it came from.
+"""The model card: the task's own text and the build's evidence. Every number names the file that it came from.
 
 Both the task's `model/card.md` and the template beside this file cite: `{{ cite(FILE, KEY, ...) }}` stands for a value
 in a stage's JSON result or for a text that occurs in a file of the task. A cited value is marked while the card is
@@ -24,7 +24,7 @@ _OPEN, _CLOSE = "\ue000", "\ue001"
 _CITED = re.compile(f"{_OPEN}(.*?){_CLOSE}", re.DOTALL)
 _NUMBER = re.compile(r"(?<!\w)\d[\d.,]*")
 _PLACE = r"\{(?:key)?(?::[-+ ]?,?(?:\.[0-9]{1,2})?[deEfFgG%]?)?\}"
-"""Where a form shows the value: with a sign, thousands, digits after the point; never a width, nor a part of it."""
+"""The places for the value in a form: sign, thousands and decimals may be given, but no width and no attribute."""
 _FORM = re.compile(rf"(?:[^{{}}]|{_PLACE})*")
 _LONGEST = 10_000
 """Length of a cited text at most; characters."""

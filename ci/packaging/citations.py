@@ -1,6 +1,6 @@
 """The task's words for the model card: Markdown in which `{{ cite(…) }}` stands for a value of the build.
 
-Nothing else between braces is understood, so nothing can run, repeat or grow: what is cited is a file and keys.
+Nothing else is allowed between braces, so the text cannot run code or grow: a citation is a file and keys.
 """
 
 import re

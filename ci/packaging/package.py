@@ -23,7 +23,7 @@ REFERENCE = "reference.json"
 SBOM = "sbom.cdx.json"
 SUMS = "SHA256SUMS"
 _WORDS = "model/card.md"
-"""What the copy in `workspace.CARD` was made of, for messages."""
+"""The file that `workspace.CARD` was copied from, for messages."""
 _DEPTH = 32
 """Folders in each other in a package, or in a SavedModel, at most."""
 _NOT_SHIPPED = {"fingerprint.pb"}
@@ -38,7 +38,7 @@ def model_files(saved_model: Path) -> dict[str, Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    """Return everything below a folder, sorted; links are not followed.
+    """Return all paths below a folder, sorted; links are not followed.
 
     Raises:
         StageError: folders lie deeper in each other than any package's.

@@ -41,7 +41,7 @@ _OF_ONE = {"--hash", "--config-settings", "-C", "--config-setting", "--global-op
 _ADDRESS = re.compile(
     r"(?:(?:git|hg|svn|bzr)\+)?[a-z][a-z0-9+.-]*:|\.{0,2}/|~|\.$|[^\s<>=!~;@\[]+(?:/|\.whl$|\.zip$|\.tar\.)"
 )
-"""What begins an address or a path, and not a name."""
+"""How an address or a path begins, as opposed to a name."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class _Wanted:
 
 
 def installed(path: Path) -> dict[str, metadata.Distribution]:
-    """Return every distribution that a requirement file brings here, by its canonical name.
+    """Return every installed distribution that a requirement file leads to, by its canonical name.
 
-    These are those that it names and those that these need, with the extras that are asked for.
+    These are the ones that it names and all that they need, with the extras that it asks for.
 
     Raises:
         InputError: a file is missing, a line cannot be understood, or what it names is not installed, or not in this
@@ -79,7 +79,7 @@ def origin(distribution: metadata.Distribution) -> tuple[str, str] | None:
 
 
 def _with_needs(wanted: list[_Wanted]) -> Iterator[tuple[str, metadata.Distribution]]:
-    """Yield what is wanted and what that needs; a need that is not installed is no part of what is here."""
+    """Yield the wanted distributions and their dependencies; dependencies that are not installed are left out."""
     todo, seen = list(wanted), set()
     while todo:
         one = todo.pop()

@@ -76,7 +76,7 @@ def _package(name: str, distribution: metadata.Distribution) -> dict[str, Any]:
 
 
 def _licences(about: metadata.PackageMetadata) -> list[dict[str, Any]]:
-    """Return what a distribution says of its licence: an SPDX expression if it is one, else its own words."""
+    """Return a distribution's licence: an SPDX expression if it is one, else the distribution's own words."""
     approved = [value.removeprefix(_OSI) for value in about.get_all("Classifier", []) if value.startswith(_OSI)]
     said = [about["License-Expression"] or about["License"] or ""]  # a whole licence text is no name
     names = [name for name in said if name.strip() not in ("", "UNKNOWN") and "\n" not in name] or approved

@@ -1,4 +1,4 @@
-"""Behaviour checks: change requests as the task declares, and see whether the answers change as they may."""
+"""Behaviour checks: change requests as the task declares, and check how the answers change."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ _SHOWN = 200
 def run(checks: Any, predict: Predict, table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return each check's outcome on an evenly spaced sample of the holdout.
 
-    A check whose change, or whose prediction, raises does not hold: its name, the exception and its message are told.
+    If the change or the prediction raises an exception, the check has failed, and the exception is its reason.
 
     Args:
         checks: as `model/behaviour.py` explains.
@@ -45,7 +45,7 @@ def run(checks: Any, predict: Predict, table: pd.DataFrame) -> list[dict[str, An
 
 
 def _problem(check: Any) -> str | None:
-    """Return what is wrong with a declaration, in words; None if nothing is."""
+    """Return what is wrong with a declaration; None if nothing is."""
     if not isinstance(check, Mapping):
         return f"it is {type(check).__name__}: expected a dict"
     if not isinstance(check.get("name"), str):

@@ -94,9 +94,9 @@ def _parts(column: pd.Series) -> Iterator[tuple[str, Any]]:
 
 
 def _losses(parts: Sequence[Scored], settings: Gates, counts: Array) -> tuple[Array, Array]:
-    """Return each slice's loss against the champion, and the bound that chance alone passes in few comparisons.
+    """Return each slice's loss against the champion, and the bound that chance alone seldom exceeds.
 
-    The metric can be computed for each; where it cannot be in a resample, that slice says nothing there.
+    The metric must be computable for each slice. A resample in which it is not is left out for that slice.
 
     Returns:
         losses, positive for worse, and bounds, each of shape (slices,).

@@ -106,10 +106,10 @@ def judge(
 
 
 def _champion(holdout: pd.DataFrame, repository: str) -> tuple[verdict.Champion | None, Any]:
-    """Return what serves and its predictions for the holdout; None for either that cannot be had.
+    """Return the champion and its predictions for the holdout; None for either one that is not available.
 
     Raises:
-        Unreachable: the registry does not answer, which says nothing of the champion: run again.
+        Unreachable: the registry does not answer; the champion may still be there: run again.
     """
     record = CHAMPION.read()
     if record is None:

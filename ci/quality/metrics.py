@@ -1,4 +1,4 @@
-"""Metrics as functions of how often each day counts.
+"""Metrics as functions of day counts: how often each day occurs in a resample.
 
 Rows of one day are correlated, so uncertainty comes from resampling days, never rows. Each metric is reduced once to
 sums by day; a resample is then a vector of day counts and costs a few multiplications instead of a pass over the rows.
@@ -179,7 +179,7 @@ def spread(value: float, resampled: Array, days: int, tail: float) -> Array:
 
 
 def widening(days: int, deviations: float) -> float:
-    """Return by what resampled deviations are too small for so few days, that many normal deviations out."""
+    """Return the factor by which resampled deviations are too small with so few days, at a given quantile."""
     from scipy import stats
 
     if days < 2 or deviations <= 0:
@@ -199,5 +199,5 @@ def interval(value: float, resampled: Array, days: int, metric: str | None = Non
 
 
 def gain(metric: str, challenger: Array, champion: Array) -> Array:
-    """Return by how much the challenger is better, positive for better whatever the metric's direction."""
+    """Return the challenger's gain: positive if it is better, whatever the metric's direction."""
     return challenger - champion if metric in MORE_IS_BETTER else champion - challenger

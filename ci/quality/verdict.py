@@ -13,7 +13,7 @@ Word = Literal["promote", "keep", "block"]
 
 @dataclass(frozen=True)
 class Gate:
-    """One threshold and how far the measured value is from it."""
+    """One threshold and the measured value."""
 
     name: str
     value: float | None
@@ -50,7 +50,7 @@ def unmeasured(metric: str, problem: str | None) -> str:
 
 @dataclass(frozen=True)
 class Champion:
-    """What serves now, as far as the verdict needs it."""
+    """The champion, as far as the verdict needs it."""
 
     as_of: date
     problem: str | None = None

@@ -1,4 +1,4 @@
-"""What the stages left under `build/`, as far as the report shows it: read, checked, and never required."""
+"""The results under `build/` that the report shows: read and checked, but none is required."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Served:
 
 @dataclass(frozen=True)
 class Build:
-    """Everything that is known about a build; None or empty for what its stage has not written."""
+    """All results of a build; None or empty where a stage has written nothing."""
 
     settings: Settings | None
     champion: Champion | None

@@ -1,4 +1,4 @@
-"""Which pictures a build's report has, what they say to those who cannot see them, and drawing only what changed."""
+"""The pictures of a report, with a text for readers who cannot see them; only changed pictures are drawn again."""
 
 import hashlib
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""Writing the report: a page with style sheet and pictures, and the same in short for pull requests and programs."""
+"""Writing the report: a page with style sheet and pictures, a summary in Markdown, and a summary in JSON."""
 
 import html
 import re
@@ -147,6 +147,6 @@ def sentence(text: str) -> str:
 
 
 def markdown(text: Any) -> str:
-    """Return text in which nothing has a meaning in Markdown or HTML, on one line."""
+    """Return text on one line, with everything escaped that Markdown or HTML would interpret."""
     line = html.escape(" ".join(str(text).split()), quote=False)
     return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", line)

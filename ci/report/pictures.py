@@ -372,5 +372,5 @@ def _dates(axes: Any) -> None:
 
 
 def _literal(text: str) -> str:
-    """Return a label that leaves room for the picture, and that matplotlib does not take for mathematics."""
+    """Return a label, shortened if it is long, and escaped because matplotlib reads `$` as mathematics."""
     return (text if len(text) <= LABEL else f"{text[: LABEL - 1]}…").replace("$", r"\$")

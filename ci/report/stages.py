@@ -1,4 +1,4 @@
-"""The stages at a glance: which of them this build has been through, and how each ended. Functions of plain values."""
+"""The state of each stage: did this build run it, and how did it end? Functions of plain values."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ def _foreign(build: Build) -> Iterator[tuple[str, str]]:
 
 
 def _facts(build: Build) -> Iterator[tuple[str, tuple[State, str]]]:
-    """Yield what there is to say about a stage in a few words, and whether a reader should look at it."""
+    """Yield a few words about each stage, and whether a reader should look at it."""
     if build.settings:
         yield "configure", ("done", f"as of {build.settings.as_of}")
     yield "champion", ("done", f"release {build.champion.release}" if build.champion else "none yet")
@@ -114,7 +114,7 @@ def _rollout(build: Build) -> tuple[State, str]:
 
 
 def serving(build: Build) -> str:
-    """Return what serves after this build, in a clause: what was found to serve comes before what stages wrote."""
+    """Return what serves after this build, as a clause. What was observed counts more than what stages wrote."""
     rollout, served = build.rollout, build.served
     if served and not served.serves:
         failed = f"the rollout failed: {rollout.failed}; " if rollout and rollout.failed else ""

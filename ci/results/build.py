@@ -36,7 +36,7 @@ OVERRIDES: File[list[str]] = File(workspace.OVERRIDES, Many[str])
 RUNS: File[dict[str, str]] = File(workspace.RUNS, dict[str, str])
 """Why each cached stage was run in this build, or was not."""
 CHAMPION: File[Champion | None] = File(workspace.CHAMPION, Champion | None)
-"""None if nothing served."""
+"""The champion; None if nothing served."""
 AGENT: File[dict[str, JsonValue]] = File(workspace.AGENT, dict[str, JsonValue])
 """A pod, as Kubernetes understands it."""
 CACHED: File[Cached] = File(workspace.STATE / "cached.json", Cached)

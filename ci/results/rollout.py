@@ -44,7 +44,7 @@ class Measure(Result):
 
 
 class Step(Result):
-    """A step of a rollout: when it ended, its seconds, what ran when it was decided on, and what was measured."""
+    """A step of a rollout: its end and seconds, what ran when it was decided, and what was measured."""
 
     model_config = ConfigDict(extra="allow")
 

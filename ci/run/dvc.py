@@ -1,4 +1,4 @@
-"""DVC, which caches the stages: why a stage runs, what a killed command left, and what of its cache may go."""
+"""DVC, which caches the stages: why a stage runs, cleaning up after a killed command, and pruning its cache."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ LOCK = Path("dvc.lock")
 
 
 def make_ready() -> None:
-    """Let the next command of DVC run: wait for those that run, and remove what killed ones left.
+    """Prepare for the next DVC command: wait for running ones, and remove what killed ones left.
 
     Raises:
         InputError: this folder is in no Git repository, without which DVC does nothing, or `dvc.lock` was not merged.
@@ -67,7 +67,7 @@ def _changes(found: list[Any]) -> Iterator[str]:
 
 
 def collect(*, dry_run: bool, tips: bool) -> int | str:
-    """Delete from DVC's cache what neither a commit nor the workspace names.
+    """Delete what neither a commit nor the workspace names from DVC's cache.
 
     Data that any commit tracks stay; results of builds other than the last go, and are computed again if asked for.
     The remote is left alone, as others share it.
@@ -118,7 +118,7 @@ def clear_stale(path: Path) -> None:
 
 
 def _mapping(path: Path) -> dict[str, Any] | None:
-    """Return what a YAML file of DVC's holds; None if that is not names and values, or there is no such file."""
+    """Return the content of one of DVC's YAML files; None if it is missing or is not a mapping."""
     try:
         content = yaml.safe_load(path.read_bytes())
     except (FileNotFoundError, yaml.YAMLError, ValueError, RecursionError):
@@ -141,7 +141,7 @@ def release(path: Path) -> None:
 
 
 def _holders(path: Path) -> set[int]:
-    """Return the DVC processes that live and hold something in DVC's lock file; what else is in it holds nothing."""
+    """Return the living DVC processes that hold a lock in DVC's lock file."""
     try:
         locks = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError, RecursionError):

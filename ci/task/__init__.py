@@ -111,7 +111,7 @@ def part(module: str, name: str) -> Any:
 
 @contextmanager
 def told(what: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Run code of the task: what it raises is told as bad input, with the file and line of the task that raised it.
+    """Run code of the task. An exception becomes an InputError that names the task's file and line.
 
     Args:
         what: what could not be done.

@@ -1,7 +1,7 @@
-"""What a column may hold, by what the task declares it as; everything else asks these tables.
+"""Which values a column may hold, by its declared type: one table that all other code uses.
 
-A declared type is a promise to those who send requests, so it holds for each value and not for what pandas calls the
-column: a whole number in a column of floats is one, a text that looks like a number is none.
+A declared type is a promise to clients, so each value is checked and not pandas' name for the column's type. A whole
+number is allowed in a column of floats; a text that looks like a number is not.
 """
 
 import numbers
@@ -35,7 +35,7 @@ class Rule:
     wrong: Callable[[pd.Series], Mask]
     """The rows that hold something else."""
     number: type | None = None
-    """What its values are stored as if pandas holds them as objects; None leaves them as they are."""
+    """The type to store values as if pandas holds them as objects; None: unchanged."""
 
     def stored(self, column: pd.Series) -> pd.Series:
         """Return a column of objects that holds what it may as what its values are."""

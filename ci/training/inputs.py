@@ -1,4 +1,4 @@
-"""What a model computes on: prepared data as tensors, in a TensorFlow that gives the same numbers each time."""
+"""Prepared data as tensors, and TensorFlow set up to give the same numbers each time."""
 
 import os
 from collections.abc import Mapping

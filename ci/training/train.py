@@ -14,7 +14,7 @@ from ci.training.inputs import make_deterministic, read_part
 
 
 def train(settings: Settings) -> dict[str, Any]:
-    """Write `build/model/` and return what there is to say about it.
+    """Write `build/model/` and return its summary.
 
     Raises:
         InputError: best.json is not what tuning writes, or the network does not log the objective.

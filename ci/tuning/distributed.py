@@ -28,15 +28,15 @@ from ci.errors import InputError
 from ci.tuning import processes
 
 POLL = 0.05
-"""Pause between looks at whether a search is over; seconds."""
+"""Pause between two checks whether the search is over; seconds."""
 PATIENCE = 10.0
-"""Wait for the chief before a worker says that it waits; seconds."""
+"""How long a worker waits for the chief before it prints that it waits; seconds."""
 LINGER = 10.0
-"""How long the chief of a finished search waits for workers to be told; seconds."""
+"""How long the chief of a finished search goes on answering, so that workers learn of the end; seconds."""
 BEATS = 6
 """Heartbeats within the silence after which a worker is taken for dead."""
 RETRY = {"maxAttempts": 5, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2}
-"""How often and when a call that met the chief's death is repeated: once the next chief is ready."""
+"""How often and when a call is repeated after the chief died: as soon as the next chief is ready."""
 
 
 class Tuner(keras_tuner.Tuner):  # type: ignore[misc]
@@ -91,7 +91,7 @@ class Tuner(keras_tuner.Tuner):  # type: ignore[misc]
 
 
 class Client(OracleClient):  # type: ignore[misc]
-    """keras-tuner's client with calls that outlive a chief, and with the reason of a failure."""
+    """keras-tuner's client, but calls survive a restart of the chief, and a failed trial's reason is sent."""
 
     def __init__(self, oracle: Any) -> None:
         """Connect to the chief that the environment names."""
@@ -129,7 +129,7 @@ class Servicer(OracleServicer):  # type: ignore[misc]
 
 
 def serve(oracle: Any) -> None:
-    """Answer workers until the search is over and they know, or should.
+    """Answer workers until the search is over and they know it, or had time to.
 
     Raises:
         InputError: another process has the port, or the address is unknown.

@@ -42,7 +42,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
     heartbeat_timeout = 60.0
     """Silence after which a worker is taken for dead; seconds."""
     max_losses = 10
-    """Processes that may die running a trial before it counts as failed: it may be what kills them."""
+    """How many processes may die while running a trial before the trial counts as failed: it may be what kills them."""
     clock = staticmethod(time.monotonic)
 
     def __init__(self, *arguments: Any, seed: int = 0, halving: Halving | None = None, **keywords: Any) -> None:
@@ -62,11 +62,11 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         self.notes: dict[str, dict[str, Any]] = {}
         """Of each trial: `why` it was picked, workers `lost` by it, the epoch when it was `stopped`."""
         self.changed = threading.Condition(threading.RLock())
-        """Held by every change of the search; notified after it."""
+        """The lock that every change of the search holds; waiting threads are notified after the change."""
         self._display = report.Progress(self)
         self._used_up = False
         self._declared: dict[str, Any] | None = None
-        """The space before trials found more of it, as keras-tuner's configuration."""
+        """The search space as declared, before trials added hyperparameters; keras-tuner's configuration."""
         self._seen: dict[str, float] = {}
         self._directory: str | None = None
         self._lock: IO[str] | None = None
@@ -300,7 +300,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
                 self._requeue(tuner_id)
 
     def _requeue(self, tuner_id: str) -> None:
-        """Take a trial from a worker that is gone."""
+        """Take a trial away from a worker that is dead."""
         trial = self.ongoing_trials.pop(tuner_id)
         note = self.notes[trial.trial_id]
         note["lost"] += 1
@@ -346,7 +346,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         return self.first_new(itertools.chain(map(space.values, rows), space.grid()))
 
     def observations(self, space: Space) -> tuple[Array, Array, Array]:
-        """Return what the finished trials tell: rows (trials, columns), outputs (less is better) and their deviations.
+        """Return the finished trials: points (trials, columns), objectives (less is better) and their deviations.
 
         A complete trial counts as it is, one that was stopped as what it was likely to reach: its partial score is not
         taken for a final one. A failed one counts as the worst: its neighbourhood is avoided but not forbidden.

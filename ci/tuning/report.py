@@ -1,4 +1,4 @@
-"""What a search shows of itself: a line per trial, a table, what matters, and the objective along each axis."""
+"""The output of a search: a line per trial, a table, each hyperparameter's importance, and the objective along it."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ class Progress(Display):  # type: ignore[misc]
     """A line when a trial begins, with why it was picked, and one when it ends; takes the place of keras-tuner's."""
 
     def __init__(self, oracle: Any) -> None:
-        """Tell of an oracle's trials, as long as `verbose` is not 0."""
+        """Print the oracle's trials, unless `verbose` is 0."""
         super().__init__(oracle)
         self._begun, self._done = oracle.clock(), 0
 
@@ -59,7 +59,7 @@ def outcome(oracle: Any, trial: Any) -> str:
 
 
 def last_line(message: str | None) -> str:
-    """Return what a traceback ends with."""
+    """Return the last line of a traceback."""
     return (message or "no reason was given").strip().splitlines()[-1]
 
 

@@ -102,7 +102,7 @@ def _search(settings: Settings) -> Any:
 
 
 def _tell_of_others(settings: Settings, space: Any) -> None:
-    """Say why the last search is not continued, if there is one that was not finished."""
+    """Print why an unfinished previous search is not continued, if there is one."""
     from ci.tuning import state
 
     folder = max((path.parent for path in STATE.glob(f"*/{state.FILE}")), key=os.path.getmtime, default=None)
@@ -114,7 +114,7 @@ def _tell_of_others(settings: Settings, space: Any) -> None:
 
 
 def _fingerprint(settings: Settings, space: Any) -> str:
-    """Return what changes whenever trials of an earlier search no longer count: space, data, code or settings."""
+    """Return a digest of space, data, code and settings: if it changes, earlier trials no longer count."""
     tuning = settings.tuning.model_dump(mode="json", exclude={"workers"})
     fitting = [settings.seed, settings.training.batch_size, settings.training.threads]
     digest = hashlib.sha256(json.dumps([space.get_config(), tuning, fitting], sort_keys=True).encode())

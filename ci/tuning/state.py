@@ -79,7 +79,7 @@ def lock(folder: Path) -> IO[str]:
 
 
 def peek(folder: Path) -> dict[str, Any] | None:
-    """Return the state of somebody else's search to tell of it, None if it cannot be read."""
+    """Return the state of another search, to describe it in a message; None if it cannot be read."""
     try:
         return _read(folder / FILE)
     except (InputError, OSError, ValueError, KeyError, TypeError):
