@@ -1,4 +1,4 @@
-"""Hard topology spread among tasks: no domain may have more than so many pods beyond the domain with fewest.
+"""Hard topology spread: no domain may have more than `skew` pods beyond the domain with the fewest.
 
 How many a domain may have depends on how many the emptiest one gets, which is no linear limit. So each number g that
 the emptiest may get is a program of its own: at most g + skew in each domain, and g tasks tied to each. Tasks that

@@ -1,4 +1,4 @@
-"""The re-check of a plan in plain integers; only how a node's rules are read (`exclusion`) is the solvers' too."""
+"""A second check of a plan, in plain integers; it shares with the solvers only how node rules are read (`exclusion`)."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Reading nodes and pods from the API server, page by page; of each page only what a plan needs is kept."""
+"""Reading nodes and pods from the API server, page by page; only what a plan needs is kept."""
 
 import json
 from collections.abc import Callable, Iterator

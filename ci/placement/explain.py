@@ -1,4 +1,4 @@
-"""A plan explained: what goes where, what is scarce there, and why something does not fit."""
+"""The explanation of a plan: what goes where, what is scarce there, and why something does not fit."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def explain(
 ) -> dict[str, Any]:
     """Return the explanation of a solution as JSON values: sentences, and for each used node what is scarce there.
 
-    Where something that the scheduler checks is not modelled, it is named, and nothing is claimed of other plans.
+    What the scheduler checks and the plan does not is named; then nothing is claimed about other plans.
     """
     used, left = [], problem.left(np.array(solution.node_of))
     on: dict[int, list[int]] = {}
@@ -62,7 +62,7 @@ def explain(
 
 
 def _named(problem: Problem, spreads: Sequence[Spread], resource: int) -> str:
-    """Return what people call a resource of the program, of which spreads are the last."""
+    """Return the name for people of one of the program's resources; spreads come last."""
     if (index := resource - len(problem.resources) + len(spreads)) < 0:
         return problem.resources[resource]
     return spreads[index].told()

@@ -1,4 +1,4 @@
-"""What the cluster offers: nodes, the pods on them, and what is free, in exact integers.
+"""The inventory of a cluster: nodes, the pods on them, and what is free, in exact integers.
 
 Free is what a node's kubelet lets pods have (allocatable) less the effective requests of every pod that is bound to it
 and not finished, as the scheduler counts them. Reading the API server is in `ci.placement.cluster`.
@@ -22,7 +22,7 @@ from ci.placement.peers import read as read_peers
 from ci.placement.selectors import check_terms, matches_node, texts, tolerates, tolerations
 
 EXAMPLE = Path(__file__).with_name("example.json")
-"""A small cluster for machines that have none."""
+"""An embedded example: a small recorded cluster for machines that have none."""
 
 COMPONENT = "app.kubernetes.io/component"
 OS, ARCH = "kubernetes.io/os", "kubernetes.io/arch"
@@ -38,7 +38,7 @@ _CORDON = {"key": "node.kubernetes.io/unschedulable", "value": "", "effect": "No
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?", re.ASCII)
 _RECORD = "`kubectl get nodes,pods -A -o json`"
 _NODES, _PODS, _BYTES = 100_000, 500_000, 2**30
-"""What an inventory may hold, and bytes of its file: more would take more memory than build machines have."""
+"""Most nodes, pods and file bytes of an inventory: more would need more memory than build machines have."""
 _UNREAD = ("annotations", "managedFields", "images", "env", "volumeMounts")
 """Objects and lists that take most of a record, and that nothing is read from."""
 _DEEPEST = 8

@@ -1,4 +1,4 @@
-"""What tasks and the pods that run demand of each other, as closed nodes and as limits of the integer program.
+"""Demands between pods (host ports, anti-affinity), as closed nodes and as limits of the integer program.
 
 A host port, and required anti-affinity over nodes or zones, let one pod of several on a node or into a zone: among
 tasks that is a limit, and where such a pod runs already the node is closed.

@@ -1,6 +1,6 @@
-"""What a pod demands of the pods beside it: host ports, required anti-affinity, hard topology spread.
+"""A pod's demands on other pods: host ports, required anti-affinity, hard topology spread.
 
-What is not modelled is named in the words that people know from the pod's file.
+What is not modelled is named by its field in the pod's file.
 """
 
 from collections.abc import Iterator, Mapping

@@ -76,7 +76,7 @@ def write(
 
 
 def _wider(advice: handover.Advice, extra: int) -> list[str]:
-    """Return what handing the plan over costs, in a sentence if there is something to say."""
+    """Return a sentence for each thing that the hand-over costs beyond the plan."""
     tried = f"{counted(advice.tried, 'order')} of arrival tried"
     if advice.waiting:
         still = f"{counted(len(advice.waiting), 'task')} would wait all the same in some order of arrival, such as"

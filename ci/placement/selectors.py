@@ -12,7 +12,7 @@ OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
 TOLERATING = ("Equal", "Exists", "Gt", "Lt")
 
 _WHOLE = re.compile(r"[+-]?\d{1,19}", re.ASCII)
-"""A number as Kubernetes reads it; Python would take 1_000 too, which a label may be."""
+"""A number as Kubernetes reads it. Python would also read 1_000, which is a valid label and no number."""
 
 Selector = tuple[tuple[str, str, tuple[str, ...]], ...]
 """Requirements (key, operator, values) that labels must meet; without any all labels do."""

@@ -29,7 +29,7 @@ _STATUS = re.compile(rf"(?i)/v1/models(?:/(?P<model>[^/:]+))?{_WHICH}(?:/(?P<met
 _NO_PATH = re.compile("(?!)")
 _METHODS = ("classify", "regress", "predict")
 _HTTP_METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")
-"""What the server's HTTP library lets through; it answers the rest by itself."""
+"""Methods that the server's HTTP library passes on; it answers all others itself."""
 _METRICS = "/monitoring/prometheus/metrics"
 _LARGEST_VERSION = str(2**63 - 1)
 BODY = 32 << 20
@@ -45,7 +45,7 @@ _CODES = {
 
 @dataclass(frozen=True)
 class Answer:
-    """A response: JSON, but for the metrics and for what is not the API."""
+    """A response. It is JSON, except for metrics and for paths outside the API."""
 
     status: int
     body: bytes
@@ -53,7 +53,7 @@ class Answer:
 
 
 def refusal(status: int, message: str) -> Answer:
-    """Return the answer that says why there is no other."""
+    """Return the answer that carries an error."""
     return Answer(status, json.dumps({"error": message}).encode())
 
 
@@ -65,7 +65,7 @@ class Api:
     """The API around one version, which may still be loading."""
 
     def __init__(self, model: str, version: Version | None = None, threads: int = 4):
-        """Make the threads that TensorFlow runs in."""
+        """Start the threads that run TensorFlow."""
         self.model = model
         self.version = version
         self.metrics = Metrics(model)
@@ -94,7 +94,7 @@ class Api:
         return await self._call(method, target, "gzip" in headers.get("Content-Encoding", ""), body)
 
     def _preflight(self, origin: str) -> Answer:
-        """Answer a browser that asks whether it may ask: the server looks for an origin and says nothing more."""
+        """Answer a browser's CORS preflight: the server checks the origin and returns no body."""
         status, code = (200, "OK") if re.search("https?://", origin) else (400, "FAILED_PRECONDITION")
         self.metrics.count("", code)
         return _text(status, "")
@@ -179,7 +179,7 @@ def _version(match: re.Match[str]) -> int | None:
 
 
 def _unpacked(body: bytes) -> bytes:
-    """Return the content of a gzip body; the server takes one that it cannot unpack for empty, and so says no more."""
+    """Return the content of a gzip body; as in the server, one that cannot be unpacked counts as empty."""
     unpacking, problem = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS), ""
     try:
         found = unpacking.decompress(body, BODY + 1)

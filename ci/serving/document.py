@@ -1,4 +1,4 @@
-"""JSON documents as TensorFlow Serving reads and shows them, which is as RapidJSON does with the server's flags.
+"""JSON as TensorFlow Serving reads and prints it: RapidJSON with the server's flags.
 
 Python's own parser reads what both accept, and is fast. Where it refuses, or could differ, the parser below decides: it
 nests without limit, takes `Inf` and `-NaN`, refuses numbers that no double holds, and says what is wrong in RapidJSON's
@@ -12,11 +12,11 @@ from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any
 
 _SHOWN = 256
-"""Bytes after which a value that is shown in a message breaks off."""
+"""Bytes after which a value in a message is cut."""
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"-?(?:NaN|Inf(?:inity)?|(?:0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?)")
 _UNSURE = re.compile(r"\d{300}|[eE]\+?\d{3}|\\u[dD][89a-fA-F]")
-"""What may be a number that no double holds, or half a character."""
+"""Text that may be a number too large for a double, or half of a surrogate pair."""
 _ESCAPE = re.compile(r"\\(?:u([dD][89abAB]..)\\u[dD][c-fC-F]..|u([dD][89a-fA-F]..)|.)", re.DOTALL)
 """An escape in a string: a whole pair of surrogates, one alone, or any other."""
 _WORDS = {"null": None, "true": True, "false": False}

@@ -1,4 +1,4 @@
-"""HTTP for the stand-in: aiohttp's server around the API, with bounds on what clients may take from it.
+"""HTTP for the stand-in: aiohttp's server around the API, with bounds on connections, bytes and seconds.
 
 aiohttp bounds the head of a request (bytes, headers, and seconds: those of an idle connection) and the requests of one
 connection that wait for the one before them. What is added here: the number of connections, bytes and seconds of
@@ -27,12 +27,12 @@ _FIELD = 8 << 10
 _FIELDS = 64
 """Headers of a request."""
 _FULL = 1.0
-"""Seconds that a client has to read that there are too many connections."""
+"""Seconds in which a refused client can read that there are too many connections."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What clients may take: connections, seconds, bytes."""
+    """Bounds for clients: connections, seconds, bytes."""
 
     connections: int = 512
     idle: float = 5.0
@@ -157,7 +157,7 @@ class Connection(web.RequestHandler):
     def handle_error(
         self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Answer what is no HTTP: that is its client's fault, and no log of ours grows by it."""
+        """Answer a request that is not HTTP, without a line in our log: it is the client's fault."""
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return super().handle_error(request, status, exc, message)
         response = _response(refusal(431 if isinstance(exc, LineTooLong) else status, message or "no HTTP request"))
@@ -166,10 +166,10 @@ class Connection(web.RequestHandler):
 
 
 class _Full(asyncio.Protocol):
-    """A connection beyond the limit: it is told so."""
+    """A connection beyond the limit; its client gets an answer that says so."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Answer before anything is asked, and leave the client a moment to read it."""
+        """Answer at once, and leave the client a moment to read it."""
         body = refusal(503, "too many connections: try again").body
         head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         transport.write(head.encode() + b"Connection: close\r\n\r\n" + body)

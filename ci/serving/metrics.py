@@ -1,4 +1,4 @@
-"""What the stand-in counts, in Prometheus' text format, by the names and labels of TensorFlow Serving.
+"""The stand-in's metrics in Prometheus' text format, with TensorFlow Serving's names and labels.
 
 prometheus_client cannot write them: it ends the name of every counter with `_total`, which the server's have not.
 """
@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 UNKNOWN = "(unknown)"
-"""Label of every model that is not served: names come from clients, and each would stay for ever."""
+"""The label for every model that is not served: clients choose names, and each label would be kept for ever."""
 _BUCKETS = [10 * 1.8**power for power in range(33)]
 """Upper bounds of the latency histograms; microseconds."""
 _PREFIX = ":tensorflow:serving:"

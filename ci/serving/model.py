@@ -18,7 +18,7 @@ _STATUS = {3: 400, 4: 504, 5: 404, 8: 429, 9: 400, 11: 400, 12: 501, 14: 503}
 
 @dataclass
 class Version:
-    """A model's newest version and how far it has come: the states are TensorFlow Serving's."""
+    """A model's newest version and its state; the states are TensorFlow Serving's."""
 
     model: str
     number: int

@@ -1,4 +1,4 @@
-"""Answer predict requests by a SavedModel on disk, with no server: what every server of it should answer.
+"""Answer predict requests from a SavedModel on disk, without a server: the answers that every server must give.
 
 `python -m ci.serving.offline FOLDER REQUESTS ANSWERS` is a process of its own because TensorFlow holds Python's lock
 for seconds while it is imported, in which its caller could renew no Lease, and because what goes wrong in a model's
@@ -17,7 +17,7 @@ from ci.serving.model import Version
 
 
 class Answer(TypedDict):
-    """What a SavedModel says to one request: a response's text, or why it refuses the request; the other is None."""
+    """The answer to one request: the response's text, or the reason for refusing it; the other one is None."""
 
     response: str | None
     error: str | None

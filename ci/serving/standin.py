@@ -1,4 +1,4 @@
-"""Serve a SavedModel as TensorFlow Serving does, where its image cannot be had.
+"""Serve a SavedModel as TensorFlow Serving does, on machines without its image.
 
 This is a stand-in for TensorFlow Serving: the same REST API, flags and metric names, for one version of one model, the
 newest below --model_base_path when the server starts. TensorFlow Serving ships only as an image; on a machine without
@@ -25,7 +25,7 @@ from ci.serving.front import BACKLOG, Front, Limits, listening
 from ci.serving.model import Version, newest
 
 ANY = "::"
-"""The address that stands for all of this machine, of both families."""
+"""The address that means every address of this machine, IPv4 and IPv6."""
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Server:
 
     @staticmethod
     async def _stop_accepting(server: asyncio.Server | None) -> None:
-        """Stop, and see every connection that was already accepted become one of ours.
+        """Stop accepting, and keep every connection that was already accepted.
 
         A server that is closed forgets connections between accept() and their set-up, so the listener is taken out of
         the event loop first, and closed when those set-ups, which are queued before us, have run.
@@ -188,7 +188,7 @@ async def _load(api: Api, base_path: Path, wait: float) -> None:
 
 
 def _control(server: Server, path: Path, loop: asyncio.AbstractEventLoop) -> None:
-    """Answer commands in a thread of their own, and end when the socket's file is gone: nobody could end us then."""
+    """Answer commands in a separate thread. End when the socket's file is gone: no command could reach us any more."""
     # Under its own name only once it listens: before that, whoever connects would take this server for dead.
     unready = path.with_suffix(".new")
     unready.unlink(missing_ok=True)

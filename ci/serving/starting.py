@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 _DEVICE = Path("/dev/nvidiactl")
-"""There wherever a GPU is: then whatever TensorFlow says of it is worth reading."""
+"""This path exists wherever there is a GPU. Then TensorFlow's messages about it are shown."""
 _NO_DRIVER = re.compile(rb"[^\n]*failed call to cuInit[^\n]*\n")
 
 
@@ -30,7 +30,7 @@ def tensorflow() -> Any:
 
 @contextmanager
 def left_out(lines: re.Pattern[bytes]) -> Iterator[None]:
-    """Leave some lines out of what this process, its C++ part too, writes to stderr; the others come after it."""
+    """Filter some lines from this process's stderr, also those of its C++ part; the others are printed afterwards."""
     with os.fdopen(os.memfd_create("stderr"), "w+b") as held:
         stderr = os.dup(2)
         os.dup2(held.fileno(), 2)

@@ -35,7 +35,7 @@ _DEEPEST = 64
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a fault
-    """A request is answered with why it was not done, and with an HTTP status other than 200."""
+    """A request is refused: the answer has the reason and an HTTP status other than 200."""
 
     def __init__(self, status: int, message: str):
         super().__init__(message)
@@ -65,7 +65,7 @@ class Request:
 
     @property
     def rows(self) -> bool:
-        """Whether it has rows, and so wants its answer in rows."""
+        """Whether it has rows, so that its answer has rows too."""
         return "instances" in self.document
 
 
