@@ -1,4 +1,4 @@
-"""A second check of a plan, in plain integers; it shares with the solvers only how node rules are read (`exclusion`)."""
+"""A second check of a plan, in plain integers; it shares with the solvers only how node rules are read: `exclusion`."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
