@@ -5,6 +5,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from ci.errors import InputError
+
 COMMIT = r"[0-9a-f]{40}([0-9a-f]{24})?"
 """The full digest of a commit, by SHA-1 or SHA-256."""
 NONE = "not in a Git repository"
@@ -57,6 +59,21 @@ def checkout() -> Checkout:
         wrong = _wrong()
         problem = f"git failed: {wrong}" if wrong else "HEAD names no commit yet"
         return Checkout(None, repository=True, problem=problem)
+
+
+def check_out(commit: str) -> bool:
+    """Check out a commit, without a branch, unless it is already; return whether the files changed.
+
+    Raises:
+        InputError: this clone does not have it, changes of files are in its way, or Git failed.
+    """
+    if checkout().commit == commit:
+        return False
+    try:
+        _git("checkout", "--quiet", "--detach", commit, "--")
+    except _GitError as failed:
+        raise InputError(f"commit {commit[:12]} cannot be checked out: git: {failed}") from None
+    return True
 
 
 def hidden(*, tips: bool) -> str | None:

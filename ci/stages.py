@@ -9,6 +9,10 @@ from typing import Literal
 
 from ci import workspace
 
+Way = Literal["handoff", "dvc", "registry", "cluster"]
+"""How results reach another pod: as texts of the one hand-over, by the DVC remote, as an image by the registry, or in
+the cluster's own records of releases."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -22,6 +26,8 @@ class Stage:
         cached: whether DVC runs it, so that unchanged inputs are not computed again. A stage that acts on the outside
             world is never cached.
         pod: the kind of pod that it runs in: one with TensorFlow, or the small one with tools only.
+        travels: the ways by which its results reach other pods, which start empty. Without one they stay in the pod
+            where they were written, for the stages after it there and for the report.
         others: what it writes in other places than beside its result.
         module: its command below `scripts`, if that is not its name.
     """
@@ -32,6 +38,7 @@ class Stage:
     reads: tuple[str, ...] = ()
     cached: bool = False
     pod: Literal["tools", "tensorflow"] = "tools"
+    travels: tuple[Way, ...] = ()
     others: tuple[Path, ...] = ()
     module: str = ""
 
@@ -52,9 +59,10 @@ STAGES = (
         "configure",
         "`pipeline.yaml` with overrides applied",
         workspace.SETTINGS,
+        travels=("handoff",),
         others=(workspace.SOURCE, workspace.OVERRIDES, workspace.CARD),
     ),
-    Stage("champion", "what is serving", workspace.CHAMPION, ("configure",)),
+    Stage("champion", "what is serving", workspace.CHAMPION, ("configure",), travels=("handoff",)),
     Stage(
         "prepare",
         "checked and split by day, with reference statistics",
@@ -62,6 +70,7 @@ STAGES = (
         ("configure",),
         cached=True,
         pod="tensorflow",
+        travels=("dvc",),
     ),
     Stage(
         "tune",
@@ -70,6 +79,7 @@ STAGES = (
         ("configure", "prepare"),
         cached=True,
         pod="tensorflow",
+        travels=("dvc",),
     ),
     Stage(
         "train",
@@ -78,6 +88,7 @@ STAGES = (
         ("configure", "prepare", "tune"),
         cached=True,
         pod="tensorflow",
+        travels=("dvc",),
     ),
     Stage(
         "test",
@@ -86,6 +97,7 @@ STAGES = (
         ("configure", "champion", "prepare", "train"),
         cached=True,
         pod="tensorflow",
+        travels=("dvc",),
         module="evaluate",  # `scripts.test` would read as if it ran the repository's own tests
     ),
     Stage(
@@ -95,6 +107,7 @@ STAGES = (
         ("configure", "prepare", "train", "test"),
         cached=True,
         pod="tensorflow",
+        travels=("dvc", "registry"),
     ),
     Stage(
         "place",
@@ -108,6 +121,7 @@ STAGES = (
         "every step, JUnit, a picture",
         workspace.ROLLOUT / "rollout.json",
         ("configure", "package"),
+        travels=("cluster",),
     ),
     Stage("monitor", "drift by feature, in words", workspace.MONITORING / "monitoring.json", ("prepare", "deploy")),
     Stage("retrain", "retrain because …, or not now because …", workspace.RETRAINING / "decision.json", ("monitor",)),
@@ -117,6 +131,13 @@ STAGES = (
 
 NAMES = tuple(stage.name for stage in STAGES)
 CACHED = tuple(stage.name for stage in STAGES if stage.cached)
+
+HANDED_OVER = tuple(path for stage in STAGES if "handoff" in stage.travels for path in (stage.result, *stage.others))
+"""The texts of the hand-over. All of them are there once the stages before the first cached one have run."""
+
+HANDED_OVER_IF_THERE = (workspace.AGENT, workspace.RUNS, workspace.LOCK)
+"""What travels with them once it is there, though it is no stage's result: the training pod, why cached stages ran, and
+which of DVC's results belong to this build."""
 
 PLUMBING = (
     "ci/__init__.py",

@@ -29,6 +29,9 @@ CARD = BUILD / "card.md"
 """A copy of the task's text for the model card. It is a copy because a change below `model/` would train again."""
 CHAMPION = BUILD / "champion.json"
 AGENT = BUILD / "agent.json"
+HANDOFF = BUILD / "handoff.json"
+LOCK = Path("dvc.lock")
+"""DVC's own record of what each cached stage read and wrote."""
 DATA = BUILD / "data"
 TUNING = BUILD / "tuning"
 MODEL = BUILD / "model"
@@ -49,6 +52,7 @@ _WRITTEN_BY = {
     CARD: "configure",
     CHAMPION: "champion",
     AGENT: "agent",
+    HANDOFF: "handoff pack",
     DATA: "prepare",
     TUNING: "tune",
     MODEL: "train",

@@ -143,3 +143,13 @@ def test_the_readme_lists_the_stages_with_their_commands():
     assert [(name, command) for name, command, _ in rows] == [(stage.name, stage.command) for stage in STAGES]
     for (_, _, text), stage in zip(rows, STAGES, strict=True):
         assert text.endswith(stage.does), stage.name
+
+
+def test_what_dvc_caches_travels_by_its_remote_and_nothing_else_does():
+    assert tuple(stage.name for stage in STAGES if "dvc" in stage.travels) == CACHED
+
+
+def test_results_that_another_pod_reads_have_a_way_to_it():
+    for stage in STAGES:
+        for read in map(named, stage.reads):
+            assert read.travels or read.pod == stage.pod, f"{stage.name} reads what only {read.name}'s pod has"

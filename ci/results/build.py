@@ -24,11 +24,23 @@ class Champion(Result):
     release: Count
 
 
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
+"""What names a commit: its digest in full, by SHA-1 or SHA-256."""
+
+
 class Cached(Result):
     """Commit and settings of the last build whose cached stages ended well."""
 
-    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")] | None
+    commit: Commit | None
     settings: dict[str, JsonValue]
+
+
+class Handoff(Result):
+    """What a pod gets of the pods before it as text: data, models and images travel by other ways."""
+
+    commit: Commit
+    files: dict[str, str]
+    """By path in the repository's folder, the text of a file."""
 
 
 SOURCE: File[Source] = File(workspace.SOURCE, Source)
@@ -39,4 +51,5 @@ CHAMPION: File[Champion | None] = File(workspace.CHAMPION, Champion | None)
 """The champion; None if nothing served."""
 AGENT: File[dict[str, JsonValue]] = File(workspace.AGENT, dict[str, JsonValue])
 """A pod, as Kubernetes understands it."""
+HANDOFF: File[Handoff] = File(workspace.HANDOFF, Handoff)
 CACHED: File[Cached] = File(workspace.STATE / "cached.json", Cached)

@@ -15,7 +15,6 @@ from ci.errors import InputError, StageError
 
 COMMAND = (sys.executable, "-m", "dvc")
 RWLOCK = Path(".dvc/tmp/rwlock")
-LOCK = Path("dvc.lock")
 
 
 def make_ready() -> None:
@@ -27,7 +26,7 @@ def make_ready() -> None:
     if not git.checkout().repository:
         raise InputError(f"this folder is {git.NONE} (a downloaded archive is none), and DVC needs one: run `git init`")
     release(RWLOCK)
-    clear_stale(LOCK)
+    clear_stale(workspace.LOCK)
 
 
 def remote() -> str:
@@ -41,7 +40,7 @@ def reasons(stage: str) -> dict[str, list[str]]:
     if result.returncode:
         raise StageError("dvc status failed; its message is above")
     status: dict[str, Any] = json.loads(result.stdout or "{}")
-    known = _mapping(LOCK) or {}
+    known = mapping(workspace.LOCK) or {}
     ran = known.get("stages")
     return {
         name: list(_changes(found)) if isinstance(ran, dict) and name in ran else ["it has not run here before"]
@@ -109,7 +108,7 @@ def clear_stale(path: Path) -> None:
     Raises:
         InputError: Git left marks of a merge in it.
     """
-    if not path.exists() or _mapping(path) is not None:
+    if not path.exists() or mapping(path) is not None:
         return
     if any(line.startswith(b"<<<<<<< ") for line in path.read_bytes().splitlines()):
         raise InputError(f"{path}: Git could not merge it: take one version, as by `git checkout --ours -- {path}`")
@@ -117,7 +116,7 @@ def clear_stale(path: Path) -> None:
     print(f"dvc: removed {path}, which a killed run had left unreadable")
 
 
-def _mapping(path: Path) -> dict[str, Any] | None:
+def mapping(path: Path) -> dict[str, Any] | None:
     """Return the content of one of DVC's YAML files; None if it is missing or is not a mapping."""
     try:
         content = yaml.safe_load(path.read_bytes())

@@ -89,9 +89,9 @@ def test_what_dvc_leaves(surface: Surface) -> None:
     @given(mutations(LOCK), mutations(RWLOCK))
     @examples(75)
     def each(lock: bytes, held: bytes) -> None:
-        dvc.LOCK.write_bytes(lock)
+        workspace.LOCK.write_bytes(lock)
         dvc.RWLOCK.write_bytes(held.replace(str(os.getpid()).encode(), b"0"))
-        surface.read(lambda: dvc.clear_stale(dvc.LOCK))
+        surface.read(lambda: dvc.clear_stale(workspace.LOCK))
         surface.read(lambda: dvc.release(dvc.RWLOCK))
 
     each()
