@@ -23,6 +23,16 @@ def test_a_process_that_loads_and_runs_a_model_says_nothing(tmp_path, flights_mo
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_tensorflow_starts_without_keras_which_is_still_there_for_who_asks(tmp_path):
+    code = (
+        "import sys; from ci.serving.starting import tensorflow; tf = tensorflow()\n"
+        "print([name for name in ('keras', 'matplotlib', 'pandas') if name in sys.modules])\n"
+        "print(tf.keras.layers.Dense(2)(tf.ones([1, 3])).shape)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines() == ["[]", "(1, 2)"], done.stderr
+
+
 def test_what_else_is_said_is_shown(capfd):
     with left_out(re.compile(rb"[^\n]*noise[^\n]*\n")):
         os.write(2, b"before\nsome noise here\nand a real error\n")
