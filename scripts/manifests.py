@@ -24,7 +24,7 @@ def manifests() -> None:
 
     from ci import configuration
     from ci.packaging import package
-    from ci.rollout.manifests import advice, image, put, render
+    from ci.rollout.cluster.manifests import advice, image, put, render
     from ci.workspace import PACKAGE
 
     settings = configuration.effective()

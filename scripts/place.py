@@ -67,7 +67,7 @@ def demand(settings: "Settings") -> "Demand":
     from ci.placement import wanted as tasks
     from ci.placement.planning import Demand
     from ci.pods import agent as pod
-    from ci.rollout import manifests
+    from ci.rollout.cluster import manifests
 
     (stable, canary), unread = manifests.applied(settings)
     serving = tasks.server(stable, canary, f"k8s/overlays/{settings.serving.overlay}/server")

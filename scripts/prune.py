@@ -7,8 +7,14 @@ each commit, the cache is not touched. The history of builds is kept short by `h
 """
 
 import sys
+from typing import TYPE_CHECKING
 
 from ci.command import parser, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ci.settings import Settings
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,14 +30,14 @@ def prune(*, dry_run: bool, tips: bool) -> None:
     """Delete, or say what would be."""
     from ci import configuration
     from ci.kube.api import Denied
-    from ci.rollout import retention
     from ci.run import dvc
 
-    paths, freed = retention.prune(configuration.effective(), dry_run=dry_run)
+    settings = configuration.effective()
+    paths, freed = images(settings, dry_run=dry_run)
     for path in paths:
         print(f"prune: {'would delete' if dry_run else 'deleted'} {path}")
     try:
-        for name in retention.forget(configuration.effective(), dry_run=dry_run):
+        for name in evidence(settings, dry_run=dry_run):
             print(f"prune: {'would delete' if dry_run else 'deleted'} {name}")
     except Denied as error:
         print(f"prune: evidence on the cluster: not touched: {error}")
@@ -41,6 +47,28 @@ def prune(*, dry_run: bool, tips: bool) -> None:
         print(f"prune: DVC's cache: not touched: {collected}")
     elif not dry_run:
         print(f"prune: DVC's cache: {collected / 1e6:.1f} MB freed")
+
+
+def images(settings: "Settings", *, dry_run: bool) -> tuple[list["Path"], int]:
+    """Delete the images that nothing needs any more, here or on the cluster; return the paths and their bytes."""
+    from ci.releases import machine, retention
+    from ci.rollout import place as places
+
+    with machine.alone():
+        keep = {
+            each
+            for place in (places.here(settings), places.look(settings))
+            for each in place.needed(settings.retention.releases)
+        }
+        return retention.prune(keep, dry_run=dry_run)
+
+
+def evidence(settings: "Settings", *, dry_run: bool) -> list[str]:
+    """Delete the evidence of such images that the cluster keeps, and return its names."""
+    from ci.rollout import place as places
+
+    place = places.look(settings)
+    return place.forget(place.needed(settings.retention.releases), dry_run=dry_run)
 
 
 if __name__ == "__main__":

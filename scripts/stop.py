@@ -14,12 +14,13 @@ def main(argv: list[str] | None = None) -> int:
 def stop() -> None:
     """Stop and say what was stopped."""
     from ci import configuration, workspace
-    from ci.rollout import local
+    from ci.releases import machine
+    from ci.rollout.local import servers
     from ci.settings import Rollout
 
     drain_timeout = (configuration.effective().rollout if workspace.SETTINGS.exists() else Rollout()).drain_timeout
-    with local.alone():
-        for line in local.stop(drain_timeout) or ["nothing was serving"]:
+    with machine.alone():
+        for line in servers.stop(drain_timeout) or ["nothing was serving"]:
             print(f"stop: {line}")
 
 

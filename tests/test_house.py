@@ -11,7 +11,7 @@ FLOORS = (
     ("ground",),
     ("kube", "pods", "task"),
     ("data", "training", "registry", "serving"),
-    ("releases", "placement", "packaging", "quality", "tuning"),
+    ("releases", "capture", "placement", "packaging", "quality", "tuning"),
     ("rollout", "monitoring"),
     ("run", "report"),
 )

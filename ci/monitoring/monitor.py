@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ci import task, workspace
-from ci.monitoring import drift, traffic
+from ci.capture import replay
+from ci.monitoring import drift
 from ci.results.data import SUMMARY
 from ci.results.monitoring import MONITORING
 from ci.settings import Settings
@@ -24,7 +25,7 @@ def monitor(settings: Settings, url: str, reference: dict[str, Any]) -> dict[str
     wanted = task.load()
     table = read_part("traffic")
     window = SUMMARY.read().windows.traffic
-    predictions = traffic.send(url, table, wanted.features) if len(table) else np.array([])
+    predictions = replay.send(url, table, wanted.features) if len(table) else np.array([])
     columns = [
         drift.examine(name, table[name], reference["features"][name], settings.monitoring)
         for name in wanted.features

@@ -1,8 +1,10 @@
 """Releases: one record for each version that was verified while it served, the last of which is the champion."""
 
+import fcntl
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,22 @@ RECORDS = RELEASES.path
 
 Release = dict[str, Any]
 """As JSON values; `ci.results.rollout.Release` has its keys."""
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Hold this machine's serving; the lock ends with the process that holds it, however that ends.
+
+    Raises:
+        StageError: another command holds it.
+    """
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StageError("another deploy, serve or stop is under way here: wait for it, then try again") from None
+        yield
 
 
 def read() -> list[Release]:

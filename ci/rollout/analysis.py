@@ -11,32 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from ci.capture.gateways import Array, Traffic
 from ci.data.psi import bins, psi, significant
 from ci.settings import Analysis as Settings
 
-Array = npt.NDArray[np.float64]
 Word = Literal["pass", "wait", "fail"]
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """What one group of pods answered in the window.
-
-    Attributes:
-        requests: predictions that were asked for, answered or not.
-        errors: answers of 500 and above, and requests without an answer.
-        refused: the server's answers of 400 to 499, which it takes for the client's fault; None where not counted.
-        seconds: time to the answer, of a sample of requests, shape (sample,).
-        predictions: of a sample of requests, shape (rows,).
-    """
-
-    requests: int
-    errors: int
-    refused: int | None
-    seconds: Array
-    predictions: Array
 
 
 @dataclass(frozen=True)

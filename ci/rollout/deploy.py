@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from ci import git, lineage, workspace
+from ci.capture import skew
 from ci.errors import InputError, StageError
 from ci.packaging import package
 from ci.releases import machine as releases
@@ -13,7 +14,7 @@ from ci.releases.machine import target, withdrawn
 from ci.results.build import CHAMPION
 from ci.results.evaluation import EVALUATION
 from ci.results.rollout import SUMMARY
-from ci.rollout import outcome, skew
+from ci.rollout import outcome
 from ci.rollout import place as places
 from ci.rollout.decision import Decision, Phase, admit
 from ci.rollout.place import Place

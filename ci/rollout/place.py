@@ -10,8 +10,8 @@ from ci.errors import InputError, StageError
 from ci.packaging import package
 from ci.registry import local as registry
 from ci.releases import machine as releases
-from ci.rollout import local
 from ci.rollout.decision import Phase, unrecorded
+from ci.rollout.local import servers as local
 from ci.rollout.rollout import Ledger, Where
 from ci.rollout.status import Status, describe
 from ci.settings import Settings
@@ -82,6 +82,18 @@ class Place:
         if problem := self.disagreement():
             raise StageError(problem)
 
+    def needed(self, count: int) -> set[str]:
+        """Return the digests of the images that stay: what runs, and what the last releases and a rollback need.
+
+        Args:
+            count: how many of the last images to keep, at least 1.
+
+        Raises:
+            StageError: a server does not say what it runs, or runs what is not recorded as released.
+        """
+        self.require_agreement()
+        return releases.kept(self.ledger.read(), count) | self.where.phases().keys()
+
     def settled(self, digest: str) -> bool:
         """Tell whether a version is all that runs, without a canary, and as it was released."""
         alone = self.where.phases() == {digest: Phase.SERVING} and not self.where.leftover(digest)
@@ -150,13 +162,13 @@ def locked(settings: Settings, context: str | None = None, wait: float = 0.0) ->
     """
     context = _named(settings, context)
     if context is None:
-        with local.alone():
+        with releases.alone():
             yield here(settings)
         return
     from ci.kube.api import ApiServer
     from ci.kube.lease import Lease
-    from ci.rollout import manifests, preflight
-    from ci.rollout.cluster import LEASE, identity
+    from ci.rollout.cluster import manifests, preflight
+    from ci.rollout.cluster.apply import LEASE, identity
 
     api = ApiServer(None if context == "-" else context)
     rendered = manifests.render(settings)
@@ -172,7 +184,7 @@ def look(settings: Settings, context: str | None = None) -> Place:
     if context is None:
         return here(settings)
     from ci.kube.api import ApiServer
-    from ci.rollout import manifests
+    from ci.rollout.cluster import manifests
 
     api = ApiServer(None if context == "-" else context)
     return _cluster(api, settings, manifests.render(settings), None, context)
@@ -188,8 +200,8 @@ def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease
     from ci.kube import context as contexts
     from ci.registry.delivery import deliver
     from ci.releases.cluster import NAME, History
-    from ci.rollout import manifests
-    from ci.rollout.cluster import Cluster
+    from ci.rollout.cluster import manifests
+    from ci.rollout.cluster.apply import Cluster
 
     history = History(api, manifests.namespace(rendered))
 

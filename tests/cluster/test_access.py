@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from ci import configuration
-from ci.rollout import manifests
+from ci.rollout.cluster import manifests
 from tests import pods
 from tests.cluster.tools import PIPELINE, SERVING, attempt, kubectl, user
 from tests.k8s.access import ALLOWED

@@ -8,8 +8,8 @@ from ci import configuration
 from ci.kube.api import ApiServer, Conflict
 from ci.kube.lease import Lease
 from ci.releases.cluster import History
-from ci.rollout import manifests
-from ci.rollout.cluster import LEASE, Cluster
+from ci.rollout.cluster import manifests
+from ci.rollout.cluster.apply import LEASE, Cluster
 from tests import pods
 from tests.cluster.tools import SERVING, kubectl
 from tests.cluster.tools import attempt as run

@@ -14,7 +14,7 @@ import pytest
 
 from ci.kube.api import ApiServer
 from ci.releases.cluster import History
-from ci.rollout import manifests
+from ci.rollout.cluster import manifests
 from tests import saved_models
 from tests.cluster import images
 from tests.cluster.drills import harness

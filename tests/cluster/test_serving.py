@@ -12,7 +12,7 @@ import requests
 import yaml
 
 from ci import configuration
-from ci.rollout import manifests
+from ci.rollout.cluster import manifests
 from tests import pods, saved_models
 from tests.cluster import images
 from tests.cluster.tools import SERVING, attempt, kubectl, until

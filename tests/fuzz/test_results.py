@@ -27,8 +27,7 @@ from ci.placement.packing.solver import solve
 from ci.results.evaluation import REFERENCE
 from ci.results.file import File, Lines
 from ci.results.rollout import RELEASES
-from ci.rollout import retention
-from scripts import champion, deploy, place, report, retrain, rollback, status
+from scripts import champion, deploy, place, prune, report, retrain, rollback, status
 from scripts import package as package_command
 from tests import builds
 from tests.fuzz.harness import Surface, examples
@@ -55,7 +54,7 @@ COMMANDS: dict[str, list[tuple[Callable[[list[str]], int], list[str]]]] = {
         (champion.main, []),
         (retrain.main, []),
         (rollback.main, ["--dry-run"]),
-        (lambda _: run(lambda: print(retention.prune(configuration.effective(), dry_run=True))), []),
+        (lambda _: run(lambda: print(prune.images(configuration.effective(), dry_run=True))), []),
     ],
 }
 REPORTED = sorted(

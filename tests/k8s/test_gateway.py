@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import requests
 
-from ci.rollout import traffic
+from ci.capture import gateways
 from tests.pods import REPOSITORY
 
 GATEWAY = REPOSITORY / "k8s/server/gateway"
@@ -147,7 +147,7 @@ def gateway(tmp_path, server):
 def test_a_prediction_goes_through_unchanged_and_is_counted_with_its_time(gateway, server):
     server.seconds = 0.05
     assert gateway.predict(1.0, 3.0).json() == {"predictions": [0.5, 1.5]}
-    told = traffic.ask(gateway.inside)
+    told = gateways.ask(gateway.inside)
     assert (told["requests"], told["errors"]) == (1, 0)
     [entry] = told["recent"]
     assert entry["status"] == 200
@@ -156,15 +156,15 @@ def test_a_prediction_goes_through_unchanged_and_is_counted_with_its_time(gatewa
 
 def test_what_is_no_prediction_is_not_counted(gateway):
     requests.get(f"{gateway.url}/v1/models/flights", timeout=5)
-    assert traffic.ask(gateway.inside)["requests"] == 0
+    assert gateways.ask(gateway.inside)["requests"] == 0
 
 
 def test_one_request_of_ten_is_captured_with_its_response(gateway):
     for value in range(25):
         gateway.predict(float(value))
-    told = traffic.ask(gateway.inside)
+    told = gateways.ask(gateway.inside)
     assert [entry["number"] for entry in told["captured"]] == [1, 11, 21]
-    assert [traffic.predictions(entry) for entry in told["captured"]] == [[0.0], [5.0], [10.0]]
+    assert [gateways.predictions(entry) for entry in told["captured"]] == [[0.0], [5.0], [10.0]]
     assert json.loads(told["captured"][1]["request"]) == {"instances": [{"x": 10.0}]}
 
 
@@ -172,7 +172,7 @@ def test_errors_of_the_server_and_those_of_the_client_are_counted_apart(gateway,
     server.statuses = [500, 503]
     assert [gateway.predict(1.0).status_code for _ in range(3)] == [500, 503, 200]
     assert requests.post(f"{gateway.url}{PREDICT}", data="{", timeout=5).status_code == 400
-    told = traffic.ask(gateway.inside)
+    told = gateways.ask(gateway.inside)
     assert (told["requests"], told["errors"], told["refused"]) == (4, 2, 1)
 
 
@@ -247,7 +247,7 @@ def test_a_client_that_gives_up_counts_as_what_the_version_did(gateway, server):
             time.sleep(0.1)
     want = {"requests": 2, "errors": 1, "refused": 0, "turned_away": 0}
     assert counted(gateway, want) == want
-    assert all(entry["seconds"] > 0.25 for entry in traffic.ask(gateway.inside)["recent"])
+    assert all(entry["seconds"] > 0.25 for entry in gateways.ask(gateway.inside)["recent"])
 
 
 def test_a_client_that_closes_its_half_of_the_connection_is_answered(gateway, server):
@@ -274,7 +274,7 @@ def test_a_server_that_is_gone_is_answered_in_json_and_counted_as_an_error(gatew
     server.http.server_close()
     answer = gateway.predict(1.0)
     assert (answer.status_code, answer.json()) == (503, {"error": "the model server does not answer"})
-    assert traffic.ask(gateway.inside)["errors"] == 1
+    assert gateways.ask(gateway.inside)["errors"] == 1
 
 
 def test_a_request_that_is_too_large_is_refused_and_a_large_one_is_served_but_not_captured(gateway):
@@ -283,7 +283,7 @@ def test_a_request_that_is_too_large_is_refused_and_a_large_one_is_served_but_no
     refused = requests.post(f"{gateway.url}{PREDICT}", data="x" * (9 << 20), timeout=20)
     assert refused.status_code == 413
     assert "send fewer rows" in refused.json()["error"]
-    assert traffic.ask(gateway.inside)["captured"] == []
+    assert gateways.ask(gateway.inside)["captured"] == []
 
 
 def test_what_is_kept_has_a_bound(gateway):
@@ -295,7 +295,7 @@ def test_what_is_kept_has_a_bound(gateway):
             while said.count(b'{"predictions"') < len(sent):
                 said += connection.recv(1 << 20)
     assert counted(gateway, {"requests": 6000}) == {"requests": 6000}
-    told = traffic.ask(gateway.inside)
+    told = gateways.ask(gateway.inside)
     assert told["requests"] == 6000
     assert 15 * 256 <= len(told["recent"]) <= 16 * 256
     assert 31 * 16 <= len(told["captured"]) <= 32 * 16
@@ -361,12 +361,12 @@ def test_counters_that_were_half_written_are_begun_anew(gateway, damage):
         gateway.predict(float(value))
     assert counted(gateway, {"requests": 12}) == {"requests": 12}
     (gateway.state / "counts").write_text(damage)
-    assert traffic.ask(gateway.inside)["requests"] == 0
+    assert gateways.ask(gateway.inside)["requests"] == 0
     gateway.predict(3.0)
     assert counted(gateway, {"requests": 1}) == {"requests": 1}
-    told = traffic.ask(gateway.inside)
+    told = gateways.ask(gateway.inside)
     assert (told["requests"], [entry["number"] for entry in told["recent"]]) == (1, [1])
-    assert [traffic.predictions(entry) for entry in told["captured"]] == [[1.5]]
+    assert [gateways.predictions(entry) for entry in told["captured"]] == [[1.5]]
     gateway.predict(3.0)
     assert counted(gateway, {"requests": 2}) == {"requests": 2}
 
@@ -381,7 +381,7 @@ def test_entries_that_were_half_written_are_passed_over(gateway, damage):
     for value in range(11):
         gateway.predict(float(value))
     assert counted(gateway, {"requests": 12}) == {"requests": 12}
-    told = traffic.ask(gateway.inside)
+    told = gateways.ask(gateway.inside)
     assert [entry["number"] for entry in told["recent"]] == list(range(1, 13))
     assert [entry["number"] for entry in told["captured"]] == [1, 11]
 
@@ -412,7 +412,7 @@ def test_what_is_no_text_is_not_captured_as_if_it_were(gateway):
     body = gzip.compress(b'{"instances": [{"x": 1.0}]}')
     requests.post(f"{gateway.url}{PREDICT}", data=body, headers={"Content-Encoding": "gzip"}, timeout=5)
     assert counted(gateway, {"requests": 11}) == {"requests": 11}
-    assert [entry["number"] for entry in traffic.ask(gateway.inside)["captured"]] == [1]
+    assert [entry["number"] for entry in gateways.ask(gateway.inside)["captured"]] == [1]
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,7 @@ def test_what_is_captured_is_json_whatever_was_sent(gateway, path, body):
     requests.post(f"{gateway.url}{path}", data=body, timeout=5)
     assert counted(gateway, {"requests": 1}) == {"requests": 1}
     assert len(requests.get(f"{gateway.inside}/captured", timeout=5).content.decode()) < 1000
-    assert traffic.ask(gateway.inside)["requests"] == 1
+    assert gateways.ask(gateway.inside)["requests"] == 1
 
 
 def reached(url):
@@ -467,13 +467,13 @@ def test_on_a_node_without_ipv6_it_starts_all_the_same(tmp_path, server):
 def test_a_meter_counts_from_where_it_began(gateway):
     for value in range(30):
         gateway.predict(float(value))
-    meter = traffic.Meter()
-    meter.read({"pod": traffic.ask(gateway.inside)})
+    meter = gateways.Meter()
+    meter.read({"pod": gateways.ask(gateway.inside)})
     assert meter.traffic().requests == 0
     for value in range(20):
         gateway.predict(float(value))
     assert requests.post(f"{gateway.url}{PREDICT}", data="{", timeout=5).status_code == 400
-    meter.read({"pod": traffic.ask(gateway.inside)})
+    meter.read({"pod": gateways.ask(gateway.inside)})
     seen = meter.traffic()
     assert (seen.requests, seen.errors, seen.refused, len(seen.seconds)) == (21, 0, 1, 21)
     np.testing.assert_array_equal(seen.predictions, [0.0, 5.0])
@@ -481,7 +481,7 @@ def test_a_meter_counts_from_where_it_began(gateway):
 
 def test_a_gateway_that_does_not_count_what_was_refused_is_read_all_the_same():
     older = {"requests": 2, "errors": 1, "recent": [], "captured": [], "refused": None}
-    meter = traffic.Meter()
+    meter = gateways.Meter()
     for told in ({**older, "requests": 0, "errors": 0}, older):
         meter.read({"older": told, "newer": {**told, "refused": told["requests"]}})
     assert (meter.traffic().requests, meter.traffic().refused) == (4, None)
@@ -495,5 +495,5 @@ def test_before_its_end_each_answer_asks_its_client_to_connect_anew_and_is_count
     assert (answer.json(), answer.headers["Connection"]) == ({"predictions": [1.5]}, "close")
     server.statuses = [500]
     assert gateway.predict(1.0).status_code == 500
-    told = traffic.ask(gateway.inside)
+    told = gateways.ask(gateway.inside)
     assert (told["requests"], told["errors"]) == (3, 1)

@@ -8,7 +8,7 @@ from copy import deepcopy
 import pytest
 
 from ci import configuration
-from ci.monitoring import traffic
+from ci.capture import replay
 from tests import pods
 from tests.k8s.rendering import OVERLAYS, objects
 
@@ -130,7 +130,7 @@ def test_metrics_are_exported_where_prometheus_is_told_to_look(rendered, deploym
 def test_batches_hold_what_the_monitor_sends_and_use_the_cpu_there_is(rendered, settings):
     numbers = dict(re.findall(r"^(\w+) \{ value: (\d+) \}$", config(rendered, "batching.config"), re.MULTILINE))
     assert set(numbers) == {"max_batch_size", "batch_timeout_micros", "num_batch_threads", "max_enqueued_batches"}
-    assert int(numbers["max_batch_size"]) >= traffic.BATCH
+    assert int(numbers["max_batch_size"]) >= replay.BATCH
     assert numbers["num_batch_threads"] == settings.resources.serving.cpu
 
 

@@ -407,7 +407,7 @@ def test_the_hint_for_a_port_in_use_works(folder, capsys):
         assert configure.main([f"--set=serving.port={port}"]) == 0
         from ci import configuration
         from ci.errors import InputError
-        from ci.rollout.local import Local
+        from ci.rollout.local.servers import Local
 
         with pytest.raises(InputError, match="then this command again") as error:
             Local(configuration.effective().serving.port, 1.0).reserve("sha256:x", force=False)

@@ -10,8 +10,8 @@ from ci import workspace
 from ci.lineage import file_digest
 from ci.releases import machine as releases
 from ci.results.rollout import RELEASES
-from ci.rollout import local
 from ci.rollout.decision import Phase
+from ci.rollout.local import servers as local
 from scripts import champion, configure, deploy, monitor, prune, retrain, rollback, serve, status
 from tests import builds
 from tests.ci.rollout import journals

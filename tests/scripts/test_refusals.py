@@ -8,8 +8,8 @@ from ci import workspace
 from ci.lineage import file_digest
 from ci.releases import machine as releases
 from ci.results.rollout import RELEASES
-from ci.rollout import local
 from ci.rollout.decision import Phase
+from ci.rollout.local import servers as local
 from scripts import configure, deploy
 from tests import builds
 from tests.ci.rollout import journals

@@ -17,9 +17,10 @@ import yaml
 from ci.kube.api import ApiServer
 from ci.kube.lease import Lease
 from ci.releases.cluster import NAME, History
-from ci.rollout import cluster, manifests
-from ci.rollout.applied import DIGEST
-from ci.rollout.cluster import Cluster
+from ci.rollout.cluster import apply as cluster
+from ci.rollout.cluster import manifests
+from ci.rollout.cluster.applied import DIGEST
+from ci.rollout.cluster.apply import Cluster
 from ci.rollout.rollout import Rollout
 from ci.settings import Analysis, Model, Settings
 from ci.settings import Rollout as RolloutSettings

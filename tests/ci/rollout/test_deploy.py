@@ -20,11 +20,11 @@ import pytest
 import requests
 
 from ci import configuration, saved_model, workspace
-from ci.monitoring.traffic import send
+from ci.capture.replay import send
 from ci.releases import machine as releases
-from ci.rollout import local
 from ci.rollout.decision import Phase, Step
 from ci.rollout.deploy import served
+from ci.rollout.local import servers as local
 from ci.rollout.rollout import Rollout as Rollout_
 from ci.serving.control import Remote
 from ci.settings import Model, Rollout, Serving, Settings

@@ -17,18 +17,18 @@ from typing import Any
 
 import yaml
 
+from ci.capture.gateways import GATEWAY, Meter, ask
 from ci.errors import StageError
 from ci.kube.api import APPLY, MERGE, ApiServer, Conflict, Foreign, Missing
 from ci.kube.forward import forward
 from ci.kube.lease import Lease, Lost, holder
 from ci.releases.cluster import History
 from ci.results.package import MANIFEST
-from ci.rollout import applied, deployments, manifests, planned, pods
 from ci.rollout.analysis import analyse, as_json, verdict
-from ci.rollout.applied import DIGEST
+from ci.rollout.cluster import applied, deployments, manifests, planned, pods
+from ci.rollout.cluster.applied import DIGEST
+from ci.rollout.cluster.deployments import digest as _digest
 from ci.rollout.decision import Phase
-from ci.rollout.deployments import digest as _digest
-from ci.rollout.traffic import GATEWAY, Meter, ask
 from ci.settings import Settings
 
 MANAGER = "deployer"

@@ -17,7 +17,7 @@ from ci.registry import bases
 from ci.registry import layout as image
 from ci.registry import local as registry
 from ci.releases import machine as releases
-from ci.rollout import local, retention
+from ci.rollout.local import servers as local
 from ci.settings import Model, Retention, Settings
 from scripts import prune
 from tests import builds
@@ -80,16 +80,16 @@ def test_old_images_go_with_all_they_left_and_the_champion_of_the_last_release_s
     fifth = release("5", champion=first)
     workspace.write_text(bases.CACHE / "blobs/sha256/a", "base")
     before = workspace.size(workspace.STATE)
-    listed, freed = retention.prune(settings(2), dry_run=True)
+    listed, freed = prune.images(settings(2), dry_run=True)
     assert len(left()) == 5
     workspace.write_text(registry.LAYOUT / "blobs/sha256/.half.part", "half")
-    paths, again = retention.prune(settings(2), dry_run=False)
+    paths, again = prune.images(settings(2), dry_run=False)
     assert (len(paths), again) == (len(listed) + 1, freed + 4), "a copy that was cut short goes too"
     assert left() == {first, fourth, fifth}
     assert not list(bases.CACHE.glob("*"))
     index = 3 * 400  # the table of contents became shorter too
     assert before - workspace.size(workspace.STATE) == pytest.approx(freed, abs=index)
-    assert retention.prune(settings(2), dry_run=False) == ([], 0)
+    assert prune.images(settings(2), dry_run=False) == ([], 0)
     assert len(releases.read()) == 5, "the record of releases is kept"
     assert {second, third}.isdisjoint(left())
 
@@ -97,7 +97,7 @@ def test_old_images_go_with_all_they_left_and_the_champion_of_the_last_release_s
 def test_what_runs_is_kept_even_if_it_was_never_released(monkeypatch: pytest.MonkeyPatch) -> None:
     running, last = release("1"), release("2")
     monkeypatch.setattr(local.Local, "phases", lambda _: {running: "loading"})
-    retention.prune(settings(1), dry_run=False)
+    prune.images(settings(1), dry_run=False)
     assert left() == {running, last}
 
 
@@ -105,12 +105,12 @@ def test_nothing_is_deleted_where_an_image_to_keep_is_damaged_or_a_deployment_is
     release("1")
     damaged = image.verify(registry.LAYOUT, release("2")).blobs[-1]
     before = {path: path.read_bytes() for path in workspace.STATE.rglob("*") if path.is_file()}
-    with local.alone(), pytest.raises(StageError, match="another deploy, serve or stop is under way"):
-        retention.prune(settings(1), dry_run=False)
+    with releases.alone(), pytest.raises(StageError, match="another deploy, serve or stop is under way"):
+        prune.images(settings(1), dry_run=False)
     content = damaged.read_bytes()
     damaged.write_bytes(b"x" + content[1:])
     with pytest.raises(StageError, match=f"{damaged.name} was changed"):
-        retention.prune(settings(1), dry_run=False)
+        prune.images(settings(1), dry_run=False)
     damaged.write_bytes(content)
     assert {path: path.read_bytes() for path in before} == before
 
@@ -121,7 +121,7 @@ def test_a_run_that_was_cut_short_is_completed_by_the_next() -> None:
     keep = releases.kept(releases.read(), 1)
     registry.forget(keep)
     workspace.remove(registry.unused(keep)[0])
-    retention.prune(settings(1), dry_run=False)
+    prune.images(settings(1), dry_run=False)
     assert left() == keep
 
 

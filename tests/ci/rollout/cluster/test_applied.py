@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci.kube.api import APPLY
-from ci.rollout.applied import DIGEST, owners, owns, unmet
+from ci.rollout.cluster.applied import DIGEST, owners, owns, unmet
 from tests.ci import apiservers
 
 US = "deployer"

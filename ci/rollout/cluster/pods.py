@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ci.rollout import manifests
+from ci.rollout.cluster import manifests
 
 Json = Mapping[str, Any]
 OURS = (manifests.CONTAINER, manifests.GATEWAY)

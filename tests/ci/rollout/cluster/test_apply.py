@@ -11,8 +11,8 @@ from ci.errors import StageError
 from ci.kube.api import APPLY, Conflict
 from ci.kube.lease import Lost
 from ci.results.rollout import STEPS
-from ci.rollout import manifests
-from ci.rollout.cluster import LEASE, UNVERIFIED, Cluster
+from ci.rollout.cluster import manifests
+from ci.rollout.cluster.apply import LEASE, UNVERIFIED, Cluster
 from ci.rollout.decision import Phase
 from ci.rollout.place import Place
 from tests.ci.rollout import clusters

@@ -3,7 +3,7 @@
 import pytest
 
 from ci.errors import StageError
-from ci.rollout.planned import strays, unusable
+from ci.rollout.cluster.planned import strays, unusable
 from tests.ci import apiservers
 
 

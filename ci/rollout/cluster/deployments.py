@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ci.rollout import applied, manifests
-from ci.rollout.applied import DIGEST
+from ci.rollout.cluster import applied, manifests
+from ci.rollout.cluster.applied import DIGEST
 from ci.rollout.decision import Phase
 
 Json = Mapping[str, Any]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ci.rollout import pods
+from ci.rollout.cluster import pods
 
 
 def pod(waiting=None, last=None, restarts=0, conditions=(), phase="Running", message=None):

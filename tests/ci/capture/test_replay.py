@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ci.capture import replay
 from ci.data.reference import describe_predictions
 from ci.errors import StageError
-from ci.monitoring import drift, traffic
+from ci.monitoring import drift
 from ci.serving.api import Api
 from ci.serving.model import Version
 from ci.settings import Monitoring
@@ -41,28 +42,28 @@ def table(levels: int) -> pd.DataFrame:
 def test_the_holdout_sent_through_the_server_does_not_differ_from_itself(url, flights_model, levels):
     holdout = table(levels)
     evaluated = predictor(flights_model)(raw_inputs(holdout, FEATURES)).astype("float64")
-    served = traffic.send(url, holdout, FEATURES)
+    served = replay.send(url, holdout, FEATURES)
     found = drift.examine("prediction", pd.Series(served), describe_predictions(evaluated), Monitoring())
     assert found["psi"] == 0
 
 
 def test_a_row_that_cannot_be_asked_has_no_prediction_and_stops_no_other(url):
     rows = table(100)
-    expected = traffic.send(url, rows, FEATURES)
+    expected = replay.send(url, rows, FEATURES)
     odd = rows.assign(
         hour=rows["hour"].astype("float64").where(rows.index != 3).where(rows.index != 4, 0.5),
         carrier=rows["carrier"].where(rows.index != ROWS - 1, None),
         x=rows["x"].astype(object).where(rows.index != 7, "far"),
     )
-    found = traffic.send(url, odd, FEATURES)
+    found = replay.send(url, odd, FEATURES)
     assert np.flatnonzero(np.isnan(found)).tolist() == [3, 4, ROWS - 1]
     same = ~np.isnan(found) & (np.arange(ROWS) != 7)  # text is no number: it is sent as a missing one
     assert (found[same] == expected[same]).all()
-    assert traffic.send(url, rows[:0], FEATURES).shape == (0,)
+    assert replay.send(url, rows[:0], FEATURES).shape == (0,)
 
 
 def test_what_the_server_answers_instead_of_predictions_is_told(url):
     with pytest.raises(StageError, match=r"no predictions: the server answered: .*hour"):
-        traffic.send(url, table(3), {name: dtype for name, dtype in FEATURES.items() if name != "hour"})
+        replay.send(url, table(3), {name: dtype for name, dtype in FEATURES.items() if name != "hour"})
     with pytest.raises(StageError, match="`make serve` starts the server"):
-        traffic.send("http://127.0.0.1:9/v1/models/flights", table(3), FEATURES)
+        replay.send("http://127.0.0.1:9/v1/models/flights", table(3), FEATURES)

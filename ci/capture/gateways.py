@@ -10,15 +10,35 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ci import http
 from ci.errors import StageError
-from ci.rollout.analysis import Traffic
 
+Array = npt.NDArray[np.float64]
 GATEWAY = 8081
 _TRIES = 3
 """How often a gateway is asked before it counts as silent."""
 Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What one group of pods answered in the window.
+
+    Attributes:
+        requests: predictions that were asked for, answered or not.
+        errors: answers of 500 and above, and requests without an answer.
+        refused: the server's answers of 400 to 499, which it takes for the client's fault; None where not counted.
+        seconds: time to the answer, of a sample of requests, shape (sample,).
+        predictions: of a sample of requests, shape (rows,).
+    """
+
+    requests: int
+    errors: int
+    refused: int | None
+    seconds: Array
+    predictions: Array
 
 
 @dataclass

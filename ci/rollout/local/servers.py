@@ -1,7 +1,6 @@
 """Serving on this machine: each version is a detached process with a control socket, one of them on the public port."""
 
 import errno
-import fcntl
 import os
 import select
 import signal
@@ -29,22 +28,6 @@ _UNVERIFIED = FOLDER / "unverified"
 _LISTENS = 120.0
 """Longest wait for a server's control socket, which is there before its model; seconds."""
 _HOST = "127.0.0.1"
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """Hold this machine's serving; the lock ends with the process that holds it, however that ends.
-
-    Raises:
-        StageError: another command holds it.
-    """
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StageError("another deploy, serve or stop is under way here: wait for it, then try again") from None
-        yield
 
 
 class Local:
@@ -154,7 +137,7 @@ class Local:
     def busy(self) -> str | None:
         """Return that another command holds this machine's serving, if one does."""
         try:
-            with alone():
+            with releases.alone():
                 return None
         except StageError:
             return "another command"

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from ci.errors import StageError
-from ci.rollout.preflight import RIGHTS, permitted
+from ci.rollout.cluster.preflight import RIGHTS, permitted
 from tests import pods
 from tests.ci import apiservers
 from tests.cluster.test_access import ALLOWED

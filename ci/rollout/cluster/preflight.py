@@ -2,7 +2,7 @@
 
 from ci.errors import StageError
 from ci.kube.api import ApiServer
-from ci.rollout import manifests
+from ci.rollout.cluster import manifests
 
 RIGHTS = (
     ("apps", "deployments", manifests.STABLE, ("get", "create", "patch")),

@@ -8,7 +8,7 @@ import yaml
 
 from ci import configuration
 from ci.errors import InputError
-from ci.rollout import manifests
+from ci.rollout.cluster import manifests
 from ci.settings import Serving
 from tests import pods
 from tests.programs import needed

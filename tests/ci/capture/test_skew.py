@@ -12,11 +12,11 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ci.capture import gateways, skew
 from ci.errors import StageError
 from ci.packaging import package
 from ci.registry import layout as image
 from ci.results.rollout import SKEW
-from ci.rollout import skew, traffic
 from ci.serving import offline
 from ci.serving.api import Api
 from ci.serving.model import Version
@@ -208,7 +208,7 @@ def _captured(version: Version, folder: Path) -> Iterator[dict[str, Any]]:
                 if number % 100 == 50:
                     body = {"instances": [{"x": 1.0}]}
                 session.post(f"{gateway.url}/v1/models/flights{named}:predict", json=body, timeout=10)
-        yield from traffic.ask(gateway.inside)["captured"]
+        yield from gateways.ask(gateway.inside)["captured"]
         gateway.process.terminate()
         gateway.process.wait()
 
