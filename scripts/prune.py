@@ -55,11 +55,8 @@ def images(settings: "Settings", *, dry_run: bool) -> tuple[list["Path"], int]:
     from ci.rollout import place as places
 
     with machine.alone():
-        keep = {
-            each
-            for place in (places.here(settings), places.look(settings))
-            for each in place.needed(settings.retention.releases)
-        }
+        count = settings.retention.releases
+        keep = places.here(settings).needed(count) | places.look(settings).needed(count)
         return retention.prune(keep, dry_run=dry_run)
 
 
