@@ -22,7 +22,14 @@ UNITS = (
     "the prediction's unit",
 )
 """Units that a description may end with, after a semicolon."""
-_KINDS = {"integer": "whole", "number": "number", "string": "text", "boolean": "true, false", "null": "null"}
+_KINDS = {
+    "array": "list",
+    "boolean": "true, false",
+    "integer": "whole",
+    "null": "null",
+    "number": "number",
+    "string": "text",
+}
 _LIMITS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
 _WIDTHS = (32, 10, 20, 16)
 """Characters of every column but the last."""

@@ -43,6 +43,13 @@ def _prefix(value: str) -> str:
     return value
 
 
+def _registry(value: str) -> str:
+    """Check the host of a registry, as the names of its images begin with it."""
+    if references.problem(f"{value}/x") or references.split(f"{value}/x") != (value, "x"):
+        raise ValueError("expected HOST or HOST:PORT of a registry, such as kind-registry:5000")
+    return value
+
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -162,6 +169,8 @@ class Packaging(Section):
 
     repository: Annotated[str, AfterValidator(_prefix)] = "localhost/models"
     """Image repository, `[HOST[:PORT]/]PATH`; the image is `REPOSITORY/NAME:VERSION`."""
+    plain_http: list[Annotated[str, AfterValidator(_registry)]] = []
+    """Registries that are spoken to without TLS, each `HOST[:PORT]`; those on this machine always are."""
     base: Name | None = None
     """Image of ci/images/images.yaml that the model's layer is put on; null: none, for the stand-in server."""
     signing_key: Annotated[str, Field(min_length=1)] | None = None

@@ -32,7 +32,7 @@ def package() -> None:
         "settings": lineage.settings_digest(),
         "code": lineage.code_digest(),
     }
-    base = bases.get(settings.packaging.base)
+    base = bases.get(settings.packaging.base, settings.packaging.plain_http)
     with workspace.replacing(workspace.PACKAGE) as folder:
         manifest = assemble(folder, settings.model.name, settings.packaging, summary.as_of, digests, fields, base)
     if base is None:

@@ -43,8 +43,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     def answer(table: pd.DataFrame) -> Any:
         return predict(raw_inputs(table, wanted.features)).astype("float64")
 
-    repository = f"{settings.packaging.repository}/{settings.model.name}"
-    champion, predicted = _champion(holdout, repository)
+    champion, predicted = _champion(holdout, settings)
     days = number_days(holdout[wanted.time])
     scored = Scored(holdout[wanted.target].to_numpy(dtype="float64"), days, answer(holdout), predicted)
     checks = behaviour.run(task.part("model.behaviour", "CHECKS"), answer, holdout)
@@ -105,7 +104,7 @@ def judge(
     }
 
 
-def _champion(holdout: pd.DataFrame, repository: str) -> tuple[verdict.Champion | None, Any]:
+def _champion(holdout: pd.DataFrame, settings: Settings) -> tuple[verdict.Champion | None, Any]:
     """Return the champion and its predictions for the holdout; None for either one that is not available.
 
     Raises:
@@ -115,7 +114,8 @@ def _champion(holdout: pd.DataFrame, repository: str) -> tuple[verdict.Champion 
     if record is None:
         return None, None
     try:
-        folder = registry.released(record.digest, repository)
+        repository = f"{settings.packaging.repository}/{settings.model.name}"
+        folder = registry.released(record.digest, repository, settings.packaging.plain_http)
     except Unreachable:
         raise
     except StageError as error:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -77,14 +77,18 @@ def read() -> list[Listed]:
     return found
 
 
-def look_up(listed: Listed) -> str:
+def look_up(listed: Listed, plain: Collection[str] = ()) -> str:
     """Return the digest of what an image's tag names now.
+
+    Args:
+        listed: the image.
+        plain: see `Repository`.
 
     Raises:
         StageError: its registry cannot be reached or does not have it, or its folder does not.
     """
     if listed.layout is None:
-        return Repository(listed.repository).digest(listed.tag)
+        return Repository(listed.repository, plain).digest(listed.tag)
     found = image.images(listed.layout)
     tagged = [digest for digest, reference in found.items() if reference.rpartition(":")[2] == listed.tag]
     if len(tagged) != 1:
@@ -125,8 +129,12 @@ def pin(digests: Mapping[str, str]) -> list[Path]:
     return changed
 
 
-def get(name: str | None) -> image.Base | None:
+def get(name: str | None, plain: Collection[str] = ()) -> image.Base | None:
     """Return the base that `packaging.base` names, fetching it if it is not on this machine, or None for no base.
+
+    Args:
+        name: what the list calls it.
+        plain: see `Repository`.
 
     Raises:
         InputError: the list has no such image.
@@ -138,13 +146,13 @@ def get(name: str | None) -> image.Base | None:
     if name not in entries:
         raise InputError(f"packaging.base: {LIST} lists no image {name}; it has {', '.join(entries)}")
     listed = entries[name]
-    digest = listed.digest or look_up(listed)
+    digest = listed.digest or look_up(listed, plain)
     reference = f"{listed.repository}:{listed.tag}@{digest}"
     if listed.layout is not None:
         layout = listed.layout
         found = _for_platform(digest, lambda wanted: image.verified(layout, wanted, image.MANIFEST_SIZE), reference)
         return image.Base(layout, found, reference, pinned=listed.digest is not None)
-    repository = Repository(listed.repository)
+    repository = Repository(listed.repository, plain)
     found = _for_platform(digest, lambda wanted: _cached(repository, "manifests", wanted), reference)
     config, layers = image.parts(_cached(repository, "manifests", found).read_bytes(), reference)
     for part in (config, *layers):

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from ci import references
@@ -17,7 +18,7 @@ _LOADING = 900.0
 """Longest wait for `kind load`, which copies to each node; seconds."""
 
 
-def deliver(layout: Path, digest: str, reference: str, context: str) -> str:
+def deliver(layout: Path, digest: str, reference: str, context: str, plain: Collection[str] = ()) -> str:
     """Bring an image to a cluster and return in a clause how.
 
     Args:
@@ -25,6 +26,7 @@ def deliver(layout: Path, digest: str, reference: str, context: str) -> str:
         digest: of its manifest.
         reference: its name, `HOST/REPOSITORY:TAG`.
         context: name of the cluster's context.
+        plain: see `Repository`.
 
     Raises:
         InputError: `kind` is missing for a cluster of Kind.
@@ -33,7 +35,7 @@ def deliver(layout: Path, digest: str, reference: str, context: str) -> str:
     name, _, tag = reference.rpartition(":")
     if name.partition("/")[0] != references.LOCAL:
         found = image.verify(layout, digest)
-        Repository(name).send(found.blobs[1:], found.blobs[0], tag)
+        Repository(name, plain).send(found.blobs[1:], found.blobs[0], tag)
         return f"sent to {name}"
     if not context.startswith(_KIND):
         return f"{reference} names no registry, so the nodes must have it: see packaging.repository"

@@ -1,7 +1,7 @@
 """The registry of a machine without one: an image layout that deployed images are copied into, and unpacked from."""
 
 import shutil
-from collections.abc import Set
+from collections.abc import Collection, Set
 from pathlib import Path
 from typing import Literal
 
@@ -45,7 +45,7 @@ def unpack(digest: str) -> Path:
     return _unpacked(image.verify(LAYOUT, digest))
 
 
-def released(digest: str, repository: str) -> Path:
+def released(digest: str, repository: str, plain: Collection[str] = ()) -> Path:
     """Return the same of an image that was released from any machine: from here, or from the repository it was sent to.
 
     Only its manifest and its top layer, which is the model's, are fetched.
@@ -53,6 +53,7 @@ def released(digest: str, repository: str) -> Path:
     Args:
         digest: of its manifest.
         repository: where releases are sent to, such as `registry.example.com/models/flights`.
+        plain: see `Repository`.
 
     Raises:
         Unreachable: the registry does not answer.
@@ -60,7 +61,7 @@ def released(digest: str, repository: str) -> Path:
     """
     if digest in _images() or repository.partition("/")[0] == references.LOCAL:
         return unpack(digest)
-    registry = Repository(repository)
+    registry = Repository(repository, plain)
     manifest = _fetched(registry, "manifests", digest, image.MANIFEST_SIZE)
     _, layers = image.parts(manifest.read_bytes(), f"{repository}@{digest}")
     top = _fetched(registry, "blobs", layers[-1]["digest"], layers[-1]["size"])

@@ -208,7 +208,8 @@ def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease
     def keep(manifest: Mapping[str, Any]) -> None:
         _keep_image(manifest)
         digest, reference = manifest["image"]["digest"], manifest["image"]["reference"]
-        print(f"deploy: image {deliver(workspace.PACKAGE / package.IMAGE, digest, reference, contexts.name(context))}")
+        layout, plain = workspace.PACKAGE / package.IMAGE, settings.packaging.plain_http
+        print(f"deploy: image {deliver(layout, digest, reference, contexts.name(context), plain)}")
         files = {name: reading.text(workspace.PACKAGE / name) for name in _EVIDENCE}
         history.keep(digest, files)
 

@@ -138,6 +138,6 @@ def test_a_champion_whose_input_is_not_in_the_data_is_not_scored(monkeypatch):
     builds.write("champion.json", champion)
     monkeypatch.setattr("ci.registry.local.unpack", lambda _: workspace.MODEL)  # as where there is no registry
     monkeypatch.setattr("ci.quality.evaluate._fields", lambda _: {"x": "float32", "gone": "float32"})
-    champion, predictions = evaluate._champion(pd.DataFrame({"x": [1.0]}), "localhost/models/m")
+    champion, predictions = evaluate._champion(pd.DataFrame({"x": [1.0]}), settings())
     assert champion.problem == "its input gone is not in these data"
     assert predictions is None
