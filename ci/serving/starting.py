@@ -1,4 +1,4 @@
-"""TensorFlow, started without Keras, which a saved graph needs not, and without the noise of a machine that has no GPU."""
+"""TensorFlow, started without Keras, which a saved graph does not need, and without the noise of a missing GPU."""
 
 import os
 import re
