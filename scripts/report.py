@@ -25,6 +25,7 @@ def report(record_at: datetime | None) -> None:
     """Write the report, with the build added to the history at a time if one is given."""
     from ci import git, workspace
     from ci.errors import InputError, StageError
+    from ci.kube.context import NoCluster
     from ci.report import build as builds
     from ci.report import history, page
     from ci.rollout import deploy
@@ -34,6 +35,9 @@ def report(record_at: datetime | None) -> None:
     try:
         if build.settings and (found := deploy.served(build.settings)):
             build = replace(build, served=builds.Served(release=found[0], serves=found[1]))
+    except NoCluster:  # as in the pod that trains, by design
+        build = replace(build, apart=True)
+        print("report: this pod has no account of the cluster: the champion is named, not what serves now")
     except (InputError, StageError) as error:  # the report tells of the build all the same
         print(f"report: what serves now cannot be seen: {error}")
     settings = build.settings.history if build.settings else History()

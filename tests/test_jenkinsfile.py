@@ -9,7 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,6 +29,7 @@ HOSTILE = {
     "STRATEGY": "random",
     "SETTINGS": "placement.inventory=\"$HOME ${PATH} $$ $(touch pwned) `touch pwned` 'x'; touch pwned\"\nseed=7",
     "DEPLOY": True,
+    "ROLLBACK": "",
 }
 
 PLUGINS = {
@@ -130,6 +132,7 @@ def test_stages_have_the_articles_names_and_tuning_comes_before_the_final_traini
         "Plan": [],
         "Model": ["Prepare", "Tune", "Train", "Test", "Package"],
         "Release": ["Place", "Deploy", "Monitor"],
+        "Rollback": [],
     }
 
 
@@ -162,7 +165,12 @@ def test_every_word_comes_from_a_plugin_that_the_guide_names(pipeline):
 
 @pytest.mark.parametrize(
     ("stage", "file", "container"),
-    [("Plan", "tools", "tools"), ("Model", "training", "tensorflow"), ("Release", "tools", "tools")],
+    [
+        ("Plan", "tools", "tools"),
+        ("Model", "training", "tensorflow"),
+        ("Release", "release", "tools"),
+        ("Rollback", "release", "tools"),
+    ],
 )
 def test_each_pod_has_the_container_that_its_steps_run_in(pipeline, stage, file, container):
     [kubernetes] = block(stages(pipeline)[stage], "agent")
@@ -176,33 +184,38 @@ def test_each_pod_has_the_container_that_its_steps_run_in(pipeline, stage, file,
     assert container in [each["name"] for each in pod["spec"]["containers"]]
 
 
-def test_pods_check_out_the_commit_that_plan_did_before_they_run_anything(pipeline):
+def test_pods_take_the_hand_over_with_the_commit_that_plan_did_before_they_run_anything(pipeline):
     for first in (stages(stages(pipeline)["Model"])["Prepare"], stages(stages(pipeline)["Release"])["Place"]):
         steps = [(call["name"], call["args"][0]) for call in block(first, "steps") if call["name"] != "milestone"]
         assert steps[:3] == [
             ("checkout", "scm"),
-            ("writeFile", {"file": "build/commit", "text": "<build/commit>"}),
-            ("sh", 'git checkout --quiet --detach "$(cat build/commit)"'),
+            ("writeFile", {"file": "build/handoff.json", "text": "<build/handoff.json>"}),
+            ("sh", "python -m scripts.handoff restore"),
         ]
 
 
-def test_texts_land_in_the_files_that_they_were_read_from(pipeline):
-    written = [call["args"][0] for call in everything(pipeline) if call["name"] == "writeFile"]
-    assert {entry["file"] for entry in written} == {
-        "build/commit",
-        "build/settings.yaml",
-        "build/source.json",
-        "build/overrides.json",
-        "build/card.md",
-        "build/champion.json",
-        "dvc.lock",
-    }
-    assert all(entry["text"] == f"<{entry['file']}>" for entry in written)
+def test_the_hand_over_and_the_training_pod_are_all_that_the_build_itself_carries(pipeline):
+    names = ("readFile", "writeFile")
+    carried = [(call["name"], call["args"][0]) for call in everything(pipeline) if call["name"] in names]
+    packed = {"file": "build/handoff.json", "text": "<build/handoff.json>"}
+    assert carried == [
+        ("readFile", "build/handoff.json"),
+        ("readFile", "build/agent.json"),
+        ("writeFile", packed),
+        ("readFile", "build/handoff.json"),
+        ("writeFile", packed),
+    ]
+    lines = shell(pipeline)
+    packs = [index for index, line in enumerate(lines) if line == "python -m scripts.handoff pack"]
+    assert len(packs) == 2
+    assert lines[packs[0] - 1] == "python -m scripts.agent"  # whose pod is packed too
+    assert lines[packs[1] - 2] == "python -m scripts.pipeline package"
 
 
 def test_results_travel_by_the_dvc_remote_after_every_stage_and_never_by_stash(pipeline):
-    for stage in stages(stages(pipeline)["Model"]).values():
-        assert shell(stage)[-1] == "dvc push --run-cache"
+    for name, stage in stages(stages(pipeline)["Model"]).items():
+        lines = shell(stage)
+        assert lines.index("dvc push --run-cache") == lines.index(f"python -m scripts.pipeline {name.lower()}") + 1
     prepare = shell(stages(stages(pipeline)["Model"])["Prepare"])
     assert prepare.index("dvc pull --allow-missing") < prepare.index("python -m scripts.pipeline prepare")
     place = shell(stages(stages(pipeline)["Release"])["Place"])
@@ -214,8 +227,11 @@ def test_results_travel_by_the_dvc_remote_after_every_stage_and_never_by_stash(p
 def test_the_stages_together_run_every_stage_of_the_pipeline_once(pipeline):
     lines = [line.split()[2:] for line in shell(pipeline) if line.startswith("python -m scripts.")]
     named = [word for module, *words in lines for word in (words if module == "scripts.pipeline" else [module[8:]])]
-    named = [word for word in named if word != "agent"]  # makes the training pod, and is no stage
-    assert [stage for stage in named if stage != "report"] == [stage for stage in NAMES if stage != "report"]
+    # What makes the training pod, carries texts and removes what was left is no stage, nor is going back to a release.
+    named = [word for word in named if word not in ("agent", "handoff", "sweep")]
+    *named, configured, back = [word for word in named if word != "report"]
+    assert (configured, back) == ("configure", "rollback")
+    assert named == [stage for stage in NAMES if stage != "report"]
     help_text = subprocess.run(
         [sys.executable, "-m", "scripts.pipeline", "--help"],
         capture_output=True,
@@ -278,12 +294,14 @@ def test_the_guide_lists_every_parameter_and_strategies_are_those_of_the_setting
     assert parameters["STRATEGY"]["choices"] == ["", *strategies]
 
 
-def test_one_release_at_a_time_and_never_an_older_one_after_a_newer(pipeline):
-    release = stages(pipeline)["Release"]
+@pytest.mark.parametrize("name", ["Release", "Rollback"])
+def test_one_release_at_a_time_and_never_an_older_one_after_a_newer(pipeline, name):
+    release = stages(pipeline)[name]
     assert {"name": "lock", "args": [{"resource": "deploy-flights"}], "interpolated": True, "body": None} in block(
         release, "options"
     )
-    assert block(stages(release)["Place"], "steps")[0]["name"] == "milestone"
+    first = stages(release)["Place"] if name == "Release" else release
+    assert block(first, "steps")[0]["name"] == "milestone"
     [kubernetes] = block(release, "agent")
     assert "retries" not in [call["name"] for call in kubernetes["body"]], "a milestone cannot be passed twice"
     assert [call["name"] for call in block(release, "when")][:2] == ["beforeOptions", "beforeAgent"]
@@ -293,6 +311,7 @@ def test_results_are_published_whatever_happened_and_the_last_line_says_where(pi
     published = {
         "Model": "build/evaluation/junit.xml",
         "Release": "build/rollout/*.xml",
+        "Rollback": "build/rollout/*.xml",
     }
     for name, results in published.items():
         [always] = block(stages(pipeline)[name], "post")
@@ -323,35 +342,91 @@ def runs(stage: Call, build: dict[str, bool]) -> bool:
     return all(verdicts)
 
 
-RELEASES = [
-    # DEPLOY, a pull request: released
-    (True, False, True),
-    (False, False, False),
-    (True, True, False),
-    (False, True, False),
+BUILDS = [
+    # DEPLOY, ROLLBACK, a pull request: what runs
+    (True, "", False, {"Plan", "Model", "Release"}),
+    (False, "", False, {"Plan", "Model"}),
+    (True, "", True, {"Plan", "Model"}),
+    (False, "", True, {"Plan", "Model"}),
+    (True, "3", False, {"Rollback"}),
+    (False, "3", False, {"Rollback"}),
+    (True, "0", False, {"Rollback"}),
+    (True, "3", True, set()),
+    (False, "3", True, set()),
 ]
 
 
-@pytest.mark.parametrize(("deploy", "pull_request", "released"), RELEASES)
-def test_only_a_build_that_is_to_deploy_and_is_no_pull_request_releases(deploy, pull_request, released):
-    [pipeline] = record(REPOSITORY / "Jenkinsfile", {**HOSTILE, "DEPLOY": deploy})["calls"]
+@pytest.fixture(scope="module")
+def recorded() -> Callable[[bool, str], Call]:
+    """Records the file once for each pair of DEPLOY and ROLLBACK."""
+
+    @cache
+    def of(deploy: bool, rollback: str) -> Call:
+        [pipeline] = record(REPOSITORY / "Jenkinsfile", {**HOSTILE, "DEPLOY": deploy, "ROLLBACK": rollback})["calls"]
+        return pipeline
+
+    return of
+
+
+@pytest.mark.parametrize(("deploy", "rollback", "pull_request", "run"), BUILDS)
+def test_only_a_build_that_is_to_deploy_and_is_no_pull_request_releases(recorded, deploy, rollback, pull_request, run):
+    pipeline = recorded(deploy, rollback)
     build = {"changeRequest": pull_request}
-    assert {name: runs(stage, build) for name, stage in stages(pipeline).items()} == {
-        "Plan": True,
-        "Model": True,
-        "Release": released,
-    }
-    inside = stages(stages(pipeline)["Release"])
-    assert all(runs(stage, build) for stage in inside.values())
+    assert {name for name, stage in stages(pipeline).items() if runs(stage, build)} == run
+    for outer in stages(pipeline).values():
+        assert all(runs(stage, build) for stage in stages(outer).values())
 
 
 @pytest.mark.parametrize(
-    ("line", "deploy", "pull_request"),
-    [("expression { params.DEPLOY }", False, False), ("not { changeRequest() }", True, True)],
+    ("line", "stage", "deploy", "rollback", "pull_request"),
+    [
+        ("expression { params.DEPLOY && !params.ROLLBACK }", "Release", False, "", False),
+        ("expression { params.DEPLOY && !params.ROLLBACK }", "Release", True, "3", False),
+        ("expression { params.ROLLBACK }", "Rollback", True, "", False),
+        ("expression { !params.ROLLBACK }", "Model", True, "3", False),
+        ("not { changeRequest() }", "Release", True, "", True),
+        ("not { changeRequest() }", "Rollback", True, "3", True),
+    ],
 )
-def test_a_condition_that_is_removed_would_be_noticed(tmp_path, line, deploy, pull_request):
+def test_a_condition_that_is_removed_would_be_noticed(tmp_path, line, stage, deploy, rollback, pull_request):
     text = (REPOSITORY / "Jenkinsfile").read_text(encoding="utf-8")
-    assert text.count(line) == 1
+    assert line in text
     (tmp_path / "Jenkinsfile").write_text(text.replace(line, ""), encoding="utf-8")
-    [pipeline] = record(tmp_path / "Jenkinsfile", {**HOSTILE, "DEPLOY": deploy})["calls"]
-    assert runs(stages(pipeline)["Release"], {"changeRequest": pull_request})
+    parameters = {**HOSTILE, "DEPLOY": deploy, "ROLLBACK": rollback}
+    [pipeline] = record(tmp_path / "Jenkinsfile", parameters)["calls"]
+    assert runs(stages(pipeline)[stage], {"changeRequest": pull_request})
+
+
+def test_the_release_to_go_back_to_is_checked_and_never_part_of_a_shell_line(pipeline, tmp_path):
+    parameters = {**HOSTILE, "ROLLBACK": "3; touch pwned $(touch pwned) --dry-run"}
+    [pipeline] = record(REPOSITORY / "Jenkinsfile", parameters)["calls"]
+    rollback = stages(pipeline)["Rollback"]
+    [variable] = block(rollback, "environment")
+    [line] = [line for line in shell(rollback) if "scripts.rollback" in line]
+    environment = {**os.environ, variable["name"]: variable["args"][0], "PYTHONPATH": str(REPOSITORY)}
+    line = line.replace("python", sys.executable, 1)
+    ran = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert "argument --to: invalid int value" in ran.stderr
+
+
+def test_no_pod_outlives_a_build(pipeline):
+    [limit] = [option["args"][0] for option in block(pipeline, "options") if option["name"] == "timeout"]
+    assert limit["unit"] == "HOURS"
+    for agent in (REPOSITORY / "ci/agents").glob("*.yaml"):
+        spec = yaml.safe_load(agent.read_text(encoding="utf-8"))["spec"]
+        assert spec["activeDeadlineSeconds"] == limit["time"] * 3600, agent
+
+
+def test_the_pod_that_releases_is_the_tools_pod_with_another_account():
+    tools, release = (
+        yaml.safe_load((REPOSITORY / f"ci/agents/{name}.yaml").read_text(encoding="utf-8"))
+        for name in ("tools", "release")
+    )
+    assert (tools["spec"].pop("serviceAccountName"), release["spec"].pop("serviceAccountName")) == (
+        "pipeline",
+        "deployer",
+    )
+    component = "app.kubernetes.io/component"
+    assert tools["metadata"]["labels"].pop(component) != release["metadata"]["labels"].pop(component)
+    assert tools == release

@@ -20,6 +20,10 @@ from ci.errors import InputError
 from ci.http import loopback
 
 
+class NoCluster(InputError):  # noqa: N818 - a state, not a fault
+    """There is neither a kubeconfig nor a pod's service account: nothing is wrong where none is needed."""
+
+
 def client(context: str | None) -> Any:
     """Return the official client's `ApiClient`; the address and the credentials are read, nothing is asked yet.
 
@@ -27,7 +31,8 @@ def client(context: str | None) -> Any:
         context: name in the kubeconfig; None means its current one, or the cluster of this pod.
 
     Raises:
-        InputError: there is no such context, no cluster to talk to, or the kubeconfig is wrong.
+        NoCluster: there is no cluster to talk to.
+        InputError: there is no such context, or the kubeconfig is wrong.
     """
     from kubernetes import client as kubernetes
     from kubernetes import config
@@ -37,7 +42,7 @@ def client(context: str | None) -> Any:
         try:
             config.load_incluster_config(client_configuration=settings)
         except config.ConfigException as error:
-            raise InputError(
+            raise NoCluster(
                 f"no cluster: there is no kubeconfig ({_location()}), and this is no pod with a service account "
                 f"({error}): set KUBECONFIG, or look at `kubectl config get-contexts`"
             ) from None

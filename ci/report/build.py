@@ -46,6 +46,8 @@ class Build:
     """By cached stage, why it was run or was not."""
     served: Served | None = None
     """None where nothing was released on this machine."""
+    apart: bool = False
+    """Whether the model serves on a cluster that this build's pod has no account of, so that nobody could look."""
 
 
 def read() -> Build:

@@ -121,6 +121,9 @@ def serving(build: Build) -> str:
         return f"{failed}release {served.release} is to serve and does not: `make serve` starts it"
     if served and not (rollout and (rollout.failed or rollout.release == served.release)):
         return f"release {served.release} is serving"
+    if rollout is None and build.apart:
+        found = f"release {build.champion.release}" if build.champion else "no release"
+        return f"{found} was the champion when this build began"
     if rollout is None:
         return f"release {build.champion.release} is serving" if build.champion else "nothing is deployed yet"
     if rollout.failed:

@@ -1,0 +1,325 @@
+"""A controller for rehearsals: it runs builds of a Jenkinsfile, whose steps it does on agents.
+
+tests/jenkins/live.groovy evaluates the file and says what is to be done, and this side does it. What a step does, and
+what becomes of a build when it fails, is what Jenkins does; an agent is anything with the methods of `Agent`.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from tests.programs import needed
+
+HERE = Path(__file__).parent
+
+
+class Trouble(Exception):  # noqa: N818 - what happens to a build, and no fault of this program
+    """A step that failed."""
+
+    kind = "failed"
+
+
+class Lost(Trouble):
+    """The agent is gone, which says nothing of the step."""
+
+    kind = "lost"
+
+
+class Aborted(Trouble):
+    """Somebody stopped the build, or its time is up."""
+
+    kind = "aborted"
+
+
+class Superseded(Trouble):
+    """A newer build has passed the milestone."""
+
+    kind = "superseded"
+
+
+class Agent(Protocol):
+    """Where steps run; each method raises `Lost` if it is gone."""
+
+    name: str
+
+    def run(self, script: str, container: str, env: dict[str, str], hear: Callable[[str], None]) -> int:
+        """Run a script in the workspace as the step `sh` does, and return its exit code."""
+
+    def read(self, file: str) -> bytes | None:
+        """Return what is in a file of the workspace; None if it is not there."""
+
+    def write(self, file: str, content: bytes) -> None:
+        """Write a file of the workspace."""
+
+    def find(self, folder: str) -> list[str]:
+        """Return the paths of the files below a folder of the workspace; none if it is not there."""
+
+    def checkout(self, bundle: bytes, commit: str) -> None:
+        """Empty the workspace and check a commit out of a bundle."""
+
+    def close(self) -> None:
+        """End the agent."""
+
+
+@dataclass
+class Build:
+    """One build, and everything that is known of it when it has ended."""
+
+    number: int
+    url: str
+    artifacts: Path
+    result: str = ""
+    lines: list[str] = field(default_factory=list)
+    agents: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    tests: dict[str, bool] = field(default_factory=dict)
+    """By name, whether it passed."""
+    troubles: list[str] = field(default_factory=list)
+    """The messages of stages that failed, innermost first."""
+
+    @property
+    def log(self) -> str:
+        """Everything that was said."""
+        return "\n".join(self.lines)
+
+    def say(self, text: str) -> None:
+        """Add to the log."""
+        self.lines += text.splitlines()
+
+
+Start = Callable[[str, dict[str, Any], Build, Callable[[str], None]], Agent]
+"""Starts an agent: of a pod's YAML, what the agent block says, the build it is for; says what it waits for."""
+
+
+@dataclass
+class Job:
+    """A pipeline from a Git repository, built one after another.
+
+    Attributes:
+        remote: a bare repository.
+        branch: what is built.
+        folder: for artifacts and bundles.
+        start: starts agents.
+        watch: called with each line that an agent says and the agent; it may raise `Aborted`.
+    """
+
+    remote: Path
+    branch: str
+    folder: Path
+    start: Start
+    name: str = "flights"
+    watch: Callable[[str, Agent | None], None] = lambda *_: None
+    builds: list[Build] = field(default_factory=list)
+    milestones: dict[int, int] = field(default_factory=dict)
+
+    def build(self, *, change: bool = False, jenkinsfile: Path | None = None, **parameters: Any) -> Build:
+        """Run a build to its end.
+
+        Args:
+            change: whether it is one of a pull request.
+            jenkinsfile: in place of the branch's.
+            parameters: those that were given; the others have their defaults.
+        """
+        number = len(self.builds) + 1
+        url = f"https://jenkins.example.com/job/{self.name}/{number}/"
+        build = Build(number, url, self.folder / f"artifacts-{number}")
+        self.builds.append(build)
+        file = jenkinsfile or self.folder / "Jenkinsfile"
+        if jenkinsfile is None:
+            file.write_bytes(self.git("show", f"{self.branch}:Jenkinsfile"))
+        env = {
+            "JOB_NAME": self.name,
+            "JOB_URL": url.removesuffix(f"{number}/"),
+            "BUILD_NUMBER": str(number),
+            "BUILD_URL": url,
+            "BUILD_TAG": f"jenkins-{self.name}-{number}",
+            "CI": "true",
+        }
+        given = {"params": parameters, "env": env, "change": change, "first": number == 1}
+        _Running(self, build).run(file, given)
+        return build
+
+    def git(self, *arguments: str) -> bytes:
+        """Run Git on the remote and return what it prints."""
+        return subprocess.run(["git", "-C", self.remote, *arguments], check=True, capture_output=True).stdout
+
+
+class _Running:
+    """A build that runs: each method is one thing that live.groovy asks for."""
+
+    def __init__(self, job: Job, build: Build):
+        self.job, self.build = job, build
+        self.agents: dict[str, Agent] = {}
+        self.begun: dict[str, float] = {}
+        self.wanted = 0
+
+    def run(self, file: Path, given: dict[str, Any]) -> None:
+        """Evaluate the file and do what it asks for."""
+        groovy = needed("groovy", "apt-get install groovy")
+        environment = dict(os.environ)
+        if "JAVA_HOME" not in environment and (java := shutil.which("java")):
+            environment["JAVA_HOME"] = str(Path(java).resolve().parent.parent)
+        process = subprocess.Popen(
+            [groovy, HERE / "live.groovy", file, json.dumps(given)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            env=environment,
+        )
+        assert process.stdin
+        assert process.stdout
+        try:
+            for line in process.stdout:
+                process.stdin.write(json.dumps(self.answer(json.loads(line))) + "\n")
+                process.stdin.flush()
+            assert process.wait() == 0, "live.groovy failed; its message is above"
+        finally:
+            process.kill()
+            process.wait()
+            for agent in self.agents.values():
+                agent.close()
+        assert self.build.result
+
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Do what is asked for, and return its value or its error."""
+        what = question.pop("what")
+        agent = self.agents.get(question.pop("node", "")) if what != "release" else None
+        try:
+            return {"value": getattr(self, what)(agent, **question) if agent else getattr(self, what)(**question)}
+        except Trouble as trouble:
+            return {"error": str(trouble), "kind": trouble.kind}
+
+    def hear(self, agent: Agent | None, end: float | None) -> Callable[[str], None]:
+        """Return what takes the lines of an agent down until the time is up."""
+
+        def hear(line: str) -> None:
+            if line:
+                self.build.say(line)
+                self.job.watch(line, agent)
+            if end is not None and time.monotonic() > end:
+                raise Aborted("Timeout has been exceeded")
+
+        return hear
+
+    def stage(self, stage: str) -> None:
+        self.build.say(f"[Pipeline] {{ ({stage})")
+        self.begun[stage] = time.monotonic()
+
+    def left(self, stage: str, text: str | None) -> None:
+        self.build.seconds[stage] = time.monotonic() - self.begun[stage]
+        if text:
+            self.build.troubles.append(f"{stage}: {text}")
+
+    def skipped(self, stage: str, why: str) -> None:
+        self.build.say(f'Stage "{stage}" skipped due to {why}')
+        self.build.skipped[stage] = why
+
+    def ended(self, text: str) -> None:
+        self.build.say(f"ERROR: {text}")
+
+    def result(self, text: str) -> None:
+        self.build.result = text
+        self.build.say(f"Finished: {text}")
+
+    def echo(self, text: str) -> None:
+        self.build.say(text)
+
+    def lock(self, resource: str) -> None:
+        self.build.say(f"Lock acquired on [Resource: {resource}]")
+
+    def unlock(self, resource: str) -> None:
+        self.build.say(f"Lock released on resource [Resource: {resource}]")
+
+    def milestone(self, ordinal: int) -> None:
+        if self.job.milestones.get(ordinal, 0) >= self.build.number:
+            raise Superseded(f"Superseded by build #{self.job.milestones[ordinal]}")
+        self.job.milestones[ordinal] = self.build.number
+
+    def agent(self, left: int | None = None, **said: Any) -> str:
+        """Start an agent; its YAML is that of the branch's tip, or the text itself."""
+        text = said.get("yaml")
+        if text is None:
+            text = self.job.git("show", f"{self.job.branch}:{said['yamlFile']}").decode()
+        if any(isinstance(each, yaml.AliasEvent) for each in yaml.parse(text)):
+            raise Trouble("the pod's YAML has an alias, which the Kubernetes plugin refuses")
+        self.wanted += 1
+        began = time.monotonic()
+        agent = self.job.start(text, said, self.build, self.hear(None, None if left is None else began + left / 1000))
+        self.build.say(f"Agent {agent.name} is ready after {time.monotonic() - began:.1f} s")
+        self.agents[agent.name] = agent
+        self.build.agents.append(agent.name)
+        return agent.name
+
+    def release(self, node: str) -> None:
+        self.agents.pop(node).close()
+
+    def checkout(self, agent: Agent, **_: Any) -> None:
+        """Check out the tip of the branch as it is now, which may be newer than what the build began with."""
+        commit = self.job.git("rev-parse", self.job.branch).decode().strip()
+        self.build.say(f"Checking out Revision {commit} ({self.job.branch})")
+        agent.checkout(self.job.git("bundle", "create", "--quiet", "-", self.job.branch), commit)
+
+    def sh(self, agent: Agent, script: str, container: str, env: dict[str, str], left: int | None) -> None:
+        self.build.say(f"+ {script}")
+        began = time.monotonic()
+        end = None if left is None else began + left / 1000
+        code = agent.run(script, container, env, self.hear(agent, end))
+        self.build.say(f"({time.monotonic() - began:.1f} s)")
+        if code:
+            raise Trouble(f"script returned exit code {code}")
+
+    def readFile(self, agent: Agent, file: str, **_: Any) -> str:  # noqa: N802 - as Jenkins calls it
+        content = agent.read(file)
+        if content is None:
+            raise Trouble(f"java.nio.file.NoSuchFileException: {file}")
+        return content.decode()
+
+    def writeFile(self, agent: Agent, file: str, text: str, **_: Any) -> None:  # noqa: N802
+        agent.write(file, text.encode())
+
+    def junit(self, agent: Agent, testResults: str, allowEmptyResults: bool = False, **_: Any) -> bool:  # noqa: N803
+        """Take test results and tell whether one failed, which makes the build unstable."""
+        files = matching(agent, testResults)
+        if not files:
+            self.build.say("No test report files were found. Configuration error?")
+            if not allowEmptyResults:
+                raise Trouble("No test report files were found. Configuration error?")
+        failed = False
+        for file in files:
+            try:
+                root = ElementTree.fromstring(agent.read(file) or b"")  # noqa: S314 - of our own pipeline
+            except ElementTree.ParseError as error:
+                raise Trouble(f"Failed to read test report file {file}: {error}") from None
+            for case in root.iter("testcase"):
+                passed = case.find("failure") is None and case.find("error") is None
+                self.build.tests[f"{case.get('classname', '')}.{case.get('name')}"] = passed
+                failed |= not passed
+        return failed
+
+    def archiveArtifacts(self, agent: Agent, artifacts: str, allowEmptyArchive: bool = False, **_: Any) -> None:  # noqa: N802, N803
+        """Keep files; those of a later call take the place of earlier ones of the same path."""
+        files = matching(agent, artifacts)
+        if not files and not allowEmptyArchive:
+            raise Trouble(f'No artifacts found that match the file pattern "{artifacts}". Configuration error?')
+        for file in files:
+            kept = self.build.artifacts / file
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_bytes(agent.read(file) or b"")
+
+
+def matching(agent: Agent, pattern: str) -> list[str]:
+    """Return the files of the workspace that an Ant pattern matches."""
+    fixed = re.split(r"[*?]", pattern)[0].rpartition("/")[0]
+    wanted = re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
+    return [file for file in agent.find(fixed) if re.fullmatch(wanted, file)]
