@@ -71,6 +71,8 @@ def test_the_budget_counts_stable_pods_only(applied):
     counted = {name for name in ("model-stable", "model-canary") if selector.items() <= labels(applied, name).items()}
     assert counted == {"model-stable"}
     assert applied["PodDisruptionBudget", "model-stable"]["spec"]["maxUnavailable"] == 1
+    # Otherwise a pod that never gets ready, as of a failed release, holds up every drain of its node.
+    assert applied["PodDisruptionBudget", "model-stable"]["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
 def test_the_canary_service_reaches_the_canary_only(applied):
@@ -90,6 +92,40 @@ def test_network_policies_deny_everything_but_the_ports_of_the_server(applied):
         assert spec["policyTypes"] == ["Ingress"], "the server calls nobody"
         assert spec["podSelector"]["matchLabels"].items() <= labels(applied, "model-stable").items()
         assert {port["port"] for rule in spec["ingress"] for port in rule["ports"]} <= ports
+
+
+REACHED = {
+    "of clients": ({"model-serving-client": "true"}, {"rest"}),
+    "not of clients": ({"model-serving-client": "false"}, set()),
+    "of the pipeline": ({"kubernetes.io/metadata.name": "model-pipeline"}, {"server", "inside"}),
+    "of Prometheus": ({"kubernetes.io/metadata.name": "monitoring"}, {"server", "inside"}),
+    "of the server": ({"kubernetes.io/metadata.name": "model-serving"}, set()),
+    "of anybody else": ({"kubernetes.io/metadata.name": "default"}, set()),
+}
+"""Ports of the server's pods that pods of a namespace with these labels reach."""
+
+
+def reached(policies: list[dict[str, Any]], namespace: dict[str, str]) -> set[str]:
+    """Return the ports that network policies open to pods of a namespace; they add to each other."""
+    found = set()
+    for rule in (rule for policy in policies for rule in policy.get("ingress", [])):
+        assert {*rule} <= {"from", "ports"}
+        peers = rule.get("from", [{}])  # without peers, or with one that has no selector, everybody is meant
+        assert all({*peer} <= {"namespaceSelector"} for peer in peers), "read by this test"
+        selectors = [peer.get("namespaceSelector", {}) for peer in peers]
+        assert all({*selector} <= {"matchLabels"} for selector in selectors), "read by this test"
+        if any(selector.get("matchLabels", {}).items() <= namespace.items() for selector in selectors):
+            found |= {port["port"] for port in rule["ports"]}
+    return found
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("name", REACHED)
+def test_a_namespace_reaches_the_ports_that_it_needs_and_no_others(overlay, name):
+    labels, expected = REACHED[name]
+    policies = [each["spec"] for (kind, _), each in objects(f"k8s/overlays/{overlay}").items() if kind == "NetworkPolicy"]
+    by_node_port = {"rest"} if overlay == "kind" else set()  # there clients come from the addresses of nodes
+    assert reached(policies, labels) == expected | by_node_port
 
 
 def test_bindings_bind_roles_and_accounts_that_are_made(applied):
