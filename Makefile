@@ -4,7 +4,7 @@ EXECUTOR ?= local
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
 
-.PHONY: help setup ci test test-long test-cluster lint report serve stop pin-images prune clean
+.PHONY: help setup ci test test-long test-cluster mutants lint report serve stop pin-images prune clean
 
 help:           ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ test-long: $(READY)  ## try about 100,000 mutated inputs; FUZZ_FACTOR is how man
 
 test-cluster: $(READY)  ## run the tests that make a Kubernetes cluster: needs kind, kubectl, kwok, docker, skopeo
 	@python -m pytest -m cluster tests/cluster
+
+mutants: $(READY) ## change single lines of decisions and guards: do the fast tests notice? (about 20 minutes)
+	@python -m tests.mutants
 
 lint: $(READY)  ## check format, lint and types
 	@ruff format --check . && ruff check . && mypy

@@ -123,7 +123,9 @@ def reached(policies: list[dict[str, Any]], namespace: dict[str, str]) -> set[st
 @pytest.mark.parametrize("name", REACHED)
 def test_a_namespace_reaches_the_ports_that_it_needs_and_no_others(overlay, name):
     labels, expected = REACHED[name]
-    policies = [each["spec"] for (kind, _), each in objects(f"k8s/overlays/{overlay}").items() if kind == "NetworkPolicy"]
+    policies = [
+        each["spec"] for (kind, _), each in objects(f"k8s/overlays/{overlay}").items() if kind == "NetworkPolicy"
+    ]
     by_node_port = {"rest"} if overlay == "kind" else set()  # there clients come from the addresses of nodes
     assert reached(policies, labels) == expected | by_node_port
 

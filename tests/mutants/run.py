@@ -1,4 +1,4 @@
-"""Run tests many times without starting Python anew each time: what they import has been imported, and they run in a fork."""
+"""Run tests many times, each time in a fork of a process that has imported what they need: Python starts once."""
 
 import os
 import signal
@@ -46,7 +46,18 @@ def _run(tests: Sequence[str], folder: Path, quiet: bool) -> int:
     if quiet:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(1, 2)
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "addopts=", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    options = [
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "-o",
+        "addopts=",
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+    ]
     try:
         return int(pytest.main([*options, *tests]))
     except BaseException:  # a change may end the interpreter in any way

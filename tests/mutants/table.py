@@ -5,7 +5,7 @@ import re
 BESIDE: dict[str, tuple[str, ...]] = {
     "ci/rollout/decision.py": ("tests/ci/rollout/test_decision.py",),
     "ci/rollout/analysis.py": ("tests/ci/rollout/test_analysis.py",),
-    "ci/rollout/preflight.py": ("tests/ci/rollout/test_preflight.py",),
+    "ci/rollout/cluster/preflight.py": ("tests/ci/rollout/cluster/test_preflight.py",),
     "ci/kube/lease.py": ("tests/ci/kube/test_lease.py",),
     "ci/quality/verdict.py": ("tests/ci/quality/test_verdict.py",),
     "ci/quality/compare.py": ("tests/ci/quality/test_compare.py",),
@@ -49,9 +49,9 @@ OPERATORS = (
 `|` is mostly in types, and `is` for `==` is the same for small numbers and words."""
 
 LEFT_ALONE = {
-    r"^\s*@(dataclass|property|classmethod|staticmethod)": "types are held by mypy; and nothing writes to a frozen value",
-    r"\bzip\(.*strict=True|^\s*strict=True,$": "says that two lists are equally long, where they are so by construction",
-    r"^[A-Z_]+(: [^=]+)? = (re\.compile|[0-9_.*e]+$|.*re\.compile)": "a bound's value is a choice; that it holds is tested",
+    r"^\s*@(dataclass|property|classmethod|staticmethod)": "mypy holds it, and nothing writes to a frozen value",
+    r"\bzip\(.*strict=True|^\s*strict=True,$": "both are equally long by construction",
+    r"^[A-Z_]+(: [^=]+)? = (re\.compile|[0-9_.*e]+$|.*re\.compile)": "the value of a bound is a choice",
     r"encoding=|errors=|timeout=": "how a file is read, or how long is waited",
 }
 """Lines that are not changed, as patterns with the reason."""

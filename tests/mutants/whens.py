@@ -1,6 +1,6 @@
-"""Changes to the Jenkinsfile, for which no tool makes them: of each `when`, whether a stage runs, one condition at a time.
+"""Changes of the Jenkinsfile, which no tool makes: of each `when`, that is of whether a stage runs, one at a time.
 
-A Jenkinsfile has a `when` or a condition on a line of its own; these functions change text and run nothing.
+A `when` and each of its conditions stand on lines of their own.
 """
 
 import re
@@ -27,7 +27,7 @@ def changed(text: str) -> Iterator[tuple[int, str, str, str]]:
 
 def _replaced(text: str, at: int, before: str, after: str) -> tuple[int, str, str, str]:
     whole = text[:at] + after + text[at + len(before) :]
-    return text[:at].count("\n") + 1, before.strip().splitlines()[0], after.strip() or "(nothing)", whole
+    return text[:at].count("\n") + 1, before.strip().splitlines()[0], after.strip(), whole
 
 
 def _opposite(condition: str) -> list[str]:

@@ -130,3 +130,14 @@ def test_a_model_that_is_wrong_in_one_row_of_the_sample_is_found_wherever_it_is(
     [found] = behaviour.run([check(lambda rows: rows + 1, "same", tolerance=0.1)], once_wrong, ROWS)
     assert not found["holds"]
     assert found["measured"].startswith("largest change 0.5")
+
+
+@pytest.mark.parametrize(("expect", "sign"), [("not less", -1), ("not more", 1)])
+def test_a_direction_is_judged_by_the_mean_of_all_rows_and_not_by_a_few_that_move_the_other_way(expect, sign):
+    def mostly(rows):
+        moved = np.where(np.arange(len(rows)) % 50 == 0, -5.0, 1.0) * sign
+        return np.where(rows["x"] > 1, moved, 0.0)
+
+    [found] = behaviour.run([check(lambda rows: rows + 2, expect, tolerance=0.5)], mostly, ROWS)
+    assert not found["holds"]
+    assert found["measured"] == f"mean prediction moved by {sign * 0.88:+.4f}, tolerated {sign * 0.5:g}"
