@@ -76,6 +76,18 @@ def check_out(commit: str) -> bool:
     return True
 
 
+def output(*arguments: str) -> str:
+    """Run Git and return what it prints.
+
+    Raises:
+        InputError: it failed; the message is Git's own.
+    """
+    try:
+        return _git(*arguments)
+    except _GitError as failed:
+        raise InputError(f"git: {failed}") from None
+
+
 def hidden(*, tips: bool) -> str | None:
     """Return why DVC cannot see every commit of this folder's repository; None if it can, or there is none.
 

@@ -28,16 +28,13 @@ def send(url: str, table: pd.DataFrame, features: Mapping[str, str]) -> npt.NDAr
     Raises:
         StageError: the server cannot be reached or does not answer with one number a row.
     """
-    fields = {name: _field(table[name], dtype) for name, dtype in features.items()}
-    complete = [None not in row for row in zip(*fields.values(), strict=True)]
-    places = np.flatnonzero(complete)
+    fields, places = _complete(table, features)
     predictions = np.full(len(table), np.nan)
     with http.session() as session:
         for start in range(0, len(places), BATCH):
             rows = places[start : start + BATCH]
-            inputs = {name: [values[row] for row in rows] for name, values in fields.items()}
             try:
-                answer = session.post(f"{url}:predict", data=json.dumps({"inputs": inputs}), timeout=60).json()
+                answer = session.post(f"{url}:predict", data=_body(fields, rows), timeout=60).json()
             except (requests.RequestException, ValueError) as error:
                 raise StageError(f"{url}: no predictions: {error}; `make serve` starts the server") from None
             try:
@@ -49,6 +46,24 @@ def send(url: str, table: pd.DataFrame, features: Mapping[str, str]) -> npt.NDAr
                 raise StageError(f"{url}: predictions of shape {outputs.shape} for {len(rows)} rows")
             predictions[rows] = outputs
     return predictions
+
+
+def bodies(table: pd.DataFrame, features: Mapping[str, str], rows: int) -> list[bytes]:
+    """Return requests for the rows that can be asked, so many rows each; the arguments are those of `send`."""
+    fields, places = _complete(table, features)
+    return [_body(fields, places[start : start + rows]) for start in range(0, len(places), rows)]
+
+
+def _complete(table: pd.DataFrame, features: Mapping[str, str]) -> tuple[dict[str, list[Any]], npt.NDArray[np.intp]]:
+    """Return the fields as they are sent, and the places of the rows that can be asked."""
+    fields = {name: _field(table[name], dtype) for name, dtype in features.items()}
+    complete = [None not in row for row in zip(*fields.values(), strict=True)]
+    return fields, np.flatnonzero(complete)
+
+
+def _body(fields: Mapping[str, list[Any]], rows: npt.NDArray[np.intp]) -> bytes:
+    """Return a request for some rows in column format."""
+    return json.dumps({"inputs": {name: [values[row] for row in rows] for name, values in fields.items()}}).encode()
 
 
 def _field(column: pd.Series, dtype: str) -> list[Any]:

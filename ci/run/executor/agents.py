@@ -1,0 +1,61 @@
+"""The agent pods as the executor makes them: those of `ci/agents/`, without what only Jenkins needs in them."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from ci.errors import InputError
+from ci.run.executor.pod import HOME
+
+Json = dict[str, Any]
+NAMESPACE = "model-pipeline"
+PART_OF = {"app.kubernetes.io/part-of": "model-pipeline"}
+MANAGED_BY = {"app.kubernetes.io/managed-by": "model-pipeline-executor"}
+"""What tells the executor's pods from those of Jenkins, which it never touches."""
+BUILD = "model-pipeline/build"
+_CONNECTOR = "jnlp"
+_VOLUME = "workspace-volume"
+
+
+def manifest(
+    template: Mapping[str, Any],
+    name: str,
+    build: str,
+    container: str,
+    *,
+    image: str | None = None,
+    account: str | None = None,
+    longest: int = 6 * 3600,
+) -> Json:
+    """Return the pod of one part of a build.
+
+    Args:
+        template: as `ci/agents/` has it, or as Plan made it.
+        name: of the pod.
+        build: what all pods of this build share.
+        container: the one that steps run in.
+        image: its image, in place of the template's.
+        account: the ServiceAccount that its commands are in the cluster; None leaves that to the template.
+        longest: after so many seconds Kubernetes ends it, whatever became of us.
+
+    Raises:
+        InputError: the template has no such container.
+    """
+    pod = copy.deepcopy(dict(template))
+    spec = pod["spec"]
+    spec["containers"] = [each for each in spec["containers"] if each["name"] != _CONNECTOR]
+    found = next((each for each in spec["containers"] if each["name"] == container), None)
+    if found is None:
+        raise InputError(f"ci/agents: spec.containers: the steps of this pod run in a container {container}: add it")
+    for each in spec["containers"]:
+        each["volumeMounts"] = [*each.get("volumeMounts", ()), {"name": _VOLUME, "mountPath": HOME}]
+    found["workingDir"] = HOME
+    if image:
+        found["image"] = image
+    spec["volumes"] = [*spec.get("volumes", ()), {"name": _VOLUME, "emptyDir": {}}]
+    spec["activeDeadlineSeconds"] = longest
+    if account:
+        spec |= {"serviceAccountName": account, "automountServiceAccountToken": True}
+    labels = {**(pod.get("metadata", {}).get("labels") or {}), **PART_OF, **MANAGED_BY, BUILD: build}
+    pod["metadata"] = {**pod.get("metadata", {}), "name": name, "namespace": NAMESPACE, "labels": labels}
+    return pod
