@@ -208,3 +208,100 @@ def test_what_is_wrong_with_the_graph_is_told_without_the_names_of_our_models() 
         InputError, match=r"^dvc\.yaml:2: stages\.prepare: Input should be a valid dictionary: expected"
     ):
         lineage.inputs_digest()
+
+
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [
+        (lambda folder: (folder / "a.csv").write_text("2"), True),
+        (lambda folder: (folder / "a.csv").rename(folder / "c.csv"), True),
+        (lambda folder: (folder / "in/b.csv").rename(folder / "b.csv"), True),
+        (lambda folder: ((folder / "a.csv").write_text("b"), (folder / "in/b.csv").write_text("a")), True),
+        (lambda folder: (folder / "in/b.csv").unlink(), True),
+        (lambda folder: (folder / "empty").mkdir(), False),
+        (lambda folder: (folder / "a.csv").touch(), False),
+        (lambda folder: (folder / "a.csv").chmod(0o600), False),
+    ],
+    ids=["content", "name", "place", "swapped", "gone", "empty folder", "time", "mode"],
+)
+def test_of_a_folder_the_names_and_contents_of_its_files_make_the_digest(change, differs: bool) -> None:
+    for name, text in (("data/a.csv", "a"), ("data/in/b.csv", "b")):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(text)
+    before = lineage.source(Path("data"))
+    assert before["source"] == "data"
+    change(Path("data"))
+    assert (lineage.source(Path("data")) != before) is differs
+
+
+def test_of_a_file_its_content_makes_the_digest() -> None:
+    Path("a.csv").write_text("1")
+    before = lineage.source(Path("a.csv"))
+    Path("a.csv").write_text("2")
+    assert lineage.source(Path("a.csv"))["digest"] not in (before["digest"], None)
+    assert lineage.source(None) == {"source": None, "digest": None}
+
+
+def test_a_source_that_dvc_tracks_is_known_by_its_dvc_file_whether_the_data_are_here_or_not() -> None:
+    Path("data.dvc").write_text("outs: [{md5: 1}]")
+    away = lineage.source(Path("data"))
+    assert away["digest"] is not None
+    Path("data").mkdir()
+    Path("data/a.csv").write_text("1")
+    assert lineage.source(Path("data")) == away
+    Path("data.dvc").write_text("outs: [{md5: 2}]")
+    assert lineage.source(Path("data"))["digest"] != away["digest"]
+
+
+@pytest.mark.parametrize(
+    ("deps", "path", "changes"),
+    [
+        ("[model]", "model/card.md", False),  # its words reach their stage as build/card.md
+        ("[model]", "model/notes.txt", True),
+        ("[ci]", "ci/notes.md", True),
+        ("[ci]", "ci/module.pyc", False),
+        ("[build/source.json]", "build/source.json", True),
+        ("[build/data]", "build/data/train.parquet", False),
+    ],
+)
+def test_what_a_stage_writes_and_what_says_nothing_of_the_model_is_no_input(
+    deps: str, path: str, changes: bool
+) -> None:
+    Path("dvc.yaml").write_text(f"stages: {{a: {{cmd: x, deps: {deps}}}}}")
+    Path(path).parent.mkdir(exist_ok=True)
+    Path("build/source.json").write_text("{}")
+    before = lineage.code_digest()
+    Path(path).write_text("other")
+    assert (lineage.code_digest() != before) is changes
+
+
+def test_a_files_name_counts_in_the_digest_of_the_code() -> None:
+    before = lineage.code_digest()
+    Path("ci/data/windows.py").rename("ci/data/days.py")
+    assert lineage.code_digest() != before
+
+
+def test_a_value_of_the_settings_counts_under_its_key_and_one_that_is_not_there_is_none() -> None:
+    Path("dvc.yaml").write_text("stages: {a: {cmd: x, params: [{build/settings.yaml: [training.epochs, other.key]}]}}")
+    digests = set()
+    for text in (
+        "training: {epochs: 3}",
+        "training: {epochs: 4}",
+        "other: {key: 3}",
+        "training: {epochs: 3}\nother: {key: 3}",
+    ):
+        Path("build/settings.yaml").write_text(text)
+        digests.add(lineage.settings_digest())
+    assert len(digests) == 4
+    Path("build/settings.yaml").write_text("training: 3\nother: [key]")
+    neither = lineage.settings_digest()
+    Path("build/settings.yaml").write_text("seed: 1")
+    assert lineage.settings_digest() == neither not in digests
+
+
+@pytest.mark.parametrize("params", ["[{build/settings.yaml: }]", "[{build/settings.yaml: []}]"])
+def test_without_keys_all_of_the_settings_count(params: str) -> None:
+    Path("dvc.yaml").write_text(f"stages: {{a: {{cmd: x, params: {params}}}}}")
+    before = lineage.settings_digest()
+    Path("build/settings.yaml").write_text(SETTINGS.replace("30", "60"))
+    assert lineage.settings_digest() != before

@@ -1,6 +1,8 @@
 """Results appear complete or not at all."""
 
 import json
+import os
+import resource
 
 import pytest
 
@@ -59,3 +61,26 @@ def test_json_holds_no_nan_and_no_infinity(tmp_path):
         "a": [None, {"b": None}],
         "c": [1.5, "NaN", None],
     }
+
+
+def test_a_file_is_replaced_as_a_whole_and_who_reads_the_old_one_reads_on(tmp_path):
+    path = tmp_path / "a.json"
+    workspace.write_json(path, {"a": 1})
+    before = path.read_bytes()
+    with path.open("rb") as reading:
+        workspace.write_json(path, {"a": 2})
+        assert reading.read() == before
+    assert json.loads(path.read_text()) == {"a": 2}
+
+
+def test_a_write_that_fails_halfway_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "a.txt"
+    workspace.write_text(path, "whole")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # as of a disk that is full
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            workspace.write_bytes(path, os.urandom(5000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("a.txt", "whole")]

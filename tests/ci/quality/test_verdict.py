@@ -27,6 +27,7 @@ OLD, GONE = Champion(APRIL), Champion(APRIL, "image sha256:1 is not in the regis
         ([PASSED], [], JULY, OLD, Comparison(0.95, 0.02), "promote", "auc 0.0200 better than the champion's"),
         ([PASSED], [], JULY, OLD, Comparison(0.90, 0.02), "promote", "better in 90.0% of resampled days"),
         ([PASSED], [], JULY, OLD, Comparison(0.899, 0.02), "keep", "(required 90%)"),
+        ([PASSED], [], JULY, OLD, Comparison(0.5, 0.0), "keep", "auc 0.0000 worse than the champion's"),
         ([PASSED], [], JULY, OLD, Comparison(0.02, -0.03), "keep", "auc 0.0300 worse than the champion's"),
         (
             [PASSED],
