@@ -18,7 +18,7 @@ from ci.releases import machine as releases
 from ci.results.evaluation import Evaluation
 from ci.run import order as pipeline
 from scripts import champion, configure, deploy, evaluate, monitor, package, place, prepare, retrain, train, tune
-from tests import builds
+from tests import builds, commands
 
 REPOSITORY = builds.REPOSITORY
 DIGEST = f"sha256:{'ab' * 32}"
@@ -41,13 +41,6 @@ def left(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def command(name: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a process in the current folder."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **variables}
-    line = [sys.executable, "-m", f"scripts.{name}", *arguments]
-    return subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=300)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -60,7 +53,7 @@ def command(name: str, *arguments: str, **variables: str) -> subprocess.Complete
 def test_a_wrong_setting_ends_the_pipeline_with_2_and_leaves_nothing(tmp_path, monkeypatch, change, message):
     monkeypatch.chdir(tmp_path)
     Path("pipeline.yaml").write_text(f"schema_version: 1\nas_of: 2013-04-01\nmodel: {{name: a}}\n{change}\n")
-    done = command("pipeline")
+    done = commands.run("pipeline")
     assert done.returncode == 2
     assert "Traceback" not in done.stdout + done.stderr
     assert done.stderr.splitlines()[-1].startswith(f"bad input: configure: {message}")
@@ -243,7 +236,7 @@ def test_the_report_names_a_damaged_result(folder, capsys, path):
 
 def test_a_report_that_cannot_be_written_does_not_hide_why_the_build_failed(folder):
     builds.write("evaluation/evaluation.json", "damaged")
-    done = command("pipeline", "monitor", "report")
+    done = commands.run("pipeline", "monitor", "report")
     assert done.returncode == 2
     assert "no report: report: build/evaluation/evaluation.json: " in done.stdout
     assert done.stderr.splitlines()[-1].startswith("bad input: monitor: nothing was released yet")
@@ -442,7 +435,7 @@ def task(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PIPELINE_SET", raising=False)
     for name in ("configure", "prepare"):
-        assert command(name).returncode == 0
+        assert commands.run_warm(name).returncode == 0
 
     def spoil(before: str, after: str) -> None:
         network = Path("model/network.py")
@@ -458,7 +451,7 @@ def test_a_network_without_hyperparameters_is_refused_by_the_search(task):
     task("width = hp.Int", "width = 8 or hp.Int")
     task("activation = hp.Choice", "activation = 'relu' or hp.Choice")
     task("learning_rate = hp.Float", "learning_rate = 1e-2 or hp.Float")
-    done = command("tune")
+    done = commands.run_warm("tune")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("bad input: model/network.py: build declares no hyperparameters")
     assert "Traceback" not in done.stderr
@@ -468,7 +461,7 @@ def test_a_network_without_hyperparameters_is_refused_by_the_search(task):
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_fails_search_and_training_and_keeps_the_model_of_before(task):
     task('loss="mse"', "loss=lambda wanted, found: (wanted - found) * float('nan')")
-    done = command("tune")
+    done = commands.run_warm("tune")
     assert done.returncode == 1
     assert "\nfailed: the search ended early: 3 trials failed in a row:" in done.stderr
     assert done.stderr.splitlines()[-1].endswith("its val_rmse was nan")
@@ -477,7 +470,7 @@ def test_a_loss_that_is_no_number_fails_search_and_training_and_keeps_the_model_
     chosen = {"width": 8, "activation": "relu", "learning_rate": 0.01}
     builds.write("tuning/best.json", builds.trial("0", chosen, 0.5))
     builds.write("model/training.json", "of before")
-    done = command("train")
+    done = commands.run_warm("train")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("failed: the loss became NaN in epoch 1")
     assert "Traceback" not in done.stderr

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,23 +11,17 @@ import pytest
 from ci import workspace
 from ci.tuning import state
 from tests import builds
+from tests.commands import run_warm
 
 pytestmark = pytest.mark.slow
-
-
-def command(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a process in the current folder."""
-    environment = {**os.environ, "PYTHONPATH": str(builds.REPOSITORY)}
-    line = [sys.executable, "-m", f"scripts.{name}", *arguments]
-    return subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
 def tune(**settings: object) -> subprocess.CompletedProcess[str]:
     """Run the command with these settings of tuning; no settings repeat it as it was."""
     if settings:
-        done = command("configure", *(f"--set=tuning.{key}={value}" for key, value in settings.items()))
+        done = run_warm("configure", *(f"--set=tuning.{key}={value}" for key, value in settings.items()))
         assert done.returncode == 0, done.stderr
-    return command("tune")
+    return run_warm("tune")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +33,7 @@ def prepared(tmp_path_factory):
         patch.chdir(folder)
         patch.delenv("PIPELINE_SET", raising=False)
         for name in ("configure", "prepare"):
-            assert command(name).returncode == 0
+            assert run_warm(name).returncode == 0
     return folder
 
 
@@ -69,16 +62,16 @@ BROKEN = {"    inputs = {": '    if activation == "tanh":\n        raise MemoryE
     [
         (FIXED, {}, 0, "every combination of the search space has been tried: 1 of 3 trials", 1),
         (ENORMOUS, {"strategy": "bayesian", "max_trials": 8, "epochs": 1}, 0, "expected improvement", 8),
-        ({}, {"strategy": "bayesian", "max_trials": 1}, 0, "1 of 1", 1),
+        ({}, {"strategy": "bayesian", "max_trials": 1, "epochs": 1}, 0, "1 of 1", 1),
         (
             CONSTANT,
-            {"strategy": "bayesian", "objective.name": "val_loss", "max_trials": 7},
+            {"strategy": "bayesian", "objective.name": "val_loss", "max_trials": 7, "epochs": 1},
             0,
             "expected val_loss 0 ±",
             7,
         ),
-        (INFINITE, {"objective.name": "val_loss"}, 1, "trial 0002: its val_loss was ", 0),
-        (BROKEN, {"max_trials": 4, "retries": 0}, 0, "failed: MemoryError: too large", 4),
+        (INFINITE, {"objective.name": "val_loss", "epochs": 1, "retries": 0}, 1, "trial 0002: its val_loss was ", 0),
+        (BROKEN, {"max_trials": 4, "retries": 0, "epochs": 1}, 0, "failed: MemoryError: too large", 4),
     ],
     ids=["all values fixed", "an enormous space", "one trial", "a constant objective", "infinite", "trials that fail"],
 )

@@ -49,12 +49,6 @@ def strictly(text: str) -> object:
     return json.loads(text, parse_constant=refuse)
 
 
-def command(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(builds.REPOSITORY)}
-    line = [sys.executable, "-m", f"scripts.{name}", *arguments]
-    return subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=300)
-
-
 @pytest.fixture
 def task(tmp_path, monkeypatch, flights_model):
     """A small task whose model predicts x / 10 + 0.5, with ten days of one row every half hour."""
@@ -77,7 +71,7 @@ def task(tmp_path, monkeypatch, flights_model):
     def evaluate(change):
         change(table).to_parquet(workspace.DATA / "holdout.parquet")
         assert configure.main([]) == 0
-        return command("evaluate")
+        return run_warm("evaluate")
 
     return evaluate
 
