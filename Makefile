@@ -4,7 +4,7 @@ EXECUTOR ?= local
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
 
-.PHONY: help setup ci test test-long test-cluster mutants lint report serve stop pin-images prune clean
+.PHONY: help setup ci test test-e2e test-cluster test-long mutants lint report serve stop pin-images prune clean
 
 help:           ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,14 +22,18 @@ $(READY): requirements.txt requirements-dev.txt
 ci: $(READY)    ## run the whole pipeline; SET="as_of=2013-07-01 seed=3" overrides settings (with spaces in a value: PIPELINE_SET)
 	@python -m scripts.pipeline --executor $(EXECUTOR) $(SET:%=--set %)
 
-test: $(READY)  ## run the tests, on every core
-	@python -m pytest --numprocesses logical --dist loadfile
+test: $(READY)  ## run the tests, on every core: about 5 minutes on two
+	@python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 
-test-long: $(READY)  ## try about 100,000 mutated inputs; FUZZ_FACTOR is how many times those of `make test`
-	@FUZZ_FACTOR=$${FUZZ_FACTOR:-30} python -m pytest -m fuzz tests/fuzz --numprocesses logical --dist load
+test-e2e: $(READY)  ## run whole builds that are killed, repeated or months apart
+	@python -m pytest -m e2e tests/e2e --numprocesses logical --dist loadfile --no-loadscope-reorder
 
 test-cluster: $(READY)  ## run the tests that make a Kubernetes cluster: needs kind, kubectl, kwok, docker, skopeo
-	@python -m pytest -m cluster tests/cluster
+	@python -m pytest -m 'cluster and not long' tests/cluster
+
+test-long: $(READY)  ## try about 100,000 mutated inputs (FUZZ_FACTOR times those of `make test`), then every drill on a cluster
+	@FUZZ_FACTOR=$${FUZZ_FACTOR:-30} python -m pytest -m fuzz tests/fuzz --numprocesses logical --dist load
+	@python -m pytest -m 'cluster and long' tests/cluster
 
 mutants: $(READY) ## change single lines of decisions and guards: do the fast tests notice? (about 20 minutes)
 	@python -m tests.mutants

@@ -1,5 +1,8 @@
 """Forks: every file of this repository but `model/` and `pipeline.yaml`, which those in `fork/` take the place of."""
 
+import fcntl
+import os
+import pickle
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -44,3 +47,20 @@ def undisturbed(checkout: Callable[..., Fork]) -> tuple[Fork, Build]:
     environment = {"LC_ALL": "C.UTF-8", "TZ": "Pacific/Kiritimati", "PYTHONHASHSEED": "1"}
     fork = checkout("undisturbed", umask=0o000, environment=environment)
     return fork, fork.build()
+
+
+@pytest.fixture(scope="session")
+def expected(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Return what an undisturbed build says and leaves: it is built once, whichever worker asks for it first."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each has a folder in the common one
+        folder = folder.parent
+    kept = folder / "undisturbed.pickle"
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            _, build = request.getfixturevalue("undisturbed")
+            kept.write_bytes(pickle.dumps(build))
+        found = pickle.loads(kept.read_bytes())  # noqa: S301 - written above
+    assert isinstance(found, Build)
+    return found

@@ -13,6 +13,8 @@ import pytest
 
 from tests.e2e.forks import Build, Fork
 
+pytestmark = [pytest.mark.slow, pytest.mark.e2e]
+
 KILLS = int(os.environ.get("KILLS", "3"))
 SEED = os.environ.get("KILLS_SEED", "0")
 
@@ -36,9 +38,8 @@ def in_deployment(fork: Fork) -> bool:
     return any((fork.folder / "build/state/serving").glob("*.sock"))
 
 
-@pytest.mark.slow
 def test_a_build_killed_in_tune_train_package_and_deploy_ends_with_the_digests_of_an_undisturbed_one(
-    undisturbed, checkout
+    expected, checkout
 ):
     fork = checkout("killed")
     for reached, next_stage in (
@@ -48,17 +49,14 @@ def test_a_build_killed_in_tune_train_package_and_deploy_ends_with_the_digests_o
         (in_deployment, "monitor:"),
     ):
         assert next_stage not in fork.run_until(reached)
-    _, expected = undisturbed
     build = fork.build()
     ends_as_undisturbed(fork, build, expected)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", range(KILLS))
 def test_a_build_killed_at_a_random_moment_ends_as_an_undisturbed_one_and_repeats_no_finished_trial(
-    undisturbed, checkout, number
+    expected, checkout, number
 ):
-    _, expected = undisturbed
     chance = random.Random(f"{SEED}/{number}")
     lasts = float(re.findall(r"; ([\d.]+) in all", expected.said)[-1])
     while True:

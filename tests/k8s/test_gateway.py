@@ -5,7 +5,6 @@ import gzip
 import http.client
 import json
 import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -20,8 +19,10 @@ import requests
 
 from ci.capture import gateways
 from tests.pods import REPOSITORY
+from tests.programs import needed
 
 GATEWAY = REPOSITORY / "k8s/server/gateway"
+MODULE = Path("/usr/lib/nginx/modules/ngx_http_js_module.so")
 PREDICT = "/v1/models/flights:predict"
 
 
@@ -75,9 +76,7 @@ class Gateway:
     """An nginx of its own; `url` for clients, `inside` for the deployer and the monitor."""
 
     def __init__(self, folder: Path, upstream: int, *, ipv6: bool = True):
-        assert shutil.which("nginx"), (
-            "nginx with its njs module is needed: apt-get install nginx-light libnginx-mod-http-js"
-        )
+        needed("nginx", "apt-get install nginx-light libnginx-mod-http-js", MODULE)
         ports = free_port(), free_port()
         self.url, self.inside = (f"http://127.0.0.1:{port}" for port in ports)
         self.url6, self.inside6 = (f"http://[::1]:{port}" for port in ports)

@@ -1,10 +1,7 @@
 """The test stage as it is run, on a small task: any JSON reader can read what it leaves, and what is wrong is said."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ from ci.data.reference import describe_predictions
 from ci.results.evaluation import EVALUATION, GOLDEN, REFERENCE
 from scripts import configure
 from tests import builds
+from tests.commands import run_warm
 
 TASK = {
     "__init__.py": """

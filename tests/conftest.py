@@ -1,0 +1,17 @@
+"""The order of all tests."""
+
+import pytest
+
+FIRST = ("tests/e2e/test_kills.py", "tests/e2e/test_tuning.py", "tests/ci/rollout/test_deploy.py")
+"""The files that take longest, so that no core waits for one of them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with slow tests first; within a file nothing changes."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+
+    def key(item: pytest.Item) -> tuple[int, bool]:
+        place = next((n for n, name in enumerate(FIRST) if item.nodeid.startswith(name)), len(FIRST))
+        return place, item.path not in slow
+
+    items.sort(key=key)
