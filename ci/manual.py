@@ -28,6 +28,7 @@ _KINDS = {
     "integer": "whole",
     "null": "null",
     "number": "number",
+    "object": "names with values",
     "string": "text",
 }
 _LIMITS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
@@ -79,6 +80,8 @@ def _entries(
             yield from _entries(kind, parts, f"{key}.", default or {})
         elif named := _kind(kind.get("additionalProperties", {}), parts).get("properties"):
             yield from _entries({"properties": named}, parts, f"{key}.NAME.", {})
+        elif listed := _kind(kind.get("items", {}), parts).get("properties"):
+            yield from _entries({"properties": listed}, parts, f"{key}[].", {})
         else:
             meaning, unit = _unit(field.get("description", ""))
             given = name in defaults or "default" in field

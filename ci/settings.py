@@ -23,6 +23,12 @@ Quantity = Annotated[
 ]
 """A Kubernetes quantity: `500m`, `2`, `1.5`, `4Gi`."""
 
+Label = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?$")]
+"""The key of a label or a taint, as Kubernetes writes it: `pool`, `nvidia.com/gpu`."""
+
+Device = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?$")]
+"""The name of an extended resource, which always has a domain."""
+
 
 def _day(value: object) -> object:
     """Read a date that is written as text, as JSON and quoted YAML have it."""
@@ -107,8 +113,8 @@ class Tuning(Section):
     """Whether trials that fall behind the others after 2, 4, 8, … epochs are stopped."""
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     """How often a trial that failed is run again; three failed trials in a row end the search."""
-    workers: Annotated[int, Field(ge=1, le=256)] = 1
-    """Worker processes on a machine without a cluster; 1 searches in the command's own process."""
+    workers: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Trials that run at the same time: processes on one machine, or pods of a Job on a cluster."""
 
 
 class Training(Section):
@@ -179,8 +185,8 @@ class Packaging(Section):
     """File with the public key; packages that it does not verify are not deployed; null: all may be."""
 
 
-class Request(Section):
-    """What one pod requests, as the scheduler counts it."""
+class Amounts(Section):
+    """What a container requests."""
 
     cpu: Quantity
     """CPU request; cores or millicores."""
@@ -188,18 +194,48 @@ class Request(Section):
     """Memory request; bytes with a Kubernetes suffix."""
 
 
-class Resources(Section):
-    """Requests of the pods that the pipeline starts."""
+class Toleration(Section):
+    """A taint of nodes that a pod tolerates."""
 
-    training: Request = Request(cpu="2", memory="4Gi")
+    key: Label | None = None
+    """Key of the taint; null: every taint, which needs the operator `Exists`."""
+    operator: Literal["Equal", "Exists"] = "Equal"
+    """`Equal` wants the taint's value too, `Exists` takes any."""
+    value: str | None = None
+    """Value of the taint, for `Equal`."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Effect of the taint; null: all of them."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Toleration":
+        if self.operator == "Equal" and self.key is None:
+            raise ValueError("a toleration without a key needs `operator: Exists`")
+        if self.operator == "Exists" and self.value is not None:
+            raise ValueError("`operator: Exists` takes every value: leave value out")
+        return self
+
+
+class Request(Amounts):
+    """What one pod requests, as the scheduler counts it, and which nodes it may run on."""
+
+    extended: dict[Device, Annotated[int, Field(ge=1, le=1000)]] = {}
+    """Devices by the name of their resource, such as `nvidia.com/gpu: 1` or `amd.com/gpu: 1`."""
+    node_labels: dict[Label, str] = {}
+    """Labels that a node must have, as a pod's `nodeSelector`."""
+    tolerations: list[Toleration] = []
+    """Taints of nodes that are tolerated."""
+
+
+class Resources(Section):
+    """Requests of the pods that the pipeline starts. As shipped each fits a node of 2 CPU."""
+
+    training: Request = Request(cpu="1500m", memory="4Gi")
     """The agent pod that trains."""
-    tuning: Request = Request(cpu="2", memory="3Gi")
-    """One tuning worker."""
-    chief: Request = Request(cpu="500m", memory="1Gi")
-    """The tuning chief, which hands out trials."""
+    tuning: Request = Request(cpu="1500m", memory="3Gi")
+    """One pod of the tuning Job."""
     serving: Request = Request(cpu="1", memory="1Gi")
     """The server in one serving replica."""
-    gateway: Request = Request(cpu="100m", memory="64Mi")
+    gateway: Amounts = Amounts(cpu="100m", memory="64Mi")
     """The proxy beside it."""
 
 
@@ -210,8 +246,6 @@ class Placement(Section):
     """A recorded inventory (JSON); null means the embedded example of 20 nodes."""
     time_limit: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """Wall-clock limit of solver and hand-over together; seconds."""
-    tuning_workers: Annotated[int, Field(ge=1, le=1000)] = 3
-    """Tuning workers to find room for, beside their chief."""
     replicas_per_node: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Serving replicas on one node at most; null means all but one, so that the loss of a node leaves one."""
     affinity: Literal["preferred", "required"] = "preferred"

@@ -29,6 +29,7 @@ CARD = BUILD / "card.md"
 """A copy of the task's text for the model card. It is a copy because a change below `model/` would train again."""
 CHAMPION = BUILD / "champion.json"
 AGENT = BUILD / "agent.json"
+TUNING_JOB = BUILD / "tuning-job.json"
 HANDOFF = BUILD / "handoff.json"
 LOCK = Path("dvc.lock")
 """DVC's own record of what each cached stage read and wrote."""
@@ -52,6 +53,7 @@ _WRITTEN_BY = {
     CARD: "configure",
     CHAMPION: "champion",
     AGENT: "agent",
+    TUNING_JOB: "agent",
     HANDOFF: "handoff pack",
     DATA: "prepare",
     TUNING: "tune",

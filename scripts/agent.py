@@ -1,18 +1,21 @@
-"""Write the pod that Jenkins runs the training stages in to build/agent.json.
+"""Write the pods of a build as the settings size them: build/agent.json, which trains, and build/tuning-job.json.
 
-It is ci/agents/training.yaml with resources.training of build/settings.yaml as requests and limits. Where
-placement.inventory names an inventory of the cluster, the pod also gets the node affinity that a plan of the training
-group gives it, preferred or required as placement.affinity says; a pod that fits nowhere is left to the scheduler.
+They are ci/agents/training.yaml with resources.training of build/settings.yaml, and ci/agents/tuning.yaml with
+resources.tuning and tuning.workers. With an inventory of the cluster (placement.inventory, or else the cluster of
+serving.context) they are planned as `python -m scripts.place --group training` does, and get the node affinity of that
+plan. A cluster that is full now leaves them to the scheduler. A pod that fits no node even if nothing else ran there is
+told before anything starts: exit code 1, or a warning where placement.full is `default`.
 """
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ci.command import parser, run
 
 if TYPE_CHECKING:
+    from ci.placement.inventory import Inventory
+    from ci.placement.plan import Plan
     from ci.settings import Settings
 
 
@@ -23,57 +26,64 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def agent() -> None:
-    """Write the pod."""
+    """Write the pods."""
     from ci import configuration, workspace
-    from ci.pods import agent as pod
-    from ci.results.build import AGENT
+    from ci.pods import sizing
+    from ci.pods.steering import steered
+    from ci.results.build import AGENT, TUNING_JOB
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
-    request = settings.resources.training
-    training = pod.sized(pod.read(pod.TRAINING), request)
-    inventory = settings.placement.inventory
-    if inventory is None:
-        where = "on any node (no inventory of the cluster is given)"
-    else:
-        fields, names = advised(settings, training, Path(inventory))
-        training = pod.steered(training, fields) if fields else training
-        only = "only" if settings.placement.affinity == "required" else "preferably"
-        where = (
-            f"{only} on {', '.join(names)}" if names else f"on any node (it fits on none of {inventory} as recorded)"
+    training, tuning, request = sizing.training(settings), sizing.tuning(settings), settings.resources.training
+    where = "on any node (no inventory of the cluster is given)"
+    if (offer := inventory(settings)) is not None:
+        plan = planned(settings, offer)
+        fields, sets = plan.advice.fields, plan.advice.sets
+        training, tuning = (
+            steered(item, fields[group]) if group in fields else item
+            for item, group in ((training, "training-agent"), (tuning, "tuning"))
         )
+        only = "only" if settings.placement.affinity == "required" else "preferably"
+        full = f"on any node (there is no room for all pods of the build in {offer.source} now)"
+        where = f"{only} on {', '.join(sorted(sets['training-agent']))}" if sets else full
     AGENT.write(training)
-    print(f"agent: {request.cpu} CPU, {request.memory}, {where} -> {workspace.AGENT}")
+    TUNING_JOB.write(tuning)
+    print(f"agent: {request.cpu} CPU, {request.memory}, {where} -> {workspace.AGENT}, {workspace.TUNING_JOB}")
 
 
-def advised(settings: "Settings", training: Mapping[str, Any], inventory: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return the pod fields that a plan of the training group gives the training pod and the nodes they lead to.
+def inventory(settings: "Settings") -> "Inventory | None":
+    """Return the nodes of the cluster as a file or the API server has them; None where there is neither."""
+    from ci.placement import cluster
+    from ci.placement.inventory import load
 
-    Both are empty if it fits on no node. What the scheduler would check and the plan does not is printed.
+    if settings.placement.inventory is not None:
+        return load(Path(settings.placement.inventory))
+    context = settings.serving.context
+    return None if context is None else cluster.read(None if context == "-" else context)
+
+
+def planned(settings: "Settings", offer: "Inventory") -> "Plan":
+    """Return the plan of a build's pods, and print what it does not model.
 
     Raises:
-        InputError: the inventory is missing or malformed, or placement.affinity cannot be honoured.
-        StageError: the plan breaks a constraint.
+        InputError: placement.affinity cannot be honoured.
+        StageError: a pod could run nowhere, or the plan breaks a constraint.
     """
-    from ci.placement import handover, report
-    from ci.placement import wanted as tasks
-    from ci.placement.inventory import load
-    from ci.placement.planning import Question
-    from ci.pods import agent as pod
+    from ci.errors import StageError
+    from ci.placement import explain, plan, report
+    from ci.placement.planning import Demand
+    from ci.placement.wanted import Build, reported
 
-    offer, limit = load(inventory), settings.placement.time_limit
-    agent = tasks.template(training, str(pod.TRAINING), tasks.NAMESPACE)
-    wanted, _ = tasks.reported(tasks.training(settings, agent), offer.nodes)
-    question = Question.of(offer, wanted, ())
-    _, solution = question.solve(tasks.PLANNING * limit)
-    plan = solution.plan(question.tasks, offer.nodes)
-    question.require(plan)
-    for each in (*report.named(question), *question.notes):
+    build = Build.of(settings)
+    pods, _ = reported([*build.pods(), build.tools()], offer.nodes)
+    if misfits := explain.nowhere(pods, offer.nodes):
+        said = f"{'; '.join(misfits)}: lower its resources in pipeline.yaml, or add such a node"
+        if settings.placement.full == "fail":
+            raise StageError(said)
+        print(f"agent: warning: {said}")
+    made = plan.make(Demand(build), settings, "training", lambda: offer)
+    for each in (*made.said, *report.named(made.question), *made.question.notes):
         print(f"agent: {each}")
-    required, left = settings.placement.affinity == "required", limit - solution.seconds
-    placed = [task for task in question.tasks if task.name in plan]
-    advice = handover.advice(placed, offer.nodes, plan, question.spreads, required=required, time_limit=left)
-    group = wanted[-1].group
-    return advice.fields.get(group, {}), sorted(advice.sets.get(group, ()))
+    return made
 
 
 if __name__ == "__main__":

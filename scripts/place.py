@@ -7,7 +7,7 @@ that runs leaves. What the scheduler checks and the plan does not is named, and 
 A cluster is read again when the plan is ready, and planned again if it no longer fits. With --compare nothing is
 planned: it says which pods are not on the nodes that plan.json has for their group, and writes actual.json. With
 --verify the bound is proven again from the certificate in plan.json and, with an inventory or a context, the plan
-checked against the nodes as they are there before it is applied. Exit code 1 if a task fits nowhere, unless
+checked against the nodes as they are there before it is applied. Exit code 1 if a pod fits nowhere, unless
 placement.full is `default`, and if what is verified does not hold.
 """
 
@@ -24,17 +24,13 @@ if TYPE_CHECKING:
     from ci.settings import Settings
 
 
-_LEAST = 1.0
-"""Seconds that a further question to the solver gets, even if the time limit is reached."""
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     arguments = parser(__doc__, "place")
     source = arguments.add_mutually_exclusive_group()
     source.add_argument("--inventory", type=Path, help="what `kubectl get nodes,pods -A -o json` printed")
     source.add_argument("--context", help="read the cluster of this kubeconfig context (`-`: the current one)")
-    arguments.add_argument("--group", choices=GROUPS, help="plan only these tasks (all)")
+    arguments.add_argument("--group", choices=GROUPS, help="plan only these pods (all)")
     arguments.add_argument("--explain", action="store_true", help="print the explanation too")
     arguments.add_argument("--verify", action="store_true", help="check the certificate of the last plan again")
     arguments.add_argument("--compare", action="store_true", help="compare the last plan with where pods are now")
@@ -63,63 +59,48 @@ def read(file: Path | None, context: str | None, settings: "Settings") -> "Inven
 
 
 def demand(settings: "Settings") -> "Demand":
-    """Return the pods that a rollout applies, and the pod that trains."""
-    from ci.placement import wanted as tasks
+    """Return the pods that a rollout applies, and those of a build."""
+    from ci.placement import wanted
     from ci.placement.planning import Demand
-    from ci.pods import agent as pod
     from ci.rollout.cluster import manifests
 
     (stable, canary), unread = manifests.applied(settings)
-    serving = tasks.server(stable, canary, f"k8s/overlays/{settings.serving.overlay}/server")
-    training = pod.sized(pod.read(pod.TRAINING), settings.resources.training)
-    agent = tasks.template(training, str(pod.TRAINING), tasks.NAMESPACE)
-    return Demand(serving, agent, unread)
+    serving = wanted.server(stable, canary, f"k8s/overlays/{settings.serving.overlay}/server")
+    return Demand(wanted.Build.of(settings), serving, unread)
 
 
 def place(file: Path | None, context: str | None, group: str | None, *, explain: bool, dry_run: bool) -> None:
     """Plan, check, write the results and print what was decided."""
     from ci import configuration, workspace
     from ci.errors import StageError
-    from ci.placement import report
-    from ci.placement import wanted as tasks
+    from ci.placement import plan, report
     from ci.placement.amounts import counted
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
     if file is None and settings.placement.inventory is None:
         context = context or settings.serving.context
-    offer, wanted = read(file, context, settings), demand(settings)
-    question, absent = wanted.question(offer, settings, group)
-    if absent:
-        print(f"place: no node of {offer.source} reports {' or '.join(absent)}, so that is left out")
-    if offer.source == "example":
+    wanted = demand(settings)
+    # The cluster goes on while this is solving: a plan that no longer holds is made anew, once.
+    made = plan.make(wanted, settings, group, lambda: read(file, context, settings), again=context is not None)
+    if made.offer.source == "example":
         print("place: no cluster and no inventory given: using the example of 20 nodes")
-    limit = settings.placement.time_limit
-    problem, solution = question.solve(tasks.PLANNING * limit)
-    left = limit - solution.seconds
-    if context is not None:
-        # The cluster has gone on while this was solving: a plan that no longer holds is made anew, once.
-        hosts = solution.plan(question.tasks, offer.nodes)
-        offer = read(file, context, settings)
-        now, _ = wanted.question(offer, settings, group)
-        if wrong := now.faults(hosts, [task for task in now.tasks if task.name in hosts]):
-            print(f"place: planned again: {wrong[0]}")
-            question = now
-            problem, solution = question.solve(max(_LEAST, tasks.PLANNING * left))
-            left -= solution.seconds
-    folder = None if dry_run else workspace.PLACEMENT
-    required = settings.placement.affinity == "required"
-    lines = report.write(folder, question, problem, solution, required=required, time_limit=left)
+    for each in made.said:
+        print(f"place: {each}")
+    folder, solution = None if dry_run else workspace.PLACEMENT, made.solution
+    lines = report.write(folder, made, required=settings.placement.affinity == "required")
     if explain or dry_run or solution.unplaced:
         print("\n".join(lines))
     else:
-        for each in (*report.named(question), *question.notes):
+        for each in (*report.named(made.question), *made.question.notes):
             print(f"place: {each}")
     where = "nothing written" if dry_run else f"{folder}/explanation.txt, plan.svg"
     if solution.unplaced and settings.placement.full == "fail":
-        raise StageError(f"no room for {counted(len(solution.unplaced), 'task')}: {where}")
+        raise StageError(f"no room for {counted(len(solution.unplaced), 'pod')}: {where}")
     if solution.unplaced:
         print("place: warning: the cluster is full, so all pods are left to the scheduler's default")
-    elif stuck := wanted.stuck(offer, question, max(_LEAST, (1 - tasks.PLANNING) * limit)):
+    elif stuck := wanted.stuck(
+        made.offer, made.question, max(plan.LEAST, (1 - plan.SOLVING) * settings.placement.time_limit)
+    ):
         print("\n".join(stuck))
         if settings.placement.full == "fail":
             raise StageError(f"no room for a rollout to begin beside the release that runs: {where}")
@@ -130,7 +111,6 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
 def compare(file: Path | None, context: str | None, *, dry_run: bool) -> None:
     """Say which pods are not where the last plan has their group."""
     from ci import configuration, workspace
-    from ci.placement import wanted as tasks
     from ci.placement.handover import strays
     from ci.results.placement import ACTUAL, PLAN
 
@@ -139,7 +119,7 @@ def compare(file: Path | None, context: str | None, *, dry_run: bool) -> None:
         context = context or settings.serving.context
     planned = PLAN.read()
     actual, wanted = read(file, context, settings), demand(settings)
-    found = tasks.planned(settings, None, wanted.serving, wanted.agent, actual)
+    found = wanted.pods(actual, settings, None)
     lines = strays({group: frozenset(names) for group, names in planned.sets.items()}, actual, found)
     if not dry_run:
         ACTUAL.write({"inventory": actual.source, "found": lines})
@@ -164,7 +144,7 @@ def verify(source: Path | None, context: str | None) -> None:
     if wrong:
         raise StageError(f"{file}: {'; '.join(wrong)}")
     shown, lacking = plan["certificate"]["proves"], plan["certificate"]["unplaced"]
-    what = "tasks stay without a node" if lacking else f"nodes are needed, and {plan['objective']} are used"
+    what = "pods stay without a node" if lacking else f"nodes are needed, and {plan['objective']} are used"
     more = (plan["least_unplaced"] if lacking else plan["bound"]) - shown
     rest = f"; {more} more by hard spreads or branch and bound, which leave no certificate" * (more > 0)
     rest += "; it fits the nodes as they are" * fits
@@ -179,11 +159,11 @@ def misfits(source: Path | None, context: str | None) -> list[str]:
 
     settings = configuration.read(workspace.require(workspace.SETTINGS))
     last = PLAN.read()
-    names = {task.name for task in last.tasks}
+    names = {pod.name for pod in last.pods}
     group = None if {"canary", "training"} <= names else "serving" if "canary" in names else "training"
     offer = read(source, context, settings)
     question, _ = demand(settings).question(offer, settings, group)
-    return question.faults(last.plan, [task for task in question.tasks if task.name not in last.unplaced])
+    return question.faults(last.plan, [pod for pod in question.pods if pod.name not in last.unplaced])
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def plan(**values: Any) -> dict[str, Any]:
     """Return a plan without a certificate, some of its keys changed."""
     task = {"name": "serving-0", "group": "serving", "requests": {"cpu": 1000}}
     found = {"inventory": "recorded", "nodes": 20, "objective": 1, "bound": 1, "gap": 0.0, "proven": True}
-    found |= {"least_unplaced": 0, "sets": {"serving": ["general-6"]}, "unplaced": [], "tasks": [task]}
+    found |= {"least_unplaced": 0, "sets": {"serving": ["general-6"]}, "unplaced": [], "pods": [task]}
     return {**found, "plan": {"serving-0": "general-6"}, **values}
 
 

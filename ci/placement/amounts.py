@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import lru_cache
-from types import NoneType
 from typing import Any
 
 from ci.errors import InputError
+from ci.pods.objects import a_list, an_object
 
 Amounts = Mapping[str, int]
 
@@ -132,17 +132,3 @@ def _of_the_pod(spec: Mapping[str, Any], containers: Counter[str], where: str) -
         if resource not in found:
             found[resource] = containers[resource] or limit
     return Counter({r: amount for r, amount in found.items() if r in _POD_LEVEL or r.startswith("hugepages-")})
-
-
-def an_object(value: object, where: str) -> dict[str, Any]:
-    """Return a value of a document that must be an object or absent."""
-    if not isinstance(value, dict | NoneType):
-        raise InputError(f"{where}: expected an object, found {type(value).__name__}")
-    return value or {}
-
-
-def a_list(value: object, where: str) -> list[dict[str, Any]]:
-    """Return a value of a document that must be a list of objects or absent."""
-    if value is not None and not (isinstance(value, list) and all(isinstance(each, dict) for each in value)):
-        raise InputError(f"{where}: expected a list of objects")
-    return value or []

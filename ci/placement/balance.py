@@ -1,7 +1,7 @@
 """Hard topology spread: no domain may have more than `skew` pods beyond the domain with the fewest.
 
 How many a domain may have depends on how many the emptiest one gets, which is no linear limit. So each number g that
-the emptiest may get is a program of its own: at most g + skew in each domain, and g tasks tied to each. Tasks that
+the emptiest may get is a program of its own: at most g + skew in each domain, and g pods tied to each. Pods that
 count alike may be exchanged, so it does not matter which are tied. What all these programs have in common, at most
 skew more than the largest g, is solved first: its bound holds for every plan, and often its plan is even already.
 """
@@ -29,17 +29,17 @@ _BY: dict[str, Literal["node", "zone"]] = {HOST: "node", ZONE: "zone"}
 _PROGRAMS = 24
 """Programs that are solved at most beside the common one."""
 _DOMAINS = 1000
-"""Domains that tasks are tied to at most."""
+"""Domains that pods are tied to at most."""
 
 
 @dataclass(frozen=True)
 class Balance:
-    """One hard spread over the tasks that it counts.
+    """One hard spread over the pods that it counts.
 
     Attributes:
         key: label of nodes whose values are the domains.
         skew: most pods beyond the domain with fewest.
-        members: names of the tasks that count, those that are alike first.
+        members: names of the pods that count, those that are alike first.
         domains: values of the label on the nodes that count as domains.
         fewest: most that the domain with fewest can get.
     """
@@ -57,7 +57,7 @@ class Balance:
         return Spread(f"spread over {self.key}", limit, by, asked=dict.fromkeys(self.members, 1), what=what)
 
     def sizes(self) -> range:
-        """Return what the domain with fewest can get in a plan with all tasks."""
+        """Return what the domain with fewest can get in a plan with all pods."""
         return range(max(0, ceil(len(self.members) / max(1, len(self.domains))) - self.skew), self.fewest + 1)
 
     def needed(self) -> int:
@@ -72,25 +72,23 @@ class Balance:
         least = min((counts[each] for each in self.domains), default=0) if self.fewest else 0
         for domain, count in sorted(counts.items()):
             if count > least + self.skew:
-                return (
-                    f"{self.key}={domain}: {count} tasks, {least} in the domain with fewest, {self.skew} more allowed"
-                )
+                return f"{self.key}={domain}: {count} pods, {least} in the domain with fewest, {self.skew} more allowed"
         return None
 
 
-def balances(tasks: Sequence[Pod], nodes: Sequence[Node]) -> tuple[tuple[Balance, ...], tuple[str, ...]]:
-    """Return the hard spreads of tasks over nodes and zones, and in words what of them is not modelled."""
+def balances(pods: Sequence[Pod], nodes: Sequence[Node]) -> tuple[tuple[Balance, ...], tuple[str, ...]]:
+    """Return the hard spreads of pods over nodes and zones, and in words what of them is not modelled."""
     found: dict[Balance, None] = {}
     named: dict[str, None] = {}
-    carried = {(each, task.namespace): task for task in reversed(tasks) for each in task.peers.even if each.key in _BY}
+    carried = {(each, pod.namespace): pod for pod in reversed(pods) for each in pod.peers.even if each.key in _BY}
     for (each, namespace), first in reversed(carried.items()):
         if not each.pods:  # it counts nothing
             continue
-        members = [task for task in tasks if task.namespace == namespace and matches(each.pods, task.labels)]
+        members = [pod for pod in pods if pod.namespace == namespace and matches(each.pods, pod.labels)]
         over = f"the spread over {each.key} counts other pods"
         if others := [pod.name for node in nodes for pod in node.running if _counts(each, namespace, pod)]:
             named[f"{over} that run, such as {others[0]}"] = None
-        if members != [task for task in tasks if task.namespace == namespace and each in task.peers.even]:
+        if members != [pod for pod in pods if pod.namespace == namespace and each in pod.peers.even]:
             named[f"{over} than those that have it"] = None
         if members:
             found[_balance(each, first, members, nodes)] = None
@@ -111,30 +109,30 @@ def _balance(each: Even, carrier: Pod, members: Sequence[Pod], nodes: Sequence[N
             continue
         value = node.labels[each.key]
         usable[value] = usable.get(value, False) or exclusion(carrier.rules, node) is None
-    alike = Counter((task.rules, task.labels.get(REVISION)) for task in members)
-    members = sorted(members, key=lambda task: -alike[task.rules, task.labels.get(REVISION)])
+    alike = Counter((pod.rules, pod.labels.get(REVISION)) for pod in members)
+    members = sorted(members, key=lambda pod: -alike[pod.rules, pod.labels.get(REVISION)])
     # A domain that takes no pods stays empty, and where there are too few domains the fewest counts as zero.
     least = len(members) // len(usable) if usable and all(usable.values()) and len(usable) >= each.domains else 0
-    return Balance(each.key, each.skew, tuple(task.name for task in members), tuple(sorted(usable)), least)
+    return Balance(each.key, each.skew, tuple(pod.name for pod in members), tuple(sorted(usable)), least)
 
 
 def solve_evenly(
-    tasks: Sequence[Pod], nodes: Sequence[Node], spreads: Sequence[Spread], even: Sequence[Balance], time_limit: float
+    pods: Sequence[Pod], nodes: Sequence[Node], spreads: Sequence[Spread], even: Sequence[Balance], time_limit: float
 ) -> tuple[Problem, Solution]:
     """Return the program that all plans obey, and the best plan found that is as even as it must be.
 
     Args:
-        tasks: the pods to place.
+        pods: the pods to place.
         nodes: all nodes.
         spreads: limits that hold besides, those of `even` at their largest among them.
         even: the hard spreads.
         time_limit: wall-clock limit of the whole call; seconds.
     """
     begin = monotonic()
-    problem = build(tasks, nodes, spreads)
+    problem = build(pods, nodes, spreads)
     common = solver.solve(problem, time_limit / 2 if even else time_limit)
     bound = max([common.bound, *(each.needed() for each in even)]) if not common.unplaced else common.bound
-    if not any(each.fault(common.plan(tasks, nodes), nodes) for each in even):
+    if not any(each.fault(common.plan(pods, nodes), nodes) for each in even):
         return problem, replace(common, bound=max(common.bound, min(bound, common.objective)))
     best: Solution | None = None
     programs = _programs(even)
@@ -142,19 +140,19 @@ def solve_evenly(
         left = time_limit - (monotonic() - begin)
         if best is not None and (left <= 0 or (not best.unplaced and best.objective <= bound)):
             break
-        tied = _tied(tasks, nodes, even, least)
+        tied = _tied(pods, nodes, even, least)
         limits = [*spreads, *(each.spread(n) for each, n in zip(even, least, strict=True))]
         tried = solver.solve(build(tied, nodes, limits), max(0.1, left / (len(programs) - index)))
-        # A plan that leaves tasks over may leave tied ones, and then be less even than it was meant to be.
-        obeys = not any(each.fault(tried.plan(tasks, nodes), nodes) for each in even)
+        # A plan that leaves pods over may leave tied ones, and then be less even than it was meant to be.
+        obeys = not any(each.fault(tried.plan(pods, nodes), nodes) for each in even)
         if obeys and (best is None or _cost(tried) < _cost(best)):
             best = tried
-    node_of = best.node_of if best else (-1,) * len(tasks)
+    node_of = best.node_of if best else (-1,) * len(pods)
     proof, bound = common.proof, min(bound, len(set(node_of)))
     if -1 in node_of:
         bound = 0
-        if not common.unplaced:  # its prices are about nodes, and nothing is known of tasks that are left over
-            proof = Certificate(1, (0,) * len(tasks), (Fraction(0),) * len(problem.resources))
+        if not common.unplaced:  # its prices are about nodes, and nothing is known of pods that are left over
+            proof = Certificate(1, (0,) * len(pods), (Fraction(0),) * len(problem.resources))
     return problem, Solution(node_of, bound, common.least_unplaced, monotonic() - begin, proof)
 
 
@@ -169,8 +167,8 @@ def _cost(found: Solution) -> tuple[int, int]:
     return len(found.unplaced), found.objective
 
 
-def _tied(tasks: Sequence[Pod], nodes: Sequence[Node], even: Sequence[Balance], least: Sequence[int]) -> list[Pod]:
-    """Return the tasks with so many of them tied to each domain; those tied to a node count for its zone."""
+def _tied(pods: Sequence[Pod], nodes: Sequence[Node], even: Sequence[Balance], least: Sequence[int]) -> list[Pod]:
+    """Return the pods with so many of them tied to each domain; those tied to a node count for its zone."""
     tie: dict[str, dict[str, str]] = {}
     zone = {node.labels.get(HOST, ""): node.labels.get(ZONE, "") for node in nodes}
     for each, count in sorted(zip(even, least, strict=True), key=lambda pair: pair[0].key != HOST):
@@ -183,8 +181,8 @@ def _tied(tasks: Sequence[Pod], nodes: Sequence[Node], even: Sequence[Balance], 
             for name in chosen:
                 tie.setdefault(name, {})[each.key] = domain
     result = []
-    for task in tasks:
-        rules = json.loads(task.rules)
-        wanted = {**rules.get("nodeSelector", {}), **tie.get(task.name, {})}
-        result.append(replace(task, rules=json.dumps({**rules, "nodeSelector": wanted}, sort_keys=True)))
+    for pod in pods:
+        rules = json.loads(pod.rules)
+        wanted = {**rules.get("nodeSelector", {}), **tie.get(pod.name, {})}
+        result.append(replace(pod, rules=json.dumps({**rules, "nodeSelector": wanted}, sort_keys=True)))
     return result

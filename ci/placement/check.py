@@ -9,32 +9,32 @@ from ci.placement.model import Spread
 
 
 def faults(
-    tasks: Sequence[Pod], nodes: Sequence[Node], plan: Mapping[str, str], spreads: Sequence[Spread] = ()
+    pods: Sequence[Pod], nodes: Sequence[Node], plan: Mapping[str, str], spreads: Sequence[Spread] = ()
 ) -> list[str]:
     """Return what is wrong with a plan, in sentences; an empty list if nothing is.
 
     Args:
-        tasks: the pods to place.
+        pods: the pods to place.
         nodes: the nodes as they are now.
-        plan: node name by task name; a task that is missing in it is a fault.
-        spreads: how many tasks of a group may share a node or a zone.
+        plan: node name by pod name; a pod that is missing in it is a fault.
+        spreads: how many pods of a group may share a node or a zone.
     """
     by_name = {node.name: node for node in nodes}
     wanted: dict[str, list[Pod]] = {}
     found = []
-    for task in tasks:
-        host = plan.get(task.name)
+    for pod in pods:
+        host = plan.get(pod.name)
         if host is None:
-            found.append(f"{task.name} has no node")
+            found.append(f"{pod.name} has no node")
         elif host not in by_name:
-            found.append(f"{task.name} is on {host}, which is not there")
-        elif reason := exclusion(task.rules, by_name[host]):
-            found.append(f"{task.name} may not run on {host}: {reason}")
+            found.append(f"{pod.name} is on {host}, which is not there")
+        elif reason := exclusion(pod.rules, by_name[host]):
+            found.append(f"{pod.name} may not run on {host}: {reason}")
         else:
-            wanted.setdefault(host, []).append(task)
-    found += [f"{name} is not a task" for name in sorted(plan.keys() - {task.name for task in tasks})]
+            wanted.setdefault(host, []).append(pod)
+    found += [f"{name} is not a pod" for name in sorted(plan.keys() - {pod.name for pod in pods})]
     for host, here in sorted(wanted.items()):
-        asked = sum((Counter(task.requests) for task in here), Counter[str]())
+        asked = sum((Counter(pod.requests) for pod in here), Counter[str]())
         free = by_name[host].free
         short = [resource for resource in sorted(asked) if asked[resource] > free.get(resource, 0)]
         found += [f"{host}: {resource} {asked[resource]} asked, {free.get(resource, 0)} free" for resource in short]
@@ -42,9 +42,9 @@ def faults(
         together = Counter[str]()
         for host, here in wanted.items():
             place = host if spread.by == "node" else by_name[host].zone
-            together[place] += sum(spread.counts(task) for task in here)
+            together[place] += sum(spread.counts(pod) for pod in here)
         found += [
-            f"{spread.by} {place}: {count} tasks of {spread.group}, {spread.limit} allowed"
+            f"{spread.by} {place}: {count} pods of {spread.group}, {spread.limit} allowed"
             for place, count in sorted(together.items())
             if count > spread.limit
         ]
@@ -52,12 +52,12 @@ def faults(
 
 
 def require(
-    tasks: Sequence[Pod], nodes: Sequence[Node], plan: Mapping[str, str], spreads: Sequence[Spread] = ()
+    pods: Sequence[Pod], nodes: Sequence[Node], plan: Mapping[str, str], spreads: Sequence[Spread] = ()
 ) -> None:
     """Check a solver's plan.
 
     Raises:
         StageError: it has faults.
     """
-    if wrong := faults(tasks, nodes, plan, spreads):
+    if wrong := faults(pods, nodes, plan, spreads):
         raise StageError(f"the solver's plan does not hold in integers: {'; '.join(wrong[:3])}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from ci.placement.amounts import Amounts, counted
 from ci.placement.inventory import Node, Pod, exclusion
-from ci.placement.model import Spread
+from ci.placement.model import Spread, build
 from ci.placement.packing.problem import Ints, Problem
 from ci.placement.packing.solution import Solution
 
@@ -28,7 +28,7 @@ def amounts(values: Amounts) -> str:
 
 
 def explain(
-    tasks: Sequence[Pod],
+    pods: Sequence[Pod],
     nodes: Sequence[Node],
     spreads: Sequence[Spread],
     problem: Problem,
@@ -48,15 +48,15 @@ def explain(
         share = left[j] / problem.free[j].clip(1)
         binding = int(np.argmin(share))
         scarce = {"scarcest": _named(problem, spreads, binding), "stays_free": round(float(share[binding]), 4)}
-        used.append({"node": nodes[j].name, "tasks": [tasks[i].name for i in here], **scarce})
-    missing = [tasks[i] for i in solution.unplaced]
+        used.append({"node": nodes[j].name, "pods": [pods[i].name for i in here], **scarce})
+    missing = [pods[i] for i in solution.unplaced]
     enough = [_enough(missing, spreads)] if missing else []
     return {
         "verdict": _verdict(problem, solution, unmodelled),
         "not_modelled": [*unmodelled],
         "used": used,
-        "unplaced": [*_missing(tasks, nodes, problem, spreads, solution, left), *enough],
-        "unused": _unused(tasks, nodes, problem, solution),
+        "unplaced": [*_missing(pods, nodes, problem, spreads, solution, left), *enough],
+        "unused": _unused(pods, nodes, problem, solution),
         "one_less": None if missing else _one_less(problem, solution, spreads),
     }
 
@@ -71,7 +71,7 @@ def _named(problem: Problem, spreads: Sequence[Spread], resource: int) -> str:
 def sentences(explanation: dict[str, Any]) -> list[str]:
     """Return an explanation in sentences, the decision first."""
     used = [
-        f"{each['node']}: {', '.join(each['tasks'])}; scarcest is {each['scarcest']}, "
+        f"{each['node']}: {', '.join(each['pods'])}; scarcest is {each['scarcest']}, "
         f"{each['stays_free']:.0%} of what was free stays free"
         for each in explanation["used"]
     ]
@@ -89,44 +89,57 @@ def _verdict(problem: Problem, solution: Solution, unmodelled: Sequence[str]) ->
             fewest = "no plan places more"
         elif not solution.least_unplaced:
             fewest = "though there may be a plan for all"
-        return (
-            f"{missing} of {total} tasks cannot be placed, {fewest}; {total - missing} fit on {counted(used, 'node')}"
-        )
+        return f"{missing} of {total} pods cannot be placed, {fewest}; {total - missing} fit on {counted(used, 'node')}"
     proof = f"at least {solution.bound} are needed (gap {solution.gap:.1%})"
     if unmodelled:
         proof = "the scheduler may need others, because not all that it checks is modelled"
     elif solution.proven:
         proof = "no plan uses fewer"
-    return f"{counted(total, 'task')} on {used} of {counted(len(problem.free), 'node')}; {proof}"
+    return f"{counted(total, 'pod')} on {used} of {counted(len(problem.free), 'node')}; {proof}"
 
 
 def _missing(
-    tasks: Sequence[Pod],
+    pods: Sequence[Pod],
     nodes: Sequence[Node],
     problem: Problem,
     spreads: Sequence[Spread],
     solution: Solution,
     left: Ints,
 ) -> list[str]:
-    """Return why each task without a node has none; tasks that are alike are looked at once."""
+    """Return why each pod without a node has none; pods that are alike are looked at once."""
     reasons: dict[tuple[int, bytes], str] = {}
     found = []
     for i in solution.unplaced:
         if (kind := (int(problem.rule[i]), problem.requests[i].tobytes())) not in reasons:
-            reasons[kind] = _short(i, tasks, nodes, problem, spreads, left)
-        asked = {name: value for name, value in tasks[i].requests.items() if name != "pods"}
-        found.append(f"{tasks[i].name} ({amounts(asked)}){reasons[kind]}")
+            reasons[kind] = _short(i, pods, nodes, problem, spreads, left)
+        found.append(f"{pods[i].name} ({_asked(pods[i])}){reasons[kind]}")
     return found
 
 
+def nowhere(pods: Sequence[Pod], nodes: Sequence[Node]) -> list[str]:
+    """Return in sentences which pods no node could take even if nothing else ran on it; of a group one is enough."""
+    empty = [node.beside(()) for node in nodes]
+    first = list({pod.group: pod for pod in reversed(pods)}.values())[::-1]
+    problem = build(first, empty)
+    return [
+        f"{pod.name} ({_asked(pod)}){_short(i, first, empty, problem, (), problem.free)}"
+        for i, pod in enumerate(first)
+        if not problem.may(i).any()
+    ]
+
+
+def _asked(pod: Pod) -> str:
+    return amounts({name: value for name, value in pod.requests.items() if name != "pods"})
+
+
 def _short(
-    i: int, tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, spreads: Sequence[Spread], left: Ints
+    i: int, pods: Sequence[Pod], nodes: Sequence[Node], problem: Problem, spreads: Sequence[Spread], left: Ints
 ) -> str:
-    """Return what is missing for a task on the node that comes nearest, as the end of a sentence."""
+    """Return what is missing for a pod on the node that comes nearest, as the end of a sentence."""
     asked = problem.requests[i]
     open_to = np.flatnonzero(problem.allowed[problem.rule[i]])
     if not open_to.size:
-        return f": no node accepts it; {nodes[0].name}: {exclusion(tasks[i].rules, nodes[0])}"
+        return f": no node accepts it; {nodes[0].name}: {exclusion(pods[i].rules, nodes[0])}"
     lack = (asked - problem.free[open_to]).clip(0)
     nearest = int(np.argmin((lack / asked.clip(1)).max(axis=1)))
     name = nodes[open_to[nearest]].name
@@ -137,22 +150,22 @@ def _short(
         if roomy.size:
             reached = _named(problem, spreads, int(np.argmax(short[roomy[0]])))
             return f" has room on {nodes[open_to[roomy[0]]].name}, but {reached} is reached there"
-        return f" fits on {name} alone, but not beside the other tasks"
+        return f" fits on {name} alone, but not beside the other pods"
     return f" fits on no node; {name} comes nearest and lacks {_told(problem, lack[nearest])}"
 
 
 def _enough(missing: Sequence[Pod], spreads: Sequence[Spread]) -> str:
-    """Return what capacity would make room for the tasks left over."""
-    count = max([1, *(ceil(sum(s.counts(task) for task in missing) / s.limit) for s in spreads)])
-    total = sum((Counter(task.requests) for task in missing), Counter[str]())
+    """Return what capacity would make room for the pods left over."""
+    count = max([1, *(ceil(sum(s.counts(pod) for pod in missing) / s.limit) for s in spreads)])
+    total = sum((Counter(pod.requests) for pod in missing), Counter[str]())
     which = "one more node that accepts them" if count == 1 else f"{count} more nodes that accept them, each"
     return f"{which} with {amounts(dict(sorted(total.items())))} free would be enough"
 
 
-def _unused(tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solution: Solution) -> dict[str, list[str]]:
+def _unused(pods: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solution: Solution) -> dict[str, list[str]]:
     """Return why nodes are not used: their names by the reason."""
     because: dict[str, list[str]] = {}
-    rules = sorted({task.rules for task in tasks}) or ["{}"]
+    rules = sorted({pod.rules for pod in pods}) or ["{}"]
     _, kinds = np.unique(np.column_stack([problem.rule, problem.requests]), axis=0, return_index=True)
     fits = np.any([problem.may(i) for i in kinds.tolist()], axis=0)
     for j in sorted(set(range(len(nodes))) - set(solution.node_of)):
@@ -161,7 +174,7 @@ def _unused(tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solut
             reason = str(exclusion(rules[0], nodes[j]))
         elif not fits[j]:
             short = np.flatnonzero((problem.requests > problem.free[j]).all(axis=0))
-            reason = "".join(["no task fits", *[f", {problem.resources[r]} is short" for r in short[:1]]])
+            reason = "".join(["no pod fits", *[f", {problem.resources[r]} is short" for r in short[:1]]])
         because.setdefault(reason, []).append(nodes[j].name)
     return dict(sorted(because.items()))
 
@@ -179,9 +192,9 @@ def _one_less(problem: Problem, solution: Solution, spreads: Sequence[Spread]) -
         for limited in np.flatnonzero(lack[len(lack) - len(spreads) :] > 0)[:1]:
             spread = spreads[limited]
             most = spread.what or f"of {spread.group} with at most {spread.limit} per {spread.by}"
-            return f"{largest} could not hold all tasks {'with ' * bool(spread.what)}{most}"
+            return f"{largest} could not hold all pods {'with ' * bool(spread.what)}{most}"
         return f"even {largest} with most free would lack {_told(problem, lack)}"
-    enough = "the amounts would be enough in sum, but the tasks cannot be divided that way"
+    enough = "the amounts would be enough in sum, but the pods cannot be divided that way"
     return enough if solution.proven else None
 
 

@@ -26,7 +26,7 @@ from ci.placement.packing.problem import Ints, Problem
 from ci.placement.peers import HOST, REVISION
 
 Sets = dict[str, frozenset[str]]
-"""Names of the nodes of each group of tasks."""
+"""Names of the nodes of each group of pods."""
 
 ORDERS = 128
 """Orders of arrival that a set is tried with."""
@@ -34,7 +34,7 @@ _BATCH = 32
 """Orders that are simulated side by side, every second batch as before Kubernetes 1.36; all are tried again after sets
 have been widened."""
 _CELLS = 20_000_000
-"""Most scores (kinds of tasks, worlds, nodes) that are held at a time."""
+"""Most scores (kinds of pods, worlds, nodes) that are held at a time."""
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _NEVER = 2**31 - 1
@@ -48,7 +48,7 @@ class Advice:
     Attributes:
         fields: pod fields by group.
         sets: nodes that they lead to, by group.
-        waiting: tasks that would wait for room within these sets all the same, in the worst order of arrival found.
+        waiting: pods that would wait for room within these sets all the same, in the worst order of arrival found.
         tried: orders of arrival that were simulated with these sets.
     """
 
@@ -59,17 +59,17 @@ class Advice:
 
 
 class Scheduler:
-    """The default scheduler, simulated: it puts tasks on nodes of their group's set, in many worlds side by side."""
+    """The default scheduler, simulated: it puts pods on nodes of their group's set, in many worlds side by side."""
 
     def __init__(
-        self, problem: Problem, tasks: Sequence[Pod], nodes: Sequence[Node], within: Sets, *, before_1_36: bool = False
+        self, problem: Problem, pods: Sequence[Pod], nodes: Sequence[Node], within: Sets, *, before_1_36: bool = False
     ) -> None:
         self._before_1_36 = before_1_36
         every = frozenset().union(*within.values())
         self.nodes = np.array([j for j, node in enumerate(nodes) if node.name in every], dtype=np.int64)
         here, groups = [nodes[j] for j in self.nodes], sorted(within)
         member = np.array([[node.name in within[group] for node in here] for group in groups])
-        listed = np.column_stack([[groups.index(task.group) for task in tasks], problem.rule, problem.requests])
+        listed = np.column_stack([[groups.index(pod.group) for pod in pods], problem.rule, problem.requests])
         kinds, self._kind = np.unique(listed, axis=0, return_inverse=True)
         self._may = member[kinds[:, 0]] & problem.allowed[kinds[:, 1]][:, self.nodes]
         self._asked, self.free = kinds[:, 2:].T, problem.free[self.nodes].T
@@ -78,7 +78,7 @@ class Scheduler:
         self._points = 100 / np.array(whole, dtype=float).reshape(len(self._scored), -1).clip(1)
 
     def _score(self, left: Ints, at: Ints) -> NDArray[np.float32]:
-        """Return the points of each kind of task on nodes with so much left, -1 where it does not fit."""
+        """Return the points of each kind of pod on nodes with so much left, -1 where it does not fit."""
         after = left[:, None] - self._asked[:, :, None]
         share = after[self._scored] * self._points[:, None, at]
         balance = _balance(share)
@@ -91,9 +91,9 @@ class Scheduler:
     def run(
         self, left: Ints, queues: Ints, ties: NDArray[np.float32], until: float = inf, *, closed: bool = False
     ) -> Ints:
-        """Return the node (index in `nodes`) of each task in each queue, -1 if it waits.
+        """Return the node (index in `nodes`) of each pod in each queue, -1 if it waits.
 
-        Shapes: `left` (resources, nodes) what is free at first; `queues` (worlds, tasks) tasks in order, -1 for none;
+        Shapes: `left` (resources, nodes) what is free at first; `queues` (worlds, pods) pods in order, -1 for none;
         `ties` (worlds, nodes) in [0, 1) decides among equals. With `closed`, node w takes nothing in world w.
 
         Raises:
@@ -122,7 +122,7 @@ class Scheduler:
         return hosts
 
     def waiting(self, orders: Ints, ties: NDArray[np.float32], until: float = inf, *, loss: bool = False) -> Ints:
-        """Return the tasks that wait in the worst of these orders.
+        """Return the pods that wait in the worst of these orders.
 
         With `loss` also those that would find no other place if one node were lost after the first order.
         """
@@ -145,16 +145,16 @@ def _balance(share: NDArray[np.float64]) -> NDArray[np.float64]:
     return balance
 
 
-def arrivals(tasks: Sequence[Pod], size: NDArray[np.float64], count: int, random: np.random.Generator) -> list[Ints]:
-    """Return orders in which tasks may reach the scheduler: every owner creates its own, none waits for another.
+def arrivals(pods: Sequence[Pod], size: NDArray[np.float64], count: int, random: np.random.Generator) -> list[Ints]:
+    """Return orders in which pods may reach the scheduler: every owner creates its own, none waits for another.
 
     They are the given one, its reverse and the smallest first; then by turns groups one after another (each is the last
     of all as often as others), groups side by side at any rates, and any order at all.
     """
-    orders: list[Ints] = [np.arange(len(tasks)), np.arange(len(tasks))[::-1], np.argsort(size, kind="stable")]
-    _, group = np.unique([task.group for task in tasks], return_inverse=True)
+    orders: list[Ints] = [np.arange(len(pods)), np.arange(len(pods))[::-1], np.argsort(size, kind="stable")]
+    _, group = np.unique([pod.group for pod in pods], return_inverse=True)
     groups = int(group.max()) + 1
-    rank = np.empty(len(tasks))
+    rank = np.empty(len(pods))
     for each in range(groups):
         rank[group == each] = np.arange((group == each).sum())
     last = random.permutation(groups)
@@ -168,12 +168,12 @@ def arrivals(tasks: Sequence[Pod], size: NDArray[np.float64], count: int, random
             rate = random.exponential(size=groups) ** 2
             orders.append(np.argsort(rank / rate[group], kind="stable"))
         else:
-            orders.append(random.permutation(len(tasks)))
+            orders.append(random.permutation(len(pods)))
     return orders[:count]
 
 
 def widen(
-    tasks: Sequence[Pod],
+    pods: Sequence[Pod],
     nodes: Sequence[Node],
     planned: Sets,
     spreads: Sequence[Spread] = (),
@@ -183,23 +183,23 @@ def widen(
 ) -> tuple[Sets, Sequence[int], int]:
     """Return sets with which nothing that the plan places stays Pending, who waits all the same, and orders tried.
 
-    Groups with tasks left over first get nodes of the other groups, then further ones, those with most room
+    Groups with pods left over first get nodes of the other groups, then further ones, those with most room
     first. With `loss` nothing may stay Pending when any one node is lost either, which is tried after every 32nd order.
     At the monotonic time `until` the sets are what they are, tried with so many orders.
     """
-    problem = build(tasks, nodes, [spread for spread in spreads if spread.by == "node"])
+    problem = build(pods, nodes, [spread for spread in spreads if spread.by == "node"])
     total, names = problem.requests.sum(axis=0).clip(1), [node.name for node in nodes]
     room, size = (problem.free / total).min(axis=1), (problem.requests / total).max(axis=1)
     used = frozenset().union(*planned.values())
     order = sorted(range(len(nodes)), key=lambda j: (names[j] not in used, -room[j], names[j]))
     random = np.random.default_rng(0)
-    orders = np.array([each for _ in range(0, ORDERS, _BATCH) for each in arrivals(tasks, size, _BATCH, random)])
+    orders = np.array([each for _ in range(0, ORDERS, _BATCH) for each in arrivals(pods, size, _BATCH, random)])
     ties = random.random((ORDERS, len(nodes)), dtype=np.float32)
     within, start, tried = dict(planned), 0, 0
     pending: Sequence[int] = ()
     while tried < ORDERS:
         old, batch = bool(start // _BATCH % 2), slice(start, start + _BATCH)
-        scheduler = Scheduler(problem, tasks, nodes, within, before_1_36=old)
+        scheduler = Scheduler(problem, pods, nodes, within, before_1_36=old)
         try:
             pending = scheduler.waiting(orders[batch], ties[batch][:, scheduler.nodes], until, loss=loss).tolist()
         except TimeoutError:
@@ -208,8 +208,8 @@ def widen(
             start, tried = (start + _BATCH) % ORDERS, tried + _BATCH
             continue
         wider, tried = dict(within), 0
-        for group in sorted({tasks[i].group for i in pending}):
-            some = [i for i in pending if tasks[i].group == group]
+        for group in sorted({pods[i].group for i in pending}):
+            some = [i for i in pending if pods[i].group == group]
             may = problem.may(some[0])
             further = [j for j in order if may[j] and names[j] not in within[group]]
             sums = problem.free[further].cumsum(axis=0, dtype=float)  # whole numbers of 64 bits might overflow
@@ -225,7 +225,7 @@ def widen(
 
 
 def advice(
-    tasks: Sequence[Pod],
+    pods: Sequence[Pod],
     nodes: Sequence[Node],
     plan: Mapping[str, str],
     spreads: Sequence[Spread],
@@ -233,12 +233,12 @@ def advice(
     required: bool,
     time_limit: float = inf,
 ) -> Advice:
-    """Return what the scheduler is told about planned tasks.
+    """Return what the scheduler is told about planned pods.
 
     Args:
-        tasks: the pods; those that the plan leaves out get no advice.
+        pods: the pods; those that the plan leaves out get no advice.
         nodes: all nodes.
-        plan: node name by task name.
+        plan: node name by pod name.
         spreads: become the scheduler's own constraint.
         required: demand the set instead of preferring it; it is then wide enough for the loss of any one node.
         time_limit: wall-clock limit of the simulation; seconds.
@@ -247,9 +247,9 @@ def advice(
         InputError: `required`, but the cluster is too small for such a set, or it was not found in time.
     """
     until = monotonic() + time_limit
-    placed = [task for task in tasks if task.name in plan]
-    groups = {task.group for task in placed}
-    start = {group: frozenset(plan[task.name] for task in placed if task.group == group) for group in groups}
+    placed = [pod for pod in pods if pod.name in plan]
+    groups = {pod.group for pod in placed}
+    start = {group: frozenset(plan[pod.name] for pod in placed if pod.group == group) for group in groups}
     within, pending, tried = widen(placed, nodes, start, spreads, loss=required, until=until) if placed else ({}, [], 0)
     if required and placed and (pending or not tried):
         why = f"{placed[pending[0]].name} would find no other" if pending else "time ran out before it was tried"
@@ -266,7 +266,7 @@ def advice(
         affinity: dict[str, Any] = {_PREFERRED: [{"weight": 100, "preference": term}]}
         if required:
             affinity = {_REQUIRED: {"nodeSelectorTerms": [term]}}
-        elif foreign := _foreign(next(task for task in placed if task.group == group), nodes):
+        elif foreign := _foreign(next(pod for pod in placed if pod.group == group), nodes):
             affinity[_REQUIRED] = {"nodeSelectorTerms": [{"matchExpressions": foreign}]}
         # Where the plan has no limit this one never binds: it takes the place of the scheduler's default constraints,
         # whose scores outweigh a preference and pull pods off the plan.
@@ -284,10 +284,10 @@ def advice(
     return Advice(fields, within, [placed[i].name for i in pending], tried)
 
 
-def _foreign(task: Pod, nodes: Sequence[Node]) -> list[dict[str, Any]]:
+def _foreign(pod: Pod, nodes: Sequence[Node]) -> list[dict[str, Any]]:
     """Return what keeps a pod off nodes of other platforms than its image's, if there are such nodes."""
     found = []
-    for key, wanted in zip((OS, ARCH), json.loads(task.rules).get("platform", ()), strict=False):
+    for key, wanted in zip((OS, ARCH), json.loads(pod.rules).get("platform", ()), strict=False):
         if others := sorted({node.labels.get(key, wanted) for node in nodes} - {wanted}):
             found.append({"key": key, "operator": "NotIn", "values": others})
     return found
@@ -299,11 +299,11 @@ def strays(within: Sets, actual: Inventory, wanted: Sequence[Pod]) -> list[str]:
     Args:
         within: names of the nodes of each group.
         actual: the cluster as it is.
-        wanted: the tasks; a pod is one of their group's if it has their labels and their namespace.
+        wanted: the pods that were planned; one that runs is of their group if it has their labels and namespace.
     """
     marks = {
-        (task.group, task.namespace, frozenset((k, v) for k, v in task.labels.items() if k != REVISION))
-        for task in wanted
+        (each.group, each.namespace, frozenset((k, v) for k, v in each.labels.items() if k != REVISION))
+        for each in wanted
     }
 
     def belongs(pod: Pod) -> bool:

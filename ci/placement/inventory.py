@@ -16,10 +16,11 @@ from typing import Any
 
 from ci import reading
 from ci.errors import InputError
-from ci.placement.amounts import Amounts, a_list, amounts, an_object, counted, effective_requests
+from ci.placement.amounts import Amounts, amounts, counted, effective_requests
 from ci.placement.peers import NONE, Peers
 from ci.placement.peers import read as read_peers
-from ci.placement.selectors import check_terms, matches_node, texts, tolerates, tolerations
+from ci.placement.selectors import check_terms, matches_node, tolerates, tolerations
+from ci.pods.objects import a_list, an_object, texts
 
 EXAMPLE = Path(__file__).with_name("example.json")
 """An embedded example: a small recorded cluster for machines that have none."""
@@ -50,7 +51,7 @@ Entry = tuple[str, dict[str, Any], str]
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod as the scheduler sees it: running on a node, or a task that waits for one.
+    """A pod as the scheduler sees it: running on a node, or to be placed on one.
 
     `name` is unique; pods of one `group` (a Deployment, a Job) are interchangeable; `rules` are the parts of the pod's
     specification that decide on which nodes it may run, as canonical JSON; `peers` is what it demands of other pods.

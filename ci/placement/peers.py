@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ci.errors import InputError
-from ci.placement.amounts import a_list, an_object
 from ci.placement.selectors import Selector, matches, selector
+from ci.pods.objects import a_list, an_object
 
 HOST = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"

@@ -14,19 +14,19 @@ _MOST = 2000
 _HEIGHT, _GAP, _LEFT, _TOP, _BUSY, _FREE = 190, 34, 96, 48, "#bdbdbd", "#eef3f8"
 
 
-def draw(tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solution: Solution) -> str:
+def draw(pods: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solution: Solution) -> str:
     """Return an SVG: a row for each resource, a bar for each node, its height being all that pods may have of it.
 
     Nodes of the plan come first; of thousands only the first are drawn, and the title says so. What already runs is
-    grey, and a task's block has its group's colour; dark and light colours take turns, so that neighbours differ in
+    grey, and a pod's block has its group's colour; dark and light colours take turns, so that neighbours differ in
     greyscale too. The same plan gives the same text.
     """
     shown = [name for name in problem.resources if name in ("cpu", "memory")] or list(problem.resources[:1])
-    colour = dict(zip(sorted({task.group for task in tasks}), cycle(_COLOURS), strict=False))
+    colour = dict(zip(sorted({pod.group for pod in pods}), cycle(_COLOURS), strict=False))
     legend = [("running already", _BUSY), ("free", _FREE), *colour.items()]
     on: dict[int, list[Pod]] = {}
-    for task, j in zip(tasks, solution.node_of, strict=True):
-        on.setdefault(j, []).append(task)
+    for pod, j in zip(pods, solution.node_of, strict=True):
+        on.setdefault(j, []).append(pod)
     order = sorted(range(len(nodes)), key=lambda j: (j not in on, j))[:_MOST]
     step = max(2.0, min(60.0, 1000 / len(order)))
     bar, named = step * (0.8 if step > 3 else 1), step >= 9
@@ -51,13 +51,13 @@ def draw(tasks: Sequence[Pod], nodes: Sequence[Node], problem: Problem, solution
     height = bottom + (100 if named else 16)
     size, view = f'width="{width:g}" height="{height}"', f'viewBox="0 0 {width:g} {height}"'
     more = f", {len(order)} of which are shown" if len(order) < len(nodes) else ""
-    title = f"<title>{len(tasks)} tasks on {solution.objective} of {len(nodes)} nodes{more}</title>"
+    title = f"<title>{len(pods)} pods on {solution.objective} of {len(nodes)} nodes{more}</title>"
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {view} {size} font-family="sans-serif" font-size="12" role="img">'
     return "\n".join([head, title, f'<rect {size} fill="white"/>', *parts, "</svg>\n"])
 
 
 def _bar(
-    node: Node, tasks: Sequence[Pod], resource: str, colour: dict[str, str], x: float, base: float, width: float
+    node: Node, pods: Sequence[Pod], resource: str, colour: dict[str, str], x: float, base: float, width: float
 ) -> Iterator[str]:
     """Yield a node's free space, framed where there is room, and in it what runs and what is planned, from the bottom.
 
@@ -71,11 +71,11 @@ def _bar(
     yield _block(x, base - _HEIGHT, width, _HEIGHT, _FREE if usable else "white", frame, node.name)
     level = whole - node.free.get(resource, 0)
     yield _block(x, base - _HEIGHT * level / whole, width, _HEIGHT * level / whole, _BUSY, "", node.name)
-    for task in tasks:
-        part = task.requests.get(resource, 0)
+    for pod in pods:
+        part = pod.requests.get(resource, 0)
         level += part
-        y, title = base - _HEIGHT * level / whole, f"{task.name} on {node.name}"
-        yield _block(x, y, width, _HEIGHT * part / whole, colour[task.group], edge * (width > 3), title)
+        y, title = base - _HEIGHT * level / whole, f"{pod.name} on {node.name}"
+        yield _block(x, y, width, _HEIGHT * part / whole, colour[pod.group], edge * (width > 3), title)
 
 
 def _block(x: float, y: float, width: float, height: float, fill: str, extra: str = "", title: str = "") -> str:

@@ -8,38 +8,26 @@ from ci.errors import StageError
 from ci.placement import explain, handover, picture
 from ci.placement.amounts import counted
 from ci.placement.packing import certificate
-from ci.placement.packing.problem import Problem
-from ci.placement.packing.solution import Solution
+from ci.placement.plan import Plan
 from ci.placement.planning import Question
 from ci.results.placement import HANDOVER, PLAN, TIMING
 
 
-def write(
-    folder: Path | None,
-    question: Question,
-    problem: Problem,
-    solution: Solution,
-    *,
-    required: bool,
-    time_limit: float,
-) -> list[str]:
-    """Check a solution, write plan, explanation, picture and wall time, and return the explanation's sentences.
+def write(folder: Path | None, plan: Plan, *, required: bool) -> list[str]:
+    """Write a plan, its explanation, its picture and its wall time, and return the explanation's sentences.
 
     `plan.json` has the certificate of its bound; it is checked as it will be read. `handover.json` has for each group
-    the fields that its pods get. All files but `timing.json` are the same bytes for the same solution; without a folder
-    nothing is written. Trying the hand-over takes `time_limit` seconds at most.
+    the fields that its pods get. All files but `timing.json` are the same bytes for the same plan; without a folder
+    nothing is written.
 
     Raises:
-        StageError: the plan breaks a constraint or its certificate does not hold, so nothing is written.
+        StageError: the certificate does not hold, so nothing is written.
     """
-    tasks, spreads, inventory = question.tasks, question.spreads, question.offer
-    nodes, plan = inventory.nodes, solution.plan(tasks, inventory.nodes)
-    question.require(plan)
-    explanation = explain.explain(tasks, nodes, spreads, problem, solution, question.unmodelled)
-    # A full cluster is left to the scheduler's own way.
-    advised = () if solution.unplaced else tasks
-    advice = handover.advice(advised, nodes, plan, spreads, required=required, time_limit=time_limit)
-    extra = len(frozenset().union(*advice.sets.values()) - set(plan.values()))
+    question, problem, solution, advice = plan.question, plan.problem, plan.solution, plan.advice
+    pods, spreads, inventory = question.pods, question.spreads, question.offer
+    nodes, hosts = inventory.nodes, solution.plan(pods, inventory.nodes)
+    explanation = explain.explain(pods, nodes, spreads, problem, solution, question.unmodelled)
+    extra = len(frozenset().union(*advice.sets.values()) - set(hosts.values()))
     lines = [*explain.sentences(explanation), *_wider(advice, extra), *question.notes]
     if advice.sets and any(spread.by == "zone" for spread in spreads):
         lines.append("the scheduler was tried on the plan's nodes without limits per zone")
@@ -52,11 +40,11 @@ def write(
         "proven": solution.proven and not question.unmodelled,
         "not_modelled": [*question.unmodelled],
         "least_unplaced": solution.least_unplaced,
-        "plan": plan,
+        "plan": hosts,
         "sets": {group: sorted(names) for group, names in advice.sets.items()},
         "required": required,
-        "unplaced": [tasks[i].name for i in solution.unplaced],
-        "tasks": [{"name": task.name, "group": task.group, "requests": task.requests} for task in tasks],
+        "unplaced": [pods[i].name for i in solution.unplaced],
+        "pods": [{"name": pod.name, "group": pod.group, "requests": pod.requests} for pod in pods],
     }
     if solution.proof:
         document["certificate"] = certificate.record(problem, solution.proof, unplaced=bool(solution.unplaced))
@@ -70,7 +58,7 @@ def write(
         HANDOVER.write(advice.fields, out)
         workspace.write_json(out / "explanation.json", explanation | notes)
         workspace.write_text(out / "explanation.txt", "\n".join(lines) + "\n")
-        workspace.write_text(out / "plan.svg", picture.draw(tasks, nodes, problem, solution))
+        workspace.write_text(out / "plan.svg", picture.draw(pods, nodes, problem, solution))
         TIMING.write({"seconds": round(solution.seconds, 3)}, out)
     return lines
 
@@ -79,7 +67,7 @@ def _wider(advice: handover.Advice, extra: int) -> list[str]:
     """Return a sentence for each thing that the hand-over costs beyond the plan."""
     tried = f"{counted(advice.tried, 'order')} of arrival tried"
     if advice.waiting:
-        still = f"{counted(len(advice.waiting), 'task')} would wait all the same in some order of arrival, such as"
+        still = f"{counted(len(advice.waiting), 'pod')} would wait all the same in some order of arrival, such as"
         return [f"the scheduler spreads pods: on the nodes of the sets {still} {advice.waiting[0]}"]
     if advice.sets and not advice.tried:
         return ["time ran out before the scheduler was tried on the plan's nodes: raise placement.time_limit"]

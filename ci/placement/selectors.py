@@ -6,7 +6,7 @@ from types import NoneType
 from typing import Any
 
 from ci.errors import InputError
-from ci.placement.amounts import a_list, an_object
+from ci.pods.objects import a_list, an_object, texts
 
 OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
 TOLERATING = ("Equal", "Exists", "Gt", "Lt")
@@ -104,11 +104,3 @@ def tolerates(toleration: Mapping[str, Any], taint: Mapping[str, str]) -> bool:
     if (operator := toleration.get("operator") or "Equal") != "Equal":
         return operator == "Exists"
     return bool(toleration.get("key")) and (toleration.get("value") or "") == taint["value"]
-
-
-def texts(value: object, where: str) -> dict[str, str]:
-    """Return a value of a document that must be an object of texts, such as labels, or absent."""
-    found = an_object(value, where)
-    if wrong := [key for key, each in found.items() if not isinstance(each, str)]:
-        raise InputError(f"{where}.{wrong[0]}: expected a text, found {type(found[wrong[0]]).__name__}")
-    return found

@@ -1,4 +1,4 @@
-"""The pods that the pipeline wants to place, as tasks."""
+"""The pods that the pipeline will create, and so wants to place: those of a rollout and those of a build."""
 
 from __future__ import annotations
 
@@ -12,47 +12,27 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ci.errors import InputError
-from ci.placement.amounts import amounts, an_object
-from ci.placement.inventory import COMPONENT, Inventory, Node, Pod, pod
+from ci.placement.inventory import Inventory, Node, Pod, pod
 from ci.placement.peers import HOST, REVISION
-from ci.placement.selectors import Selector, matches, selector, texts
+from ci.placement.selectors import Selector, matches, selector
+from ci.pods import sizing, templates
+from ci.pods.objects import an_object
+from ci.pods.templates import Template, template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ci.placement.model import Spread
-    from ci.settings import Request, Settings
+    from ci.settings import Settings
 
 GROUPS = ("serving", "training")
-PLANNING = 0.7
-"""Share of the time limit that the solver gets at most; the rest is for trying the hand-over."""
 PLATFORM = ["linux", "amd64"]
 """What the images are for; nodes of another platform cannot run them, whatever room they have."""
-PIPELINE = {"app.kubernetes.io/part-of": "model-pipeline"}
-"""Label of the pods that builds run in."""
-NAMESPACE = "model-pipeline"
-"""Where builds run."""
 _REPORTED = ("pods", "ephemeral-storage")
 _MOST = 1000
 """Pods of one kind at most."""
 _SURGE = "25%"
 """What Kubernetes takes for `maxSurge` where a Deployment does not say."""
-
-
-@dataclass(frozen=True)
-class Template:
-    """A pod that will be created: where it is written, its namespace (empty if unknown), labels and specification."""
-
-    where: str
-    namespace: str
-    labels: Mapping[str, str]
-    spec: Mapping[str, Any]
-
-    def task(self, name: str, revision: str) -> Pod:
-        """Return it as a task; pods of one revision share their pod template's hash."""
-        labels = {**self.labels, REVISION: revision}
-        found = pod(name, self.labels[COMPONENT], self.spec, self.where, namespace=self.namespace, labels=labels)
-        return replace(found, rules=_ruled(json.loads(found.rules), [each.key for each in found.peers.even], self.spec))
 
 
 @dataclass(frozen=True)
@@ -88,27 +68,6 @@ class Server:
         return max(least, sum(not pod.ending for pod in self.rolling(offer)))
 
 
-def template(item: object, where: str, namespace: str = "") -> Template:
-    """Return the pod of an object: a Pod, or what has a pod's template such as a Deployment.
-
-    Raises:
-        InputError: it is neither, or its pods have no group.
-    """
-    whole = an_object(item, where)
-    spec = an_object(whole.get("spec"), f"{where}: spec")
-    metadata = an_object(whole.get("metadata"), f"{where}: metadata")
-    if "template" in spec:
-        inner = an_object(spec["template"], f"{where}: spec.template")
-        labels = an_object(inner.get("metadata"), f"{where}: spec.template.metadata").get("labels")
-        where, spec = f"{where}: spec.template.spec", an_object(inner.get("spec"), f"{where}: spec.template.spec")
-    else:
-        labels, where = metadata.get("labels"), f"{where}: spec"
-    found = texts(labels, f"{where}: labels")
-    if not spec.get("containers") or COMPONENT not in found:
-        raise InputError(f"{where}: expected a pod with containers, and with the label {COMPONENT}")
-    return Template(where, str(metadata.get("namespace") or namespace), found, spec)
-
-
 def server(stable: Mapping[str, Any], canary: Mapping[str, Any], where: str) -> Server:
     """Return what a rollout applies, from its Deployments.
 
@@ -133,49 +92,72 @@ def server(stable: Mapping[str, Any], canary: Mapping[str, Any], where: str) -> 
     )
 
 
-def planned(settings: Settings, group: str | None, serving: Server, agent: Template, offer: Inventory) -> list[Pod]:
-    """Return the pods of one group, or of both.
+@dataclass(frozen=True)
+class Build:
+    """The pods of a build.
 
-    `serving` is what a rollout has at its peak. The first one has all replicas beside the canary. A later one has the
-    canary, and beside it stable rolls: all replicas, and for each pod of the surge one of the old ones that is still
-    there, as large as it is. `training` is the agent that trains, and the tuning chief with its workers.
+    Attributes:
+        training: the agent that trains.
+        tuning: one pod of the tuning Job.
+        workers: how many of those there are.
+        light: the agent of all other stages, which is not planned: it fits beside what is.
+    """
+
+    training: Template
+    tuning: Template
+    workers: int
+    light: Template
+
+    @classmethod
+    def of(cls, settings: Settings) -> Build:
+        """Return the pods of a build with these settings, from their templates."""
+        trains, tunes = sizing.training(settings), sizing.tuning(settings)
+        return cls(
+            template(trains, str(templates.TRAINING), templates.NAMESPACE),
+            template(tunes, str(templates.TUNING), templates.NAMESPACE),
+            settings.tuning.workers,
+            template(templates.read(templates.TOOLS), str(templates.TOOLS), templates.NAMESPACE),
+        )
+
+    def pods(self) -> list[Pod]:
+        """Return the pods of the tuning Job, and last the agent that trains."""
+        names = [f"tuning-{index}" for index in range(self.workers)]
+        return [*_copies(self.tuning, "job", names), _pod(self.training, "training", "agent")]
+
+    def tools(self) -> Pod:
+        """Return the agent of all other stages."""
+        return _pod(self.light, "tools", "agent")
+
+
+def rolled_out(settings: Settings, serving: Server, offer: Inventory) -> list[Pod]:
+    """Return what a rollout has at its peak.
+
+    The first one has all replicas beside the canary. A later one has the canary, and beside it stable rolls: all
+    replicas, and for each pod of the surge one of the old ones that is still there, as large as it is.
 
     Args:
-        settings: sizes and numbers.
-        group: `serving`, `training`, or None for both.
+        settings: the number of replicas.
         serving: what a rollout applies.
-        agent: the pod that trains.
         offer: the cluster as it is, with the release that runs.
 
     Raises:
         InputError: a pod is none that Kubernetes would accept.
     """
-    found: list[Pod] = []
-    if group != "training":
-        replicas = serving.replicas(settings.serving.replicas, offer)
-        old = [each.requests for each in serving.rolling(offer)]
-        most = dict(functools.reduce(operator.or_, map(Counter, old), Counter[str]()))
-        found += _copies(serving.stable, "new", [f"serving-{index}" for index in range(replicas)])
-        found += _copies(serving.canary, "canary", _numbered("canary", serving.canaries))
-        surge = _copies(serving.stable, "old", _numbered("surge", _surge(serving, replicas) if old else 0))
-        found += [replace(task, requests=most) for task in surge]
-    return found if group == "serving" else [*found, *training(settings, agent)]
-
-
-def training(settings: Settings, agent: Template) -> list[Pod]:
-    """Return the pods of a build: the tuning chief with its workers, and last the agent that trains."""
-    resources, workers = settings.resources, range(settings.placement.tuning_workers)
+    replicas = serving.replicas(settings.serving.replicas, offer)
+    old = [each.requests for each in serving.rolling(offer)]
+    most = dict(functools.reduce(operator.or_, map(Counter, old), Counter[str]()))
+    surge = _copies(serving.stable, "old", _numbered("surge", _surge(serving, replicas) if old else 0))
     return [
-        _task("tuning-chief", "tuning-chief", resources.chief),
-        *[_task(f"tuning-{index}", "tuning", resources.tuning) for index in workers],
-        agent.task("training", "agent"),
+        *_copies(serving.stable, "new", [f"serving-{index}" for index in range(replicas)]),
+        *_copies(serving.canary, "canary", _numbered("canary", serving.canaries)),
+        *(replace(each, requests=most) for each in surge),
     ]
 
 
-def beginning(tasks: Sequence[Pod], serving: Server) -> list[Pod]:
-    """Return those of the tasks that must find room while the whole old release still runs: the first new pods."""
-    surge = [task.name for task in tasks if task.labels.get(REVISION) == "old"]
-    canaries = [task for task in tasks if task.labels.get(REVISION) == "canary"]
+def beginning(pods: Sequence[Pod], serving: Server) -> list[Pod]:
+    """Return those of the pods that must find room while the whole old release still runs: the first new pods."""
+    surge = [pod.name for pod in pods if pod.labels.get(REVISION) == "old"]
+    canaries = [pod for pod in pods if pod.labels.get(REVISION) == "canary"]
     return [*canaries, *_copies(serving.stable, "new", surge)] if surge else []
 
 
@@ -185,43 +167,43 @@ def staying(offer: Inventory, serving: Server) -> Inventory:
     return replace(offer, nodes=tuple(nodes))
 
 
-def reported(tasks: Sequence[Pod], nodes: Sequence[Node]) -> tuple[tuple[Pod, ...], list[str]]:
-    """Return the tasks without requests for what every kubelet reports and no node here has, and what that is.
+def reported(pods: Sequence[Pod], nodes: Sequence[Node]) -> tuple[tuple[Pod, ...], list[str]]:
+    """Return the pods without requests for what every kubelet reports and no node here has, and what that is.
 
     An inventory that was written by hand often leaves it out, and says nothing about it by that.
     """
     absent = [name for name in _REPORTED if nodes and not any(name in node.allocatable for node in nodes)]
-    kept = [{name: amount for name, amount in task.requests.items() if name not in absent} for task in tasks]
-    return tuple(replace(task, requests=requests) for task, requests in zip(tasks, kept, strict=True)), absent
+    kept = [{name: amount for name, amount in pod.requests.items() if name not in absent} for pod in pods]
+    return tuple(replace(pod, requests=requests) for pod, requests in zip(pods, kept, strict=True)), absent
 
 
-def spreads(settings: Settings, tasks: Sequence[Pod]) -> tuple[Spread, ...]:
+def spreads(settings: Settings, pods: Sequence[Pod]) -> tuple[Spread, ...]:
     """Return the hard limits per node: by default the replicas survive the loss of any one node.
 
     Pods of another revision than the new one do not count: the canary, and old ones that are still there.
     """
     from ci.placement.model import Spread
 
-    new = [task for task in tasks if task.labels.get(REVISION) == "new"]
-    besides = frozenset(task.name for task in tasks if task.labels.get(REVISION) in ("canary", "old"))
+    new = [pod for pod in pods if pod.labels.get(REVISION) == "new"]
+    besides = frozenset(pod.name for pod in pods if pod.labels.get(REVISION) in ("canary", "old"))
     limit = settings.placement.replicas_per_node or max(1, len(new) - 1)
-    return tuple(Spread(group, limit, besides=besides) for group in dict.fromkeys(task.group for task in new))
+    return tuple(Spread(group, limit, besides=besides) for group in dict.fromkeys(pod.group for pod in new))
 
 
-def unmodelled(tasks: Sequence[Pod]) -> tuple[str, ...]:
-    """Return what the scheduler would check of the tasks' pods and no plan does, each with whom it is about."""
-    found = Counter((what, task.group) for task in tasks for what in task.peers.unmodelled)
+def unmodelled(pods: Sequence[Pod]) -> tuple[str, ...]:
+    """Return what the scheduler would check of the pods and no plan does, each with whom it is about."""
+    found = Counter((what, pod.group) for pod in pods for what in pod.peers.unmodelled)
     return tuple(f"{what} of {group}" for what, group in found)
 
 
-def assumed(tasks: Sequence[Pod]) -> tuple[str, ...]:
-    """Return in sentences what is taken for granted of the tasks' pods, because an inventory does not tell it."""
-    volumes = dict.fromkeys((name, task.group) for task in tasks for name in task.peers.volumes)
+def assumed(pods: Sequence[Pod]) -> tuple[str, ...]:
+    """Return in sentences what is taken for granted of the pods, because an inventory does not tell it."""
+    volumes = dict.fromkeys((name, pod.group) for pod in pods for name in pod.peers.volumes)
     return tuple(f"assumed: the volume {name} of {group} can be mounted on every node" for name, group in volumes)
 
 
 def _copies(of: Template, revision: str, names: Sequence[str]) -> Iterator[Pod]:
-    first = of.task(names[0], revision) if names else None
+    first = _pod(of, names[0], revision) if names else None
     return (replace(first, name=name) for name in names if first)
 
 
@@ -239,9 +221,11 @@ def _surge(serving: Server, replicas: int) -> int:
     return surge
 
 
-def _task(name: str, group: str, request: Request) -> Pod:
-    asked = {**amounts(request.model_dump(), f"resources of {name}"), "pods": 1}
-    return Pod(name, group, asked, _ruled({}, [], {}), labels={**PIPELINE, COMPONENT: group})
+def _pod(of: Template, name: str, revision: str) -> Pod:
+    """Return a pod of a template; pods of one revision share their pod template's hash."""
+    labels = {**of.labels, REVISION: revision}
+    found = pod(name, of.group, of.spec, of.where, namespace=of.namespace, labels=labels)
+    return replace(found, rules=_ruled(json.loads(found.rules), [each.key for each in found.peers.even], of.spec))
 
 
 def _ruled(rules: dict[str, Any], keys: Sequence[str], spec: Mapping[str, Any]) -> str:

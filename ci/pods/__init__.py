@@ -1,1 +1,1 @@
-"""Pods from their files: sized by the settings and steered to planned nodes."""
+"""Pods from their templates: read, sized by the settings, and steered to planned nodes."""

@@ -95,7 +95,7 @@ def _facts(build: Build) -> Iterator[tuple[str, tuple[State, str]]]:
         yield "package", ("done", build.package.version)
     if plan := build.plan:
         missing = f"{len(plan.unplaced)} fit nowhere"
-        fits: tuple[State, str] = ("done", f"{len(plan.plan)} tasks, {plan.objective} nodes")
+        fits: tuple[State, str] = ("done", f"{len(plan.plan)} pods, {plan.objective} nodes")
         yield "place", ("failed", missing) if plan.unplaced else fits
     if build.rollout:
         yield "deploy", _rollout(build)

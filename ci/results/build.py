@@ -50,6 +50,8 @@ RUNS: File[dict[str, str]] = File(workspace.RUNS, dict[str, str])
 CHAMPION: File[Champion | None] = File(workspace.CHAMPION, Champion | None)
 """The champion; None if nothing served."""
 AGENT: File[dict[str, JsonValue]] = File(workspace.AGENT, dict[str, JsonValue])
-"""A pod, as Kubernetes understands it."""
+"""The pod that trains, as Kubernetes understands it."""
+TUNING_JOB: File[dict[str, JsonValue]] = File(workspace.TUNING_JOB, dict[str, JsonValue])
+"""The Job that tunes on a cluster, all but its name and what it works on."""
 HANDOFF: File[Handoff] = File(workspace.HANDOFF, Handoff)
 CACHED: File[Cached] = File(workspace.STATE / "cached.json", Cached)

@@ -60,7 +60,7 @@ class Plan(Result):
     sets: dict[str, Many[str]]
     required: bool = False
     unplaced: Many[str]
-    tasks: Many[Pod]
+    pods: Many[Pod]
     certificate: Certificate | None = None
 
 

@@ -101,7 +101,7 @@ def test_the_scheduler_puts_the_pods_of_an_overlay_where_the_plan_has_them(
             assert place.main(["--context", "-", "--group", "serving"]) == 0
             plan = json.loads(Path("build/placement/plan.json").read_text())
             assert plan["proven"], plan["not_modelled"]
-            assert any(task["name"] == "surge" for task in plan["tasks"]) is (release == "second")
+            assert any(task["name"] == "surge" for task in plan["pods"]) is (release == "second")
             capsys.readouterr()
             assert manifests.main([]) == 0
             objects = {each["metadata"]["name"]: each for each in yaml.safe_load_all(capsys.readouterr().out)}

@@ -215,7 +215,7 @@ def test_what_is_not_read_of_a_record_is_dropped_but_no_label_of_that_name(works
 
 
 def test_two_thousand_pods_on_twenty_thousand_nodes_that_all_differ(workspace):
-    configured("placement.time_limit=3", "serving.replicas=999", "placement.tuning_workers=1000")
+    configured("placement.time_limit=3", "serving.replicas=999", "tuning.workers=1000")
     draw = random.Random(1)
     items = [
         a_node(f"n{j:05}", f"{3000 + draw.randrange(3000)}m", 2**33 + draw.randrange(2**33)) for j in range(20_000)

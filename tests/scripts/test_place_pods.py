@@ -49,8 +49,7 @@ def workspace(tmp_path, monkeypatch):
     needed("kubectl", "https://kubernetes.io/docs/tasks/tools/ (1.30 or newer)")
     monkeypatch.chdir(tmp_path)
     shutil.copytree(REPOSITORY / "k8s", tmp_path / "k8s")
-    (tmp_path / "ci/agents").mkdir(parents=True)
-    shutil.copy(REPOSITORY / "ci/agents/training.yaml", tmp_path / "ci/agents")
+    shutil.copytree(REPOSITORY / "ci/agents", tmp_path / "ci/agents")
     return tmp_path / "build" / "placement"
 
 
@@ -93,7 +92,7 @@ def test_selector_tolerations_and_sidecars_of_the_overlay_are_planned_for(worksp
     assert run(*nodes, spec=spec, settings=["placement.affinity=required"]) == 0
     found = planned(workspace)
     assert hosts(workspace) == {"amd0": 1, "amd1": 1, "amd2": 1, "amd3": 1}  # each pod takes 3.1 of 4 CPU
-    assert {task["requests"]["cpu"] for task in found["tasks"]} == {3100}
+    assert {task["requests"]["cpu"] for task in found["pods"]} == {3100}
     assert set(found["sets"]["serving"]) <= {f"amd{index}" for index in range(6)}
 
 
@@ -160,7 +159,7 @@ def test_what_pods_demand_of_each_other_is_planned(workspace, capsys, spec, node
 
 def test_the_limit_that_is_reached_is_named(workspace, capsys):
     assert run(*FOUR, spec=PORT) == 0
-    less = "one node less: the 3 nodes could not hold all tasks with the host port 8500 (one per node)"
+    less = "one node less: the 3 nodes could not hold all pods with the host port 8500 (one per node)"
     assert less in capsys.readouterr().out
     assert run(*FOUR[:2], spec=PORT) == 1
     assert "has room on a, but the host port 8500 (one per node) is reached there" in capsys.readouterr().out
@@ -302,7 +301,7 @@ def test_without_kubectl_it_says_what_was_read_instead(workspace, monkeypatch, c
     said = "k8s/overlays/own/server: kubectl is not on the PATH, so k8s/server was read without the overlay"
     assert f"not modelled: {said}" in out
     assert CLAIM not in out
-    assert {task["requests"]["cpu"] for task in planned(workspace)["tasks"]} == {1100}
+    assert {task["requests"]["cpu"] for task in planned(workspace)["pods"]} == {1100}
 
 
 TIGHT = [a_node("n1", "3400m"), a_node("n2", "3400m")]
@@ -338,7 +337,7 @@ OLD = [stable("s0", "n1"), stable("s1", "n2"), stable("s2", "n1")]
 def test_the_pods_that_a_rollout_replaces_leave_and_its_peak_must_fit(workspace, capsys, items, code, tasks, used):
     assert run(*items) == code
     found = planned(workspace)
-    assert len(found["tasks"]) == tasks
+    assert len(found["pods"]) == tasks
     assert found["objective"] == used
     assert ("no room" in capsys.readouterr().err) is bool(code)
 
@@ -365,7 +364,7 @@ def test_how_stable_rolls_says_how_many_old_pods_are_still_there(workspace, stra
     deployment["spec"]["strategy"] = strategy
     file.write_text(yaml.safe_dump(deployment))
     assert run(*items) == 0
-    assert len(planned(workspace)["tasks"]) == tasks
+    assert len(planned(workspace)["pods"]) == tasks
 
 
 def test_a_rollout_that_cannot_begin_is_told_by_its_first_pods_and_can_be_left_to_the_scheduler(workspace, capsys):

@@ -12,7 +12,8 @@ import yaml
 
 from ci import workspace
 from ci.errors import InputError, StageError
-from ci.pods.agent import steered
+from ci.pods.sizing import size
+from ci.pods.steering import steered
 from ci.results.placement import HANDOVER, PLAN
 from ci.settings import Settings
 
@@ -170,8 +171,7 @@ def put(
         [gateway] = [found for found in pod["containers"] if found["name"] == GATEWAY]
         gateway["resources"]["requests"] |= settings.resources.gateway.model_dump()
         gateway["resources"]["limits"]["memory"] = settings.resources.gateway.memory
-        for kind in ("requests", "limits"):  # limits equal requests: a full node takes nothing away from a server
-            container["resources"][kind] |= settings.resources.serving.model_dump()
+        size(pod, CONTAINER, settings.resources.serving)
 
 
 def _from_root(folder: Path) -> str:

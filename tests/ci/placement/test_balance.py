@@ -68,7 +68,7 @@ def test_plans_are_as_even_and_as_small_as_the_best_of_all_placements(cluster, c
     _, solution = question.solve(10)
     best = fewest(count, offer, even, apart)
     assert bool(solution.unplaced) is (best is None)
-    question.require(solution.plan(question.tasks, offer))
+    question.require(solution.plan(question.pods, offer))
     if best is not None:
         assert solution.objective == best
         assert solution.bound <= best

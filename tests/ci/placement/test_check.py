@@ -18,7 +18,7 @@ NODES = [Node("n", AMOUNTS, AMOUNTS), Node("m", AMOUNTS, AMOUNTS), Node("down", 
         ({"a": "n"}, ["b has no node"]),
         ({"a": "n", "b": "gone"}, ["b is on gone, which is not there"]),
         ({"a": "n", "b": "down"}, ["b may not run on down: the node is not ready"]),
-        ({"a": "n", "b": "m", "c": "m"}, ["c is not a task"]),
+        ({"a": "n", "b": "m", "c": "m"}, ["c is not a pod"]),
         ({"a": "n", "b": "n"}, ["n: cpu 1200 asked, 1000 free"]),
     ],
 )
@@ -34,12 +34,12 @@ ZONES = [Node(name, AMOUNTS, AMOUNTS, labels={"topology.kubernetes.io/zone": z})
     [
         ({"a": "n", "b": "m"}, Spread("g", 1), []),
         ({"a": "n", "b": "n"}, Spread("g", 2), []),
-        ({"a": "n", "b": "n"}, Spread("g", 1), ["node n: 2 tasks of g, 1 allowed"]),
+        ({"a": "n", "b": "n"}, Spread("g", 1), ["node n: 2 pods of g, 1 allowed"]),
         ({"a": "n", "b": "n"}, Spread("other", 1), []),
         ({"a": "n", "b": "n"}, Spread("g", 1, besides=frozenset({"b"})), []),
         ({"a": "n", "b": "m"}, Spread("g", 1, "zone"), []),
         ({"a": "m", "b": "o"}, Spread("g", 2, "zone"), []),
-        ({"a": "m", "b": "o"}, Spread("g", 1, "zone"), ["zone b: 2 tasks of g, 1 allowed"]),
+        ({"a": "m", "b": "o"}, Spread("g", 1, "zone"), ["zone b: 2 pods of g, 1 allowed"]),
     ],
 )
 def test_a_spread_is_counted_by_node_and_by_zone(plan, spread, found):

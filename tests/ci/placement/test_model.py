@@ -76,7 +76,7 @@ def test_rules_keep_a_task_from_nodes_that_would_be_enough():
 
 
 def test_two_tasks_of_one_name_are_refused():
-    with pytest.raises(InputError, match="two tasks are named T1"):
+    with pytest.raises(InputError, match="two pods are named T1"):
         build([task("T1", 1, 1), task("T1", 2, 1)], ARTICLE_NODES)
 
 
