@@ -180,6 +180,36 @@ def test_a_second_deployer_is_told_who_holds_it(server):
         pass
 
 
+def test_a_second_deployer_that_is_not_to_wait_is_told_at_once(server):
+    _, api = server
+    clock = Time()
+    lease(api, "one", clock=clock)._take()
+    with pytest.raises(Held, match="one is deploying"):
+        lease(api, "two", clock=clock, pause=clock.pause)._take()
+    assert clock.now == 0.0
+
+
+def test_a_lease_that_is_given_back_meanwhile_is_taken_within_a_moment(server):
+    store, api = server
+    clock = Time()
+    one = lease(api, "one", seconds=30, clock=clock)
+    one._take()
+    clock.events = [(7.0, lambda: one._put(one._read(), "", 1))]
+    lease(api, "two", seconds=30, wait=60.0, clock=clock, pause=clock.pause)._take()
+    assert store.objects[PATH]["spec"]["holderIdentity"] == "two"
+    assert 7.0 <= clock.now <= 8.0
+
+
+def test_a_renewal_that_fails_is_tried_again(server):
+    store, api = server
+    with lease(api, "one", seconds=1) as held:
+        renewed = store.objects[PATH]["spec"]["renewTime"]
+        store.faults = [403]
+        until(lambda: not store.faults)
+        until(lambda: store.objects[PATH]["spec"]["renewTime"] != renewed)
+        held.check()
+
+
 def test_a_second_deployer_waits_as_long_as_it_is_told(server):
     _, api = server
     order = []

@@ -156,3 +156,66 @@ def test_resamples_draw_as_many_days_and_depend_on_the_seed_alone():
 @pytest.mark.parametrize(("metric", "better", "worse"), [("auc", 0.8, 0.7), ("log_loss", 0.4, 0.5), ("rmse", 1.0, 2.0)])
 def test_a_gain_is_positive_for_the_better_one(metric, better, worse):
     assert metrics.gain(metric, np.array([better]), np.array([worse]))[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("days", "deviations", "times"),
+    [
+        # The root of n / (n - 1), times Student's t over the normal, both as tables have them.
+        (8, 1.959964, (8 / 7) ** 0.5 * 2.364624 / 1.959964),
+        (2, 1.959964, 2**0.5 * 12.706205 / 1.959964),
+        (31, 1.644854, (31 / 30) ** 0.5 * 1.697261 / 1.644854),
+        (1, 1.959964, 1.0),
+        (8, 0.0, 1.0),
+        (8, -1.0, 1.0),
+    ],
+)
+def test_resamples_of_few_days_are_widened_by_what_the_tables_say(days, deviations, times):
+    assert metrics.widening(days, deviations) == pytest.approx(times, rel=1e-5)
+
+
+def test_a_spread_lies_around_the_value_and_not_around_resamples_that_are_biased():
+    resampled = np.random.default_rng(0).normal(0.3, 0.01, 1000)
+    found = metrics.spread(0.2, np.append(resampled, np.nan), 8, 0.975)
+    assert len(found) == 1000
+    assert found.mean() == pytest.approx(0.2)
+    assert found.std() == pytest.approx(resampled.std() * metrics.widening(8, 1.959964), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "bounds"),
+    [
+        ("auc", 0.99, (False, True)),
+        ("calibration_error", 0.01, (True, False)),
+        ("log_loss", 0.01, (True, False)),
+        ("rmse", 0.99, (False, False)),
+        ("mae", 0.01, (True, False)),
+        (None, 0.01, (False, False)),
+    ],
+)
+def test_an_interval_keeps_to_the_range_of_its_metric_and_to_no_other(metric, value, bounds):
+    resampled = value + np.random.default_rng(1).normal(0, 0.1, 2000)
+    low, high = metrics.interval(value, resampled, 14, metric)
+    free = metrics.interval(value, resampled, 14)
+    assert (low, high) == (0.0 if bounds[0] else free[0], 1.0 if bounds[1] else free[1])
+    assert free[0] < value < free[1]
+    assert free[1] - free[0] == pytest.approx(2 * 1.96 * 0.1 * metrics.widening(14, 1.959964), rel=0.05)
+
+
+def test_each_resample_weighs_days_as_often_as_they_were_drawn():
+    """Eight days of as many rows as they differ in: the mean of the counts is one, and their spread a multinomial's."""
+    counts = metrics.resamples(np.arange(8), 20_000, seed=0)
+    assert counts.shape == (20_000, 8)
+    assert counts.mean(axis=0) == pytest.approx(np.ones(8), abs=0.03)
+    assert counts.var(axis=0) == pytest.approx(np.full(8, 7 / 8), abs=0.03)
+    assert metrics.once(np.array([0, 0, 3])).tolist() == [[1.0, 1.0, 1.0, 1.0]]
+
+
+def test_the_calibration_error_is_of_ten_bins_of_equal_mass():
+    """In each tenth of the predictions the outcomes are wrong by another amount, and all count alike."""
+    predictions = np.repeat(np.arange(10) / 10 + 0.05, 20)
+    off = np.repeat(np.array([0.1, -0.1] * 5), 20)
+    day = np.arange(200) % 4
+    function = metrics.by_day("calibration_error", predictions + off, predictions, day)
+    assert function(metrics.once(day))[0] == pytest.approx(0.1)
+    assert function(np.array([[4.0, 0.0, 0.0, 0.0]]))[0] == pytest.approx(0.1)

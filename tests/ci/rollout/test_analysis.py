@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from ci.rollout.analysis import Traffic, analyse, as_json, quantile_interval, share, verdict
 from ci.settings import Analysis
@@ -134,6 +135,63 @@ def test_the_bounds_of_a_quantile_are_right_as_often_as_they_say():
     assert np.mean([true <= high for _, high in found]) >= 0.985
 
 
+@pytest.mark.parametrize(
+    ("events", "of", "low", "high"),
+    [
+        # Each bound is right with 95 %: with p = 0.2589 ten of ten are good once in twenty times, as 0.7411^10 = 0.05.
+        (0, 10, 0.0, 0.2589),
+        (10, 10, 0.7411, 1.0),
+        (1, 10, 0.0051, 0.3942),
+        (0, 0, 0.0, 1.0),
+        (1, 1, 0.05, 1.0),
+    ],
+)
+def test_the_bounds_of_a_share_are_those_of_the_tables(events, of, low, high):
+    assert share(events, of, 0.95) == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize("quantile", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("count", [1, 2, 5, 40, 300])
+def test_the_bounds_of_a_quantile_are_as_close_as_their_confidence_allows(count, quantile):
+    """Of 1, 2, 3, …, in any order, a value is its own rank: the quantile is below it as often as a binomial says."""
+    below = binom(count, quantile)  # how many of so many values lie below the quantile
+    values = np.random.default_rng(0).permutation(np.arange(1, count + 1)).astype(float)
+    low, high = quantile_interval(values, quantile, 0.95)
+    if low:
+        assert below.sf(low - 1) >= 0.95
+    if low < count:
+        assert below.sf(low) < 0.95
+    if high < np.inf:
+        assert below.cdf(high - 1) >= 0.95
+    assert below.cdf(min(high - 2, count - 1)) < 0.95
+
+
+@pytest.mark.parametrize("requests", [0, 1])
+def test_without_requests_there_is_no_rate(requests):
+    rate = analyse(traffic(requests), traffic(0), SETTINGS)[0]
+    assert (rate.name, rate.verdict, np.isnan(rate.value)) == ("error rate", "wait", requests == 0)
+    assert rate.limit == pytest.approx(SETTINGS.error_margin)
+
+
 def test_an_open_bound_is_null_in_json():
     (measure,) = [m for m in as_json(analyse(traffic(10), traffic(), SETTINGS)) if m["name"] == "latency p99"]
     assert measure["high"] is None
+
+
+def test_each_measure_tells_its_value_its_bounds_and_its_limit():
+    canary, stable = traffic(errors=3, refused=40, seed=1), traffic(errors=2, refused=30)
+    found = {m["name"]: m for m in as_json(analyse(canary, stable, SETTINGS))}
+    assert [*found] == ["error rate", "not finite", "refused", "latency p50", "latency p99", "predictions"]
+    errors, refused, slow = found["error rate"], found["refused"], found["latency p99"]
+    assert (errors["value"], refused["value"]) == (3 / 2000, 40 / 2000)
+    assert errors["limit"] == share(2, 2000, SETTINGS.confidence)[0] + SETTINGS.error_margin
+    assert refused["limit"] == share(30, 2000, SETTINGS.confidence)[1] + SETTINGS.error_margin
+    assert slow["value"] == pytest.approx(np.quantile(canary.seconds, 0.99))
+    assert slow["limit"] == pytest.approx(
+        np.quantile(stable.seconds, 0.99) * SETTINGS.latency_ratio + SETTINGS.latency_margin
+    )
+    for each in found.values():
+        assert each["low"] <= each["value"] <= each["high"]
+    assert found["latency p50"]["reason"] == "latency p50 is 7.1 ms against 7.0 ms (limit 20.6 ms)"
+    assert slow["reason"] == "latency p99 is 46.0 ms against 48.5 ms (limit 82.7 ms)"
+    assert found["not finite"]["reason"] == "0 of 2000 predictions are no finite numbers"

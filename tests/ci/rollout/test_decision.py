@@ -13,6 +13,7 @@ from ci.rollout.decision import (
     Phase,
     Step,
     admit,
+    expected,
     next_step,
     plan,
     smoke_problem,
@@ -95,6 +96,14 @@ def test_a_step_that_is_due_again_and_again_in_one_state_leads_nowhere(step: Ste
 )
 def test_what_serves_is_recorded(released: str, phases: dict[str, Phase], found: str | None) -> None:
     assert unrecorded(history(released), phases) == found
+
+
+def test_what_is_paused_is_the_stable_version_only_if_that_served() -> None:
+    """Where a version that was never verified serves, the stable one may be ready beside it."""
+    served = expected(Observed(S, S, frozenset({S})), Step.PAUSE)
+    assert (served.stable, served.others) == (P, frozenset({P}))
+    beside = expected(Observed(S, R, frozenset({S, R})), Step.PAUSE)
+    assert (beside.stable, beside.others) == (R, frozenset({P, R}))
 
 
 def test_a_first_and_a_later_rollout_take_these_steps() -> None:
@@ -230,3 +239,9 @@ def test_a_smoke_test_names_what_is_wrong(state: str, answer: Any, served: Any, 
         assert found is None
     else:
         assert problem in str(found)
+
+
+@pytest.mark.parametrize(("served", "differs"), [(0.75, False), (0.25, False), (0.75001, True), (0.2499, True)])
+def test_a_prediction_may_differ_by_the_tolerance_and_by_no_more(served: float, differs: bool) -> None:
+    status = {"model_version_status": [{"state": "AVAILABLE"}]}
+    assert bool(smoke_problem(SIGNATURE, status, metadata(), [0.5], [served], 0.25)) is differs
