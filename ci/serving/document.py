@@ -15,7 +15,7 @@ _SHOWN = 256
 """Bytes after which a value in a message is cut."""
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"-?(?:NaN|Inf(?:inity)?|(?:0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?)")
-_UNSURE = re.compile(r"\d{300}|[eE]\+?\d{3}|\\u[dD][89a-fA-F]")
+_UNSURE = re.compile(r"\d{200}|[eE]\+?\d{3}|\\u[dD][89a-fA-F]")
 """Text that may be a number too large for a double, or half of a surrogate pair."""
 _ESCAPE = re.compile(r"\\(?:u([dD][89abAB]..)\\u[dD][c-fC-F]..|u([dD][89a-fA-F]..)|.)", re.DOTALL)
 """An escape in a string: a whole pair of surrogates, one alone, or any other."""
