@@ -19,6 +19,7 @@ LENGTH = 255
 """Longest name of a repository, without its host; characters."""
 LOCAL = "localhost"
 """The host that means: no registry, the image stays on the machine that made it."""
+_DIGEST = r"sha256:[0-9a-f]{64}"
 TAG = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"
 """What a tag looks like."""
 
@@ -40,6 +41,17 @@ def problem(name: str) -> str | None:
     if len(split(name)[1]) > LENGTH:
         return f"a repository's path has at most {LENGTH} characters"
     return None
+
+
+def image_problem(reference: str) -> str | None:
+    """Return why a text is no `REPOSITORY:TAG` or `REPOSITORY:TAG@DIGEST`, or None if it is one."""
+    named, at, digest = reference.partition("@")
+    repository, _, tag = named.rpartition(":")
+    if at and not re.fullmatch(_DIGEST, digest):
+        return "what follows `@` is no digest, which is sha256: and 64 digits of 0-9 and a-f"
+    if not re.fullmatch(TAG, tag):
+        return "an image is REPOSITORY:TAG or REPOSITORY:TAG@DIGEST"
+    return problem(repository)
 
 
 def split(name: str) -> tuple[str, str]:

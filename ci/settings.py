@@ -5,6 +5,7 @@ Every number and name a fork sets has its meaning, unit and bounds here and nowh
 overrides is in `ci.configuration`.
 """
 
+import re
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,7 +14,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ci import references
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$")]
+_NAME = r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$"
+Name = Annotated[str, Field(pattern=_NAME)]
 """A name that Kubernetes, image references and URLs all accept."""
 
 Quantity = Annotated[
@@ -53,6 +55,15 @@ def _registry(value: str) -> str:
     """Check the host of a registry, as the names of its images begin with it."""
     if references.problem(f"{value}/x") or references.split(f"{value}/x") != (value, "x"):
         raise ValueError("expected HOST or HOST:PORT of a registry, such as kind-registry:5000")
+    return value
+
+
+def _base(value: str) -> str:
+    """Check the name of a listed image, or the reference of any other; only the latter has a slash."""
+    if "/" not in value and not re.fullmatch(_NAME, value):
+        raise ValueError("expected the name of an image of ci/images/images.yaml, or REPOSITORY:TAG")
+    if "/" in value and (problem := references.image_problem(value)):
+        raise ValueError(problem)
     return value
 
 
@@ -177,8 +188,9 @@ class Packaging(Section):
     """Image repository, `[HOST[:PORT]/]PATH`; the image is `REPOSITORY/NAME:VERSION`."""
     plain_http: list[Annotated[str, AfterValidator(_registry)]] = []
     """Registries that are spoken to without TLS, each `HOST[:PORT]`; those on this machine always are."""
-    base: Name | None = None
-    """Image of ci/images/images.yaml that the model's layer is put on; null: none, for the stand-in server."""
+    base: Annotated[str, AfterValidator(_base)] | None = None
+    """Image that the model's layer is put on: its name in ci/images/images.yaml, or `REPOSITORY:TAG[@DIGEST]`; null:
+    for the stand-in server on this machine."""
     signing_key: Annotated[str, Field(min_length=1)] | None = None
     """File with the private elliptic key (PEM) that signs packages; `$NAME` is a variable's path; null: unsigned."""
     verify_key: Annotated[str, Field(min_length=1)] | None = None

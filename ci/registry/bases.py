@@ -133,7 +133,7 @@ def get(name: str | None, plain: Collection[str] = ()) -> image.Base | None:
     """Return the base that `packaging.base` names, fetching it if it is not on this machine, or None for no base.
 
     Args:
-        name: what the list calls it.
+        name: what the list calls it, or a reference, `REPOSITORY:TAG` or `REPOSITORY:TAG@DIGEST`.
         plain: see `Repository`.
 
     Raises:
@@ -142,10 +142,7 @@ def get(name: str | None, plain: Collection[str] = ()) -> image.Base | None:
     """
     if name is None:
         return None
-    entries = {entry.name: entry for entry in read()}
-    if name not in entries:
-        raise InputError(f"packaging.base: {LIST} lists no image {name}; it has {', '.join(entries)}")
-    listed = entries[name]
+    listed = _referred(name) if "/" in name else _of_list(name)
     digest = listed.digest or look_up(listed, plain)
     reference = f"{listed.repository}:{listed.tag}@{digest}"
     if listed.layout is not None:
@@ -158,6 +155,19 @@ def get(name: str | None, plain: Collection[str] = ()) -> image.Base | None:
     for part in (config, *layers):
         _cached(repository, "blobs", part["digest"], part["size"])
     return image.Base(CACHE, found, reference, pinned=listed.digest is not None)
+
+
+def _of_list(name: str) -> Listed:
+    entries = {entry.name: entry for entry in read()}
+    if name not in entries:
+        raise InputError(f"packaging.base: {LIST} lists no image {name}; it has {', '.join(entries)}")
+    return entries[name]
+
+
+def _referred(reference: str) -> Listed:
+    named, _, digest = reference.partition("@")
+    repository, _, tag = named.rpartition(":")
+    return Listed(name="base", repository=repository, tag=tag, digest=digest or None)
 
 
 def _for_platform(digest: str, read: Callable[[str], Path], reference: str) -> str:

@@ -217,7 +217,7 @@ def test_a_wrong_list_is_named_with_the_entry(
 def test_pinning_writes_digests_where_images_are_named_and_leaves_all_else(
     registry: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for path in ("ci/images/pipeline/Dockerfile", "ci/agents/tools.yaml", "ci/agents/training.yaml"):
+    for path in ("ci/images/tools/Dockerfile", "ci/agents/release.yaml", "ci/agents/training.yaml"):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / path, path)
     before = (REPOSITORY / bases.LIST).read_text()
@@ -235,10 +235,11 @@ def test_pinning_writes_digests_where_images_are_named_and_leaves_all_else(
         assert "serving is not pinned: 127.0.0.1:1/serving: the registry cannot be reached" in capsys.readouterr().err
         expected = before.replace("0.1.0\n  digest: null", f"0.1.0\n  digest: {tools}", 1)
         assert bases.LIST.read_text() == expected.replace("slim\n  digest: null", f"slim\n  digest: {python}", 1)
-        dockerfile = Path("ci/images/pipeline/Dockerfile").read_text()
+        dockerfile = Path("ci/images/tools/Dockerfile").read_text()
         assert f"FROM {registry.name}:3.11-slim@{python}\n" in dockerfile
+        assert f"FROM {registry.name}:3.11-slim@{python} AS packages\n" in dockerfile
         assert f"-t {registry.name}:0.1.0@{tools}" not in dockerfile
-        for agent in ("tools", "training"):
+        for agent in ("release", "training"):
             text = Path(f"ci/agents/{agent}.yaml").read_text()
             assert text.count(f"image: {registry.name}:0.1.0@{tools}\n") == 1
             assert text.count("@sha256:") == 1
