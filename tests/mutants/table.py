@@ -17,8 +17,8 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "ci/packaging/package.py": ("tests/ci/packaging/test_package.py", "tests/ci/packaging/test_signature.py"),
     "ci/lineage.py": ("tests/ci/test_lineage.py",),
     "ci/monitoring/drift.py": ("tests/ci/monitoring/test_drift.py",),
-    "ci/data/psi.py": ("tests/ci/monitoring/test_drift.py",),
-    "ci/data/reference.py": ("tests/ci/monitoring/test_drift.py",),
+    "ci/data/psi.py": ("tests/ci/data/test_psi.py", "tests/ci/monitoring/test_drift.py"),
+    "ci/data/reference.py": ("tests/ci/data/test_reference.py", "tests/ci/monitoring/test_drift.py"),
     "ci/releases/cluster.py": ("tests/ci/releases/test_cluster.py",),
     "ci/releases/machine.py": ("tests/ci/releases/test_machine.py",),
 }

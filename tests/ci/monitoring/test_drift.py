@@ -276,3 +276,36 @@ def test_the_prediction_decides_over_the_whole(prediction, verdict):
     word, reason = drift.overall(columns, {"verdict": prediction, "psi": 0.5})
     assert word == verdict
     assert "temp" in reason or prediction == "too few rows"
+
+
+@pytest.mark.parametrize(
+    ("description", "names"),
+    [
+        ({"edges": [1.0, 2.5], "values": [0.0, 7.0]}, ["below 1", "from 1 to 2.5", "2.5 or more", "0", "7", "missing"]),
+        ({"edges": [0.25]}, ["below 0.25", "0.25 or more", "missing"]),
+        ({"edges": [], "values": [3.0]}, ["other values", "3", "missing"]),
+        ({"edges": []}, ["present", "missing"]),
+        ({"edges": [1e15, 1e16], "values": []}, ["below 1e+15", "from 1e+15 to 1e+16", "1e+16 or more", "missing"]),
+        ({"edges": [1e14]}, ["below 100000000000000", "100000000000000 or more", "missing"]),
+        ({"categories": ["a", "b"], "rest": ["rare values", "missing"]}, ["a", "b", "rare values", "missing"]),
+        ({"categories": ["a"]}, ["a", "other values"]),
+    ],
+)
+def test_each_bin_has_its_name(description, names):
+    assert [drift.bin_in_words(description, place) for place in range(len(names))] == names
+
+
+def test_the_bin_that_moved_most_is_named_whichever_way_it_moved():
+    reference = np.repeat(["a", "b", "c"], [600, 300, 100])
+    gone = examined(np.repeat(["a", "b", "c"], [100, 500, 400]), reference, "string")
+    assert gone["change"] == "a: 60.0% before, 10.0% now"
+    come = examined(np.repeat(["a", "b", "c"], [400, 200, 400]), reference, "string")
+    assert come["change"] == "c: 10.0% before, 40.0% now"
+
+
+def test_the_reason_counts_and_names_the_features_that_drifted():
+    columns = [{"name": name, "verdict": word} for name, word in (("a", "drifted"), ("b", "stable"), ("c", "drifted"))]
+    said = "the predictions are shifted (PSI 0.123); 2 of 3 features drifted (a, c)"
+    assert drift.overall(columns, {"verdict": "shifted", "psi": 0.1234}) == ("shifted", said)
+    said = "the predictions are stable (PSI 0.000); 0 of 1 features drifted"
+    assert drift.overall(columns[1:2], {"verdict": "stable", "psi": 0.0}) == ("stable", said)
