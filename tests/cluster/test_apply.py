@@ -11,7 +11,7 @@ from ci.releases.cluster import History
 from ci.rollout.cluster import manifests
 from ci.rollout.cluster.apply import LEASE, Cluster
 from tests import pods
-from tests.cluster.tools import SERVING, kubectl
+from tests.cluster.tools import SERVING, forget_rollouts, kubectl
 from tests.cluster.tools import attempt as run
 
 pytestmark = pytest.mark.cluster
@@ -33,6 +33,7 @@ def test_a_pod_that_breaks_restricted_is_refused(operated):
 
 
 def test_applying_again_changes_nothing_and_keeps_what_rollouts_wrote(operated):
+    forget_rollouts()
     history, lease = "configmap/rollout-history", "lease/rollout"
     entry = {"data": {"1": '{"schema_version": 1}'}}
     held = {"spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 30}}
@@ -52,6 +53,7 @@ def test_applying_again_changes_nothing_and_keeps_what_rollouts_wrote(operated):
 
 def test_what_was_not_there_when_it_was_looked_for_is_not_overwritten(operated, tmp_path, monkeypatch):
     """As the objects that one deployer creates while another, that saw none of them, is held up."""
+    forget_rollouts()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "k8s").symlink_to(pods.REPOSITORY / "k8s")
     api, settings = ApiServer(), configuration.read(pods.REPOSITORY / "pipeline.yaml")

@@ -75,9 +75,9 @@ EVEN = {"maxSkew": 1, "topologyKey": ZONE, "whenUnsatisfiable": "DoNotSchedule",
 @pytest.mark.parametrize(
     ("spec", "affinity"),
     [
-        ({}, "required"),
+        pytest.param({}, "required", marks=pytest.mark.long),
         ({"initContainers": [SIDECAR]}, "required"),
-        ({"affinity": {"podAntiAffinity": APART}}, "preferred"),
+        pytest.param({"affinity": {"podAntiAffinity": APART}}, "preferred", marks=pytest.mark.long),
         ({"topologySpreadConstraints": [{**EVEN, "matchLabelKeys": ["pod-template-hash"]}]}, "preferred"),
     ],
 )

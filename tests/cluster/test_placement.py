@@ -110,6 +110,7 @@ def run(api, namespace: str, fields: dict) -> Inventory:
     return replace(now, nodes=kept, pending=tuple(pod for pod in now.pending if pod.group in groups))
 
 
+@pytest.mark.long
 def test_the_scheduler_follows_the_plan_and_needs_fewer_nodes_with_it(fleet):
     started = time.monotonic()
     before = cluster_inventory.read(None)

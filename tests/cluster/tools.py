@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.pods import REPOSITORY
+
 PIPELINE, SERVING = "model-pipeline", "model-serving"
 
 
@@ -22,6 +24,14 @@ def attempt(*arguments: Any, given: str | None = None, account: str | None = Non
     """Run kubectl, which may fail."""
     acting = [f"--as={user(account)}"] if account else []
     return subprocess.run(["kubectl", *acting, *arguments], input=given, capture_output=True, text=True, timeout=300)
+
+
+def forget_rollouts() -> None:
+    """Delete what rollouts have made and written, so that none of a test's before is seen."""
+    kubectl("delete", "deployments,services", "--all", "-n", SERVING)
+    until(lambda: "the pods are gone", lambda: not kubectl("get", "pods", "-n", SERVING, "-o", "name"), 120)
+    kubectl("delete", "configmap", "rollout-history", "-n", SERVING)
+    kubectl("apply", "--server-side", "-k", REPOSITORY / "k8s/overlays/kind")
 
 
 def user(account: str) -> str:
