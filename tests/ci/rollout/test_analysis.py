@@ -195,3 +195,36 @@ def test_each_measure_tells_its_value_its_bounds_and_its_limit():
     assert found["latency p50"]["reason"] == "latency p50 is 7.1 ms against 7.0 ms (limit 20.6 ms)"
     assert slow["reason"] == "latency p99 is 46.0 ms against 48.5 ms (limit 82.7 ms)"
     assert found["not finite"]["reason"] == "0 of 2000 predictions are no finite numbers"
+    assert (found["not finite"]["limit"], found["not finite"]["high"]) == (0, 0)
+
+
+def test_what_is_just_within_the_limit_passes_and_what_may_be_does_not_fail():
+    canary = traffic(errors=9, refused=9, seed=1)
+    low, high = share(9, 2000, SETTINGS.confidence)
+    for margin, word in (
+        (high, "pass"),
+        (np.nextafter(high, 0), "wait"),
+        (low, "wait"),
+        (np.nextafter(low, 0), "fail"),
+    ):
+        rate = analyse(canary, None, SETTINGS.model_copy(update={"error_margin": float(margin)}))[0]
+        assert rate.verdict == word
+    clients = share(0, 2000, SETTINGS.confidence)[1]
+    for limit, word in ((low, "pass"), (low - 1e-9, "fail")):
+        found = analyse(canary, traffic(), SETTINGS.model_copy(update={"error_margin": float(limit - clients)}))
+        assert {m.name: m.verdict for m in found}["refused"] == word
+
+
+def test_of_the_index_of_predictions_so_much_may_be_chance_as_chi_squared_says():
+    """Ten bins of equal mass have nine degrees of freedom; of 99 % confidence the table has 21.666."""
+    canary, stable = traffic(shift=1, rows=1000, seed=1), traffic(rows=500)
+    found = {m.name: m for m in analyse(canary, stable, SETTINGS)}["predictions"]
+    assert SETTINGS.confidence == 0.99
+    assert found.value - found.low == pytest.approx(21.666 * (1 / 500 + 1 / 1000), abs=1e-5)
+
+
+@pytest.mark.parametrize(("canary", "stable"), [(traffic(0), traffic()), (traffic(rows=9), traffic(0, rows=9))])
+def test_without_a_latency_or_predictions_to_compare_the_bounds_are_open(canary, stable):
+    found = {m.name: m for m in analyse(canary, stable, SETTINGS)}
+    for name in ("latency p50", "latency p99", "predictions"):
+        assert (found[name].verdict, found[name].low, found[name].high) == ("wait", 0.0, np.inf)
