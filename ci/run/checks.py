@@ -108,7 +108,7 @@ def kubectl() -> Finding:
 def engine() -> tuple[int, int]:
     """Return the cores and the bytes of memory that containers have: Docker's own, or those of this machine."""
     told = attempt("docker", "info", "--format", "{{.NCPU}} {{.MemTotal}}", timeout=20).stdout.split()
-    if len(told) == 2 and all(part.isdigit() for part in told):
+    if len(told) == 2 and all(part.isdigit() and int(part) for part in told):
         return int(told[0]), int(told[1])
     lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
     cores = sum(line.startswith("processor") for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines())

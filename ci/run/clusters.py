@@ -1,11 +1,13 @@
 """What there is of a cluster of Kind, and what makes it ready."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ci.errors import InputError
 from ci.run import state
 from ci.run.programs import Done, attempt, output
 
@@ -90,6 +92,16 @@ def look(name: str, patience: float = _ANSWER) -> Seen:
         nodes={node["metadata"]["name"]: _unready(node) for node in nodes},
         record=json.loads(record).get("data", {}) if record else {},
     )
+
+
+def require_name(name: str) -> None:
+    """Make sure that a name is one that a cluster may have.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?", name):
+        raise InputError(f"CLUSTER: {name!r:.60} is no name of a cluster: small letters, digits and `-`, 32 at most")
 
 
 def note(name: str) -> state.Note:

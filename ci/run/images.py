@@ -4,7 +4,6 @@ An image's tag is a digest of its Dockerfile and of every file that it copies, a
 where the registry has that tag there is nothing to do.
 """
 
-import copy
 import hashlib
 import re
 import shlex
@@ -12,9 +11,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from ci import workspace
 from ci.errors import InputError, StageError
@@ -77,18 +75,6 @@ def ready(names: Sequence[str], say: Say) -> dict[str, str]:
     if not made:
         say(f"images: unchanged: {', '.join(names)}")
     return found
-
-
-def swapped(pod: Mapping[str, Any], references: Mapping[str, str]) -> dict[str, Any]:
-    """Return a pod of ci/agents with the images that `ready` returned in the place of those that it names."""
-    listed = {entry.name: f"{entry.repository}:{entry.tag}" for entry in bases.read()}
-    wanted = {listed[name]: reference for name, reference in references.items()}
-    changed = copy.deepcopy(dict(pod))
-    for container in (*changed["spec"]["containers"], *changed["spec"].get("initContainers", ())):
-        named = container.get("image", "").partition("@")[0]
-        if named in wanted:
-            container["image"] = wanted[named]
-    return changed
 
 
 def content(dockerfile: Path) -> str:

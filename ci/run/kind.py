@@ -14,7 +14,6 @@ operator applies once is applied here: ci/kind, which is ci/jenkins with Kind's 
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -69,7 +68,7 @@ def ready(name: str, port: int, say: Say, *, again: bool = False) -> Cluster:
         InputError: the name is none, or belongs to a cluster that is not ours, or the port is taken.
         StageError: Docker, Kind or the cluster fails; the message has its words.
     """
-    require_name(name)
+    clusters.require_name(name)
     documents = [output("kubectl", "kustomize", str(path)) for path in APPLIED]
     digest = hashlib.sha256("\0".join([*documents, local_registry.HOSTS]).encode()).hexdigest()
     config = _config(port)
@@ -104,7 +103,7 @@ def overrides(server: str, references: Mapping[str, str]) -> list[str]:
     """
     inside = {name: said.replace(local_registry.HOST, local_registry.INSIDE, 1) for name, said in references.items()}
     return [
-        "serving.context=-",
+        'serving.context="-"',
         "serving.overlay=kind",
         f"packaging.repository={local_registry.INSIDE}/models",
         f"packaging.plain_http=[{local_registry.INSIDE}]",
@@ -119,7 +118,7 @@ def delete(name: str, say: Say) -> None:
         InputError: the cluster is not ours.
         StageError: whose it is cannot be seen, or Docker or Kind fails.
     """
-    require_name(name)
+    clusters.require_name(name)
     seen = clusters.look(name, patience=0)
     if seen.listed:
         ours = seen.marked if seen.answers else bool(seen.noted)
@@ -137,7 +136,7 @@ def delete(name: str, say: Say) -> None:
 
 def status(name: str) -> list[str]:
     """Return in lines what there is."""
-    require_name(name)
+    clusters.require_name(name)
     seen = clusters.look(name, patience=0)
     if not seen.listed:
         lines = [f"there is no cluster {name}"]
@@ -154,16 +153,6 @@ def status(name: str) -> list[str]:
         lines = [f"{name}: {len(seen.nodes)} nodes, context kind-{name}, {leads}", *bad]
     how = f"runs on {local_registry.HOST}" if local_registry.running() else "does not run"
     return [*lines, f"registry {local_registry.NAME} {how}"]
-
-
-def require_name(name: str) -> None:
-    """Make sure that a name is one that a cluster may have.
-
-    Raises:
-        InputError: it is not.
-    """
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?", name):
-        raise InputError(f"CLUSTER: {name!r:.60} is no name of a cluster: small letters, digits and `-`, 32 at most")
 
 
 def _require_ours(name: str, step: clusters.Step) -> None:

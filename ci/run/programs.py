@@ -49,7 +49,7 @@ def output(*command: str, timeout: float = 60.0, given: str | None = None) -> st
 
 def last_words(done: Done) -> str:
     """Return what a program said at its end, in one line."""
-    return shortened([*done.stdout.splitlines(), *done.stderr.splitlines()]) or f"exit code {done.returncode}"
+    return shortened(done.stderr.splitlines()) or shortened(done.stdout.splitlines()) or f"exit code {done.returncode}"
 
 
 def shortened(lines: Sequence[str]) -> str:
