@@ -34,7 +34,12 @@ class Note:
     """A small file that says that something is ours, or was begun."""
 
     def __init__(self, name: str):
-        self.path = folder() / name
+        self._name = name
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return folder() / self._name
 
     def text(self) -> str:
         """Return what it says, empty if it was never written."""
