@@ -1,10 +1,11 @@
 # Every target calls the same `python -m scripts.X` lines as the Jenkinsfile. `make` alone prints this list.
 PYTHON ?= python3.11
 EXECUTOR ?= local
+export CLUSTER ?= model-pipeline
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
 
-.PHONY: help setup ci test test-e2e test-cluster test-long mutants lint report serve stop pin-images prune clean
+.PHONY: help setup ci test test-e2e test-cluster test-long mutants conformance doctor cluster cluster-delete lint report serve stop pin-images prune clean
 
 help:           ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,6 +41,18 @@ mutants: $(READY) ## change single lines of decisions and guards: do the fast te
 
 lint: $(READY)  ## check format, lint and types
 	@ruff format --check . && ruff check . && mypy
+
+conformance: $(READY)  ## try this machine's own Docker and Kind: the REST contract, a rollout, a tuning Job
+	@python -m tests.conformance
+
+doctor: $(READY) ## say what this machine lacks to run everything on Kind, and what to do about it
+	@python -m scripts.doctor
+
+cluster: $(READY) ## make or mend the cluster of Kind, CLUSTER=model-pipeline, with its registry and images
+	@python -m scripts.cluster create $(SET:%=--set %)
+
+cluster-delete: $(READY) ## delete that cluster and the registry
+	@python -m scripts.cluster delete
 
 report: $(READY) ## write the report of what the last build left
 	@python -m scripts.report

@@ -21,18 +21,22 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__, "cluster")
     arguments.add_argument("action", choices=["create", "delete", "status"], help="what to do")
     arguments.add_argument("--name", default=os.environ.get("CLUSTER") or "model-pipeline", help="the cluster's name")
+    arguments.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one setting"
+    )
     options = arguments.parse_args(argv)
-    acts = {"create": create, "delete": delete, "status": status}
-    return run(lambda: acts[options.action](options.name))
+    if options.action == "create":
+        return run(lambda: create(options.name, options.overrides))
+    return run(lambda: (delete if options.action == "delete" else status)(options.name))
 
 
-def create(name: str) -> None:
+def create(name: str, overrides: list[str]) -> None:
     """Make the cluster ready, and its images."""
     from ci import configuration
     from ci.run import checks, images, kind
 
     checks.require(checks.for_kind())
-    settings = configuration.read(Path("pipeline.yaml"))
+    settings = configuration.read(Path("pipeline.yaml"), overrides)
     with kind.locked(name):
         kind.ready(name, settings.serving.port, print, again=True)
         images.ready(images.wanted(settings.serving.server), print)
