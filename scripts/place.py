@@ -49,10 +49,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def read(file: Path | None, context: str | None, settings: "Settings") -> "Inventory":
     """Return the inventory of a cluster, of a file, of the settings' file, or else the example."""
+    from ci.kube.context import chosen
     from ci.placement import cluster, inventory
 
-    if context is not None:
-        return cluster.read(None if context == "-" else context)
+    if found := chosen(context, None):
+        return cluster.read(found)
     if file is None and settings.placement.inventory is None:
         return inventory.load(inventory.EXAMPLE, "example")
     return inventory.load(file or Path(str(settings.placement.inventory)))

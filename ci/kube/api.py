@@ -5,17 +5,19 @@ resourceVersion they were decided on, which the server refuses (`Conflict`) once
 """
 
 import json
-import random
-from collections.abc import Callable, Mapping
-from time import sleep
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from urllib3 import Retry, Timeout
+from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError
+
 from ci.errors import StageError
-from ci.kube.context import client as context_client
+from ci.kube.context import CURRENT, Context
 
 Json = dict[str, Any]
 TRIES = 5
+"""Requests at most before the server counts as not available."""
 LIMIT = (5.0, 15.0)
 """Longest wait for a connection and for an answer; seconds."""
 APPLY = "application/apply-patch+yaml"
@@ -34,35 +36,55 @@ class Conflict(StageError):  # noqa: N818 - a state, not a fault
     """409: the object has changed since it was read, exists already, or another manager owns a field."""
 
 
+class Gone(StageError):  # noqa: N818 - a state, not a fault
+    """410: what was asked for is no longer kept, such as the rest of a long list."""
+
+
 class Foreign(StageError):  # noqa: N818 - a state, not a fault
     """409 of a server-side apply: another manager owns a field and gave it another value."""
+
+
+class _Again(Retry):
+    """When and how often urllib3 repeats a request; a `Retry-After` that is no time counts as none."""
+
+    def parse_retry_after(self, retry_after: str) -> float:
+        """Return how long the server asks to wait; seconds."""
+        try:
+            return super().parse_retry_after(retry_after)
+        except InvalidHeader:
+            return 0.0
+
+
+_AGAIN = _Again(
+    total=TRIES - 1,
+    allowed_methods=None,  # all of them: see above
+    status_forcelist={429, *range(500, 600)},
+    backoff_factor=0.25,
+    backoff_jitter=0.25,  # so that many clients do not come back at once
+    backoff_max=10.0,
+    retry_after_max=10,
+    raise_on_status=False,
+)
 
 
 class ApiServer:
     """One cluster's API server.
 
     Args:
-        client: the official client's `ApiClient`; None reads the kubeconfig, or else the pod's service account.
-        context: name in the kubeconfig; None means the current one.
-        pause: waits so many seconds before a request is repeated.
+        context: the cluster.
+        client: the official client's `ApiClient` for it; None makes one.
         limit: longest wait for an answer; seconds.
 
     Raises:
         InputError: there is no such context, or no kubeconfig.
     """
 
-    def __init__(
-        self,
-        context: str | None = None,
-        client: Any = None,
-        pause: Callable[[float], None] = sleep,
-        limit: float = LIMIT[1],
-    ) -> None:
-        self._client, self._pause, self._limit = client or context_client(context), pause, limit
+    def __init__(self, context: Context = CURRENT, *, client: Any = None, limit: float = LIMIT[1]) -> None:
+        self._client, self._limit = client or context.client(), limit
 
     def within(self, seconds: float) -> "ApiServer":
         """Return the same server, asked with another limit for an answer."""
-        return ApiServer(None, self._client, self._pause, seconds)
+        return ApiServer(client=self._client, limit=seconds)
 
     @property
     def client(self) -> Any:
@@ -108,58 +130,43 @@ class ApiServer:
         *,
         query: Mapping[str, str | int] | None = None,
         kind: str = "application/json",
-        tries: int = TRIES,
     ) -> bytes:
         """Send a request and return the answer's bytes; the errors are those of `ask`."""
-        from urllib3.exceptions import HTTPError
-
         where = path + (f"?{urlencode(query)}" if query else "")
-        for attempt in range(tries):
-            wait = 0.25 * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - so that many do not come back at once
-            try:
-                status, headers, answer = self._send(method, where, body, kind)
-            except (HTTPError, OSError) as error:
-                problem = f"{method} {path}: the API server gives no answer: {error}"
-            else:
-                if status < 300:
-                    return answer
-                problem = f"{method} {path}: the API server answers {status}: {_said(answer)}"
-                if status == 401:
-                    problem += ": the credentials are unknown or have expired: log in again, or make a new token"
-                if status != 429 and status < 500:
-                    raise (Foreign if _owned(answer) else _KINDS.get(status, StageError))(problem)
-                wait = _seconds(headers.get("Retry-After")) or wait
-            if attempt + 1 < tries:
-                self._pause(min(wait, 10.0))
-        raise StageError(f"{problem}, {tries} times")
-
-    def _send(
-        self, method: str, where: str, body: Mapping[str, Any] | None, kind: str
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        from urllib3 import Timeout
-
         headers = {"Accept": "application/json, */*", "Content-Type": kind}
         self._client.update_params_for_auth(headers, [], ["BearerToken"], where, method, body)
-        answer = self._client.rest_client.pool_manager.request(
-            method,
-            self._client.configuration.host + where,
-            body=None if body is None else json.dumps(body).encode(),
-            headers=headers,
-            timeout=Timeout(connect=LIMIT[0], read=self._limit),
-            retries=False,  # `raw` knows what may be repeated, and says how often it was
-        )
-        return answer.status, answer.headers, answer.data
+        try:
+            answer = self._client.rest_client.pool_manager.request(
+                method,
+                self._client.configuration.host + where,
+                body=None if body is None else json.dumps(body).encode(),
+                headers=headers,
+                timeout=Timeout(connect=LIMIT[0], read=self._limit),
+                retries=_AGAIN,
+                redirect=False,
+            )
+        except MaxRetryError as error:
+            raise StageError(
+                f"{method} {path}: the API server gives no answer: {error.reason}, {TRIES} times"
+            ) from None
+        except (HTTPError, OSError) as error:
+            raise StageError(f"{method} {path}: the API server gives no answer: {error}") from None
+        if answer.status < 300:
+            return bytes(answer.data)
+        raise _refusal(f"{method} {path}: the API server answers {answer.status}", answer.status, answer.data)
 
 
-_KINDS = {401: Denied, 403: Denied, 404: Missing, 409: Conflict}
+_KINDS = {401: Denied, 403: Denied, 404: Missing, 409: Conflict, 410: Gone}
 
 
-def _seconds(text: str | None) -> float | None:
-    """Return a `Retry-After` in seconds; a date, which load balancers send, counts as none."""
-    try:
-        return float(text or "")
-    except ValueError:
-        return None
+def _refusal(what: str, status: int, answer: bytes) -> StageError:
+    """Return what a status means; `what` says who answered it to what."""
+    problem = f"{what}: {_said(answer)}"
+    if status == 429 or status >= 500:
+        return StageError(f"{problem}, {TRIES} times")
+    if status == 401:
+        problem += ": the credentials are unknown or have expired: log in again, or make a new token"
+    return (Foreign if _owned(answer) else _KINDS.get(status, StageError))(problem)
 
 
 def _said(answer: bytes) -> str:

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,16 +25,59 @@ class NoCluster(InputError):  # noqa: N818 - a state, not a fault
     """There is neither a kubeconfig nor a pod's service account: nothing is wrong where none is needed."""
 
 
-def client(context: str | None) -> Any:
-    """Return the official client's `ApiClient`; the address and the credentials are read, nothing is asked yet.
+@dataclass(frozen=True)
+class Context:
+    """One cluster.
+
+    Attributes:
+        given: name of its context in the kubeconfig; None means the current one, or the cluster of this pod where there
+            is no kubeconfig.
+    """
+
+    given: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the context; `-` in a pod that has no kubeconfig.
+
+        Raises:
+            InputError: the kubeconfig is wrong.
+        """
+        return self.given or (_current() if _kubeconfigs() else _CURRENT)
+
+    def client(self) -> Any:
+        """Return the official client's `ApiClient`; the address and the credentials are read, nothing is asked yet.
+
+        Raises:
+            NoCluster: there is no cluster to talk to.
+            InputError: there is no such context, or the kubeconfig is wrong.
+        """
+        return _client(self.given)
+
+
+CURRENT = Context()
+_CURRENT = "-"
+"""How settings and options write it."""
+
+
+def chosen(option: str | None, setting: str | None) -> Context | None:
+    """Return the cluster that a command is about; None means this machine.
 
     Args:
-        context: name in the kubeconfig; None means its current one, or the cluster of this pod.
+        option: `--context` of the command; None if it was not given.
+        setting: `serving.context` of the settings, which an option replaces.
 
     Raises:
-        NoCluster: there is no cluster to talk to.
-        InputError: there is no such context, or the kubeconfig is wrong.
+        InputError: it is empty, as where a variable was not set.
     """
+    text = setting if option is None else option
+    if text == "":
+        what = "--context" if option == "" else "serving.context"
+        raise InputError(f"{what}: it is empty: name a context of the kubeconfig, `-` for its current one, or none")
+    return None if text is None else Context(None if text == _CURRENT else text)
+
+
+def _client(context: str | None) -> Any:
     from kubernetes import client as kubernetes
     from kubernetes import config
 
@@ -85,15 +129,6 @@ def _require_proxy(proxy: str, cluster: str) -> None:
             f"the proxy of cluster {cluster} is {shown}: only http://HOST:PORT and https://HOST:PORT can be used here, "
             f"as port-forwards need one too: {hint}"
         )
-
-
-def name(context: str) -> str:
-    """Return a context's name: `-` is the kubeconfig's current one, or `-` itself in a pod that has none.
-
-    Raises:
-        InputError: the kubeconfig is wrong.
-    """
-    return _current() if context == "-" and _kubeconfigs() else context
 
 
 def _location() -> str:

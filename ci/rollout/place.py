@@ -7,6 +7,7 @@ from typing import Any
 
 from ci import reading, workspace
 from ci.errors import InputError, StageError
+from ci.kube.context import Context, chosen
 from ci.packaging import package
 from ci.registry import local as registry
 from ci.releases import machine as releases
@@ -160,8 +161,8 @@ def locked(settings: Settings, context: str | None = None, wait: float = 0.0) ->
         StageError: another deployment is under way there.
         InputError: there is no such context.
     """
-    context = _named(settings, context)
-    if context is None:
+    cluster = chosen(context, settings.serving.context)
+    if cluster is None:
         with releases.alone():
             yield here(settings)
         return
@@ -170,34 +171,26 @@ def locked(settings: Settings, context: str | None = None, wait: float = 0.0) ->
     from ci.rollout.cluster import manifests, preflight
     from ci.rollout.cluster.apply import LEASE, identity
 
-    api = ApiServer(None if context == "-" else context)
+    api = ApiServer(cluster)
     rendered = manifests.render(settings)
     namespace = manifests.namespace(rendered)
     preflight.permitted(api, namespace)
     with Lease(api, namespace, LEASE, identity(), wait=wait) as lease:
-        yield _cluster(api, settings, rendered, lease, context)
+        yield _cluster(api, settings, rendered, lease, cluster)
 
 
 def look(settings: Settings, context: str | None = None) -> Place:
     """Return a place to look at; nothing can be written there on a cluster."""
-    context = _named(settings, context)
-    if context is None:
+    cluster = chosen(context, settings.serving.context)
+    if cluster is None:
         return here(settings)
     from ci.kube.api import ApiServer
     from ci.rollout.cluster import manifests
 
-    api = ApiServer(None if context == "-" else context)
-    return _cluster(api, settings, manifests.render(settings), None, context)
+    return _cluster(ApiServer(cluster), settings, manifests.render(settings), None, cluster)
 
 
-def _named(settings: Settings, context: str | None) -> str | None:
-    if context == "":  # a variable that was not set
-        raise InputError("--context: it is empty: name a context of the kubeconfig, `-` for its current one, or none")
-    return settings.serving.context if context is None else context
-
-
-def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease: Any, context: str) -> Place:
-    from ci.kube import context as contexts
+def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease: Any, context: Context) -> Place:
     from ci.registry.delivery import deliver
     from ci.releases.cluster import NAME, History
     from ci.rollout.cluster import manifests
@@ -209,7 +202,7 @@ def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease
         _keep_image(manifest)
         digest, reference = manifest["image"]["digest"], manifest["image"]["reference"]
         layout, plain = workspace.PACKAGE / package.IMAGE, settings.packaging.plain_http
-        print(f"deploy: image {deliver(layout, digest, reference, contexts.name(context), plain)}")
+        print(f"deploy: image {deliver(layout, digest, reference, context.name, plain)}")
         files = {name: reading.text(workspace.PACKAGE / name) for name in _EVIDENCE}
         history.keep(digest, files)
 

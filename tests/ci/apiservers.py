@@ -8,10 +8,13 @@ fields and their owners was compared with Kubernetes 1.36. A test may put a webh
 import copy
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 from urllib.parse import parse_qsl, urlsplit
 
 from kubernetes import client
@@ -296,9 +299,17 @@ def _same(before: Json, after: Json) -> bool:
 
 
 @contextmanager
+def patient() -> Iterator[list[float]]:
+    """Let no time pass between two tries of a request; yield the seconds that each wait would have taken."""
+    waits = list[float]()
+    with mock.patch("urllib3.util.retry.time", SimpleNamespace(sleep=waits.append, time=time.time)):
+        yield waits
+
+
+@contextmanager
 def serving() -> Iterator[tuple[Store, ApiServer, list[float]]]:
     """Serve a store; yield it, a client of it, and the waits that the client made."""
-    store, waits = Store(), list[float]()
+    store = Store()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -334,5 +345,6 @@ def serving() -> Iterator[tuple[Store, ApiServer, list[float]]]:
         threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
         settings = client.Configuration()
         settings.host = f"http://127.0.0.1:{http.server_port}"
-        yield store, ApiServer(client=client.ApiClient(settings), pause=waits.append), waits
+        with patient() as waits:
+            yield store, ApiServer(client=client.ApiClient(settings)), waits
         http.shutdown()

@@ -7,7 +7,7 @@ import yaml
 from kubernetes.config import incluster_config
 
 from ci.errors import InputError
-from ci.kube import context
+from ci.kube.context import Context, chosen
 
 
 def kubeconfig(current="x", **cluster):
@@ -43,14 +43,14 @@ def write(path, content):
 
 
 def host(name=None):
-    return context.client(name).configuration.host
+    return Context(name).client().configuration.host
 
 
 def test_without_a_kubeconfig_a_pod_talks_to_its_own_cluster(monkeypatch):
     assert host() == "https://10.96.0.1:443"
     monkeypatch.setenv("KUBECONFIG", "")
     assert host() == "https://10.96.0.1:443"
-    assert context.name("-") == "-"
+    assert Context().name == "-"
 
 
 def test_without_a_kubeconfig_a_named_context_is_not_the_pods_cluster():
@@ -106,7 +106,7 @@ def test_of_several_files_the_first_names_the_current_context_as_for_kubectl(tmp
     first = write(tmp_path / "first", kubeconfig("x"))
     monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/none:{first}:{write(tmp_path / 'second', second)}")
     assert host() == "https://127.0.0.1:1"
-    assert context.name("-") == "x"
+    assert Context().name == "x"
     assert host("y") == "https://127.0.0.1:2"
 
 
@@ -131,7 +131,7 @@ def test_only_a_cluster_elsewhere_is_asked_through_the_environments_proxy(tmp_pa
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "example.org")
     write(tmp_path / ".kube" / "config", kubeconfig(server=server))
-    client = context.client(None)
+    client = Context().client()
     assert (getattr(client.rest_client.pool_manager, "proxy", None) is not None) is outside
     options = websocket_proxycare({}, client.configuration, None, None)  # what a port-forward asks
     proxy, rest = [options[f"http_proxy_{part}"] for part in ("host", "port")], (None, options["http_no_proxy"])
@@ -151,7 +151,7 @@ def test_a_proxy_of_the_environment_that_cannot_be_used_does_not_matter_where_no
     monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:1080")
     monkeypatch.setenv("NO_PROXY", around)
     write(tmp_path / ".kube" / "config", kubeconfig(server=server))
-    client = context.client(None)
+    client = Context().client()
     assert getattr(client.rest_client.pool_manager, "proxy", None) is None
     options = websocket_proxycare({}, client.configuration, None, None)
     proxy = [options.get(f"http_proxy_{part}") for part in ("host", "port")]
@@ -159,7 +159,7 @@ def test_a_proxy_of_the_environment_that_cannot_be_used_does_not_matter_where_no
     monkeypatch.setenv("NO_PROXY", "elsewhere.example")
     write(tmp_path / ".kube" / "config", kubeconfig(server="https://api.example.com"))
     with pytest.raises(InputError, match="only http://HOST:PORT"):
-        context.client(None)
+        Context().client()
 
 
 def test_a_password_in_a_proxy_is_not_told(tmp_path):
@@ -167,3 +167,28 @@ def test_a_password_in_a_proxy_is_not_told(tmp_path):
     with pytest.raises(InputError) as said:
         host()
     assert "geheim" not in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "setting", "found"),
+    [
+        (None, None, None),
+        (None, "-", Context()),
+        (None, "production", Context("production")),
+        ("-", "production", Context()),
+        ("staging", "production", Context("staging")),
+        ("staging", None, Context("staging")),
+    ],
+)
+def test_an_option_comes_before_the_setting_and_a_dash_is_the_current_context(option, setting, found):
+    assert chosen(option, setting) == found
+
+
+@pytest.mark.parametrize(("option", "setting", "named"), [("", "x", "--context"), (None, "", "serving.context")])
+def test_an_empty_name_is_no_cluster(option, setting, named):
+    with pytest.raises(InputError, match=f"^{named}: it is empty: name a context of the kubeconfig"):
+        chosen(option, setting)
+
+
+def test_a_named_context_is_called_as_it_is():
+    assert Context("production").name == "production"

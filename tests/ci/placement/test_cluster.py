@@ -4,14 +4,16 @@ import json
 import threading
 import tracemalloc
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
 from urllib.parse import parse_qs, urlparse
 
 import pytest
 from kubernetes import client
 
 from ci.errors import InputError, StageError
+from ci.kube.api import ApiServer
+from ci.kube.context import Context
 from ci.placement import cluster
+from tests.ci.apiservers import patient
 
 
 def a_node(number):
@@ -34,6 +36,7 @@ def server():
     class Handler(BaseHTTPRequestHandler):
         failures: list[int] = []  # noqa: RUF012 - shared with the test on purpose
         pods = 0
+        answer = b""
 
         def do_GET(self):
             if self.failures:
@@ -49,7 +52,7 @@ def server():
                 "items": [item(number) for number in range(start, min(start + size, count))],
                 "metadata": {"continue": str(start + size)} if start + size < count else {},
             }
-            body = json.dumps(page).encode()
+            body = self.answer or json.dumps(page).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -59,13 +62,12 @@ def server():
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever)
+        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
         thread.start()
         settings = client.Configuration()
-        settings.host, settings.retries = f"http://127.0.0.1:{http.server_port}", False
-        api = client.CoreV1Api(client.ApiClient(settings))
-        Handler.failures, Handler.pods = [], 0
-        yield Handler, api
+        settings.host = f"http://127.0.0.1:{http.server_port}"
+        Handler.failures, Handler.pods, Handler.answer = [], 0, b""
+        yield Handler, ApiServer(client=client.ApiClient(settings))
         http.shutdown()
         thread.join()
 
@@ -88,15 +90,20 @@ def test_of_pods_only_what_a_plan_needs_is_kept(server):
     assert peak < 24 * 2**20, peak  # all pods as they are sent take 33 MiB
 
 
-def test_an_answer_that_is_no_list_is_told():
-    class Api:
-        def list_node(self, **_):
-            return SimpleNamespace(data=b'{"items": [1]}')
-
-        list_pod_for_all_namespaces = list_node
-
+@pytest.mark.parametrize("answer", [b'{"items": [1]}', b'{"items": 1}', b'{"metadata": 1}'])
+def test_an_answer_that_is_no_list_is_told(server, answer):
+    handler, api = server
+    handler.answer = answer
     with pytest.raises(StageError, match="test: listing nodes: the answer is no list of objects"):
-        cluster.inventory(Api(), "test")
+        cluster.inventory(api, "test")
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"[1]", b"3", b"[" * 100_000])
+def test_an_answer_that_is_no_object_is_told(server, answer):
+    handler, api = server
+    handler.answer = answer
+    with pytest.raises(StageError, match="test: listing nodes: no answer that can be used"):
+        cluster.inventory(api, "test")
 
 
 def test_what_is_wrong_in_a_pod_is_told_with_its_place(server, monkeypatch):
@@ -110,30 +117,30 @@ def test_what_is_wrong_in_a_pod_is_told_with_its_place(server, monkeypatch):
 def test_a_busy_server_is_asked_again_after_the_time_it_names(server):
     handler, api = server
     handler.failures += [429, 503]
-    waits: list[float] = []
-    assert len(cluster.inventory(api, "test", waits.append).nodes) == 1200
+    with patient() as waits:
+        assert len(cluster.inventory(api, "test").nodes) == 1200
     assert waits == [7.0, 7.0]
 
 
 @pytest.mark.parametrize(
     ("failures", "message"),
-    [([403], "give this account `list`"), ([500] * 4, "answers 500"), ([404], "answers 404"), ([410], "run again")],
+    [([403], "give this account `list`"), ([500] * 5, "answers 500"), ([404], "answers 404"), ([410], "run again")],
 )
 def test_refusals_end_with_what_to_do(server, failures, message):
     handler, api = server
     handler.failures += failures
-    with pytest.raises(StageError, match=message):
-        cluster.inventory(api, "test", lambda _: None)
+    with patient(), pytest.raises(StageError, match=message):
+        cluster.inventory(api, "test")
 
 
 def test_a_server_that_is_not_there_is_an_error_not_a_traceback():
     settings = client.Configuration()
-    settings.host, settings.retries = "http://127.0.0.1:9", False
-    with pytest.raises(StageError, match="no answer that can be used"):
-        cluster.inventory(client.CoreV1Api(client.ApiClient(settings)), "test", lambda _: None)
+    settings.host = "http://127.0.0.1:9"
+    with patient(), pytest.raises(StageError, match=r"gives no answer.*give --inventory a recorded one"):
+        cluster.inventory(ApiServer(client=client.ApiClient(settings)), "test")
 
 
 def test_an_unknown_context_is_bad_input(tmp_path, monkeypatch):
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(InputError, match="kubectl config get-contexts"):
-        cluster.read("nowhere")
+        cluster.read(Context("nowhere"))
