@@ -120,25 +120,31 @@ def _word(low: float, high: float, limit: float) -> Word:
 
 def share(events: int, of: int, confidence: float) -> tuple[float, float]:
     """Return the bounds of a probability, each right with this confidence (Clopper and Pearson 1934)."""
-    from scipy.stats import beta
+    from scipy.stats import binomtest
 
-    low = float(beta.ppf(1 - confidence, events, of - events + 1)) if events else 0.0
-    high = float(beta.ppf(confidence, events + 1, of - events)) if events < of else 1.0
-    return low, high
+    if not of:
+        return 0.0, 1.0
+    found = binomtest(events, of).proportion_ci(_both(confidence), method="exact")
+    return float(found.low), float(found.high)
 
 
 def quantile_interval(values: Array, quantile: float, confidence: float) -> tuple[float, float]:
     """Return the bounds of a quantile, each right with this confidence, whatever the distribution.
 
-    They are order statistics: the number of values below the quantile is binomial (Conover 1999, "Practical
-    Nonparametric Statistics", section 3.2). Too few values leave a side open: 0 or infinity.
+    Too few values leave a side open: 0 or infinity.
     """
-    from scipy.stats import binom
+    from scipy.stats import quantile_test
 
-    ordered, count = np.sort(values), len(values)
-    below = int(binom.ppf(1 - confidence, count, quantile)) - 1
-    above = int(binom.ppf(confidence, count, quantile))
-    return (float(ordered[below]) if below >= 0 else 0.0, float(ordered[above]) if above < count else math.inf)
+    found = quantile_test(values, p=quantile).confidence_interval(_both(confidence))
+    return (
+        0.0 if math.isnan(found.low) else float(found.low),
+        math.inf if math.isnan(found.high) else float(found.high),
+    )
+
+
+def _both(confidence: float) -> float:
+    """Return the confidence that both bounds are right, of bounds that each are with `confidence`."""
+    return 2 * confidence - 1
 
 
 def as_json(measures: Sequence[Measure]) -> list[dict[str, Any]]:
