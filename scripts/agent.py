@@ -52,13 +52,14 @@ def agent() -> None:
 
 def inventory(settings: "Settings") -> "Inventory | None":
     """Return the nodes of the cluster as a file or the API server has them; None where there is neither."""
+    from ci.kube.context import chosen
     from ci.placement import cluster
     from ci.placement.inventory import load
 
     if settings.placement.inventory is not None:
         return load(Path(settings.placement.inventory))
-    context = settings.serving.context
-    return None if context is None else cluster.read(None if context == "-" else context)
+    context = chosen(None, settings.serving.context)
+    return None if context is None else cluster.read(context)
 
 
 def planned(settings: "Settings", offer: "Inventory") -> "Plan":

@@ -130,8 +130,9 @@ class ApiServer:
         *,
         query: Mapping[str, str | int] | None = None,
         kind: str = "application/json",
+        tries: int = TRIES,
     ) -> bytes:
-        """Send a request and return the answer's bytes; the errors are those of `ask`."""
+        """Send a request, up to so many times, and return the answer's bytes; the errors are those of `ask`."""
         where = path + (f"?{urlencode(query)}" if query else "")
         headers = {"Accept": "application/json, */*", "Content-Type": kind}
         self._client.update_params_for_auth(headers, [], ["BearerToken"], where, method, body)
@@ -142,28 +143,28 @@ class ApiServer:
                 body=None if body is None else json.dumps(body).encode(),
                 headers=headers,
                 timeout=Timeout(connect=LIMIT[0], read=self._limit),
-                retries=_AGAIN,
+                retries=_AGAIN.new(total=tries - 1),
                 redirect=False,
             )
         except MaxRetryError as error:
-            raise StageError(
-                f"{method} {path}: the API server gives no answer: {error.reason}, {TRIES} times"
-            ) from None
+            problem = f"{method} {path}: the API server gives no answer: {error.reason}"
+            raise StageError(f"{problem}, {tries} times") from None
         except (HTTPError, OSError) as error:
             raise StageError(f"{method} {path}: the API server gives no answer: {error}") from None
         if answer.status < 300:
             return bytes(answer.data)
-        raise _refusal(f"{method} {path}: the API server answers {answer.status}", answer.status, answer.data)
+        said = _said(answer.data) or answer.reason
+        problem = f"{method} {path}: the API server answers {answer.status}: {said}"
+        if answer.status == 429 or answer.status >= 500:
+            raise StageError(f"{problem}, {tries} times")
+        raise _refusal(problem, answer.status, answer.data)
 
 
 _KINDS = {401: Denied, 403: Denied, 404: Missing, 409: Conflict, 410: Gone}
 
 
-def _refusal(what: str, status: int, answer: bytes) -> StageError:
-    """Return what a status means; `what` says who answered it to what."""
-    problem = f"{what}: {_said(answer)}"
-    if status == 429 or status >= 500:
-        return StageError(f"{problem}, {TRIES} times")
+def _refusal(problem: str, status: int, answer: bytes) -> StageError:
+    """Return the error that a status means."""
     if status == 401:
         problem += ": the credentials are unknown or have expired: log in again, or make a new token"
     return (Foreign if _owned(answer) else _KINDS.get(status, StageError))(problem)

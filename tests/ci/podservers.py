@@ -21,6 +21,7 @@ from aiohttp import WSMsgType, web
 from kubernetes import client
 
 from ci.kube.api import ApiServer
+from tests.ci.apiservers import patient
 
 Json = dict[str, Any]
 INSIDE = {"/home/jenkins/agent": "agent", "/tmp/step": "step"}  # noqa: S108 - in a pod
@@ -209,7 +210,8 @@ def serving(folder: Path) -> Iterator[tuple[Pods, ApiServer]]:
     settings = client.Configuration()
     settings.host = f"http://127.0.0.1:{pods.port}"
     try:
-        yield pods, ApiServer(client=client.ApiClient(settings), pause=lambda _: None)
+        with patient():
+            yield pods, ApiServer(client=client.ApiClient(settings))
     finally:
         for name in [*pods.pods]:
             pods.take_away(name)

@@ -16,6 +16,7 @@ from ci.placement.packing import certificate, solver
 from ci.placement.packing.certificate import record as certificate_record
 from ci.placement.packing.solver import solve
 from scripts import configure, place
+from tests.ci.apiservers import patient
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -236,20 +237,23 @@ def api(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("failures", "message"),
     [
-        ([401], "listing nodes: the API server answers 401 Unauthorized: log in again"),
-        ([403], "answers 403 Forbidden: give this account `list` on nodes and pods"),
-        ([429, 429], "answers 429 Too Many Requests, 2 times"),
-        ([503, 500], "answers 500 Internal Server Error, 2 times"),
-        ([0] * 8, "no answer that can be used: "),
+        (
+            [401],
+            "listing nodes: GET /api/v1/nodes: the API server answers 401: Unauthorized: the cred",
+        ),
+        ([403], "answers 403: Forbidden: give this account `list` on nodes and pods"),
+        ([429] * 5, "answers 429: Too Many Requests, 5 times"),
+        ([503] * 4 + [500], "answers 500: Internal Server Error, 5 times"),
+        ([0] * 8, "the API server gives no answer: "),
     ],
 )
 def test_each_refusal_of_the_api_server_ends_with_one_and_what_to_do(
     workspace, api, monkeypatch, capsys, failures, message
 ):
-    monkeypatch.setattr(cluster, "_TRIES", 2)
-    monkeypatch.setattr(cluster, "_TIMEOUT", (5, 0.1 if 0 in failures else 30))
+    monkeypatch.setattr(cluster, "_LIMIT", 0.1 if 0 in failures else 30.0)
     api.readings, api.failures = [[a_node("n")]], failures
-    assert place.main(["--context", "test"]) == 1
+    with patient():
+        assert place.main(["--context", "test"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("failed: test: listing nodes: ")
     assert message in error
