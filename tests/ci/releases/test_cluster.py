@@ -151,3 +151,64 @@ def test_evidence_of_images_that_are_not_kept_is_deleted_and_nothing_else(histor
     assert releases.forget({B["digest"]}, dry_run=False) == names
     assert before - {*store.objects} == {f"{PATH}/release-{letter * 16}" for letter in "ac"}
     assert releases.forget({B["digest"]}, dry_run=False) == []
+
+
+def test_evidence_is_fetched_once_and_lies_in_a_folder_of_its_own(history, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store, releases = history
+    releases.keep(A["digest"], EVIDENCE)
+    kept = store.objects[f"{PATH}/release-{'a' * 16}"]
+    assert kept["immutable"] is True
+    assert kept["metadata"]["labels"] == {"app.kubernetes.io/name": "model"}
+    folder = releases.evidence(A["digest"])
+    assert {path.name: path.read_text() for path in folder.iterdir()} == EVIDENCE
+    asked = len(store.asked)
+    assert releases.evidence(A["digest"]) == folder
+    assert len(store.asked) == asked
+    with pytest.raises(StageError, match=f"ConfigMap release-{'b' * 16} with the evidence of {B['digest']} is gone"):
+        releases.evidence(B["digest"])
+
+
+def test_a_write_of_somebody_else_is_met_by_looking_again_some_times(history):
+    """An operator who annotates the list makes it conflict; one who does so all the time is named."""
+    store, releases = history
+    handle, left = store.handle, [3]
+
+    def annotating(method, path, body, *more):
+        if method == "PUT" and left[0]:
+            left[0] -= 1
+            found = store.objects[path]
+            metadata = {**found["metadata"], "annotations": {"n": str(left[0])}}
+            store.write(path, {**found, "metadata": metadata})
+        return handle(method, path, body, *more)
+
+    store.handle = annotating
+    assert releases.add(A)["release"] == 1
+    left[0] = 99
+    with pytest.raises(StageError, match="rollout-history changes all the time: who writes it besides the deployer"):
+        releases.add(B)
+    left[0] = 0
+    assert [release["digest"] for release in releases.read()] == [A["digest"]]
+
+
+def test_a_release_that_could_not_be_read_is_not_recorded(history):
+    _, releases = history
+    with pytest.raises(StageError, match=r"the release cannot be recorded: releases\.0\.as_of: "):
+        releases.add({**A, "as_of": "never"})
+    assert releases.read() == []
+
+
+def test_how_many_are_listed_and_dropped_is_told_where_they_do_not_add_up(history):
+    store, releases = history
+    records = [{"release": 7, **A}, {"release": 9, **B}]
+    for dropped, said in ((7, None), (6, "the last release is 9, but 2 are listed and 6 were dropped")):
+        value = {"schema": 1, "releases": records, "dropped": dropped}
+        store.objects[f"{PATH}/{NAME}"]["data"] = {"history.json": json.dumps(value)}
+        if said is None:
+            assert [release["release"] for release in releases.read()] == [7, 9]
+        else:
+            with pytest.raises(StageError, match=said):
+                releases.read()
+    store.objects[f"{PATH}/{NAME}"]["data"] = {"history.json": '{"schema": 1, "releases": [], "dropped": 0}'}
+    assert releases.read() == []
+    assert releases.last() is None

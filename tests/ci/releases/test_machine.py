@@ -172,3 +172,39 @@ def test_a_line_that_is_no_release_is_named(line: bytes) -> None:
     releases.RECORDS.write_bytes(releases.RECORDS.read_bytes() + line + b"\n")
     with pytest.raises(StageError, match=r"releases\.jsonl:2: "):
         releases.last()
+
+
+def test_one_command_at_a_time_may_change_what_serves_here() -> None:
+    for _ in range(2):
+        with releases.alone():
+            with pytest.raises(StageError, match="another deploy, serve or stop is under way here"), releases.alone():
+                pass
+            assert not releases.read()
+
+
+@pytest.mark.parametrize(
+    ("letters", "count", "kept"),
+    [("", 1, ""), ("a", 1, "a"), ("a b c", 1, "c"), ("a b c", 2, "bc"), ("a b a", 2, "ab"), ("a b c", 9, "abc")],
+)
+def test_the_images_of_the_last_releases_are_kept_one_that_was_released_twice_once(
+    letters: str, count: int, kept: str
+) -> None:
+    found, _ = many(letters, 10**6)
+    assert releases.kept(found, count) == {journals.release(letter)["digest"] for letter in kept}
+
+
+def test_what_the_last_release_was_compared_with_is_kept_too() -> None:
+    found = [{"release": 1, **FIRST}, {"release": 2, **FIRST, "digest": f"sha256:{'c' * 64}"}, {"release": 3, **SECOND}]
+    assert releases.kept(found, 1) == {A, B}
+    assert releases.kept(found[:2], 1) == {f"sha256:{'c' * 64}"}
+
+
+def test_the_evidence_of_a_release_has_a_folder_by_its_digest() -> None:
+    assert releases.evidence(A) == Path("build/state/serving/releases") / ("a" * 64)
+
+
+def test_a_record_of_no_bytes_keeps_nothing_of_nothing() -> None:
+    assert releases.compacted([], 0) == []
+    found, _ = many("a b", 10**6)
+    size = len(json.dumps(found))
+    assert releases.compacted(found, size) == found
