@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from ci import reading, reading_yaml, workspace
+from ci import reading, reading_yaml, stages, workspace
 from ci.errors import InputError
 from ci.reading_yaml import Key
 from ci.settings import Settings
@@ -48,7 +48,7 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Settings:
 
 def effective() -> Settings:
     """Return the settings that `scripts.configure` wrote, which every other stage reads."""
-    return read(workspace.require(workspace.SETTINGS))
+    return read(stages.require(workspace.SETTINGS))
 
 
 def dump(settings: Settings) -> str:

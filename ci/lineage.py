@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ci import reading, reading_yaml, workspace
+from ci import reading, reading_yaml, stages, workspace
 from ci.errors import InputError
 
 GRAPH = Path("dvc.yaml")
@@ -58,7 +58,7 @@ def settings_digest() -> str:
         for file, keys in (entry.items() if isinstance(entry, dict) else [("params.yaml", [entry])])
         for key in keys or [""]
     }
-    values = {file: reading_yaml.read(workspace.require(file)) for file, _ in declared}
+    values = {file: reading_yaml.read(stages.require(file)) for file, _ in declared}
     return _digest([[file.as_posix(), key, _value(values[file], key)] for file, key in sorted(declared)])
 
 

@@ -5,9 +5,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from ci import workspace
+from ci import reading, workspace
+from ci.errors import InputError
 
 Way = Literal["handoff", "dvc", "registry", "cluster"]
 """How results reach another pod: as texts of the one hand-over, by the DVC remote, as an image by the registry, or in
@@ -139,6 +140,13 @@ HANDED_OVER_IF_THERE = (workspace.AGENT, workspace.RUNS, workspace.LOCK)
 """What travels with them once it is there, though it is no stage's result: the training pod, why cached stages ran, and
 which of DVC's results belong to this build."""
 
+_OTHERS = {
+    workspace.AGENT: "python -m scripts.agent",
+    workspace.TUNING_JOB: "python -m scripts.agent",
+    workspace.HANDOFF: "python -m scripts.handoff pack",
+}
+"""What is no stage's result, and the command that writes it."""
+
 PLUMBING = (
     "ci/__init__.py",
     "ci/command.py",
@@ -150,6 +158,7 @@ PLUMBING = (
     "ci/references.py",
     "ci/results",
     "ci/settings.py",
+    "ci/stages.py",
     "ci/workspace.py",
 )
 """Code that every command needs to start, read and write; it does not decide what a cached stage computes, so a change
@@ -159,3 +168,39 @@ of it computes nothing again."""
 def named(name: str) -> Stage:
     """Return the stage of a name."""
     return next(stage for stage in STAGES if stage.name == name)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON result, whatever it holds; the files in `ci.results` know what it should be.
+
+    Raises:
+        InputError: it is missing (see `require`), or is not JSON (see `damaged`).
+    """
+    try:
+        return reading.json(reading.content(require(path)), path)
+    except reading.ReadError as error:
+        raise damaged(path, error.problem, error.line) from None
+
+
+def require(path: Path) -> Path:
+    """Return `path` if it exists.
+
+    Raises:
+        InputError: it does not; the message names the command that writes it.
+    """
+    if path.exists():
+        return path
+    command = _written_by(path)
+    raise InputError(f"{path} is missing" + (f": run `{command}` first" if command else ""))
+
+
+def damaged(path: Path, problem: str, line: int | None = None) -> InputError:
+    """Return the error that a result cannot be read; it names the file and the command that writes it again."""
+    command = _written_by(path)
+    place = path if line is None else f"{path}:{line}"
+    return InputError(f"{place}: {problem}: " + (f"run `{command}` to write it again" if command else "restore it"))
+
+
+def _written_by(path: Path) -> str | None:
+    commands = {place: stage.command for stage in STAGES for place in stage.writes} | _OTHERS
+    return next((commands[place] for place in (path, *path.parents) if place in commands), None)

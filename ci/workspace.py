@@ -11,13 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from ci import reading
-from ci.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
+from typing import Any
 
 BUILD = Path("build")
 SETTINGS = BUILD / "settings.yaml"
@@ -45,80 +39,6 @@ RETRAINING = BUILD / "retraining"
 REPORT = BUILD / "report"
 STATE = BUILD / "state"
 """What outlives a build on a machine without a cluster: registry, releases, unfinished searches."""
-
-_WRITTEN_BY = {
-    SETTINGS: "configure",
-    SOURCE: "configure",
-    OVERRIDES: "configure",
-    CARD: "configure",
-    CHAMPION: "champion",
-    AGENT: "agent",
-    TUNING_JOB: "agent",
-    HANDOFF: "handoff pack",
-    DATA: "prepare",
-    TUNING: "tune",
-    MODEL: "train",
-    EVALUATION: "evaluate",
-    PACKAGE: "package",
-    PLACEMENT: "place",
-    ROLLOUT: "deploy",
-    MONITORING: "monitor",
-    RETRAINING: "retrain",
-    REPORT: "report",
-}
-
-
-def require(path: Path) -> Path:
-    """Return `path` if it exists.
-
-    Raises:
-        InputError: it does not; the message names the command that writes it.
-    """
-    if path.exists():
-        return path
-    command = _written_by(path)
-    raise InputError(f"{path} is missing" + (f": run `{command}` first" if command else ""))
-
-
-def damaged(path: Path, problem: str, line: int | None = None) -> InputError:
-    """Return the error that a result cannot be read; it names the file and the command that writes it again."""
-    command = _written_by(path)
-    place = path if line is None else f"{path}:{line}"
-    return InputError(f"{place}: {problem}: " + (f"run `{command}` to write it again" if command else "restore it"))
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON result, whatever it holds; the files in `ci.results` know what it should be.
-
-    Raises:
-        InputError: it is missing (see `require`), or is not JSON (see `damaged`).
-    """
-    try:
-        return reading.json(reading.content(require(path)), path)
-    except reading.ReadError as error:
-        raise damaged(path, error.problem, error.line) from None
-
-
-def read_table(path: Path) -> "pd.DataFrame":
-    """Read a stage's Parquet result.
-
-    Raises:
-        InputError: it is missing or not whole.
-    """
-    import pandas as pd
-
-    try:
-        return pd.read_parquet(require(path))
-    except InputError:
-        raise
-    except Exception as error:  # pyarrow and pandas raise of every kind where bytes are not as they should be
-        said = str(error).splitlines()
-        raise damaged(path, f"not a whole Parquet file ({said[0] if said else type(error).__name__})") from None
-
-
-def _written_by(path: Path) -> str | None:
-    stage = next((_WRITTEN_BY[place] for place in (path, *path.parents) if place in _WRITTEN_BY), None)
-    return stage and f"python -m scripts.{stage}"
 
 
 def write_json(path: Path, value: Any) -> None:

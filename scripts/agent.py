@@ -32,7 +32,7 @@ def agent() -> None:
     from ci.pods.steering import steered
     from ci.results.build import AGENT, TUNING_JOB
 
-    settings = configuration.read(workspace.require(workspace.SETTINGS))
+    settings = configuration.effective()
     training, tuning, request = sizing.training(settings), sizing.tuning(settings), settings.resources.training
     where = "on any node (no inventory of the cluster is given)"
     if (offer := inventory(settings)) is not None:

@@ -77,7 +77,7 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
     from ci.placement import plan, report
     from ci.placement.amounts import counted
 
-    settings = configuration.read(workspace.require(workspace.SETTINGS))
+    settings = configuration.effective()
     if file is None and settings.placement.inventory is None:
         context = context or settings.serving.context
     wanted = demand(settings)
@@ -111,11 +111,11 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
 
 def compare(file: Path | None, context: str | None, *, dry_run: bool) -> None:
     """Say which pods are not where the last plan has their group."""
-    from ci import configuration, workspace
+    from ci import configuration
     from ci.placement.handover import strays
     from ci.results.placement import ACTUAL, PLAN
 
-    settings = configuration.read(workspace.require(workspace.SETTINGS))
+    settings = configuration.effective()
     if file is None and settings.placement.inventory is None:
         context = context or settings.serving.context
     planned = PLAN.read()
@@ -129,7 +129,7 @@ def compare(file: Path | None, context: str | None, *, dry_run: bool) -> None:
 
 def verify(source: Path | None, context: str | None) -> None:
     """Check the last plan's bound once more, from what plan.json holds, and perhaps that it fits a cluster."""
-    from ci import workspace
+    from ci import stages
     from ci.errors import StageError
     from ci.placement.packing import certificate
     from ci.results.placement import PLAN
@@ -138,7 +138,7 @@ def verify(source: Path | None, context: str | None) -> None:
     try:
         wrong = certificate.recheck(plan)
     except (LookupError, ValueError, TypeError, ArithmeticError) as error:
-        raise workspace.damaged(file, f"its certificate is not whole ({error})") from None
+        raise stages.damaged(file, f"its certificate is not whole ({error})") from None
     fits = source is not None or context is not None
     if fits:
         wrong = [*wrong, *misfits(source, context)]
@@ -155,10 +155,10 @@ def verify(source: Path | None, context: str | None) -> None:
 
 def misfits(source: Path | None, context: str | None) -> list[str]:
     """Return in sentences why the last plan does not fit the nodes of a cluster or a file; nothing if it does."""
-    from ci import configuration, workspace
+    from ci import configuration
     from ci.results.placement import PLAN
 
-    settings = configuration.read(workspace.require(workspace.SETTINGS))
+    settings = configuration.effective()
     last = PLAN.read()
     names = {pod.name for pod in last.pods}
     group = None if {"canary", "training"} <= names else "serving" if "canary" in names else "training"

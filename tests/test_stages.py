@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ci import workspace
+from ci import stages, workspace
 from ci.errors import InputError
 from ci.settings import Settings
 from ci.stages import CACHED, NAMES, PLUMBING, STAGES, Stage, named
@@ -90,7 +90,7 @@ def test_a_missing_result_names_the_command_of_the_stage_that_writes_it(tmp_path
     for stage in STAGES:
         for path in stage.writes:
             with pytest.raises(InputError, match=f"is missing: run `{stage.command}` first"):
-                workspace.require(path)
+                stages.require(path)
 
 
 def test_dvc_runs_the_cached_stages_in_their_order():

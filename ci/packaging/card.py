@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ci import lineage, reading, workspace
+from ci import lineage, reading, stages
 from ci.errors import InputError
 from ci.packaging import citations
 
@@ -51,7 +51,7 @@ class Evidence:
             InputError: there is no such key, or no such file.
         """
         if file not in self._read:
-            self._read[file] = workspace.read_json(self._path(file))
+            self._read[file] = stages.read_json(self._path(file))
         found = self._read[file]
         for depth, key in enumerate(keys):
             try:
@@ -77,7 +77,7 @@ class Evidence:
         else:
             text = str(keys[0])
             if file not in self._read:
-                self._read[file] = reading.text(workspace.require(self._path(file)))
+                self._read[file] = reading.text(stages.require(self._path(file)))
             if not re.search(rf"(?<![\w.,]){re.escape(text)}(?![\w]|[.,]\d)", self._read[file]):
                 raise InputError(f"{text!r} does not occur in {file}, which the card cites for it")
         if file not in self.sources:

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ci import lineage, reading, workspace
+from ci import lineage, reading, stages, workspace
 from ci.errors import StageError
 from ci.packaging import card, citations, sbom, signature
 from ci.registry import layout as image
@@ -32,7 +32,7 @@ _NOT_SHIPPED = {"fingerprint.pb"}
 
 def model_files(saved_model: Path) -> dict[str, Path]:
     """Return the files of a SavedModel that are shipped, by their path in it."""
-    workspace.require(saved_model / "saved_model.pb")
+    stages.require(saved_model / "saved_model.pb")
     found = {path.relative_to(saved_model).as_posix(): path for path in _below(saved_model) if path.is_file()}
     return {name: found[name] for name in sorted(found) if name not in _NOT_SHIPPED}
 
@@ -94,8 +94,8 @@ def assemble(
     image_digest = image.build(folder / IMAGE, files, labels, base)
     image.index(folder / IMAGE, {image_digest: reference})
     for name in (GOLDEN, REFERENCE):
-        shutil.copyfile(workspace.require(workspace.EVALUATION / name), folder / name)
-    evaluation = lineage.file_digest(workspace.require(workspace.EVALUATION / "evaluation.json"))
+        shutil.copyfile(stages.require(workspace.EVALUATION / name), folder / name)
+    evaluation = lineage.file_digest(stages.require(workspace.EVALUATION / "evaluation.json"))
     digests = {**digests, "evaluation": evaluation, "model": digest, "image": image_digest}
     workspace.write_json(folder / SBOM, sbom.bill(model, number, digests, fields, base))
     manifest = {
@@ -107,7 +107,7 @@ def assemble(
         "digests": {**digests, "sbom": lineage.file_digest(folder / SBOM)},
     }
     results.MANIFEST.write(manifest, folder)
-    words = reading.decoded(reading.content(workspace.require(workspace.CARD), citations.MOST), _WORDS)
+    words = reading.decoded(reading.content(stages.require(workspace.CARD), citations.MOST), _WORDS)
     named = {(workspace.PACKAGE / MANIFEST).as_posix(): folder / MANIFEST}
     workspace.write_text(folder / CARD, card.render(words, _WORDS, lambda file: named.get(file, Path(file))))
     if settings.signing_key:
@@ -128,7 +128,7 @@ def verify(folder: Path, key: str | None = None) -> dict[str, Any]:
             names it.
         InputError: there is no package, or no such key.
     """
-    workspace.require(folder / SUMS)
+    stages.require(folder / SUMS)
     found = _sums(folder)  # before any file is read: a pipe would never end
     listed = (folder / SUMS).read_text(encoding="utf-8", errors="replace")
     if listed != found:

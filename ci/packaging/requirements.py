@@ -24,7 +24,7 @@ from packaging.utils import (
     parse_wheel_filename,
 )
 
-from ci import reading, workspace
+from ci import reading, stages
 from ci.errors import InputError
 
 _FILES = 100
@@ -62,7 +62,7 @@ def installed(path: Path) -> dict[str, metadata.Distribution]:
         InputError: a file is missing, a line cannot be understood, or what it names is not installed, or not in this
             version; names file and line.
     """
-    return dict(sorted(_with_needs(list(_read(workspace.require(path), set()))), key=lambda found: found[0]))
+    return dict(sorted(_with_needs(list(_read(stages.require(path), set()))), key=lambda found: found[0]))
 
 
 def origin(distribution: metadata.Distribution) -> tuple[str, str] | None:

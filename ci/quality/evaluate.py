@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ci import junit, task, workspace
+from ci import junit, stages, task, workspace
 from ci.data.reference import describe_predictions
 from ci.data.windows import number_days
 from ci.errors import InputError, StageError
@@ -38,7 +38,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
             raise InputError(f"gates.{key}: a {wanted.kind} task has no metric {name}, only {', '.join(known)}")
     holdout = read_part("holdout")
     make_deterministic(settings.seed, settings.training.threads)
-    predict = predictor(workspace.require(workspace.MODEL / "saved_model"))
+    predict = predictor(stages.require(workspace.MODEL / "saved_model"))
 
     def answer(table: pd.DataFrame) -> Any:
         return predict(raw_inputs(table, wanted.features)).astype("float64")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ci import workspace
+from ci import stages
 
 INK, SOFT, FAINT, ACCENT, WARM = "#1d2530", "#5b6675", "#d5dae1", "#1f4e8c", "#b4531a"
 WIDTH = 5.4
@@ -266,7 +266,7 @@ def _scored(data: dict[str, Any]) -> list[tuple[str, Any, Any]]:
         file = pyarrow.parquet.ParquetFile(path)
         known = file.schema_arrow.names
         if missing := [name for name in ("outcome", "challenger") if name not in known]:
-            raise workspace.damaged(path, f"no column {', '.join(missing)}")
+            raise stages.damaged(path, f"no column {', '.join(missing)}")
         names = ["outcome", "challenger", *(["champion"] if "champion" in known else [])]
         # By way of lists, because to_numpy imports pandas, which takes longer than the whole picture.
         columns = {
@@ -274,7 +274,7 @@ def _scored(data: dict[str, Any]) -> list[tuple[str, Any, Any]]:
             for name, column in zip(names, file.read(names).columns, strict=True)
         }
     except (OSError, ValueError, TypeError, pyarrow.ArrowException) as error:
-        raise workspace.damaged(path, f"not a whole Parquet file of numbers ({error})") from None
+        raise stages.damaged(path, f"not a whole Parquet file of numbers ({error})") from None
     # A champion whose predictions are no numbers is not drawn.
     return [(name, columns["outcome"], columns[name]) for name in names[1:] if np.isfinite(columns[name]).all()]
 

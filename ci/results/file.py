@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 
-from ci import reading, workspace
+from ci import reading, stages, workspace
 from ci.command import printable
 from ci.errors import StageError
 
@@ -108,18 +108,18 @@ class File(Generic[T]):
 
     def _content(self, path: Path) -> bytes:
         try:
-            return reading.content(workspace.require(path), self.most)
+            return reading.content(stages.require(path), self.most)
         except reading.ReadError as error:
-            raise workspace.damaged(path, error.problem, error.line) from None
+            raise stages.damaged(path, error.problem, error.line) from None
 
     def _checked(self, content: bytes, path: Path, line: int | None = None) -> T:
         try:
             reading.json(content, path)  # tells the line, which the validator does not
             return self._adapter.validate_json(content)
         except reading.ReadError as error:
-            raise workspace.damaged(path, error.problem, line or error.line) from None
+            raise stages.damaged(path, error.problem, line or error.line) from None
         except ValidationError as error:
-            raise workspace.damaged(path, first(error), line) from None
+            raise stages.damaged(path, first(error), line) from None
 
 
 def first(error: ValidationError) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ci import configuration, git, reading, workspace
+from ci import configuration, git, reading, stages, workspace
 from ci.errors import InputError
 from ci.results.build import AGENT, CHAMPION, HANDOFF, OVERRIDES, RUNS, SOURCE, Handoff
 from ci.run import dvc
@@ -39,14 +39,14 @@ def commit(file: Path) -> str:
     Raises:
         InputError: the file is missing, or names no commit.
     """
-    found = workspace.read_json(file)
+    found = stages.read_json(file)
     named = found.get("commit") if isinstance(found, dict) else None
     if not isinstance(named, str):
-        raise workspace.damaged(file, "commit: expected the digest of a commit")
+        raise stages.damaged(file, "commit: expected the digest of a commit")
     try:
         return Handoff(commit=named, files={}).commit
     except ValueError:
-        raise workspace.damaged(file, f"commit: {named[:80]!r} is not the digest of a commit in full") from None
+        raise stages.damaged(file, f"commit: {named[:80]!r} is not the digest of a commit in full") from None
 
 
 def restore(file: Path) -> Handoff:
@@ -85,7 +85,7 @@ def _check(path: Path, copy: Path) -> None:
     Raises:
         InputError: it cannot.
     """
-    reading.text(workspace.require(copy))
+    reading.text(stages.require(copy))
     if checked := _READERS.get(path):
         checked(copy)
 

@@ -18,7 +18,7 @@ from ci.results.build import CACHED as CACHED_BUILD
 from ci.results.build import RUNS, Cached
 from ci.results.evaluation import EVALUATION, Evaluation
 from ci.run import dvc
-from ci.stages import CACHED, NAMES, named
+from ci.stages import CACHED, NAMES, named, require
 
 _NOISE = re.compile(
     r"\s*$|Use `dvc push`|To track the changes|To enable auto staging|\s+(git add|dvc config) |Verifying data sources"
@@ -174,7 +174,7 @@ def _cached(stages: list[str]) -> dict[str, float]:
     before = dict.fromkeys(name for stage in upto for name in named(stage).reads if name not in CACHED)
     for path in (path for name in before for path in (named(name).result, *named(name).others)):
         try:
-            workspace.require(path)
+            require(path)
         except InputError as error:
             raise InputError(f"{stages[-1]}: {error}") from None
     dvc.make_ready()

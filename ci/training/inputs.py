@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ci import task, workspace
+from ci import stages, task, workspace
 from ci.results.data import Part
 from ci.task import columns
 
@@ -32,15 +32,20 @@ def read_part(part: Part) -> pd.DataFrame:
         InputError: it is missing, not whole or empty, or a column that the task names is missing or holds something
             else than the task declares.
     """
-    path, wanted = workspace.DATA / f"{part}.parquet", task.load()
-    table = workspace.read_table(path)
+    path, wanted = stages.require(workspace.DATA / f"{part}.parquet"), task.load()
+    try:
+        table = pd.read_parquet(path)
+    except Exception as error:  # pyarrow and pandas raise of every kind where bytes are not as they should be
+        said = str(error).splitlines()
+        what = f"not a whole Parquet file ({said[0] if said else type(error).__name__})"
+        raise stages.damaged(path, what) from None
     learned = part != "traffic"
     if table.empty and learned:
-        raise workspace.damaged(path, "no rows")
+        raise stages.damaged(path, "no rows")
     if missing := [name for name, *_ in columns.declared(wanted) if name not in table]:
-        raise workspace.damaged(path, f"no column {', '.join(dict.fromkeys(missing))}")
+        raise stages.damaged(path, f"no column {', '.join(dict.fromkeys(missing))}")
     if wrong := columns.problems(table, wanted, learned=learned):
-        raise workspace.damaged(path, wrong[0])
+        raise stages.damaged(path, wrong[0])
     return table
 
 

@@ -6,21 +6,21 @@ import resource
 
 import pytest
 
-from ci import workspace
+from ci import stages, workspace
 from ci.errors import InputError
 
 
 def test_a_missing_result_names_the_command_that_writes_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"build/data/train.parquet is missing: run `python -m scripts.prepare` first"):
-        workspace.require(workspace.DATA / "train.parquet")
+        stages.require(workspace.DATA / "train.parquet")
 
 
 def test_damaged_json_names_the_line(tmp_path):
     path = tmp_path / "x.json"
     path.write_text('{"a": 1,\n"b": }')
     with pytest.raises(InputError, match=r"x.json:2: not JSON"):
-        workspace.read_json(path)
+        stages.read_json(path)
 
 
 def test_equal_values_are_equal_bytes(tmp_path):
