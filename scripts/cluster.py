@@ -6,7 +6,8 @@ or made anew. A cluster of that name that this pipeline did not make is refused.
 delete: cluster and registry, so that nothing of them runs; the data of the DVC remote stay.
 status: what there is.
 
-The name is --name, or else the variable CLUSTER, or else model-pipeline.
+The name is --name, or else the variable CLUSTER, or else model-pipeline. Settings come from pipeline.yaml, the variable
+PIPELINE_SET (see scripts.configure) and --set: the port that leads to the model, and the server whose image is needed.
 """
 
 import os
@@ -26,7 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     options = arguments.parse_args(argv)
     if options.action == "create":
-        return run(lambda: create(options.name, options.overrides))
+        given = [line.strip() for line in os.environ.get("PIPELINE_SET", "").splitlines() if line.strip()]
+        return run(lambda: create(options.name, [*given, *options.overrides]))
     return run(lambda: (delete if options.action == "delete" else status)(options.name))
 
 

@@ -22,6 +22,11 @@ PROGRAMS = {
 """What the tests of this folder need, and where to get it."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put first what makes clusters of its own: there may be room for one only."""
+    items.sort(key=lambda item: item.get_closest_marker("own_cluster") is None)
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A cluster of one control plane and two workers; its name. KUBECONFIG leads to it.

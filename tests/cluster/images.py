@@ -1,6 +1,8 @@
 """Images of models on the stand-in server, made and loaded as a fork would that cannot pull TensorFlow Serving."""
 
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from ci.packaging import package
@@ -24,12 +26,27 @@ def base(folder: Path) -> image.Base:
     return image.Base(layout, digest, f"{NAME}@{digest}", pinned=True)
 
 
-def gateway(cluster: str) -> None:
-    """Build the gateway's image, where the official one cannot be pulled, and load it into the cluster's workers."""
+def kubectl() -> None:
+    """Build an image of this machine's kubectl under the official one's name, where that cannot be pulled."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(shutil.which("kubectl") or "kubectl", Path(folder) / "kubectl")
+        (Path(folder) / "Dockerfile").write_text("FROM scratch\nCOPY kubectl /bin/kubectl\n", encoding="utf-8")
+        command = ["docker", "build", "-t", pods.images()["kubectl"], "-f", Path(folder) / "Dockerfile", folder]
+        subprocess.run(command, check=True)
+
+
+def build_gateway() -> str:
+    """Build the gateway's image, where the official one cannot be pulled, and return its name."""
     name = pods.images()["gateway"]
     subprocess.run(
         ["docker", "build", "-t", name, "-f", HERE / "drills/gateway.Dockerfile", pods.REPOSITORY], check=True
     )
+    return name
+
+
+def gateway(cluster: str) -> None:
+    """Load the gateway's image into the cluster's workers."""
+    name = build_gateway()
     subprocess.run(["kind", "load", "docker-image", name, "--name", cluster, "--nodes", workers(cluster)], check=True)
 
 
