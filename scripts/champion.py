@@ -21,7 +21,7 @@ def champion() -> None:
     """Write the champion and say which it is."""
     from ci import configuration, lineage, workspace
     from ci.errors import StageError
-    from ci.releases import machine as releases
+    from ci.releases import ledger
     from ci.results.build import CHAMPION
     from ci.rollout import place as places
     from ci.rollout.decision import Phase
@@ -34,7 +34,7 @@ def champion() -> None:
     if last and phases.get(last["digest"]) not in (Phase.SERVING, Phase.ROLLING):
         print(f"champion: nothing serves; taking release {last['release']}, the last that was verified")
     inputs = lineage.inputs_digest()
-    found = releases.champion(last, inputs)
+    found = ledger.champion(last, inputs)
     CHAMPION.write(found)
     name = f"version {found['version']} of release {found['release']}" if found else "none"
     again = f" (release {last['release']} was built from these inputs)" if last and last["inputs"] == inputs else ""

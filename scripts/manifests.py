@@ -24,14 +24,17 @@ def manifests() -> None:
 
     from ci import configuration
     from ci.packaging import package
-    from ci.rollout.cluster.manifests import advice, image, put, render
+    from ci.releases.version import Version
+    from ci.rollout.cluster import planned
+    from ci.rollout.cluster.manifests import image, put, render
     from ci.workspace import PACKAGE
 
     settings = configuration.effective()
-    packaged = package.verify(PACKAGE, settings.packaging.verify_key)
-    reference = image(packaged)
+    package.verify(PACKAGE, settings.packaging.verify_key)
+    version = Version.load(PACKAGE)
+    reference = image(version)
     objects = render(settings)
-    put(objects, settings, packaged["version"], reference, advice())
+    put(objects, settings, version.number, reference, planned.read().fields)
     print(yaml.safe_dump_all(objects, sort_keys=False), end="")
 
 

@@ -17,14 +17,14 @@ def main(argv: list[str] | None = None) -> int:
 def serve() -> None:
     """Start the server if it does not run, and say how to ask it."""
     from ci import configuration
-    from ci.releases import machine as releases
-    from ci.results.evaluation import GOLDEN, sent
+    from ci.releases.machine import MachineLedger
+    from ci.results.evaluation import sent
     from ci.rollout import deploy
 
     settings = configuration.effective()
     release = deploy.serve(settings, lambda: datetime.now(UTC))
-    golden = GOLDEN.plain(releases.evidence(release["digest"]) / "golden.json")
-    body = json.dumps({"instances": sent(golden["instances"][:1])})  # ASCII: any console can show it
+    version = MachineLedger().version(release["digest"])
+    body = json.dumps({"instances": sent(version.instances[:1])})  # ASCII: any console can show it
     url = f"http://127.0.0.1:{settings.serving.port}/v1/models/{release['model']}:predict"
     print(f"serve: version {release['version']} (release {release['release']}); ask it with")
     print(f"curl -d {shlex.quote(body)} {url}")

@@ -10,7 +10,7 @@ sets must hold under both.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
@@ -293,6 +293,17 @@ def _foreign(pod: Pod, nodes: Sequence[Node]) -> list[dict[str, Any]]:
     return found
 
 
+def away(within: Mapping[str, Set[str]], bound: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Return a sentence for each pod that is not on one of its group's planned nodes.
+
+    Args:
+        within: names of the nodes of each group.
+        bound: name, group and node of each pod.
+    """
+    strays = [(pod, group, node) for pod, group, node in bound if node not in within[group]]
+    return [f"{pod} is on {node}, which is not planned for {group}" for pod, group, node in strays]
+
+
 def strays(within: Sets, actual: Inventory, wanted: Sequence[Pod]) -> list[str]:
     """Return in sentences which pods of the groups are not on one of their group's nodes, and how many are.
 
@@ -317,11 +328,7 @@ def strays(within: Sets, actual: Inventory, wanted: Sequence[Pod]) -> list[str]:
     groups = [
         (pod, node.name) for node in actual.nodes for pod in node.running if belongs(pod) and pod.name not in wait
     ]
-    away = [
-        f"{pod.name} is on {name}, which is not planned for {pod.group}"
-        for pod, name in groups
-        if name not in within[pod.group]
-    ]
+    others = away(within, [(pod.name, pod.group, name) for pod, name in groups])
     waiting = [f"{pod.name} is Pending" for pod in actual.pending if belongs(pod)]
     total = len(groups) + len(waiting)
-    return [f"{len(groups) - len(away)} of {total} pods are on their group's planned nodes", *away, *waiting]
+    return [f"{len(groups) - len(others)} of {total} pods are on their group's planned nodes", *others, *waiting]

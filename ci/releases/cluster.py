@@ -1,6 +1,6 @@
 """A cluster's releases, in ConfigMaps: one with the list, and one with the evidence of each release.
 
-A ConfigMap holds 1 MiB. The list keeps to `MOST`: the oldest records go (see `releases.compacted`), numbers go on.
+A ConfigMap holds 1 MiB. The list keeps to `MOST`: the oldest records go (see `ledger.compacted`), numbers go on.
 """
 
 import json
@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from ci import reading, workspace
 from ci.errors import StageError
 from ci.kube.api import ApiServer, Conflict, Missing
-from ci.releases.machine import Release, compacted
+from ci.releases.ledger import Ledger, Release, compacted
 from ci.results.file import Count, Result, first
 from ci.results.rollout import Release as Record
 
@@ -38,8 +38,8 @@ class _List(Result):
     """Releases that are older than the list goes back, or whose image was released again."""
 
 
-class History:
-    """What `ci.releases.machine` is to this machine, for a namespace of a cluster.
+class ClusterLedger(Ledger):
+    """The releases of a namespace of a cluster.
 
     Args:
         api: the API server.
@@ -47,6 +47,7 @@ class History:
     """
 
     def __init__(self, api: ApiServer, namespace: str) -> None:
+        super().__init__()
         self._api, self._namespace = api, namespace
         self._path = f"/api/v1/namespaces/{namespace}/configmaps"
 
@@ -57,11 +58,6 @@ class History:
             StageError: the record is gone, damaged, was written by a newer version of this pipeline, or cannot be read.
         """
         return self._parsed(self._list())[0]
-
-    def last(self) -> Release | None:
-        """Return the last verified release."""
-        releases = self.read()
-        return releases[-1] if releases else None
 
     def require_room(self) -> None:
         """Make sure that a release can be recorded, before it is one.

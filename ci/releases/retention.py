@@ -22,7 +22,7 @@ def prune(keep: Set[str], *, dry_run: bool) -> tuple[list[Path], int]:
         StageError: an image to keep was changed; nothing was deleted.
     """
     names = {digest.removeprefix("sha256:") for digest in keep}
-    records = [*machine.evidence("sha256:*").parent.glob("*"), *machine.FOLDER.glob("*.log")]
+    records = [*(machine.FOLDER / "releases").glob("*"), *machine.FOLDER.glob("*.log")]
     paths = [*registry.unused(keep), *(path for path in records if path.stem not in names), *bases.CACHE.glob("*")]
     freed = sum(workspace.size(path) for path in paths)
     if not dry_run:

@@ -9,8 +9,8 @@ from ci import git, lineage, workspace
 from ci.capture import skew
 from ci.errors import InputError, StageError
 from ci.packaging import package
-from ci.releases import machine as releases
-from ci.releases.machine import target, withdrawn
+from ci.releases.ledger import Release, champion, target, withdrawn
+from ci.releases.version import Version
 from ci.results.build import CHAMPION
 from ci.results.evaluation import EVALUATION
 from ci.results.rollout import SUMMARY
@@ -43,27 +43,22 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
     with ExitStack() as held:
         begin = held.enter_context(outcome.written())
         manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
+        digest = manifest["image"]["digest"]
         place = held.enter_context(places.locked(settings, context, wait))
         begin()
         before, decision = _decide(place, manifest)
-        summary: dict[str, Any] = {
-            "action": decision.action,
-            "reason": decision.reason,
-            "digest": manifest["image"]["digest"],
-            "version": manifest["version"],
-            "before": before and {key: before[key] for key in ("digest", "version", "release")},
-        }
+        summary = _summarised(decision.action, decision.reason, digest, manifest["version"], before)
         again = ""
         with _summary(settings, place, clock, summary):
-            place.require_agreement(manifest["image"]["digest"])
+            place.require_agreement(digest)
             if decision.action == "refuse":
                 raise StageError(f"not deployed: {decision.reason}")
-            if changed := place.where.changed(manifest["image"]["digest"]):
+            if place.where.shares and (changed := place.where.changed(digest)):
                 raise StageError(f"not deployed: {changed}")
             if decision.action == "deploy":
-                place.keep(manifest)
+                place.keep(Version.load(workspace.PACKAGE))
                 record, rescore = _recorder(place, manifest, clock), _rescorer(settings, place, manifest)
-                _rollout(settings, place, manifest["image"]["digest"], clock, record, rescore).run()
+                _rollout(settings, place, digest, clock, record, rescore).run()
             elif before and not place.settled(before["digest"]):
                 _rollout(settings, place, before["digest"], clock).run()
                 again = f"; release {before['release']} was not all that serves, and is now"
@@ -71,6 +66,12 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
     if decision.action == "nothing" or last is None:
         return f"nothing to do: {decision.reason}{again}"
     return f"version {last['version']} serves on {place.name} as release {last['release']}"
+
+
+def _summarised(action: str, reason: str, digest: str, number: str, before: Release | None) -> dict[str, Any]:
+    """Return what was decided, as `build/rollout/rollout.json` has it but for how it ended."""
+    last = before and {key: before[key] for key in ("digest", "version", "release")}
+    return {"action": action, "reason": reason, "digest": digest, "version": number, "before": last}
 
 
 @contextmanager
@@ -90,13 +91,14 @@ def _summary(settings: Settings, place: Place, clock: Clock, summary: dict[str, 
 def preview(settings: Settings, clock: Clock, context: str | None = None) -> str:
     """Return what `deploy` would do, changing nothing."""
     manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
-    place = places.look(settings, context)
-    place.require_agreement(manifest["image"]["digest"])
+    digest, place = manifest["image"]["digest"], places.look(settings, context)
+    place.require_agreement(digest)
     _, decision = _decide(place, manifest)
     steps = ""
     if decision.action == "deploy":
-        plan = _rollout(settings, place, manifest["image"]["digest"], clock).plan()
-        steps = f"\nsteps: {' -> '.join(plan)}\n{place.where.difference(manifest)}".rstrip()
+        steps = f"\nsteps: {' -> '.join(_rollout(settings, place, digest, clock).plan())}"
+        if place.where.shares:
+            steps = f"{steps}\n{place.where.difference(Version.load(workspace.PACKAGE))}".rstrip()
     return f"would {decision.action} version {manifest['version']}: {decision.reason}{steps}"
 
 
@@ -141,13 +143,8 @@ def rollback(
             del instead["release"]
             place.add(instead)
 
-        summary: dict[str, Any] = {
-            "action": "roll back",
-            "reason": f"somebody asked for release {found['release']}",
-            "digest": found["digest"],
-            "version": found["version"],
-            "before": {key: before[key] for key in ("digest", "version", "release")},
-        }
+        reason = f"somebody asked for release {found['release']}"
+        summary = _summarised("roll back", reason, found["digest"], found["version"], before)
         if found["digest"] == before["digest"] and place.settled(found["digest"]):
             why = f"release {before['release']} serves on {place.name}, which is that image"
             SUMMARY.write({**summary, "action": "nothing", "reason": why, "release": before["release"]})
@@ -159,7 +156,7 @@ def rollback(
     return f"version {found['version']} of release {found['release']} serves on {place.name} again, as release {number}"
 
 
-def _earlier(place: Place, to: int | None) -> releases.Release:
+def _earlier(place: Place, to: int | None) -> Release:
     recorded = place.ledger.read()
     if not recorded:  # a record that ends too early is no hindrance: what is asked for is in it
         place.require_agreement()
@@ -177,7 +174,7 @@ def _earlier(place: Place, to: int | None) -> releases.Release:
     return dict(found)
 
 
-def serve(settings: Settings, clock: Clock) -> releases.Release:
+def serve(settings: Settings, clock: Clock) -> Release:
     """Make sure that the last verified release serves, and return it.
 
     Raises:
@@ -202,7 +199,7 @@ def served(settings: Settings) -> tuple[int, bool] | None:
     return last["release"], place.where.phases().get(last["digest"]) is Phase.SERVING
 
 
-def _decide(place: Place, manifest: dict[str, Any]) -> tuple[releases.Release | None, Decision]:
+def _decide(place: Place, manifest: dict[str, Any]) -> tuple[Release | None, Decision]:
     known = place.ledger.read()
     last = known[-1] if known else None
     recorded, evaluation, file = CHAMPION.plain(), EVALUATION.read(), EVALUATION.path
@@ -213,7 +210,7 @@ def _decide(place: Place, manifest: dict[str, Any]) -> tuple[releases.Release | 
         )
     digest = manifest["image"]["digest"]
     same, gone = last is not None and last["digest"] == digest, withdrawn(known).get(digest)
-    overtaken = _overtaken(recorded, releases.champion(last, lineage.inputs_digest()))
+    overtaken = _overtaken(recorded, champion(last, lineage.inputs_digest()))
     return last, admit(evaluation.verdict, evaluation.reason, same=same, withdrawn=gone, overtaken=overtaken)
 
 
@@ -276,9 +273,9 @@ def _rescorer(settings: Settings, place: Place, manifest: Mapping[str, Any]) -> 
     """Return what compares answers of a new package's version with its SavedModel, where requests are captured."""
 
     def rescore() -> dict[str, Any]:
-        captured = place.where.captured(manifest["image"]["digest"])
-        if captured is None:
+        if not place.where.shares:
             return {}
+        captured = place.where.captured(manifest["image"]["digest"])
         layout, tolerance = workspace.PACKAGE / package.IMAGE, settings.rollout.golden_tolerance
         return {"skew": skew.check(captured, manifest, layout, tolerance)}
 

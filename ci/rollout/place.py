@@ -1,6 +1,6 @@
 """Where a deployment goes: this machine or a cluster, each with its lock, its releases and its servers."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +10,13 @@ from ci.errors import InputError, StageError
 from ci.kube.context import Context, chosen
 from ci.packaging import package
 from ci.registry import local as registry
-from ci.releases import machine as releases
+from ci.releases import machine
+from ci.releases.ledger import Ledger, Release, kept
+from ci.releases.version import Version
 from ci.rollout.decision import Phase, unrecorded
-from ci.rollout.local import servers as local
-from ci.rollout.rollout import Ledger, Where
+from ci.rollout.local.servers import Local
 from ci.rollout.status import Status, describe
+from ci.rollout.where import Where
 from ci.settings import Settings
 
 _EVIDENCE = (package.MANIFEST, package.GOLDEN, package.REFERENCE)
@@ -38,12 +40,12 @@ class Place:
     name: str
     where: Where
     ledger: Ledger
-    keep: Callable[[Mapping[str, Any]], None]
-    add: Callable[[dict[str, Any]], dict[str, Any]]
+    keep: Callable[[Version], None]
+    add: Callable[[Release], Release]
     lost: str
     forget: Callable[..., list[str]] = lambda *_, **__: []
 
-    def serving(self) -> releases.Release:
+    def serving(self) -> Release:
         """Return the last verified release.
 
         Raises:
@@ -93,59 +95,52 @@ class Place:
             StageError: a server does not say what it runs, or runs what is not recorded as released.
         """
         self.require_agreement()
-        return releases.kept(self.ledger.read(), count) | self.where.phases().keys()
+        return kept(self.ledger.read(), count) | self.where.phases().keys()
 
     def settled(self, digest: str) -> bool:
         """Tell whether a version is all that runs, without a canary, and as it was released."""
-        alone = self.where.phases() == {digest: Phase.SERVING} and not self.where.leftover(digest)
-        return alone and self.where.changed(digest) is None
+        where, alone = self.where, self.where.phases() == {digest: Phase.SERVING}
+        return alone and not (where.shares and (where.leftover(digest) or where.changed(digest)))
 
     def status(self) -> Status:
         """Return what serves, in words."""
-        phases = self.where.phases()
-        waiting = {d: self.where.waiting(d) for d, phase in phases.items() if phase in (Phase.LOADING, Phase.ROLLING)}
-        waiting |= {d: self.where.failure(d) for d, phase in phases.items() if phase is Phase.FAILED}
-        releases = self.ledger.read()
-        leftover = bool(releases) and self.where.leftover(releases[-1]["digest"])
-        serves = bool(releases) and phases.get(releases[-1]["digest"]) in (Phase.SERVING, Phase.ROLLING)
-        return describe(
-            self.name,
-            phases,
-            releases,
-            waiting=waiting,
-            leftover=leftover,
-            lacking=self.where.lacking(releases[-1]["digest"]) if serves else None,
-            changed=self.where.changed(""),
-            disagrees=self.disagreement(),
-            busy=self.where.busy(),
-        )
+        where, phases, releases = self.where, self.where.phases(), self.ledger.read()
+        waiting = {d: where.waiting(d) for d, phase in phases.items() if phase in (Phase.LOADING, Phase.ROLLING)}
+        waiting |= {d: where.failure(d) for d, phase in phases.items() if phase is Phase.FAILED}
+        more: dict[str, Any] = {}
+        if where.shares:
+            last = releases[-1]["digest"] if releases else ""
+            serves = phases.get(last) in (Phase.SERVING, Phase.ROLLING)
+            more = {"leftover": where.leftover(last), "lacking": where.lacking(last) if serves else None}
+            more["changed"] = where.changed("")
+        disagrees, busy = self.disagreement(), where.busy()
+        return describe(self.name, phases, releases, waiting=waiting, disagrees=disagrees, busy=busy, **more)
 
 
 def here(settings: Settings) -> Place:
     """Return this machine."""
+    ledger = machine.MachineLedger()
+    where = Local(settings.serving.port, settings.rollout.drain_timeout, ledger)
 
-    def keep(manifest: Mapping[str, Any]) -> None:
-        digest = manifest["image"]["digest"]
-        _keep_image(manifest)
+    def keep(version: Version) -> None:
+        _keep_image(version)
         for name in (*_EVIDENCE, package.SBOM, package.CARD):
-            workspace.write_bytes(releases.evidence(digest) / name, (workspace.PACKAGE / name).read_bytes())
+            workspace.write_bytes(ledger.evidence(version.digest) / name, (workspace.PACKAGE / name).read_bytes())
 
-    where = local.Local(settings.serving.port, settings.rollout.drain_timeout)
-
-    def add(release: dict[str, Any]) -> dict[str, Any]:
+    def add(release: Release) -> Release:
         where.verified(release["digest"])
-        return releases.add(release)
+        return ledger.add(release)
 
     lost = (
-        f"restore {releases.RECORDS} from a backup, finish the deployment that left it by `python -m scripts.deploy`, "
+        f"restore {machine.RECORDS} from a backup, finish the deployment that left it by `python -m scripts.deploy`, "
         "or end it by `make stop` to begin anew"
     )
-    return Place(f"port {settings.serving.port}", where, releases, keep, add, lost)
+    return Place(f"port {settings.serving.port}", where, ledger, keep, add, lost)
 
 
-def _keep_image(manifest: Mapping[str, Any]) -> None:
+def _keep_image(version: Version) -> None:
     """Keep the image on this machine too: the next build's model is compared with the one in it."""
-    registry.push(workspace.PACKAGE / package.IMAGE, manifest["image"]["digest"], manifest["image"]["reference"])
+    registry.push(workspace.PACKAGE / package.IMAGE, version.digest, version.reference)
 
 
 @contextmanager
@@ -163,13 +158,14 @@ def locked(settings: Settings, context: str | None = None, wait: float = 0.0) ->
     """
     cluster = chosen(context, settings.serving.context)
     if cluster is None:
-        with releases.alone():
+        with machine.alone():
             yield here(settings)
         return
     from ci.kube.api import ApiServer
     from ci.kube.lease import Lease
     from ci.rollout.cluster import manifests, preflight
-    from ci.rollout.cluster.apply import LEASE, identity
+    from ci.rollout.cluster.apply import identity
+    from ci.rollout.cluster.observe import LEASE
 
     api = ApiServer(cluster)
     rendered = manifests.render(settings)
@@ -192,30 +188,30 @@ def look(settings: Settings, context: str | None = None) -> Place:
 
 def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease: Any, context: Context) -> Place:
     from ci.registry.delivery import deliver
-    from ci.releases.cluster import NAME, History
-    from ci.rollout.cluster import manifests
+    from ci.releases.cluster import NAME, ClusterLedger
+    from ci.rollout.cluster import manifests, planned
     from ci.rollout.cluster.apply import Cluster
 
-    history = History(api, manifests.namespace(rendered))
+    ledger = ClusterLedger(api, manifests.namespace(rendered))
 
-    def keep(manifest: Mapping[str, Any]) -> None:
-        _keep_image(manifest)
-        digest, reference = manifest["image"]["digest"], manifest["image"]["reference"]
+    def keep(version: Version) -> None:
+        _keep_image(version)
         layout, plain = workspace.PACKAGE / package.IMAGE, settings.packaging.plain_http
-        print(f"deploy: image {deliver(layout, digest, reference, context.name, plain)}")
+        image = deliver(layout, version.digest, version.reference, context.name, plain)
+        print(f"deploy: image {image}")
         files = {name: reading.text(workspace.PACKAGE / name) for name in _EVIDENCE}
-        history.keep(digest, files)
+        ledger.keep(version.digest, files)
 
-    where = Cluster(api, settings, rendered, history, lease, manifests.advice())
+    where = Cluster(api, settings, rendered, ledger, lease, planned.read())
 
-    def add(release: dict[str, Any]) -> dict[str, Any]:
+    def add(release: Release) -> Release:
         where.verified(release["digest"])
         record = {**release, "revision": where.revision(release["digest"])}
         lease.check()
-        return history.add(record)
+        return ledger.add(record)
 
     lost = (
         f"restore the ConfigMap {NAME} of namespace {where.namespace} from a backup, bring a release back with "
         f"`python -m scripts.rollback --to RELEASE`, or delete the Deployment {manifests.STABLE} to begin anew"
     )
-    return Place(f"namespace {where.namespace}", where, history, keep, add, lost, history.forget)
+    return Place(f"namespace {where.namespace}", where, ledger, keep, add, lost, ledger.forget)

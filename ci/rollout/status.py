@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ci.releases.machine import Release, withdrawn
+from ci.releases.ledger import Release, withdrawn
 from ci.rollout.decision import Phase
 
 SHOWN = 10

@@ -112,7 +112,8 @@ def test_an_account_may_do_what_the_table_says_and_nothing_else(everything, ever
     ("account", "command"),
     [
         ("deployer", "delete deployment model-stable"),
-        ("deployer", "patch hpa model-stable --type=merge -p {}"),
+        ("deployer", "delete hpa model-stable"),
+        ("deployer", "patch hpa other --type=merge -p {}"),
         ("deployer", "patch pdb model-stable --type=merge -p {}"),
         ("deployer", "delete pod any"),
         ("deployer", "get secrets"),

@@ -7,9 +7,10 @@ import pytest
 from ci import configuration
 from ci.kube.api import ApiServer, Conflict
 from ci.kube.lease import Lease
-from ci.releases.cluster import History
+from ci.releases.cluster import ClusterLedger
 from ci.rollout.cluster import manifests
-from ci.rollout.cluster.apply import LEASE, Cluster
+from ci.rollout.cluster.apply import Cluster
+from ci.rollout.cluster.observe import LEASE
 from tests import pods
 from tests.cluster.tools import SERVING, forget_rollouts, kubectl
 from tests.cluster.tools import attempt as run
@@ -59,7 +60,7 @@ def test_what_was_not_there_when_it_was_looked_for_is_not_overwritten(operated, 
     api, settings = ApiServer(), configuration.read(pods.REPOSITORY / "pipeline.yaml")
     rendered = manifests.render(settings)
     with Lease(api, SERVING, LEASE, "both") as lease:
-        late, first = (Cluster(api, settings, rendered, History(api, SERVING), lease) for _ in range(2))
+        late, first = (Cluster(api, settings, rendered, ClusterLedger(api, SERVING), lease) for _ in range(2))
         assert late.phases() == first.phases() == {}
         first.join("any")
         try:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ci.kube.api import ApiServer
-from ci.releases.cluster import History
+from ci.releases.cluster import ClusterLedger
 from ci.rollout.cluster import manifests
 from tests import saved_models
 from tests.cluster import images
@@ -43,7 +43,7 @@ def load(fork: harness.Fork, tmp_path: Path) -> Iterator[harness.Load]:
 
 
 def releases() -> list[dict[str, Any]]:
-    return History(ApiServer(), SERVING).read()
+    return ClusterLedger(ApiServer(), SERVING).read()
 
 
 def deployment(name: str) -> dict[str, Any] | None:

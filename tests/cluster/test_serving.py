@@ -40,7 +40,7 @@ def rendered(operated, tmp_path_factory) -> dict[str, dict[str, Any]]:
         (folder / "k8s").symlink_to(pods.REPOSITORY / "k8s")
         objects = manifests.render(settings)
     manifests.put(objects, settings, VERSION, reference)
-    return {each["metadata"]["name"].split("-" if each["kind"] == "ConfigMap" else None)[0]: each for each in objects}
+    return {manifests.key(each).split("-" if each["kind"] == "ConfigMap" else None)[0]: each for each in objects}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def stable(rendered) -> Iterator[str]:
     """The stable Deployment, with all the replicas that the autoscaler wants ready; the name of one pod."""
     for name in ("serving", "gateway"):
         attempt("create", "-f", "-", given=yaml.safe_dump(rendered[name]), account="deployer")  # may be there already
-    for name in (manifests.SERVICE, manifests.STABLE):
+    for name in (manifests.AUTOSCALER, manifests.SERVICE, manifests.STABLE):
         kubectl(*APPLY, given=yaml.safe_dump(rendered[name]), account="deployer")
     try:
         until(lambda: state(manifests.STABLE), lambda: ready(manifests.STABLE) == 3, 300)

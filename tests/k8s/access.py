@@ -6,6 +6,7 @@ ALLOWED = {
         list pods *
         get,list,watch,create,patch deployments.apps model-serving model-stable
         get,list,watch,create,patch,delete deployments.apps model-serving model-canary
+        get,create,patch horizontalpodautoscalers.autoscaling model-serving model-stable
         list replicasets.apps model-serving
         get,list pods model-serving
         get pods/log model-serving

@@ -14,11 +14,13 @@ import pytest
 from ci import workspace
 from ci.command import run
 from ci.lineage import file_digest
-from ci.releases import machine as releases
+from ci.releases.machine import MachineLedger
 from ci.results.evaluation import Evaluation
 from ci.run import order as pipeline
 from scripts import champion, configure, deploy, evaluate, monitor, package, place, prepare, retrain, train, tune
 from tests import builds, commands
+
+LEDGER = MachineLedger()
 
 REPOSITORY = builds.REPOSITORY
 DIGEST = f"sha256:{'ab' * 32}"
@@ -292,7 +294,7 @@ def test_a_retraining_keeps_the_overrides_of_the_build(folder, capsys):
     assert configure.main(["--set=tuning.max_trials=3", "--set=as_of=2013-04-01", "--set=data.source=a b"]) == 0
     window = {"first": "2013-04-01", "end": "2013-05-01"}
     builds.write("monitoring/monitoring.json", builds.monitoring("drifted", window=window))
-    releases.add(builds.release(digest=DIGEST))
+    LEDGER.add(builds.release(digest=DIGEST))
     capsys.readouterr()
     assert retrain.main([]) == 0
     expected = "--set=tuning.max_trials=3 '--set=data.source=a b' --set=as_of=2013-05-01"
@@ -309,7 +311,7 @@ def test_deploy_refuses_when_another_release_serves_than_the_model_was_compared_
     monkeypatch.setattr("ci.packaging.package.verify", lambda *_: manifest)
     monkeypatch.setattr("ci.rollout.deploy._serving", lambda *_, **__: "release 1 serves")
     builds.write("champion.json", None)
-    releases.add(builds.release(digest=DIGEST))
+    LEDGER.add(builds.release(digest=DIGEST))
     assert deploy.main([]) == 1
     said = capsys.readouterr().err
     assert "failed: not deployed: this model was compared with nothing, but release 1 serves now: rebuild" in said
@@ -325,7 +327,7 @@ def test_deploy_refuses_a_package_that_was_not_made_from_this_evaluation(folder,
     for arguments in ([], ["--dry-run"]):
         assert deploy.main(arguments) == 1
         assert "failed: build/package was not made from build/evaluation/evaluation.json" in capsys.readouterr().err
-    assert releases.read() == []
+    assert LEDGER.read() == []
 
 
 def test_prepared_data_without_rows_or_without_a_column_are_damaged(folder, capsys):
@@ -403,12 +405,12 @@ def test_the_hint_for_a_port_in_use_works(folder, capsys):
         from ci.rollout.local.servers import Local
 
         with pytest.raises(InputError, match="then this command again") as error:
-            Local(configuration.effective().serving.port, 1.0).reserve("sha256:x", force=False)
+            Local(configuration.effective().serving.port, 1.0, LEDGER).reserve("sha256:x", force=False)
         hint = str(error.value).split("`")[1].split()[3:]
         with socket.create_server(("127.0.0.1", 0)) as other:
             free = other.getsockname()[1]
         assert configure.main([part.replace("PORT", str(free)) for part in hint]) == 0
-        Local(configuration.effective().serving.port, 1.0).reserve("sha256:x", force=False)
+        Local(configuration.effective().serving.port, 1.0, LEDGER).reserve("sha256:x", force=False)
 
 
 def test_make_passes_values_with_spaces_by_the_environment_and_others_by_set(folder):

@@ -8,13 +8,15 @@ import pytest
 
 from ci import workspace
 from ci.lineage import file_digest
-from ci.releases import machine as releases
+from ci.releases.machine import MachineLedger
 from ci.results.rollout import RELEASES
 from ci.rollout.decision import Phase
 from ci.rollout.local import servers as local
 from scripts import champion, configure, deploy, monitor, prune, retrain, rollback, serve, status
 from tests import builds
 from tests.ci.rollout import journals
+
+LEDGER = MachineLedger()
 
 A, B = (f"sha256:{letter * 64}" for letter in "ab")
 FIRST = journals.release("a")
@@ -50,7 +52,7 @@ def test_a_command_ends_and_changes_nothing(phases, capsys, record, known, comma
     if record is not None:
         workspace.write_text(RELEASES.path, record)
     builds.write("monitoring/monitoring.json", builds.monitoring())
-    workspace.write_text(releases.evidence(A) / "manifest.json", "{}")
+    workspace.write_text(LEDGER.evidence(A) / "manifest.json", "{}")
     before = {path: path.read_bytes() for path in Path("build").rglob("*") if path.is_file()}
     phases[B] = Phase.SERVING
     assert command.main([]) == 1

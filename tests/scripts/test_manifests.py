@@ -11,7 +11,6 @@ from tests import builds, pods
 from tests.programs import needed
 
 IMAGE = {"reference": "localhost/models/flights:2013040112345", "base": "registry.example.com/model-stand-in:0.1.0"}
-PACKAGED = {"version": "2013040112345", "image": IMAGE}
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +18,19 @@ def folder(tmp_path, monkeypatch):
     needed("kubectl", "https://kubernetes.io/docs/tasks/tools/ (1.30 or newer)")
     monkeypatch.chdir(tmp_path)
     Path("k8s").symlink_to(pods.REPOSITORY / "k8s")
+
+
+def packaged(monkeypatch, **image):
+    """Leave a package; that its digests are right is not looked at."""
+    monkeypatch.setattr("ci.packaging.package.verify", lambda *_: None)
+    found = builds.manifest()
+    found = {**found, "version": "2013040112345", "image": {**found["image"], **IMAGE, **image}}
+    workspace.write_json(workspace.PACKAGE / "manifest.json", found)
+    workspace.write_json(workspace.PACKAGE / "golden.json", {"instances": [{"x": 1.0}], "predictions": [2.0]})
+
+
+def deployments(text):
+    return {each["metadata"]["name"]: each for each in yaml.safe_load_all(text) if each["kind"] == "Deployment"}
 
 
 def configured(*settings):
@@ -29,10 +41,10 @@ def configured(*settings):
 
 def test_the_packaged_version_is_printed_with_the_server_of_the_settings(monkeypatch, capsys):
     configured("serving.server=stand-in", "resources.serving.memory=3Gi")
-    monkeypatch.setattr("ci.packaging.package.verify", lambda *_: PACKAGED)
+    packaged(monkeypatch)
     capsys.readouterr()
     assert manifests.main([]) == 0
-    printed = {each["metadata"]["name"]: each for each in yaml.safe_load_all(capsys.readouterr().out)}
+    printed = deployments(capsys.readouterr().out)
     for name in ("model-stable", "model-canary"):
         containers = {each["name"]: each for each in printed[name]["spec"]["template"]["spec"]["containers"]}
         container, gateway = containers["serving"], containers["gateway"]
@@ -53,7 +65,7 @@ def test_without_a_package_nothing_is_printed(capsys):
 
 def test_a_package_without_a_server_is_refused(monkeypatch, capsys):
     configured()
-    monkeypatch.setattr("ci.packaging.package.verify", lambda *_: {**PACKAGED, "image": {**IMAGE, "base": None}})
+    packaged(monkeypatch, base=None)
     capsys.readouterr()
     assert manifests.main([]) == 1
     said = capsys.readouterr()
@@ -71,14 +83,14 @@ def test_a_wrong_server_is_refused_with_those_that_there_are(capsys):
 @pytest.mark.parametrize(("inventory", "advised"), [("the current cluster", True), ("example", False), (None, False)])
 def test_the_last_plan_of_a_cluster_is_advice_for_the_pods(monkeypatch, capsys, inventory, advised):
     configured()
-    monkeypatch.setattr("ci.packaging.package.verify", lambda *_: PACKAGED)
+    packaged(monkeypatch)
     if inventory:
         fields = {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}}
         builds.write("placement/plan.json", builds.plan(inventory=inventory))
         workspace.write_json(workspace.PLACEMENT / "handover.json", {"serving": fields})
     capsys.readouterr()
     assert manifests.main([]) == 0
-    printed = {each["metadata"]["name"]: each for each in yaml.safe_load_all(capsys.readouterr().out)}
+    printed = deployments(capsys.readouterr().out)
     for name in ("model-stable", "model-canary"):
         pod = printed[name]["spec"]["template"]["spec"]
         assert ("affinity" in pod) is advised

@@ -6,13 +6,15 @@ import pytest
 
 from ci import workspace
 from ci.lineage import file_digest
-from ci.releases import machine as releases
+from ci.releases.machine import MachineLedger
 from ci.results.rollout import RELEASES
 from ci.rollout.decision import Phase
 from ci.rollout.local import servers as local
 from scripts import configure, deploy
 from tests import builds
 from tests.ci.rollout import journals
+
+LEDGER = MachineLedger()
 
 A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
 
@@ -29,7 +31,7 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setattr("ci.lineage.inputs_digest", lambda: "now")
     monkeypatch.setattr(local.Local, "phases", lambda _: {A: Phase.SERVING})
     monkeypatch.setattr(local.Local, "start", lambda *_: pytest.fail("it was started"))
-    releases.add(journals.release("a", version="1"))
+    LEDGER.add(journals.release("a", version="1"))
     champion = {"digest": A, "version": "1", "as_of": "2013-04-01", "release": 1}
     builds.write("evaluation/evaluation.json", builds.evaluation())
     builds.write("champion.json", champion)
@@ -43,7 +45,7 @@ def test_what_was_changed_by_hand_is_not_deployed_over(package, monkeypatch, cap
     monkeypatch.setattr(local.Local, "changed", lambda *_: "it was changed by hand")
     assert deploy.main([]) == 1
     assert "failed: not deployed: it was changed by hand; version 1 of release 1 serves" in capsys.readouterr().err
-    assert len(releases.read()) == 1
+    assert len(LEDGER.read()) == 1
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ci.releases.version import Version
 from ci.rollout.cluster import applied, manifests
 from ci.rollout.cluster.applied import DIGEST
 from ci.rollout.decision import Phase
@@ -55,16 +56,16 @@ def held(deployment: Json) -> list[str]:
     return said
 
 
-def by_hand(deployment: Json, manifest: Json, manager: str) -> str | None:
+def by_hand(deployment: Json, version: Version, manager: str) -> str | None:
     """Return the image that somebody has given a Deployment in the place of a version's; None if nobody has.
 
     An image of the same digest is the same, whatever registry it comes from. An image that an admission webhook has
     written into what `manager` applied is the cluster's policy: the field is still that manager's.
     """
-    released, wanted = manifests.image(manifest), str(manifest["image"]["digest"])
     containers = deployment["spec"]["template"]["spec"]["containers"]
     runs = next((str(each["image"]) for each in containers if each["name"] == manifests.CONTAINER), "none")
-    if runs == released or runs.endswith(f"@{wanted}") or applied.owns(deployment, _IMAGE, manager):
+    same = runs == manifests.image(version) or runs.endswith(f"@{version.digest}")
+    if same or applied.owns(deployment, _IMAGE, manager):
         return None
     return runs
 

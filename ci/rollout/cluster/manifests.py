@@ -14,13 +14,15 @@ from ci import workspace
 from ci.errors import InputError, StageError
 from ci.pods.sizing import size
 from ci.pods.steering import steered
-from ci.results.placement import HANDOVER, PLAN
+from ci.releases.version import Version
 from ci.settings import Settings
 
 STABLE = "model-stable"
 CANARY = "model-canary"
 SERVICE = "model"
 """The Service that clients use; its selector says whether the canary takes part in the traffic."""
+AUTOSCALER = "autoscaler"
+"""What a rollout calls the autoscaler of stable, which has the name of its Deployment."""
 CONTAINER = "serving"
 GATEWAY = "gateway"
 _OVERLAYS = Path("k8s/overlays")
@@ -34,7 +36,9 @@ _SERVER = Path("k8s/server")
 
 
 def render(settings: Settings) -> list[dict[str, Any]]:
-    """Return the objects that a rollout applies, as `k8s/` has them: configuration, Service and both Deployments.
+    """Return the objects that a rollout applies, as `k8s/` has them.
+
+    They are configuration, Service, both Deployments, and the autoscaler of stable, with the replicas of the settings.
 
     Raises:
         InputError: there is no such overlay, kubectl is missing, or Kustomize refuses the files.
@@ -61,7 +65,11 @@ def render(settings: Settings) -> list[dict[str, Any]]:
         raise InputError(f"kubectl is not on the PATH, and renders the manifests: {_INSTALL}") from None
     if done.returncode:
         raise InputError(f"{overlay} cannot be rendered: {done.stderr.strip()}")
-    return list(yaml.safe_load_all(done.stdout))
+    objects = list(yaml.safe_load_all(done.stdout))
+    for spec in (found["spec"] for found in objects if key(found) == AUTOSCALER):
+        spec["minReplicas"] = settings.serving.replicas
+        spec["maxReplicas"] = max(spec["maxReplicas"], spec["minReplicas"])
+    return objects
 
 
 def applied(settings: Settings) -> tuple[list[dict[str, Any]], str | None]:
@@ -80,7 +88,7 @@ def applied(settings: Settings) -> tuple[list[dict[str, Any]], str | None]:
         objects, note = _unrendered(), f"{where}: kubectl is not on the PATH, so {_SERVER} was read without the overlay"
     try:
         put(objects, settings, "1", "model")
-        both = [[each for each in objects if each["metadata"]["name"] == name] for name in (STABLE, CANARY)]
+        both = [[each for each in objects if key(each) == name] for name in (STABLE, CANARY)]
         return [found for [found] in both], note
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         what = f"expected Deployments {STABLE} and {CANARY} with the containers {CONTAINER} and {GATEWAY}"
@@ -107,32 +115,29 @@ def _unrendered() -> list[dict[str, Any]]:
     return found
 
 
+def key(found: Mapping[str, Any]) -> str:
+    """Return what a rollout calls an object: its name, which only the autoscaler shares with another object."""
+    return AUTOSCALER if found["kind"] == "HorizontalPodAutoscaler" else str(found["metadata"]["name"])
+
+
 def namespace(objects: list[dict[str, Any]]) -> str:
     """Return the namespace of rendered objects: all are in one."""
     return str(objects[0]["metadata"]["namespace"])
 
 
-def image(packaged: Mapping[str, Any]) -> str:
-    """Return the image that pods run, from a package's manifest.
+def image(version: Version) -> str:
+    """Return the image that a version's pods run.
 
     Raises:
         StageError: it holds a model and no server.
     """
-    found = packaged["image"]
-    if not found.get("base"):
+    if not version.base:
         raise StageError(
-            f"{found['reference']} has a model but no server in it: set packaging.base to `serving`, or to `stand-in` "
+            f"{version.reference} has a model but no server in it: set packaging.base to `serving`, or to `stand-in` "
             f"with serving.server: stand-in, and package again"
         )
-    reference, local = str(found["reference"]), str(found["reference"]).startswith("localhost/")
-    return reference if local else f"{reference}@{found['digest']}"  # a tag may be given to another image
-
-
-def advice() -> dict[str, Any]:
-    """Return the pod fields that the last plan gives to serving pods; none if it was made for the example's nodes."""
-    plan = PLAN.read_if_there()
-    fields: dict[str, Any] = {} if plan is None or plan.inventory == "example" else HANDOVER.plain()
-    return dict(fields.get("serving", {}))
+    local = version.reference.startswith("localhost/")
+    return version.reference if local else f"{version.reference}@{version.digest}"  # a tag may move to another image
 
 
 def put(
@@ -149,7 +154,7 @@ def put(
         settings: the model's name, and what a serving pod requests.
         version: the model's version.
         reference: its image, by digest where a registry has it.
-        advice: pod fields of the plan, as `ci.placement.handover.advice` gives them.
+        advice: pod fields of the placement's plan.
     """
     for deployment in (found for found in objects if found["kind"] == "Deployment"):
         pod = deployment["spec"]["template"]["spec"]

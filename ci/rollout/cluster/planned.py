@@ -2,70 +2,80 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ci.errors import InputError, StageError
 from ci.kube.api import ApiServer
+from ci.placement.handover import away
 from ci.placement.inventory import exclusion, node
+from ci.results.placement import HANDOVER, PLAN
 
-_HOST = "kubernetes.io/hostname"
+GROUP = "serving"
+"""The plan's name for the pods of stable and canary."""
 _SHOWN = 3
+"""Nodes and pods that a sentence names, at most."""
 
 
-def unusable(api: ApiServer, advice: Mapping[str, Any] | None, pod: Mapping[str, Any] | None = None) -> str | None:
+@dataclass(frozen=True)
+class Planned:
+    """What a plan says about the serving pods; without a plan it says nothing.
+
+    Attributes:
+        nodes: names of the nodes that the pods are led to.
+        required: the pods may go nowhere else.
+        fields: pod fields that lead them there, as Kubernetes understands them.
+    """
+
+    nodes: frozenset[str] = frozenset()
+    required: bool = False
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read() -> Planned:
+    """Return what the last plan says; nothing if there is none, or if it was made for the example's nodes."""
+    plan = PLAN.read_if_there()
+    if plan is None or plan.inventory == "example":
+        return Planned()
+    return Planned(frozenset(plan.sets.get(GROUP, ())), plan.required, HANDOVER.plain().get(GROUP, {}))
+
+
+def unusable(api: ApiServer, plan: Planned, pod: Mapping[str, Any] | None = None) -> str | None:
     """Return which of the plan's nodes take no pods any more, in a sentence; None if all do.
 
     Args:
         api: the API server.
-        advice: pod fields of the placement's plan.
+        plan: what the plan says.
         pod: specification of the pod that is to run there, which may tolerate taints.
 
     Raises:
         StageError: none of them does, and pods may go nowhere else.
     """
-    planned, required = _planned(advice)
-    if not planned:
+    if not plan.nodes:
         return None
     rules = json.dumps({"tolerations": (pod or {}).get("tolerations") or []})
     usable = set()
     for item in api.get("/api/v1/nodes")["items"]:
+        name = item["metadata"]["name"]
         try:
-            found = node(item, f"node {item['metadata']['name']}")
-        except InputError:  # whatever cannot be read of it, whether it takes pods is the scheduler's to say
-            usable.add((item["metadata"].get("labels") or {}).get(_HOST))
-            continue
-        if exclusion(rules, found) is None:
-            usable.add(found.labels.get(_HOST))
-    if not (gone := sorted(planned - usable)):
+            takes = exclusion(rules, node(item, f"node {name}")) is None
+        except InputError:  # it cannot be read here, so the scheduler has to say whether it takes pods
+            takes = True
+        if takes:
+            usable.add(name)
+    if not (gone := sorted(plan.nodes - usable)):
         return None
-    what = f"{len(gone)} of the plan's {len(planned)} nodes take no pods ({', '.join(gone[:_SHOWN])}): plan again"
-    if required and not planned & usable:
+    what = f"{len(gone)} of the plan's {len(plan.nodes)} nodes take no pods ({', '.join(gone[:_SHOWN])}): plan again"
+    if plan.required and not plan.nodes & usable:
         raise StageError(f"{what} with `python -m scripts.place`; placement.affinity allows no others")
     return what
 
 
-def strays(api: ApiServer, advice: Mapping[str, Any] | None, pods: Sequence[Mapping[str, Any]]) -> str | None:
+def placed(plan: Planned, pods: Sequence[Mapping[str, Any]]) -> str | None:
     """Return in a sentence how many pods are on the plan's nodes, and which are not; None without a plan."""
-    planned, _ = _planned(advice)
-    if not planned:
+    if not plan.nodes:
         return None
-    items = [each["metadata"] for each in api.get("/api/v1/nodes")["items"]]
-    hosts = {each["name"]: (each.get("labels") or {}).get(_HOST) for each in items}
-    where = {pod["metadata"]["name"]: pod["spec"].get("nodeName", "") for pod in pods}
-    away = [f"{pod} is on {node}" for pod, node in sorted(where.items()) if hosts.get(node) not in planned]
-    said = f"{len(where) - len(away)} of {len(where)} pods are on the plan's nodes"
-    return ": ".join([said, *filter(None, ["; ".join(away[:_SHOWN])])])
-
-
-def _planned(advice: Mapping[str, Any] | None) -> tuple[set[str], bool]:
-    """Return the hostnames that a plan's pod fields lead to, and whether pods may go nowhere else."""
-    affinity = (advice or {}).get("affinity", {}).get("nodeAffinity", {})
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms", [])
-    preferred = [e["preference"] for e in affinity.get("preferredDuringSchedulingIgnoredDuringExecution", [])]
-    only, rather = ({name for term in terms for name in _hosts(term)} for terms in (required, preferred))
-    return only | rather, bool(only)
-
-
-def _hosts(term: Mapping[str, Any]) -> list[str]:
-    found = [each for each in term["matchExpressions"] if each["key"] == _HOST and each["operator"] == "In"]
-    return [name for each in found for name in each["values"]]
+    bound = sorted((pod["metadata"]["name"], GROUP, pod["spec"].get("nodeName", "")) for pod in pods)
+    strays = away({GROUP: plan.nodes}, bound)
+    said = f"{len(bound) - len(strays)} of {len(bound)} pods are on the plan's nodes"
+    return ": ".join([said, *filter(None, ["; ".join(strays[:_SHOWN])])])

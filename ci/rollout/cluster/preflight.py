@@ -9,6 +9,7 @@ RIGHTS = (
     ("apps", "deployments", manifests.CANARY, ("get", "create", "patch", "delete")),
     ("apps", "replicasets", "", ("list",)),
     ("", "services", manifests.SERVICE, ("get", "create", "patch")),
+    ("autoscaling", "horizontalpodautoscalers", manifests.STABLE, ("get", "create", "patch")),
     ("", "configmaps", "", ("get", "create")),
     ("", "configmaps", "rollout-history", ("update",)),
     ("", "pods", "", ("list",)),

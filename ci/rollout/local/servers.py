@@ -8,16 +8,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ci
 from ci.errors import InputError, StageError
 from ci.registry import local as registry
-from ci.releases import machine as releases
-from ci.releases.machine import FOLDER
+from ci.releases.machine import FOLDER, MachineLedger, alone
 from ci.rollout.decision import Phase
 from ci.serving.control import Dead, Remote, Unreachable
 
@@ -33,10 +32,11 @@ _HOST = "127.0.0.1"
 class Local:
     """The servers of this checkout, each named by its image's digest; there is one port, so no canary shares it."""
 
-    shares = False
+    shares: Literal[False] = False
     interval = 0.05
 
-    def __init__(self, port: int, drain_timeout: float):
+    def __init__(self, port: int, drain_timeout: float, ledger: MachineLedger):
+        self._ledger = ledger
         self.port = port
         self.drain_timeout = drain_timeout
         self._reserved: socket.socket | None = None
@@ -126,18 +126,10 @@ class Local:
             path.unlink(missing_ok=True)
             raise
 
-    def changed(self, digest: str) -> str | None:  # noqa: ARG002 - nobody else can start a version here
-        """Return nothing: whatever serves was started by a deployment."""
-        return None
-
-    def difference(self, manifest: Mapping[str, Any]) -> str:  # noqa: ARG002 - processes have no manifests
-        """Return nothing."""
-        return ""
-
     def busy(self) -> str | None:
         """Return that another command holds this machine's serving, if one does."""
         try:
-            with releases.alone():
+            with alone():
                 return None
         except StageError:
             return "another command"
@@ -168,13 +160,6 @@ class Local:
         """Remember what a version has passed."""
         self._passed.setdefault(digest, set()).add(fact)
 
-    def leftover(self, digest: str) -> bool:  # noqa: ARG002 - a version is one process here
-        """Tell that no version has a canary of its own."""
-        return False
-
-    def lacking(self, digest: str) -> None:
-        """Tell that a version that serves lacks nothing: it is one process."""
-
     def pending(self, digest: str) -> bool:
         """Tell whether a deployment gave a version the port and was interrupted before it had verified it."""
         return _UNVERIFIED.exists() and _UNVERIFIED.read_text(encoding="utf-8", errors="replace") == digest
@@ -191,23 +176,9 @@ class Local:
         """Return what somebody can do to bring a release back where a rollout could not."""
         return f"`make serve` starts release {release}"
 
-    def captured(self, digest: str) -> None:
-        """Tell that nothing captures requests here."""
-
-    def placed(self, digest: str) -> None:
-        """Tell that no plan chose this machine."""
-
-    def join(self, digest: str) -> None:
-        """Never asked for, as nothing is shared."""
-        raise StageError(f"the port {self.port} cannot be shared with {digest}")
-
-    def analyse(self, digest: str, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:  # noqa: ARG002
-        """Never asked for, as nothing is shared."""
-        raise StageError(f"the port {self.port} is not shared with {digest}")
-
     def promote(self, digest: str) -> None:
         """Let a version accept on the public port, and mark it as one that is not verified yet if it is no release."""
-        last = releases.last()
+        last = self._ledger.last()
         if last is None or last["digest"] != digest:
             _UNVERIFIED.write_text(digest)
         self.restore(digest)

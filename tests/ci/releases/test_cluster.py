@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ci.errors import StageError
-from ci.releases.cluster import MOST, NAME, History
+from ci.releases.cluster import MOST, NAME, ClusterLedger
 from tests.ci import apiservers
 from tests.ci.rollout import journals
 
@@ -18,7 +18,7 @@ EVIDENCE = {"manifest.json": json.dumps({"model": "m", "digests": {"evaluation":
 def history():
     with apiservers.serving() as (store, api, _):
         api.ask("POST", PATH, {"metadata": {"name": NAME}})
-        yield store, History(api, "models")
+        yield store, ClusterLedger(api, "models")
 
 
 A, B, C = (journals.release(letter) for letter in "abc")

@@ -8,10 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci.errors import StageError
-from ci.releases import machine as releases
-from ci.releases.machine import target, withdrawn
+from ci.releases import ledger, machine
+from ci.releases.ledger import target, withdrawn
+from ci.releases.machine import MachineLedger
 from tests import builds
 from tests.ci.rollout import journals
+
+LEDGER = MachineLedger()
 
 A, B = (f"sha256:{letter * 64}" for letter in "ab")
 FIRST = builds.release(digest=A, inputs="i1")
@@ -30,11 +33,11 @@ def _somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_releases_are_numbered_and_the_last_one_serves() -> None:
-    assert releases.last() is None
-    releases.add(FIRST)
-    assert releases.add(SECOND) == {"release": 2, **SECOND}
-    assert releases.read() == [{"release": 1, **FIRST}, {"release": 2, **SECOND}]
-    assert releases.last() == {"release": 2, **SECOND}
+    assert LEDGER.last() is None
+    LEDGER.add(FIRST)
+    assert LEDGER.add(SECOND) == {"release": 2, **SECOND}
+    assert LEDGER.read() == [{"release": 1, **FIRST}, {"release": 2, **SECOND}]
+    assert LEDGER.last() == {"release": 2, **SECOND}
 
 
 @pytest.mark.parametrize(
@@ -51,8 +54,8 @@ def test_the_champion_is_what_serves_unless_that_was_built_from_these_inputs(
     released: list[dict[str, object]], inputs: str, expected: object
 ) -> None:
     for release in released:
-        releases.add(release)
-    assert releases.champion(releases.last(), inputs) == expected
+        LEDGER.add(release)
+    assert ledger.champion(LEDGER.last(), inputs) == expected
 
 
 def line(**changes: object) -> bytes:
@@ -85,24 +88,24 @@ def line(**changes: object) -> bytes:
     ],
 )
 def test_a_damaged_record_is_an_error_that_names_file_line_and_key(second: bytes, said: str) -> None:
-    releases.add(FIRST)
-    releases.RECORDS.write_bytes(releases.RECORDS.read_bytes() + second + b"\n" + line(release=3))
+    LEDGER.add(FIRST)
+    machine.RECORDS.write_bytes(machine.RECORDS.read_bytes() + second + b"\n" + line(release=3))
     with pytest.raises(StageError, match=r"releases\.jsonl:2: ") as error:
-        releases.last()
+        LEDGER.last()
     assert said in str(error.value)
 
 
-def many(letters: str, most: int) -> tuple[list[releases.Release], list[releases.Release]]:
+def many(letters: str, most: int) -> tuple[list[ledger.Release], list[ledger.Release]]:
     """Releases from their images' letters (`a<2`: in place of release 2), and what is left of them in so many bytes."""
     parts = [part.partition("<") for part in letters.split()]
     found = [
         {"release": number, **journals.release(letter), **({"instead_of": int(of)} if of else {})}
         for number, (letter, _, of) in enumerate(parts, 1)
     ]
-    return found, releases.compacted(found, most)
+    return found, ledger.compacted(found, most)
 
 
-def numbers(found: list[releases.Release]) -> list[int]:
+def numbers(found: list[ledger.Release]) -> list[int]:
     return [release["release"] for release in found]
 
 
@@ -124,7 +127,7 @@ ONE = len(json.dumps(many("a", 0)[0][0]))
 def test_the_oldest_records_that_nobody_needs_go(letters: str, room: int, left: list[int]) -> None:
     found, kept = many(letters, room * (ONE + 20))
     assert numbers(kept) == left
-    assert releases.compacted(kept, room * (ONE + 20)) == kept
+    assert ledger.compacted(kept, room * (ONE + 20)) == kept
     assert target(kept, None) == target(found, None)
 
 
@@ -139,7 +142,7 @@ def test_what_is_left_tells_the_same_about_rollbacks_champion_and_images(
     assert withdrawn(kept).items() <= withdrawn(found).items()
     if room > len({each["digest"] for each in found}) + len(withdrawn(found)):
         assert withdrawn(kept) == withdrawn(found)
-        assert releases.kept(kept, 5) == releases.kept(found, 5)
+        assert ledger.kept(kept, 5) == ledger.kept(found, 5)
 
 
 @pytest.mark.parametrize(
@@ -159,27 +162,27 @@ def test_what_is_left_tells_the_same_about_rollbacks_champion_and_images(
     ],
 )
 def test_a_release_with_an_odd_value_names_file_line_and_key(change: dict[str, object], key: str) -> None:
-    releases.add(FIRST)
+    LEDGER.add(FIRST)
     line = json.dumps({"release": 2, **SECOND, **change})
-    releases.RECORDS.write_text(releases.RECORDS.read_text() + line + "\n")
+    machine.RECORDS.write_text(machine.RECORDS.read_text() + line + "\n")
     with pytest.raises(StageError, match=rf"releases\.jsonl:2: {key}: .*restore it, or delete it to begin anew"):
-        releases.read()
+        LEDGER.read()
 
 
 @pytest.mark.parametrize("line", [b"\xff", b'"\\ud800"', b"[" * 100_000, b"9" * 5000, b"[1]", b"null", b""])
 def test_a_line_that_is_no_release_is_named(line: bytes) -> None:
-    releases.add(FIRST)
-    releases.RECORDS.write_bytes(releases.RECORDS.read_bytes() + line + b"\n")
+    LEDGER.add(FIRST)
+    machine.RECORDS.write_bytes(machine.RECORDS.read_bytes() + line + b"\n")
     with pytest.raises(StageError, match=r"releases\.jsonl:2: "):
-        releases.last()
+        LEDGER.last()
 
 
 def test_one_command_at_a_time_may_change_what_serves_here() -> None:
     for _ in range(2):
-        with releases.alone():
-            with pytest.raises(StageError, match="another deploy, serve or stop is under way here"), releases.alone():
+        with machine.alone():
+            with pytest.raises(StageError, match="another deploy, serve or stop is under way here"), machine.alone():
                 pass
-            assert not releases.read()
+            assert not LEDGER.read()
 
 
 @pytest.mark.parametrize(
@@ -190,21 +193,21 @@ def test_the_images_of_the_last_releases_are_kept_one_that_was_released_twice_on
     letters: str, count: int, kept: str
 ) -> None:
     found, _ = many(letters, 10**6)
-    assert releases.kept(found, count) == {journals.release(letter)["digest"] for letter in kept}
+    assert ledger.kept(found, count) == {journals.release(letter)["digest"] for letter in kept}
 
 
 def test_what_the_last_release_was_compared_with_is_kept_too() -> None:
     found = [{"release": 1, **FIRST}, {"release": 2, **FIRST, "digest": f"sha256:{'c' * 64}"}, {"release": 3, **SECOND}]
-    assert releases.kept(found, 1) == {A, B}
-    assert releases.kept(found[:2], 1) == {f"sha256:{'c' * 64}"}
+    assert ledger.kept(found, 1) == {A, B}
+    assert ledger.kept(found[:2], 1) == {f"sha256:{'c' * 64}"}
 
 
 def test_the_evidence_of_a_release_has_a_folder_by_its_digest() -> None:
-    assert releases.evidence(A) == Path("build/state/serving/releases") / ("a" * 64)
+    assert LEDGER.evidence(A) == Path("build/state/serving/releases") / ("a" * 64)
 
 
 def test_a_record_of_no_bytes_keeps_nothing_of_nothing() -> None:
-    assert releases.compacted([], 0) == []
+    assert ledger.compacted([], 0) == []
     found, _ = many("a b", 10**6)
     size = len(json.dumps(found))
-    assert releases.compacted(found, size) == found
+    assert ledger.compacted(found, size) == found

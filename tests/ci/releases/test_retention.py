@@ -16,12 +16,15 @@ from ci.errors import StageError
 from ci.registry import bases
 from ci.registry import layout as image
 from ci.registry import local as registry
-from ci.releases import machine as releases
+from ci.releases import ledger, machine
+from ci.releases.machine import MachineLedger
 from ci.rollout.local import servers as local
 from ci.settings import Model, Retention, Settings
 from scripts import prune
 from tests import builds
 from tests.pods import REPOSITORY
+
+LEDGER = MachineLedger()
 
 
 def settings(keep: int) -> Settings:
@@ -36,11 +39,11 @@ def release(name: str, champion: str | None = None) -> str:
     digest = image.build(layout, {f"models/m/{name}/saved_model.pb": Path("saved_model.pb")}, {})
     registry.push(layout, digest, f"x/m:{name}")
     registry.unpack(digest)
-    workspace.write_json(releases.evidence(digest) / "manifest.json", {})
-    workspace.write_text(releases.FOLDER / f"{digest.removeprefix('sha256:')}.log", "started")
+    workspace.write_json(LEDGER.evidence(digest) / "manifest.json", {})
+    workspace.write_text(machine.FOLDER / f"{digest.removeprefix('sha256:')}.log", "started")
     version = {"version": str(ord(name)), "as_of": "2013-04-01"}
     before = champion and {**version, "digest": champion, "release": 1}
-    releases.add(builds.release(digest=digest, champion=before, inputs=name, **version))
+    LEDGER.add(builds.release(digest=digest, champion=before, inputs=name, **version))
     return digest
 
 
@@ -50,7 +53,7 @@ def left() -> set[str]:
     found = {entry["digest"] for entry in listed}
     for digest in found:
         assert registry.unpack(digest).exists()
-    records = [*(releases.FOLDER / "releases").iterdir(), *releases.FOLDER.glob("*.log"), *registry.UNPACKED.iterdir()]
+    records = [*(machine.FOLDER / "releases").iterdir(), *machine.FOLDER.glob("*.log"), *registry.UNPACKED.iterdir()]
     assert {f"sha256:{path.stem}" for path in records} == found
     blobs = {blob.name for digest in found for blob in image.verify(registry.LAYOUT, digest).blobs}
     assert {path.name for path in (registry.LAYOUT / "blobs/sha256").iterdir()} == blobs
@@ -67,7 +70,7 @@ def test_the_last_images_and_the_champion_of_the_last_one_are_kept(names: list[s
     records: list[dict[str, Any]] = [{"digest": name, "champion": None} for name in names]
     if records:
         records[-1]["champion"] = rival and {"digest": rival}
-    kept = releases.kept(records, count)
+    kept = ledger.kept(records, count)
     assert {*names[-1:]} <= kept
     assert kept <= {*names, rival}
     assert not rival or not names or rival in kept
@@ -90,7 +93,7 @@ def test_old_images_go_with_all_they_left_and_the_champion_of_the_last_release_s
     index = 3 * 400  # the table of contents became shorter too
     assert before - workspace.size(workspace.STATE) == pytest.approx(freed, abs=index)
     assert prune.images(settings(2), dry_run=False) == ([], 0)
-    assert len(releases.read()) == 5, "the record of releases is kept"
+    assert len(LEDGER.read()) == 5, "the record of releases is kept"
     assert {second, third}.isdisjoint(left())
 
 
@@ -105,7 +108,7 @@ def test_nothing_is_deleted_where_an_image_to_keep_is_damaged_or_a_deployment_is
     release("1")
     damaged = image.verify(registry.LAYOUT, release("2")).blobs[-1]
     before = {path: path.read_bytes() for path in workspace.STATE.rglob("*") if path.is_file()}
-    with releases.alone(), pytest.raises(StageError, match="another deploy, serve or stop is under way"):
+    with machine.alone(), pytest.raises(StageError, match="another deploy, serve or stop is under way"):
         prune.images(settings(1), dry_run=False)
     content = damaged.read_bytes()
     damaged.write_bytes(b"x" + content[1:])
@@ -118,7 +121,7 @@ def test_nothing_is_deleted_where_an_image_to_keep_is_damaged_or_a_deployment_is
 def test_a_run_that_was_cut_short_is_completed_by_the_next() -> None:
     release("1")
     release("2")
-    keep = releases.kept(releases.read(), 1)
+    keep = ledger.kept(LEDGER.read(), 1)
     registry.forget(keep)
     workspace.remove(registry.unused(keep)[0])
     prune.images(settings(1), dry_run=False)

@@ -16,9 +16,8 @@ import yaml
 
 from ci.kube.api import ApiServer
 from ci.kube.lease import Lease
-from ci.releases.cluster import NAME, History
-from ci.rollout.cluster import apply as cluster
-from ci.rollout.cluster import manifests
+from ci.releases.cluster import NAME, ClusterLedger
+from ci.rollout.cluster import manifests, observe
 from ci.rollout.cluster.applied import DIGEST
 from ci.rollout.cluster.apply import Cluster
 from ci.rollout.rollout import Rollout
@@ -31,6 +30,7 @@ from tests.ci.rollout import journals
 NAMESPACE = "model-serving"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 STABLE, CANARY = f"{DEPLOYMENTS}/{manifests.STABLE}", f"{DEPLOYMENTS}/{manifests.CANARY}"
+AUTOSCALER = f"/apis/autoscaling/v2/namespaces/{NAMESPACE}/horizontalpodautoscalers/{manifests.STABLE}"
 SERVICE = f"/api/v1/namespaces/{NAMESPACE}/services/{manifests.SERVICE}"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 REPLICASETS = f"/apis/apps/v1/namespaces/{NAMESPACE}/replicasets"
@@ -50,7 +50,7 @@ def settings(**rollout: Any) -> Settings:
 
 
 def rendered() -> list[Json]:
-    """What `k8s/server` holds, without Kustomize: both Deployments of its pod, its Service, a configuration."""
+    """What `k8s/server` holds, without Kustomize: Deployments of its pod, Service, autoscaler, a configuration."""
     folder = pods.REPOSITORY / "k8s/server"
     pod = yaml.safe_load((folder / "pod/deployment.yaml").read_text())
     found = []
@@ -61,10 +61,16 @@ def rendered() -> list[Json]:
         each["spec"]["template"]["metadata"]["labels"]["track"] = track
         found.append(each)
     found[1]["spec"]["replicas"] = 1
-    service = yaml.safe_load((folder / "service.yaml").read_text())
-    service["metadata"]["namespace"] = NAMESPACE
+    scaler, service = (yaml.safe_load((folder / f"{name}.yaml").read_text()) for name in ("autoscaler", "service"))
+    service["metadata"]["namespace"] = scaler["metadata"]["namespace"] = NAMESPACE
+    scaler["spec"]["minReplicas"] = 3
     metadata = {"name": "serving-1", "namespace": NAMESPACE}
-    return [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "b"}}, *found, service]
+    return [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "b"}},
+        *found,
+        scaler,
+        service,
+    ]
 
 
 def digest(letter: str) -> str:
@@ -76,18 +82,16 @@ class World:
     """The cluster, seen by those who test: a store, and what its controllers and nodes do.
 
     Attributes:
-        replicas: of stable, as an autoscaler wants them.
         loads: tells whether a pod of a Deployment becomes ready.
         after: called with the path of each object that was written.
     """
 
     def __init__(self, store: apiservers.Store, api: ApiServer) -> None:
         self.store, self.api = store, api
-        self.replicas = 3
         self.loads: Callable[[Json], bool] = lambda _: True
         self.after: Callable[[str], None] = lambda _: None
-        self.settings = settings()
-        self.history = History(api, NAMESPACE)
+        self.settings, self.rendered = settings(), rendered()
+        self.history = ClusterLedger(api, NAMESPACE)
         write = store.write
 
         def write_and_roll(path: str, body: Json) -> tuple[int, Json]:
@@ -108,7 +112,7 @@ class World:
         found = self.store.objects[path]
         spec, name = found["spec"], found["metadata"]["name"]
         if name == manifests.STABLE:
-            spec.setdefault("replicas", self.replicas)
+            spec.setdefault("replicas", self.store.objects[AUTOSCALER]["spec"]["minReplicas"])
         template, hashed = spec["template"], f"h{abs(hash(json.dumps(spec['template'], sort_keys=True))) % 10**8}"
         labels = {**template["metadata"]["labels"], "pod-template-hash": hashed}
         ready = self.loads(found)
@@ -164,7 +168,7 @@ class World:
 
     def where(self, lease: Lease | None = None, **options: Any) -> Cluster:
         """A deployer's view; it writes if it holds the Lease."""
-        return Cluster(self.api, self.settings, rendered(), self.history, lease, pause=lambda _: None, **options)
+        return Cluster(self.api, self.settings, self.rendered, self.history, lease, pause=lambda _: None, **options)
 
     def lease(self, name: str = "one", **options: Any) -> Lease:
         """A deployer's Lease."""
@@ -212,7 +216,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
             version = int(there["annotations"][DIGEST].removeprefix("sha256:")[0], 16)
             yield f"{url}/{there['labels']['track']}/{pod}/{version}/{port}"
 
-        monkeypatch.setattr(cluster, "forward", forward)
+        monkeypatch.setattr(observe, "forward", forward)
         monkeypatch.setattr(time, "sleep", lambda _, sleep=time.sleep: sleep(0.001))
         yield found
 

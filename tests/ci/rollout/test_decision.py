@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ci.releases.machine import target, withdrawn
+from ci.releases.ledger import target, withdrawn
 from ci.rollout.decision import (
     TRIES,
     WAITS,

@@ -21,7 +21,8 @@ import requests
 
 from ci import configuration, saved_model, workspace
 from ci.capture.replay import send
-from ci.releases import machine as releases
+from ci.releases import machine
+from ci.releases.machine import MachineLedger
 from ci.rollout.decision import Phase, Step
 from ci.rollout.deploy import served
 from ci.rollout.local import servers as local
@@ -30,6 +31,8 @@ from ci.serving.control import Remote
 from ci.settings import Model, Rollout, Serving, Settings
 from scripts import champion, deploy, package, rollback, serve, status, stop
 from tests import builds, saved_models
+
+LEDGER = MachineLedger()
 
 ROOT = Path(__file__).resolve().parents[3]
 INSTANCES = [{"x": 1.0, "carrier": "AA", "hour": 3}, {"x": float("nan"), "carrier": "B6", "hour": 23}]
@@ -88,15 +91,15 @@ class Checkout:
         return float(answer.json()["predictions"][0])
 
     def phases(self) -> dict[str, Phase]:
-        return local.Local(self.port, 10.0).phases()
+        return local.Local(self.port, 10.0, LEDGER).phases()
 
     def serves(self, bias: float, release: int) -> None:
         """Assert that one server runs, that it is the last release, and that it predicts as it should."""
-        last = releases.last()
+        last = LEDGER.last()
         assert last is not None
         assert last["release"] == release
         assert self.phases() == {last["digest"]: Phase.SERVING}
-        assert not (releases.FOLDER / "unverified").exists()
+        assert not (machine.FOLDER / "unverified").exists()
         assert self.predict() == pytest.approx(5.1 + bias, abs=1e-5)
 
 
@@ -396,7 +399,7 @@ def test_a_release_outlives_its_process_and_is_never_mistaken_for_none(
     checkout.build(0.5)
     assert json.loads(workspace.CHAMPION.read_text()) is None
     assert deploy.main([]) == 0
-    (path,) = releases.FOLDER.glob("*.sock")
+    (path,) = machine.FOLDER.glob("*.sock")
     pid = Remote(path).pid()
     assert pid is not None
 
@@ -425,12 +428,12 @@ def test_a_release_outlives_its_process_and_is_never_mistaken_for_none(
     curl = shlex.split(capsys.readouterr().out.splitlines()[-1])
     assert json.loads(subprocess.run([*curl, "-sS"], capture_output=True, check=True).stdout) == {"predictions": [5.6]}
 
-    kept = releases.RECORDS.read_text()
-    releases.RECORDS.write_text("")  # the next model would be compared with nothing
+    kept = machine.RECORDS.read_text()
+    machine.RECORDS.write_text("")  # the next model would be compared with nothing
     assert champion.main([]) == 1
     assert f"serves on port {checkout.port}, but no release is recorded: restore" in capsys.readouterr().err
     assert status.main([]) == 1
-    releases.RECORDS.write_text(kept)
+    machine.RECORDS.write_text(kept)
     assert champion.main([]) == 0
 
 
@@ -480,7 +483,7 @@ def test_a_champion_that_dies_in_the_middle_of_a_failed_rollout_is_started_again
 ) -> None:
     checkout.build(0.5)
     assert deploy.main([]) == 0
-    (path,) = releases.FOLDER.glob("*.sock")
+    (path,) = machine.FOLDER.glob("*.sock")
     checkout.build(0.75, off=0.01, as_of="2013-05-01")
     start = local.Local.start
 
@@ -502,7 +505,7 @@ def test_a_proxy_has_no_part_in_what_stays_on_this_machine(checkout: Checkout) -
     assert deploy.main([]) == 0
     assert stop.main([]) == 0
     assert serve.main([]) == 0
-    last = releases.last()
+    last = LEDGER.last()
     assert last is not None
     url = f"http://127.0.0.1:{checkout.port}/v1/models/flights"
     features = {"x": "float32", "carrier": "string", "hour": "int64"}

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +13,15 @@ from ci.kube.api import APPLY, Conflict
 from ci.kube.lease import Lost
 from ci.results.rollout import STEPS
 from ci.rollout.cluster import manifests
-from ci.rollout.cluster.apply import LEASE, UNVERIFIED, Cluster
+from ci.rollout.cluster.apply import Cluster
+from ci.rollout.cluster.observe import LEASE, UNVERIFIED
 from ci.rollout.decision import Phase
 from ci.rollout.place import Place
+from ci.settings import Serving
 from tests.ci.rollout import clusters
-from tests.ci.rollout.clusters import CANARY, PODS, SERVICE, STABLE, World, digest
+from tests.ci.rollout.clusters import AUTOSCALER, CANARY, PODS, SERVICE, STABLE, World, digest
+from tests.pods import REPOSITORY
+from tests.programs import needed
 
 A, B, C = (digest(letter) for letter in "abc")
 
@@ -57,6 +62,37 @@ def test_versions_are_rolled_out_one_after_another(world: World) -> None:
     assert UNVERIFIED not in world.store.objects[SERVICE]["metadata"].get("annotations", {})
     assert CANARY not in world.store.objects
     assert (where.lacking(B), where.changed(B), place(world).disagreement()) == (None, None, None)
+
+
+# How many pods there are.
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 5])
+def test_a_rollout_brings_as_many_pods_as_the_settings_have_replicas(world: World, replicas: int) -> None:
+    needed("kubectl", "https://kubernetes.io/docs/tasks/tools/ (1.30 or newer)")
+    Path("k8s").symlink_to(REPOSITORY / "k8s")
+    serving = Serving(replicas=replicas)
+    world.rendered = manifests.render(world.settings.model_copy(update={"serving": serving}))
+    world.released("a")
+    assert world.store.objects[STABLE]["status"]["availableReplicas"] == replicas
+    assert world.where().phases() == {A: Phase.SERVING}
+
+
+def test_a_minimum_that_somebody_else_has_set_is_refused_before_anything_starts_and_taken_back_by_force(
+    world: World,
+) -> None:
+    world.released("a")
+    theirs = copy.deepcopy(world.store.objects[AUTOSCALER])
+    del theirs["metadata"]["managedFields"]
+    theirs["spec"]["minReplicas"] = 4
+    world.api.ask("PATCH", AUTOSCALER, theirs, query={"fieldManager": "kubectl", "force": "true"}, kind=APPLY)
+    world.package("b")
+    with world.lease() as lease:
+        with pytest.raises(StageError, match=r'conflict with "kubectl".*serving\.replicas is 3: `kubectl delete hpa'):
+            world.where(lease).reserve(B, force=False)
+        assert CANARY not in world.store.objects
+        world.where(lease).reserve(A, force=True)
+    assert world.store.objects[AUTOSCALER]["spec"]["minReplicas"] == 3
 
 
 # A step that changes nothing.
@@ -329,7 +365,7 @@ def test_a_roll_that_has_not_ended_is_no_scaling(world: World) -> None:
     world.package("a")
     with world.lease() as lease:
         where = world.where(lease)
-        where.phases()
+        where.reserve(A, force=False)
         where.promote(A)
     condition = {"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated"}
     stable_status(world, availableReplicas=1, conditions=[condition])
@@ -421,7 +457,7 @@ def test_a_version_that_a_killed_deployment_left_unverified_is_no_lost_record(wo
     world.package("a")
     with world.lease() as lease:
         where = world.where(lease)
-        where.phases()
+        where.reserve(A, force=False)
         where.start(A)
         where.phases()
         where.promote(A)

@@ -126,7 +126,23 @@ def test_the_stand_in_has_no_grpc():
 
 def test_every_overlay_can_be_named(settings):
     kinds = {each["kind"] for each in manifests.render(serving(settings, overlay="production"))}
-    assert kinds == {"ConfigMap", "Deployment", "Service"}
+    assert kinds == {"ConfigMap", "Deployment", "Service", "HorizontalPodAutoscaler"}
+
+
+@pytest.mark.parametrize("overlay", ["kind", "production"])
+@pytest.mark.parametrize("replicas", [1, 2, 3, 5, 40])
+def test_what_is_applied_agrees_with_the_replicas_of_the_settings(settings, overlay, replicas):
+    """What the operator applies, and what a rollout does: one autoscaler, and a budget that lets nodes be drained."""
+    rolled = manifests.render(serving(settings, overlay=overlay, replicas=replicas))
+    command = ["kubectl", "kustomize", f"k8s/overlays/{overlay}"]
+    operated = yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    found = [each for each in (*rolled, *operated) if each["kind"].startswith(("HorizontalPod", "PodDisruption"))]
+    scaler, budget = sorted(found, key=lambda each: each["kind"])
+    assert scaler["spec"]["minReplicas"] == replicas
+    assert scaler["spec"]["maxReplicas"] == max(replicas, {"kind": 1, "production": 12}[overlay])
+    assert (budget["spec"]["maxUnavailable"], "minAvailable" in budget["spec"]) == (1, False)
+    assert scaler["metadata"]["namespace"] == budget["metadata"]["namespace"] == manifests.namespace(rolled)
+    assert not [each for each in rolled if manifests.key(each) == manifests.STABLE and "replicas" in each["spec"]]
 
 
 def test_an_overlay_that_is_not_there_and_a_missing_kubectl_are_bad_input(settings, monkeypatch):

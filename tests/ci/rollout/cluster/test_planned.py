@@ -2,8 +2,11 @@
 
 import pytest
 
+from ci import workspace
 from ci.errors import StageError
-from ci.rollout.cluster.planned import strays, unusable
+from ci.results.placement import HANDOVER, PLAN
+from ci.rollout.cluster.planned import Planned, placed, read, unusable
+from tests import builds
 from tests.ci import apiservers
 
 
@@ -14,15 +17,6 @@ def node(name, ready="True", cordoned=False, taint=None, labels=True):
         "spec": {"unschedulable": cordoned, "taints": taints},
         "status": {"conditions": [{"type": "Ready", "status": ready}]},
     }
-
-
-def advice(*names, required=False):
-    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": list(names)}]}
-    if required:
-        terms = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
-    else:
-        terms = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}]}
-    return {"affinity": {"nodeAffinity": terms}}
 
 
 @pytest.mark.parametrize("required", [False, True])
@@ -48,9 +42,9 @@ def test_nodes_of_the_plan_that_take_no_pods_are_named(nodes, said, required):
         store.objects["/api/v1/nodes"] = {"items": nodes}
         if said and required and len(nodes) == 1:
             with pytest.raises(StageError, match="allows no others"):
-                unusable(api, advice("a", "b", required=True))
+                unusable(api, Planned(frozenset("ab"), required=True))
             return
-        found = unusable(api, advice("a", "b", required=required))
+        found = unusable(api, Planned(frozenset("ab"), required))
     assert said in found if said else found is None
 
 
@@ -58,23 +52,46 @@ def test_a_taint_that_the_pods_tolerate_takes_no_node_away():
     with apiservers.serving() as (store, api, _):
         store.objects["/api/v1/nodes"] = {"items": [node("a", taint="pool")]}
         tolerant = {"tolerations": [{"key": "pool", "operator": "Exists"}]}
-        assert unusable(api, advice("a"), tolerant) is None
-        assert unusable(api, advice("a"), {}) is not None
+        assert unusable(api, Planned(frozenset("a")), tolerant) is None
+        assert unusable(api, Planned(frozenset("a")), {}) is not None
 
 
-def test_a_demand_about_platforms_alone_allows_all_other_nodes():
-    fields = advice("a")
-    term = {"matchExpressions": [{"key": "kubernetes.io/arch", "operator": "NotIn", "values": ["arm64"]}]}
-    required = {"nodeSelectorTerms": [term]}
-    fields["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] = required
+def test_without_a_plan_no_node_is_asked_for():
+    with apiservers.serving() as (_, api, _):
+        assert unusable(api, Planned()) is None
+
+
+def plan(folder, inventory="cluster"):
+    """What the place stage writes: node names, and fields that say hostnames and what an image's platform demands."""
+    kept = {"key": "kubernetes.io/arch", "operator": "NotIn", "values": ["arm64"]}
+    there = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["host-a"]}
+    affinity = {
+        "preferredDuringSchedulingIgnoredDuringExecution": [
+            {"weight": 100, "preference": {"matchExpressions": [there]}}
+        ],
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [kept]}]},
+    }
+    found = builds.plan(inventory=inventory, sets={"serving": ["a"], "training": ["b"]}, required=False)
+    workspace.write_json(folder / PLAN.path, found)
+    workspace.write_json(folder / HANDOVER.path, {"serving": {"affinity": {"nodeAffinity": affinity}}})
+
+
+def test_a_plan_is_its_nodes_names_whatever_its_fields_demand_besides(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read() == Planned()
+    plan(tmp_path)
+    found = read()
+    assert (found.nodes, found.required) == (frozenset("a"), False)
+    assert "requiredDuringSchedulingIgnoredDuringExecution" in found.fields["affinity"]["nodeAffinity"]
     with apiservers.serving() as (store, api, _):
         store.objects["/api/v1/nodes"] = {"items": [node("c")]}
-        assert "1 of the plan's 1 nodes take no pods (a)" in unusable(api, fields)
+        assert "1 of the plan's 1 nodes take no pods (a)" in unusable(api, found)
 
 
-def test_without_advice_no_node_is_asked_for():
-    with apiservers.serving() as (_, api, _):
-        assert unusable(api, {}) is None
+def test_a_plan_for_the_examples_nodes_says_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan(tmp_path, inventory="example")
+    assert read() == Planned()
 
 
 def pod(name, on):
@@ -85,16 +102,16 @@ def pod(name, on):
     ("pods", "said"),
     [
         ([pod("p", "a"), pod("q", "b")], "2 of 2 pods are on the plan's nodes"),
-        ([pod("q", "c"), pod("p", "a")], "1 of 2 pods are on the plan's nodes: q is on c"),
-        ([pod("p", "gone")], "0 of 1 pods are on the plan's nodes: p is on gone"),
+        (
+            [pod("q", "c"), pod("p", "a")],
+            "1 of 2 pods are on the plan's nodes: q is on c, which is not planned",
+        ),
+        ([pod("p", "gone")], "0 of 1 pods are on the plan's nodes: p is on gone, which is not planned"),
     ],
 )
 def test_pods_that_are_not_on_the_plans_nodes_are_named(pods, said):
-    with apiservers.serving() as (store, api, _):
-        store.objects["/api/v1/nodes"] = {"items": [node("a"), node("b"), node("c")]}
-        assert strays(api, advice("a", "b"), pods) == said
+    assert str(placed(Planned(frozenset("ab")), pods)).removesuffix(" for serving") == said
 
 
-def test_where_pods_are_is_not_asked_without_a_plan():
-    with apiservers.serving() as (_, api, _):
-        assert strays(api, {}, [pod("p", "a")]) is None
+def test_where_pods_are_is_not_said_without_a_plan():
+    assert placed(Planned(), [pod("p", "a")]) is None
