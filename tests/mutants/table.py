@@ -52,6 +52,7 @@ LEFT_ALONE = {
     r"^\s*@(dataclass|property|classmethod|staticmethod)": "mypy holds it, and nothing writes to a frozen value",
     r"\bzip\(.*strict=True|^\s*strict=True,$": "both are equally long by construction",
     r"^[A-Z_]+(: [^=]+)? = (re\.compile|[0-9_.*e]+$|.*re\.compile)": "the value of a bound is a choice",
+    r"^\s*def .*\*, |^\s*\*,$": "that arguments are named is held by mypy",
     r"encoding=|errors=|timeout=": "how a file is read, or how long is waited",
 }
 """Lines that are not changed, as patterns with the reason."""

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ci.quality import metrics
-from ci.quality.compare import Scored, compare, measure, slices
+from ci.quality.compare import Scored, compare, measure, paired_gain, slices
 from ci.settings import Gates
 
 GATES = Gates(slice_min_rows=100, resamples=1000)
@@ -158,3 +158,49 @@ def test_slices_by_a_column_with_gaps_or_of_mixed_types_hold_every_row_once(valu
     assert sum(row["rows"] for row in rows) == len(table)
     assert len({row["slice"] for row in rows}) == 2
     assert ("missing" in {row["slice"] for row in rows}) == column.isna().any()
+
+
+def test_an_interval_is_that_of_as_many_days_as_there_are():
+    scored = holdout(0.5, 0.5, days=7, seed=2)[1]
+    counts = metrics.resamples(scored.days, 1000, 1)
+    found = measure("auc", scored, counts)
+    drawn = metrics.by_day("auc", scored.targets, scored.challenger, scored.days)(counts)
+    assert (found["low"], found["high"]) == pytest.approx(metrics.interval(found["value"], drawn, 7, "auc"), abs=2e-6)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_slice_on_which_the_models_answer_alike_is_not_worse_and_hides_no_other():
+    table, scored = holdout(0.3, 0.3)
+    spoiled = (table["origin"] == "JFK").to_numpy()
+    challenger = np.where(spoiled, np.random.default_rng(5).uniform(size=len(table)), scored.champion)
+    for margin, worse in ((0.03, True), (0.5, False)):
+        settings = GATES.model_copy(update={"slice_margin": margin})
+        rows = slices(table, ["origin"], Scored(scored.targets, scored.days, challenger, scored.champion), settings, 1)
+        found = {row["slice"]: (row["gain"], row["worse"]) for row in rows}
+        assert found["EWR"] == (0, False)
+        assert found["JFK"][1] is worse
+
+
+def test_a_slice_may_lose_as_much_as_the_margin():
+    table, scored = holdout(0.3, 0.3)
+    spoiled = (table["origin"] == "JFK").to_numpy()
+    challenger = np.where(spoiled, np.random.default_rng(5).uniform(size=len(table)), scored.challenger)
+    judged = Scored(scored.targets, scored.days, challenger, scored.champion)
+    loss = -paired_gain("auc", judged.only(spoiled))
+    for margin, worse in ((loss, False), (np.nextafter(loss, 0), True)):
+        settings = GATES.model_copy(update={"slice_margin": float(margin)})
+        assert {row["slice"]: row["worse"] for row in slices(table, ["origin"], judged, settings, 1)}["JFK"] is worse
+
+
+def test_the_numbers_of_a_comparison_are_those_that_the_verdict_rests_on():
+    scored = holdout(0.2, 1.0, days=7)[1]
+    counts = metrics.resamples(scored.days, 500, 1)
+    found, numbers = compare(scored, ["origin JFK"], GATES, counts)
+    assert found.worse_slices == ("origin JFK",)
+    assert numbers["gain"] == pytest.approx(found.gain, abs=1e-6)
+    assert numbers["share_better"] == pytest.approx(found.share_better, abs=1e-6)
+    assert numbers["low"] < numbers["gain"] < numbers["high"]
+    value = metrics.by_day("auc", scored.targets, scored.challenger, scored.days)(counts) - metrics.by_day(
+        "auc", scored.targets, scored.champion, scored.days
+    )(counts)
+    assert (numbers["low"], numbers["high"]) == pytest.approx(metrics.interval(found.gain, value, 7), abs=1e-6)
