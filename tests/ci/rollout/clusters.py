@@ -174,7 +174,14 @@ class World:
         """A deployer's Lease."""
         return Lease(self.api, NAMESPACE, "rollout", name, **options)
 
-    def rollout(self, letter: str, *, trusted: bool = False, where: Cluster | None = None) -> None:
+    def rollout(
+        self,
+        letter: str,
+        *,
+        trusted: bool = False,
+        where: Cluster | None = None,
+        rescore: Callable[[], Json] = dict,
+    ) -> None:
         """Roll a version out and record it."""
         with self.lease() as lease:
             place = where or self.where(lease)
@@ -194,6 +201,7 @@ class World:
                 settings=self.settings.rollout,
                 clock=lambda: datetime(2013, 4, 1, tzinfo=UTC),
                 trusted=trusted,
+                rescore=rescore,
             ).run()
 
     def released(self, *letters: str) -> None:

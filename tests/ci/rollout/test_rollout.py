@@ -370,6 +370,17 @@ def test_a_release_that_serves_is_not_ended_when_it_fails_a_check(
     assert place.did == 0
 
 
+def test_a_release_that_does_not_serve_is_ended_when_it_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a record that was made while its pods went: what is left of it holds nothing back."""
+    monkeypatch.chdir(tmp_path)
+    place, ledger = Undone(Phase.FAILED), Released()
+    monkeypatch.setattr(place, "phases", lambda: {NEW: Phase.FAILED})
+    monkeypatch.setattr(place, "failure", lambda _: "its image is gone", raising=False)
+    with pytest.raises(StageError, match=r"^the new version did not become ready: its image is gone"):
+        rollout(place, ledger=ledger).run()
+    assert place.did >= 1
+
+
 class Broken(Cluster):
     """A version on a port where the first connections break."""
 

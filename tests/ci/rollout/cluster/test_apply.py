@@ -579,3 +579,20 @@ def test_a_canary_is_watched_as_long_as_the_window(world: World) -> None:
         spent = next(seconds) / 10
         assert spent >= world.settings.rollout.analysis.window
         assert len(told) >= 5
+
+
+def test_what_was_served_is_compared_with_the_model_before_a_version_becomes_a_release(world: World) -> None:
+    world.released("a")
+    world.package("b")
+    seen: list[dict[str, Phase]] = []
+
+    def rescore() -> dict[str, Any]:
+        seen.append(world.where().phases())
+        raise StageError("what it served is not what its model says")
+
+    with pytest.raises(StageError, match=r"^what it served is not what its model says"):
+        world.rollout("b", where=world.where(clock=iter(range(100)).__next__), rescore=rescore)
+    assert seen == [{B: Phase.SERVING}], "all of it serves by then"
+    assert world.where().phases() == {A: Phase.SERVING}
+    assert [release["digest"] for release in world.history.read()] == [A]
+    assert steps()[-2:] == ["verify", "abort"]
