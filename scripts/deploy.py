@@ -3,8 +3,8 @@
 The new version starts beside the old one, must pass a smoke test and reproduce the golden predictions, and then takes
 over the port without losing a request. If anything fails, or it is interrupted before the new version is a release, the
 old version keeps serving. A deployment that was killed continues when it is run again. What it waits for, and how each
-step went, is said while it goes on; build/rollout/ has every step (steps.jsonl), what came of it (rollout.json), the
-same as test results (junit.xml) and as a picture (timeline.svg).
+step went, is said while it goes on; build/rollout/ has every step (steps.jsonl), what came of it (rollout.json), and
+the same as test results (junit.xml); the report shows it as a picture.
 
 Exit codes: 0 deployed, or nothing to do (the image serves already, or the verdict is keep); 1 a check failed, the
 package was changed, or the verdict is block; 2 bad input, such as a port that another program holds.

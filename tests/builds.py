@@ -145,10 +145,6 @@ def leave(slice_name: str = "UA") -> None:
     Path("build/placement/explanation.txt").write_text("general-6: serving-0\n")
     rollout = {"action": "deploy", "reason": "better", "digest": IMAGE, "version": "2013040112345", "release": 2}
     write("rollout/rollout.json", {**rollout, "before": {k: champion[k] for k in ("digest", "version", "release")}})
-    drawn = (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 60 30"><title>Version 2013040112345 serves.</title></svg>'
-    )
-    Path("build/rollout/timeline.svg").write_text(drawn)
     step = {"time": "2026-01-01T00:00:00.000+00:00", "step": "smoke", "digest": IMAGE, "seconds": 0.9, "golden": 32}
     step["observed"] = {IMAGE: "ready"}
     Path("build/rollout/steps.jsonl").write_text(json.dumps(step) + "\n")

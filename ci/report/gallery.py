@@ -5,21 +5,23 @@ import importlib.metadata
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ci import reading, workspace
 from ci.errors import InputError
-from ci.report import pictures
+from ci.report import drawing, pictures
+from ci.report import timeline as rollouts
 from ci.report.build import Build
 from ci.results.evaluation import Interval
 from ci.results.report import PICTURES, Record
+from ci.rollout import timeline
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture: one that a stage drew, if `file` is given, or one that `ci.report.pictures` draws from `data`."""
+    """A picture: one that a stage drew, if `file` is given, or one that the report draws from `data`."""
 
     name: str
     alt: str
@@ -30,7 +32,7 @@ class Picture:
     @property
     def digest(self) -> str:
         """A digest of all that determines the picture's bytes."""
-        code = Path(pictures.__file__).read_bytes()
+        code = b"".join(Path(str(each.__file__)).read_bytes() for each in (drawing, pictures, rollouts))
         source = reading.content(self.file) if self.file else importlib.metadata.version("matplotlib").encode()
         text = json.dumps([self.name, self.data], sort_keys=True, default=str).encode()
         return hashlib.sha256(b"\0".join((code, source, text))).hexdigest()
@@ -38,8 +40,9 @@ class Picture:
     def render(self) -> str:
         """Return the picture as SVG."""
         if self.file:
-            return pictures.plain(reading.text(self.file))
-        return pictures.render(getattr(pictures, self.name), self.data)
+            return drawing.plain(reading.text(self.file))
+        draw = rollouts.timeline if self.name == "timeline" else getattr(pictures, self.name)
+        return drawing.render(draw, self.data)
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def draw(build: Build, records: list[Record], folder: Path) -> dict[str, Shown]:
     """Write a build's pictures into `folder`; those whose data have not changed are copied from the last report."""
     before = _drawn()
     digests, shown = {}, {}
-    for picture in (*_of_stages(build), *_own(build, records)):
+    for picture in (*_of_stages(), *_own(build, records)):
         file = f"{picture.name}.svg"
         digests[file] = picture.digest
         old = workspace.REPORT / file
@@ -84,7 +87,7 @@ def _size(svg: str) -> tuple[int | None, int | None]:
     return (round(float(found[1]) * 4 / 3), round(float(found[2]) * 4 / 3)) if found else (None, None)
 
 
-def _of_stages(build: Build) -> Iterator[Picture]:
+def _of_stages() -> Iterator[Picture]:
     """Yield the pictures that stages have drawn themselves."""
     plan = workspace.PLACEMENT / "plan.svg"
     if plan.exists():
@@ -92,14 +95,6 @@ def _of_stages(build: Build) -> Iterator[Picture]:
             "A bar for each node: grey runs already, a group's shade is planned, pale is free, white takes no pods."
         )
         yield Picture("placement", "What runs and what is planned on each node", caption, file=plan)
-    timeline = workspace.ROLLOUT / "timeline.svg"
-    if timeline.exists() and build.steps:
-        spans = ", ".join(f"{step.step} {step.seconds:.1f} s" for step in build.steps)
-        caption = (
-            "The rollout's steps by time, and what took clients' requests meanwhile and, on the right, since; "
-            "hatched is what failed or was undone, dotted is waiting."
-        )
-        yield Picture("timeline", f"Steps of the rollout: {spans}; the table has the numbers", caption, file=timeline)
     for path in sorted(workspace.TUNING.glob("*.svg")):
         words = path.stem.replace("_", " ").replace("-", " ")
         yield Picture(f"tuning-{path.stem}", f"Tuning: {words}", words.capitalize(), file=path)
@@ -107,6 +102,15 @@ def _of_stages(build: Build) -> Iterator[Picture]:
 
 def _own(build: Build, records: list[Record]) -> Iterator[Picture]:
     """Yield the pictures that are drawn from what the stages left."""
+    if build.steps and build.rollout:
+        spans = ", ".join(f"{step.step} {step.seconds:.1f} s" for step in build.steps)
+        caption = (
+            "The rollout's steps by time, and what took clients' requests meanwhile and, on the right, since; "
+            "hatched is what failed or was undone, dotted is waiting."
+        )
+        steps, summary = [step.model_dump(mode="json") for step in build.steps], build.rollout.model_dump(mode="json")
+        alt = f"Steps of the rollout: {spans}; the table has the numbers"
+        yield Picture("timeline", alt, caption, asdict(timeline.describe(steps, summary)))
     if data := build.data:
         ordered = sorted(data.windows, key=lambda window: window[1].first)
         named = [[name, str(window.first), str(window.end)] for name, window in ordered]

@@ -1,85 +1,15 @@
-"""The report's pictures: drawn with matplotlib, the same data giving the same bytes.
+"""The report's pictures of data, tuning, training, evaluation and monitoring; each function gets an empty figure."""
 
-Everything is told apart by marker, line style or hatch, never by colour alone. Text becomes outlines, so that a picture
-looks the same on every machine, and styles become attributes, because Jenkins' Content-Security-Policy forbids the
-others.
-"""
-
-import io
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ci import stages
+from ci.report.drawing import ABOVE, ACCENT, FAINT, INK, SOFT, WARM, WIDTH, dates, literal
 
-INK, SOFT, FAINT, ACCENT, WARM = "#1d2530", "#5b6675", "#d5dae1", "#1f4e8c", "#b4531a"
-WIDTH = 5.4
-"""Inches; 96 CSS pixels an inch."""
-LABEL = 28
-"""Longest label of a row; characters."""
-_STYLE = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": SOFT,
-    "axes.grid": True,
-    "axes.labelcolor": INK,
-    "axes.labelsize": 9,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "figure.constrained_layout.use": True,
-    "font.family": "DejaVu Sans",
-    "font.size": 8.5,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "legend.fontsize": 8.5,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "svg.hashsalt": "report",
-    "text.color": INK,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-}
-_ABOVE = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3, "borderaxespad": 0.2, "columnspacing": 1.2}
 _MARKERS = {"stable": "o", "shifted": "D", "drifted": "s", "too few rows": "x"}
 _VERDICTS = {"promote": "^", "keep": "o", "block": "X"}
-
-
-def render(draw: Callable[[Any, Any], None], data: Any) -> str:
-    """Return a picture as SVG.
-
-    Args:
-        draw: one of this module's functions; gets an empty figure and the data.
-        data: what it draws.
-    """
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE}):
-        figure = Figure(figsize=(WIDTH, 3.2))
-        draw(figure, data)
-        file = io.BytesIO()
-        FigureCanvasSVG(figure).print_svg(file, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return plain(file.getvalue().decode())
-
-
-def plain(svg: str) -> str:
-    """Return an SVG without document type, style sheets and style attributes, which become attributes of their own."""
-    svg = re.sub(
-        r"<\?xml[^>]*>\s*|<!DOCTYPE[^>]*>\s*|<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, flags=re.DOTALL
-    )
-    svg = re.sub(r"\sstyle=\"([^\"]*)\"", lambda found: _attributes(found[1]), svg)
-    return svg.replace("<svg ", '<svg stroke-linejoin="round" stroke-linecap="butt" ', 1)
-
-
-def _attributes(style: str) -> str:
-    pairs = (part.partition(":") for part in style.split(";") if part.strip())
-    return "".join(f' {name.strip()}="{value.strip()}"' for name, _, value in pairs)
 
 
 def windows(figure: Any, data: dict[str, Any]) -> None:
@@ -109,7 +39,7 @@ def windows(figure: Any, data: dict[str, Any]) -> None:
     axes.margins(x=0.08)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"day (the dashed line is as_of, {data['as_of']})")
-    _dates(axes)
+    dates(axes)
 
 
 def missing(figure: Any, data: dict[str, float]) -> None:
@@ -141,7 +71,7 @@ def tuning(figure: Any, data: dict[str, Any]) -> None:
     axes.set_xlabel("trial")
     axes.set_ylabel(f"{data['name']} ({'less' if less else 'more'} is better)")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(**{**_ABOVE, "ncols": 4})
+    axes.legend(**{**ABOVE, "ncols": 4})
 
 
 def hyperparameters(figure: Any, data: dict[str, Any]) -> None:
@@ -162,8 +92,8 @@ def hyperparameters(figure: Any, data: dict[str, Any]) -> None:
         seen = np.array(line["trials"]).reshape(-1, 2)
         axes.plot(seen[:, 0], seen[:, 1], "o", color=INK, mfc="white", ms=3.5)
         shown = np.unique(np.linspace(0, len(units) - 1, min(len(units), 3)).astype(int))
-        axes.set_xticks(units[shown], [_literal(line["labels"][place]) for place in shown])
-        axes.set_title(f"{_literal(line['name'])}: {line['importance']:.0%}")
+        axes.set_xticks(units[shown], [literal(line["labels"][place]) for place in shown])
+        axes.set_title(f"{literal(line['name'])}: {line['importance']:.0%}")
     # One trial far off must not press all others into a line.
     seen = np.array([value for line in lines for _, value in line["trials"]])
     low, high = np.percentile(seen, [0, 100])
@@ -294,11 +224,11 @@ def slices(figure: Any, data: dict[str, Any]) -> None:
     axes[0].errorbar(
         values, places, xerr=spread, fmt="o", color=INK, ecolor=ACCENT, mfc="white", ms=4.5, elinewidth=1.4
     )
-    axes[0].set_yticks(places, [f"{_literal(row['name'])}  ({row['rows']:,})" for row in rows], fontsize=8, color=INK)
+    axes[0].set_yticks(places, [f"{literal(row['name'])}  ({row['rows']:,})" for row in rows], fontsize=8, color=INK)
     axes[0].set_ylim(len(rows) - 0.4, -0.6)
     axes[0].set_xlabel(f"{data['metric']} with 95 % interval")
     if data["overall"] is not None:
-        axes[0].legend(**_ABOVE)
+        axes[0].legend(**ABOVE)
     if compared:
         for place, row in zip(places, rows, strict=True):
             if row["gain"] is not None:
@@ -308,7 +238,7 @@ def slices(figure: Any, data: dict[str, Any]) -> None:
         axes[1].axvline(0, color=SOFT, lw=1)
         axes[1].axvline(-data["margin"], color=WARM, ls=":", lw=1.3, label=f"margin {-data['margin']:g}")
         axes[1].set_xlabel("gain over the champion\n(× is worse beyond chance)")
-        axes[1].legend(**_ABOVE)
+        axes[1].legend(**ABOVE)
 
 
 def drift(figure: Any, data: dict[str, Any]) -> None:
@@ -329,7 +259,7 @@ def drift(figure: Any, data: dict[str, Any]) -> None:
     for word in dict.fromkeys(row["verdict"] for row in rows):
         filled = INK if word == "drifted" else "white"
         axes.plot([], [], _MARKERS[word], color=INK, mfc=filled, label=word)
-    axes.set_yticks(range(len(rows)), [_literal(row["name"]) for row in rows], color=INK)
+    axes.set_yticks(range(len(rows)), [literal(row["name"]) for row in rows], color=INK)
     axes.set(xscale="log", ylim=(len(rows) - 0.4, -0.6))
     axes.set_xlim(floor, 3 * max(data["drift"], *(row["psi"] for row in rows)))
     axes.grid(axis="y", visible=False)
@@ -337,7 +267,7 @@ def drift(figure: Any, data: dict[str, Any]) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     axes.set_xlabel("population stability index (nats, logarithmic)")
-    axes.legend(**_ABOVE)
+    axes.legend(**ABOVE)
 
 
 _THRESHOLDS = {"warn": "shifted from", "drift": "drifted from"}
@@ -360,17 +290,4 @@ def trend(figure: Any, data: dict[str, Any]) -> None:
     axes.set_xticks(places, [build["as_of"] for build in builds], rotation=40, ha="right", rotation_mode="anchor")
     axes.margins(x=0.08)
     axes.set(xlabel="build, by its as_of", ylabel=f"{data['metric']} with 95 % interval")
-    axes.legend(**_ABOVE)
-
-
-def _dates(axes: Any) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    locator = AutoDateLocator(minticks=3, maxticks=7)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-
-
-def _literal(text: str) -> str:
-    """Return a label, shortened if it is long, and escaped because matplotlib reads `$` as mathematics."""
-    return (text if len(text) <= LABEL else f"{text[: LABEL - 1]}…").replace("$", r"\$")
+    axes.legend(**ABOVE)

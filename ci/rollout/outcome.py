@@ -1,4 +1,4 @@
-"""What a rollout leaves beside its journal when it has ended, well or badly: its JUnit file, and its picture."""
+"""What a rollout leaves beside its journal when it has ended, well or badly: its JUnit file."""
 
 import fcntl
 import json
@@ -11,10 +11,9 @@ from typing import Any
 from ci import junit, workspace
 from ci.errors import StageError
 from ci.results.rollout import SKEW, STEPS, SUMMARY
-from ci.rollout import picture, timeline
+from ci.rollout import timeline
 
 JUNIT = workspace.ROLLOUT / "junit.xml"
-PICTURE = workspace.ROLLOUT / "timeline.svg"
 _PATIENCE = 10.0
 """Longest wait for whoever has given the place back and writes its results; seconds."""
 Json = Mapping[str, Any]
@@ -70,15 +69,13 @@ def _locked(folder: int, wait: float = 0.0) -> bool:
 
 
 def _forget() -> None:
-    for path in (STEPS.path, SUMMARY.path, JUNIT, PICTURE, SKEW.path):
+    for path in (STEPS.path, SUMMARY.path, JUNIT, SKEW.path):
         path.unlink(missing_ok=True)
 
 
 def _write(problem: str | None) -> None:
     steps, summary = STEPS.plain_all(), SUMMARY.plain() if SUMMARY.path.exists() else {}
     workspace.write_text(JUNIT, junit.render("rollout", cases(steps, summary, problem)))
-    if steps and summary:
-        workspace.write_text(PICTURE, picture.draw(timeline.describe(steps, summary)))
 
 
 def cases(steps: Sequence[Json], summary: Json, problem: str | None) -> list[junit.Case]:

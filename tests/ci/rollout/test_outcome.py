@@ -94,13 +94,13 @@ def test_results_are_written_when_a_deployment_fails_and_nothing_of_the_last_one
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for path in (STEPS.path, SUMMARY.path, outcome.JUNIT, outcome.PICTURE):
+    for path in (STEPS.path, SUMMARY.path, outcome.JUNIT):
         workspace.write_text(path, "of the last one")
 
     def fail() -> None:
         with outcome.written() as begin:
             begin()
-            assert not any(path.exists() for path in (STEPS.path, SUMMARY.path, outcome.JUNIT, outcome.PICTURE))
+            assert not any(path.exists() for path in (STEPS.path, SUMMARY.path, outcome.JUNIT))
             raise kind("the port is taken")
 
     with pytest.raises(kind, match="the port is taken"):
@@ -108,7 +108,6 @@ def test_results_are_written_when_a_deployment_fails_and_nothing_of_the_last_one
     suite = ElementTree.parse(outcome.JUNIT).find("testsuite")  # noqa: S314 - written by us
     assert suite is not None
     assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
-    assert not outcome.PICTURE.exists()
 
 
 @pytest.mark.parametrize("under_way", [False, True])
@@ -123,11 +122,11 @@ def test_what_fails_before_it_begins_leaves_no_results_of_the_last_time_but_thos
 
     with outcome.written() if under_way else nullcontext():
         for kind in (StageError, InputError, OSError, KeyboardInterrupt):
-            for path in (STEPS.path, SUMMARY.path, outcome.JUNIT, outcome.PICTURE):
+            for path in (STEPS.path, SUMMARY.path, outcome.JUNIT):
                 workspace.write_text(path, "of the last one")
             fail(kind)
-            left = {path for path in (STEPS.path, SUMMARY.path, outcome.JUNIT, outcome.PICTURE) if path.exists()}
-            assert len(left) == (4 if under_way else 0)
+            left = {path for path in (STEPS.path, SUMMARY.path, outcome.JUNIT) if path.exists()}
+            assert len(left) == (3 if under_way else 0)
 
 
 def test_an_interrupt_is_a_failure_in_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
