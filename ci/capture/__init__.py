@@ -1,1 +1,1 @@
-"""What gateways recorded of requests and answers, requests sent in their place, and whether answers are the model's."""
+"""What gateways recorded: traffic in numbers, sampled requests, and whether they were answered as the model answers."""

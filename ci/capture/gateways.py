@@ -1,4 +1,4 @@
-"""What pods answered since a moment, as their gateways tell it.
+"""What pods have answered since a given moment, as their gateways report it.
 
 A gateway counts every prediction and keeps the last ones (`/traffic`), and holds sampled requests and responses
 (`/captured`); both are JSON on a port of its own that no client reaches. Numbers in it only grow while the pod lives.
@@ -54,7 +54,7 @@ class Meter:
     latest: dict[str, Json] = field(default_factory=dict)
 
     def read(self, told: Mapping[str, Json]) -> None:
-        """Take what the gateways tell now, by pod.
+        """Add the current counters of each pod.
 
         Raises:
             StageError: a pod's counters went back: its gateway was started again in the meantime.
@@ -66,7 +66,10 @@ class Meter:
             self.latest[pod] = now
 
     def traffic(self) -> Traffic:
-        """Return what the pods answered since they were seen first; a pod that is gone counts as far as it was seen."""
+        """Return what the pods have answered since each was seen first.
+
+        A pod that is gone counts with what it had answered when it was seen last.
+        """
         first, last = self.begun, self.latest
         seconds = [entry["seconds"] for pod in last for entry in last[pod]["recent"] if _new(entry, first[pod])]
         captured = [entry for pod in last for entry in last[pod]["captured"] if _new(entry, first[pod])]
@@ -102,7 +105,7 @@ def ask(url: str) -> Json:
 
 
 def predictions(entry: Mapping[str, Any]) -> list[float]:
-    """Return the numbers of one captured response, in either format; what is no answer has none."""
+    """Return the predictions in one captured response of either format; none if it is not an answer."""
     try:
         answer = json.loads(entry["response"])
         values = answer.get("predictions", answer.get("outputs", []))
@@ -112,7 +115,7 @@ def predictions(entry: Mapping[str, Any]) -> list[float]:
 
 
 def _since(now: int | None, before: int | None) -> int | None:
-    """Return how much a counter has grown; None for that of a gateway from before it was counted."""
+    """Return how much a counter has grown; None if the gateway is older than this counter."""
     return None if now is None or before is None else now - before
 
 

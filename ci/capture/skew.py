@@ -1,4 +1,4 @@
-"""Training-serving skew: whether what a version served is what its packaged SavedModel answers.
+"""Training-serving skew: does a version serve what its packaged SavedModel answers?
 
 Golden predictions are a few rows that we chose. What clients sent goes through everything that stands between them and
 the model: the gateway, the server's reading of JSON in either format, its batching, its build of TensorFlow. So a
@@ -83,7 +83,7 @@ def check(
 
 
 def sample(captured: Mapping[str, Sequence[Entry]]) -> list[Entry]:
-    """Return the newest entries of each pod, of all pods alike, with the pod's name."""
+    """Return the newest entries, equally many of each pod, with the pod's name."""
     share = -(-SAMPLE // max(1, len(captured)))
     return [{"pod": pod, **entry} for pod, entries in captured.items() for entry in entries[-share:]]
 
@@ -120,7 +120,7 @@ def compare(entries: Sequence[Entry], score: Score, manifest: Mapping[str, Any],
 
 
 def distance(served: Any, offline: Any) -> float:
-    """Return how far two JSON values are apart: infinitely if they are no two numbers that can be compared."""
+    """Return the distance of two JSON values: of numbers relative to the offline one, of other values 0 or infinity."""
     if type(served) is type(offline) and served == offline:
         return 0.0
     kinds = {type(served), type(offline)}

@@ -60,7 +60,7 @@ class ClusterLedger(Ledger):
         return self._parsed(self._list())[0]
 
     def require_room(self) -> None:
-        """Make sure that a release can be recorded, before it is one.
+        """Make sure that the next release can be recorded, before its rollout begins.
 
         Raises:
             StageError: the ConfigMap cannot be written, or others have filled it.
@@ -77,7 +77,7 @@ class ClusterLedger(Ledger):
             )
 
     def add(self, release: Release) -> Release:
-        """Record a release under the next number; one that is the last already is not recorded again."""
+        """Record a release under the next number; if it is the last one already, return that."""
         before: int | None = None
         for _ in range(5):
             seen = self._list()
@@ -104,7 +104,7 @@ class ClusterLedger(Ledger):
         raise StageError(f"the ConfigMap {NAME} changes all the time: who writes it besides the deployer?")
 
     def keep(self, digest: str, files: dict[str, str]) -> None:
-        """Store a release's evidence, unchangeable: file names with their text.
+        """Store a version's evidence, which cannot be changed afterwards: file names with their text.
 
         Raises:
             StageError: it is larger than a ConfigMap may be, or other evidence is there for this image.
@@ -181,7 +181,7 @@ class ClusterLedger(Ledger):
             ) from None
 
     def _parsed(self, seen: dict[str, Any]) -> tuple[list[Release], int]:
-        """Return the releases of the ConfigMap, and how many it once had besides."""
+        """Return the releases in the ConfigMap, and how many were dropped from it."""
         text = (seen.get("data") or {}).get(_KEY)
         if text is None:
             return [], 0
@@ -212,7 +212,7 @@ def _size(files: dict[str, str]) -> int:
 
 
 def _essence(files: dict[str, str]) -> dict[str, Any]:
-    """Return what a rollout reads of evidence: the same image may have been evaluated against another champion."""
+    """Return evidence without the digests of what it was made from: these differ where the champion was another one."""
     manifest = json.loads(files["manifest.json"])
     return {**files, "manifest.json": {key: value for key, value in manifest.items() if key != "digests"}}
 

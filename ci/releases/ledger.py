@@ -85,9 +85,9 @@ def kept(releases: Sequence[Release], count: int) -> set[str]:
 def compacted(releases: Sequence[Release], most: int) -> list[Release]:
     """Return releases without the oldest that nobody needs, so that they have at most so many bytes as JSON.
 
-    Of an image that was released again only the newest record is needed, and that by which another image was rolled
-    back for good, so the others go first; then whole images go. What serves and what a rollback goes back to stay.
-    Numbers stay as they are.
+    These stay: the release that serves, and the one that a rollback goes back to. First go records of images that were
+    released again later, but not a record that rolled another image back for good. Then other records go, the oldest
+    first. Those that are left keep their numbers.
 
     Args:
         releases: every release, the oldest first.
@@ -116,7 +116,7 @@ def compacted(releases: Sequence[Release], most: int) -> list[Release]:
 
 
 def withdrawn(releases: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Return the digests that were rolled back and not brought back since, with the number of the release it was.
+    """Return the digests of images that were rolled back and not brought back since, each with its release's number.
 
     Args:
         releases: every release, the oldest first; `instead_of` is the number of the one that was rolled back by it.

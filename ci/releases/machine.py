@@ -47,7 +47,7 @@ class MachineLedger(Ledger):
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Hold this machine's serving; the lock ends with the process that holds it, however that ends.
+    """Hold the lock on what serves on this machine; it ends with the process at the latest.
 
     Raises:
         StageError: another command holds it.

@@ -1,8 +1,8 @@
 """Judging a canary by its traffic, beside the stable version's in the same window: pass, fail, or wait for more.
 
-Each measure passes when even the bad end of its confidence interval is within the limit, fails when even the good end
-is beyond it, and waits in between. So little traffic never passes; that a wait is too long is for the caller to say.
-What clients did wrong is an exception: it never waits.
+A measure passes if its whole confidence interval is within the limit. It fails if the whole interval is beyond the
+limit. Otherwise it waits for more traffic, so little traffic never passes; how long to wait is the caller's decision.
+One measure never waits: requests that are refused as the client's fault.
 """
 
 import math
@@ -53,7 +53,7 @@ def verdict(measures: Sequence[Measure]) -> tuple[Word, str]:
 
 
 def _errors(canary: Traffic, stable: Traffic | None, settings: Settings) -> Measure:
-    # The least that the stable version's share may be: few requests of it are no excuse for the canary.
+    # The lower bound: with few requests of the stable version, an upper bound would excuse any canary.
     usual = share(stable.errors, stable.requests, settings.confidence)[0] if stable else 0.0
     limit = usual + settings.error_margin
     low, high = share(canary.errors, canary.requests, settings.confidence)
@@ -63,7 +63,7 @@ def _errors(canary: Traffic, stable: Traffic | None, settings: Settings) -> Meas
 
 
 def _refused(canary: tuple[int, int], stable: tuple[int, int], settings: Settings) -> Measure:
-    """Compare how many requests, of so many, are refused as the client's fault: of both versions alike, as a rule.
+    """Compare how many requests each version refuses as the client's fault; arguments are (refused, requests).
 
     It never waits: where clients err often, only a great many requests would show that a canary is within the margin.
     """

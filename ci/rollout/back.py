@@ -58,7 +58,7 @@ class WayBack:
         return problems
 
     def _stands(self) -> bool:
-        """Tell whether the last release answers beside the version, so that this one can leave the traffic at once."""
+        """Tell whether pods of the last release still take requests, so that the failed version can be ended first."""
         last = self.ledger.last()
         if last is None or last["digest"] == self.digest or not self.where.shares:
             return False
@@ -76,7 +76,7 @@ class WayBack:
             self.where.retire(self.digest)
 
     def resume(self) -> None:
-        """Let the last verified release take connections again, if it was paused or its pods gave way to others."""
+        """Let the last verified release take connections again, if it was paused or its pods were replaced."""
         last = self.ledger.last()
         if last is None:
             return
@@ -113,7 +113,7 @@ class WayBack:
 
 
 def insist(act: Callable[[], Any]) -> Any:
-    """Call what begins by looking, and again if somebody else wrote in between; return what it returns."""
+    """Call a function that looks and then writes; call it again if somebody else wrote in between."""
     for attempt in range(_CONFLICTS):
         try:
             return act()

@@ -81,10 +81,10 @@ class Observed:
 
 def next_step(seen: Observed) -> Step:
     """Return the step that leads from what is seen towards only the wanted version serving, verified and recorded."""
-    # What hangs may hold the port that the wanted version needs; once that one serves, it is retired like the others.
+    # A hanging server may hold the port that the wanted version needs. Once that one serves, it is retired like others.
     hangs = Phase.UNREACHABLE in seen.others and seen.wanted is not Phase.SERVING
     judged = seen.analysed or not seen.shares or not seen.released
-    # What a canary is to be compared with has been deleted, or gave way to a version that was never verified.
+    # The stable version, which the canary is compared with, was deleted or replaced by a version that is not verified.
     gone = seen.stable is Phase.ABSENT and not judged and seen.wanted not in (Phase.ROLLING, Phase.SERVING)
     table = (
         (seen.wanted is Phase.UNREACHABLE or hangs, Step.ABORT),
@@ -115,8 +115,8 @@ WAITS = 20
 def stuck(taken: Mapping[tuple[Step, Observed], int], step: Step, seen: Observed) -> str | None:
     """Return in a sentence that a step leads nowhere, None if it may be taken.
 
-    A step that does what it should is not due again in the same state. One that is due again and again is undone by
-    somebody else, or changes nothing; as there are finitely many states, this ends every rollout.
+    A step that works is not due again in the same state. If it is due again and again, somebody else undoes it, or it
+    changes nothing. There are finitely many states, so this limit ends every rollout.
 
     Args:
         taken: how often each step was taken in each state.
@@ -211,9 +211,9 @@ def admit(
 
 
 def unrecorded(releases: Sequence[Mapping[str, Any]], phases: Mapping[str, Phase]) -> str | None:
-    """Return the version that serves though no release is of it, None if what serves and what is recorded agree.
+    """Return the version that serves but is not recorded as a release; None if there is none.
 
-    Beside the last release another version may serve that a deployment has still to verify.
+    Another version beside the last release is allowed: a deployment that has not verified it yet left it there.
 
     Args:
         releases: every release, the oldest first.

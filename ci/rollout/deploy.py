@@ -1,4 +1,4 @@
-"""From a package to a release: admit it, roll it out, record it; and starting again what was released before."""
+"""From a package to a release: decide, roll out, record; also rolling back, and starting the last release again."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -158,7 +158,7 @@ def rollback(
 
 def _earlier(place: Place, to: int | None) -> Release:
     recorded = place.ledger.read()
-    if not recorded:  # a record that ends too early is no hindrance: what is asked for is in it
+    if not recorded:  # an empty record may be a lost one; one that only lacks its end still has what is asked for
         place.require_agreement()
     found = target(recorded, to)
     if found is None and to is not None:
@@ -219,7 +219,7 @@ def _overtaken(recorded: Mapping[str, Any] | None, found: Mapping[str, Any] | No
     was, now = (champion and (champion["release"], champion["digest"]) for champion in (recorded, found))
     if was == now:
         return None
-    alike = was and now and was[0] == now[0]  # of a record that was begun anew
+    alike = was and now and was[0] == now[0]  # the record was begun anew, so numbers say nothing
     names = [f"release {each[0]}{f' ({each[1][:19]})' * bool(alike)}" if each else "nothing" for each in (was, now)]
     told, there = names
     return (
@@ -252,7 +252,7 @@ def _serving(settings: Settings, place: Place, clock: Clock, *, start: bool) -> 
 
 
 def _recorder(place: Place, manifest: Mapping[str, Any], clock: Clock) -> Callable[[], None]:
-    """Return what records the release of a new package."""
+    """Return a callback that records the release of a new package."""
 
     def record() -> None:
         place.add(
@@ -270,7 +270,7 @@ def _recorder(place: Place, manifest: Mapping[str, Any], clock: Clock) -> Callab
 
 
 def _rescorer(settings: Settings, place: Place, manifest: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
-    """Return what compares answers of a new package's version with its SavedModel, where requests are captured."""
+    """Return a callback that compares what a new version answered with its SavedModel, where requests are captured."""
 
     def rescore() -> dict[str, Any]:
         if not place.where.shares:

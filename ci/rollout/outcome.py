@@ -15,16 +15,17 @@ from ci.rollout import timeline
 
 JUNIT = workspace.ROLLOUT / "junit.xml"
 _PATIENCE = 10.0
-"""Longest wait for whoever has given the place back and writes its results; seconds."""
+"""Longest wait for a deployment that has ended and still writes its results; seconds."""
 Json = Mapping[str, Any]
 
 
 @contextmanager
 def written() -> Iterator[Callable[[], None]]:
-    """Leave the results of this deployment when the block ends, however it ends, and none of the last one.
+    """Write the results of this deployment when the block ends, also when it fails.
 
-    Yields what forgets the last one's, to be called once nobody else deploys. A block that fails before that leaves
-    nothing; but another deployment of this checkout that is under way keeps what it has written.
+    Yields a callback that deletes the results of the previous deployment. The block calls it once it knows that nobody
+    else deploys. If it fails before that, no results are left; but those of another deployment of this checkout that is
+    under way are not touched.
     """
     workspace.BUILD.mkdir(exist_ok=True)
     folder = os.open(workspace.BUILD, os.O_RDONLY)
@@ -55,7 +56,7 @@ def written() -> Iterator[Callable[[], None]]:
 
 
 def _locked(folder: int, wait: float = 0.0) -> bool:
-    """Lock a folder until it is closed, unless somebody else has and still does after so many seconds."""
+    """Lock a folder until it is closed; return False if somebody else still holds the lock after `wait` seconds."""
     end = time.monotonic() + wait
     while True:
         try:
@@ -79,7 +80,7 @@ def _write(problem: str | None) -> None:
 
 
 def cases(steps: Sequence[Json], summary: Json, problem: str | None) -> list[junit.Case]:
-    """Return a case for each step and each measure of an analysis; one for the decision, where no step says it.
+    """Return a test case for each step and each measure; without any, one for the decision.
 
     Args:
         steps: the journal.
@@ -101,7 +102,7 @@ def cases(steps: Sequence[Json], summary: Json, problem: str | None) -> list[jun
 
 
 def _measures(name: str, entry: Json) -> Iterator[junit.Case]:
-    """Yield a step's measures; one that waited for more is a failure where that ended the rollout."""
+    """Yield a step's measures; one that still waited for traffic failed if that ended the rollout."""
     for measure in entry.get("measures", ()):
         word, reason = measure["verdict"], measure["reason"]
         failed = word == "fail" or (word == "wait" and reason in entry.get("failed", ""))

@@ -31,9 +31,9 @@ class Place:
         name: for people, such as `port 8501`.
         where: its servers.
         ledger: its releases.
-        keep: puts a package's image and evidence where the rollout finds them, and the image where the next build does.
+        keep: stores the packaged version's image and evidence, for its rollout and for the next build.
         add: records a release and returns it with its number.
-        lost: what to do where something serves and no release is of it.
+        lost: what to do if something serves that is not recorded as released.
         forget: deletes the evidence of images that are not among those to keep, and returns its names.
     """
 
@@ -59,9 +59,9 @@ class Place:
         return found
 
     def disagreement(self) -> str | None:
-        """Return in a sentence that something serves though no release is of it; None if that is as it should be.
+        """Return a sentence if something serves that is not recorded as released, None otherwise.
 
-        So it is where the record was lost, in whole or its end. A deployment that was interrupted continues.
+        That happens if the record was lost, or its end. An interrupted deployment is no disagreement: it continues.
         """
         found = unrecorded(self.ledger.read(), self.where.phases())
         if found is None or self.where.pending(found):
@@ -75,7 +75,7 @@ class Place:
         return f"{what} serves on {self.name}, but {known}: {self.lost}"
 
     def require_agreement(self, wanted: str | None = None) -> None:
-        """Make sure that what serves is recorded, unless it is what is wanted: then it is recorded now.
+        """Make sure that what serves is recorded, or is the wanted version, which is about to be recorded.
 
         Raises:
             StageError: it is not.
@@ -139,7 +139,7 @@ def here(settings: Settings) -> Place:
 
 
 def _keep_image(version: Version) -> None:
-    """Keep the image on this machine too: the next build's model is compared with the one in it."""
+    """Keep the image on this machine: the next build's model is compared with the one in it."""
     registry.push(workspace.PACKAGE / package.IMAGE, version.digest, version.reference)
 
 

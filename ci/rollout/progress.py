@@ -11,7 +11,7 @@ _SILENCE = 30.0
 
 
 def _print(line: str) -> None:
-    with suppress(OSError):  # whoever read this has gone, and the rollout goes on
+    with suppress(OSError):  # nobody reads stderr any more; the rollout goes on
         print(f"  {line}", file=sys.stderr, flush=True)
 
 
@@ -34,7 +34,7 @@ class Progress:
         self._wait(what, lambda seconds: f"{step}: {seconds:.0f} s, {what}")
 
     def watches(self, step: str, measured: Mapping[str, Any]) -> None:
-        """Tell what was measured so far, if other measures than before are still undecided."""
+        """Tell what was measured so far, whenever the set of undecided measures has changed."""
         undecided = [measure for measure in measured["measures"] if measure["verdict"] == "wait"]
         reasons = "; ".join(measure["reason"] for measure in undecided)
         what = f"still waiting: {reasons}" if undecided else "no measure is worse so far"
@@ -49,7 +49,7 @@ class Progress:
             self._line(f"{entry['step']}: failed after {took}: {failed}")
             self._failed = failed
         elif reason := entry.get("reason"):
-            # The reason is that of the step before, as a rule.
+            # Usually it is the reason of the failed step before, which was told already.
             right = f", what serves gives its {entry['golden']} golden predictions" if "golden" in entry else ""
             self._line(f"{entry['step']}: {took}{right}" + (f": {reason}" if reason != self._failed else ""))
         else:
@@ -69,7 +69,7 @@ class Progress:
 
 
 def passed(entry: Mapping[str, Any]) -> str:
-    """Return what a step that did not fail has found, in a few words; nothing for one that only did something."""
+    """Return in a few words what a step that did not fail has measured; nothing if it measures nothing."""
     if "golden" in entry:
         servers = f" from {entry['servers']} servers" if entry.get("servers", 1) > 1 else ""
         compared = entry.get("skew", {}).get("compared", 0)

@@ -68,7 +68,7 @@ class Rollout:
         self._phases = dict(phases)
         wanted = phases.pop(self.digest, Phase.ABSENT)
         last, passed = self.ledger.last(), self.where.passed(self.digest) | self._passed
-        if self._since is None or self._since[0] is not wanted:  # a canary whose pod has to move later loads anew
+        if self._since is None or self._since[0] is not wanted:  # a canary whose pod moves to another node loads again
             self._since = wanted, time.monotonic()
         return Observed(
             wanted=wanted,
@@ -111,7 +111,7 @@ class Rollout:
                 pass
         except (InputError, StageError) as error:
             self._abort(error)
-        except Exception:  # a fault of ours: it keeps its traceback, but no canary in the traffic
+        except Exception:  # a fault in this code: the canary must leave the traffic all the same
             self._back.take()
             raise
 
@@ -222,7 +222,7 @@ class Rollout:
         return self.where.shares and self.where.leftover(self.digest)
 
     def _note(self, fact: str) -> None:
-        """Remember what the version has passed: where it runs for the next run, and here, as its canary goes."""
+        """Remember what the version has passed: in its place for the next run, and here for after the canary."""
         self.where.note(self.digest, fact)
         self._passed.add(fact)
 
@@ -237,7 +237,7 @@ class Rollout:
         raise type(error)("; ".join(reasons)) from None
 
     def _why_aborted(self) -> str:
-        phases = dict(self._phases)  # as they were when this was decided: they may have changed since
+        phases = dict(self._phases)  # those that the decision was made on
         phase = phases.pop(self.digest, Phase.ABSENT)
         if phase is Phase.UNREACHABLE:
             return "the new version's process hangs"

@@ -77,7 +77,7 @@ def describe(steps: Sequence[Json], summary: Json) -> Timeline:
 
 
 def names(steps: Sequence[Json], summary: Json) -> list[str]:
-    """Return a name for each step, unlike all others: what a wait was for, and of what other version a step was."""
+    """Return a unique name for each step, with what a wait was for and which other version it was about."""
     found, seen = [], Counter[str]()
     for entry in steps:
         name = entry["step"]
@@ -120,7 +120,7 @@ def _left(steps: Sequence[Json]) -> set[str] | None:
 
 
 def _lane(steps: Sequence[Json], rows: Sequence[Row], summary: Json) -> Iterator[Span]:
-    """Yield what served; what a step was decided on holds until the next one begins."""
+    """Yield what served: the state that a step was decided on lasts until the next step begins."""
     before: set[str] = set()
     span = None
     for entry, row, follower in zip(steps, rows, [*rows[1:], None], strict=True):
@@ -183,6 +183,6 @@ def _title(steps: Sequence[Json], rows: Sequence[Row], left: Set[str] | None, su
 
 
 def _shown(text: str) -> str:
-    """Return text of servers and clusters in one line, without what cannot be shown; a digest shows its beginning."""
+    """Return text of servers and clusters as one printable line with shortened digests."""
     line = re.sub(r"(sha256:[0-9a-f]{12})[0-9a-f]+", "\\1\N{HORIZONTAL ELLIPSIS}", " ".join(text.split()))
     return "".join(filter(str.isprintable, line))

@@ -18,7 +18,10 @@ class Servers(Protocol):
         """Return what each running version does."""
 
     def reserve(self, digest: str, *, force: bool) -> None:
-        """Make sure, before a version is started, that the public address can be had, against others if forced."""
+        """Make sure, before a version is started, that this deployment may serve on the public address.
+
+        With `force` what others have changed by hand is taken back.
+        """
 
     def start(self, digest: str) -> None:
         """Start a version that takes no traffic."""
@@ -96,10 +99,10 @@ class Shared(Servers, Protocol):
         """Tell whether a version serves as stable while its canary still runs."""
 
     def lacking(self, digest: str) -> str | None:
-        """Return how many pods of a version answer and what others wait for; None if nothing lacks, or none answers."""
+        """Return how many pods of a version answer and what the others wait for; None if all answer, or none."""
 
     def changed(self, digest: str) -> str | None:
-        """Return in a sentence that what serves was changed by hand, to another version than the one named."""
+        """Return in a sentence what was changed by hand; None if nothing was, or if it is the version named."""
 
     def difference(self, version: Version) -> str:
         """Return as a diff what a version's manifests would change."""

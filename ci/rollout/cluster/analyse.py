@@ -42,7 +42,7 @@ def watch(
     while True:
         for track, meter in meters.items():
             meter.read(seen.told(track))
-        if seen.hopeless(digest):  # before its failed requests are counted: they are what came of it
+        if seen.hopeless(digest):  # first: its end is the cause of the failed requests that are counted next
             raise StageError(f"the canary does not serve any more: {seen.failure(digest)}")
         canary, stable = (meters[track].traffic() for track in ("canary", "stable"))
         measures = analyse(canary, stable, settings)

@@ -1,4 +1,4 @@
-"""Whether what was applied is what is there now: a function of both, and of who owns which field.
+"""Does the cluster hold what was applied? A function of both, and of who owns which field.
 
 The API server keeps a field that we leave out if somebody else owns it too, and says nothing of that. What an admission
 webhook changes stays as it is: it is the cluster's policy, and owned by whoever applied. Only what decides where
@@ -57,7 +57,7 @@ class Unmet:
 
 
 def unmet(wanted: Json, before: Json | None, there: Json, manager: str) -> list[Unmet]:
-    """Return what is not as it was meant, of all that matters to what serves.
+    """Return the fields that are not as they were applied, of those that matter to what serves.
 
     Args:
         wanted: what was applied.
@@ -106,7 +106,7 @@ def _owned(found: Json, manager: str) -> set[Path]:
 
 
 def _paths(fields: Json, at: Path = ()) -> Iterator[Path]:
-    """Yield the path of each owned field; one that is owned as a whole has nothing below it."""
+    """Yield the path of each owned field; nothing is listed below a field that is owned as a whole."""
     for key, below in fields.items():
         if key == ".":
             yield at
@@ -117,11 +117,11 @@ def _paths(fields: Json, at: Path = ()) -> Iterator[Path]:
 
 
 def _covers(owned: Path, path: Path) -> bool:
-    """Tell whether who owns one field owns another: the same, or the whole that it is a part of."""
+    """Tell whether the owner of one field also owns another: the same field, or a part of it."""
     if owned == path:
         return True
     whole = bool(owned) and owned == path[: len(owned)]
-    return whole and not owned[-1].startswith("k:")  # an item's own entry is not its fields'
+    return whole and not owned[-1].startswith("k:")  # to own a list's item is not to own the item's fields
 
 
 def _leaves(value: Any, at: Path) -> Iterator[tuple[Path, Any]]:

@@ -1,6 +1,6 @@
-"""What is done: a stable Deployment, a canary beside it, and one Service that includes the canary or not.
+"""What a rollout changes: a stable Deployment, a canary beside it, and whether the Service includes the canary.
 
-Whatever is applied, deleted, or noted on a canary carries the resourceVersion that this was decided on.
+Whatever is applied, deleted, or noted on a canary carries the resourceVersion that the decision was based on.
 """
 
 import copy
@@ -62,7 +62,7 @@ class Cluster(Namespace):
         self._force = False
 
     def reserve(self, digest: str, *, force: bool) -> None:
-        """Take hold of all that will be written, so that whoever held the Lease before can write nothing any more.
+        """Write our term into every object, so that the previous holder of the Lease cannot change any of them.
 
         With `force` fields that somebody has changed by hand are taken back, also where the version serves already.
 
@@ -84,7 +84,7 @@ class Cluster(Namespace):
             self.promote(digest)
 
     def _scale(self) -> None:
-        """Set how many pods stable has at least, before any of a new version is started.
+        """Set how many pods stable has at least, before a new version is started.
 
         Raises:
             StageError: somebody else has set it to another number.
@@ -147,7 +147,7 @@ class Cluster(Namespace):
         try:
             self._apply(stable, back=True)
             self._mark(None)
-        except Foreign:  # of what others had set in that template, and have changed since
+        except Foreign:  # others had set fields of that template, and have changed them since
             self.promote(digest)
         if manifests.SERVICE not in self._seen:  # somebody has deleted it
             self._apply(_named(self._rendered, manifests.SERVICE))
@@ -178,7 +178,7 @@ class Cluster(Namespace):
             self._exclude()
         except (Conflict, Lost):
             raise
-        except StageError as error:  # without its pods it takes no requests either
+        except StageError as error:  # the canary is deleted next, and then takes no requests either
             problem = error
         did = self._delete_canary()
         if problem:
@@ -186,7 +186,7 @@ class Cluster(Namespace):
         return did
 
     def difference(self, version: Version) -> str:
-        """Return as a diff what the API server would make of a version's manifests, which it only tries."""
+        """Return as a diff what the API server would make of a version's manifests; nothing is changed (dry run)."""
         self._observe()
         lines: list[str] = []
         for wanted in self._put(version):
@@ -206,7 +206,7 @@ class Cluster(Namespace):
         return "\n".join(lines)
 
     def _mark(self, digest: str | None) -> None:
-        """Mark a version as not verified yet, or none."""
+        """Mark a version as not verified yet; None takes the mark away."""
         service = self._seen.get(manifests.SERVICE)
         if service is None or (service["metadata"].get("annotations") or {}).get(UNVERIFIED) == digest:
             return
@@ -233,17 +233,17 @@ class Cluster(Namespace):
             self._apply(_named(self._rendered, manifests.SERVICE))
 
     def _configure(self, objects: list[Json]) -> None:
-        """Create the configuration that pods mount: it is named by its digest, so what is there already is the same."""
+        """Create the configuration that pods mount. Its name has its digest, so one that exists already is the same."""
         for wanted in (each for each in objects if each["kind"] == "ConfigMap"):
             self._checked()
             with suppress(Conflict):
                 self._api.ask("POST", self._path("", wanted["kind"]).rstrip("/"), wanted)
 
     def _apply(self, wanted: Json, *, back: bool = False) -> None:
-        """Apply an object, if it is still as it was seen, or still not there, and compare what is there then.
+        """Apply an object if nobody has changed it since it was seen, and compare the answer with what was applied.
 
-        On the way back to a release, where what serves must be had at any price, a field that stays though it was left
-        out is only told.
+        A field that stays though it was left out is an error. On the way back to a release (`back`) it is a warning,
+        because serving again matters more.
 
         Raises:
             Conflict: it is not.
@@ -286,7 +286,7 @@ class Cluster(Namespace):
 
 
 def identity() -> str:
-    """Return a name of this process for the Lease: who it is, for people, and unlike any other."""
+    """Return a unique name of this process for the Lease, by which people know who it is."""
     return f"{os.environ.get('USER') or 'deployer'}@{os.uname().nodename}-{os.getpid()}-{os.urandom(3).hex()}"
 
 

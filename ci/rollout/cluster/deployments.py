@@ -20,13 +20,13 @@ def digest(deployment: Json) -> str:
 def rolled(deployment: Json) -> Phase:
     """Return how far a Deployment is, by the same rule as `kubectl rollout status`.
 
-    Once its pods have all taken over, as its condition `Progressing` then says, it serves while one of them is ready:
-    an autoscaler that asks for more of them is no rollout.
+    Once all its pods have taken over, which its condition `Progressing` says, it serves as long as one of them is
+    ready. So an autoscaler that asks for more pods does not make it roll again.
     """
     status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
     progressing = _condition(deployment, "Progressing").get("reason")
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"] or not wanted:
-        return Phase.ROLLING  # with no replicas nothing serves
+        return Phase.ROLLING  # without replicas nothing serves
     if progressing == "ProgressDeadlineExceeded":
         return Phase.FAILED
     updated, there, available = (status.get(key, 0) for key in ("updatedReplicas", "replicas", "availableReplicas"))
@@ -44,7 +44,7 @@ def lacking(deployment: Json) -> str | None:
 
 
 def held(deployment: Json) -> list[str]:
-    """Return why a Deployment gets no more pods: the API server refuses them (quota, Pod Security), or somebody."""
+    """Return why a Deployment gets no more pods: the API server refuses them (quota, Pod Security), or people do."""
     name, found = deployment["metadata"]["name"], _condition(deployment, "ReplicaFailure")
     said = []
     if found.get("status") == "True":
@@ -57,7 +57,7 @@ def held(deployment: Json) -> list[str]:
 
 
 def by_hand(deployment: Json, version: Version, manager: str) -> str | None:
-    """Return the image that somebody has given a Deployment in the place of a version's; None if nobody has.
+    """Return the image that somebody has given a Deployment instead of a version's; None if nobody has.
 
     An image of the same digest is the same, whatever registry it comes from. An image that an admission webhook has
     written into what `manager` applied is the cluster's policy: the field is still that manager's.

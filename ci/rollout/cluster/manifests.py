@@ -116,7 +116,7 @@ def _unrendered() -> list[dict[str, Any]]:
 
 
 def key(found: Mapping[str, Any]) -> str:
-    """Return what a rollout calls an object: its name, which only the autoscaler shares with another object."""
+    """Return what a rollout calls an object: its name, but `AUTOSCALER` for the autoscaler, as stable has its name."""
     return AUTOSCALER if found["kind"] == "HorizontalPodAutoscaler" else str(found["metadata"]["name"])
 
 

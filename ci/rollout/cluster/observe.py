@@ -1,4 +1,4 @@
-"""What is there: the versions that the serving namespace of a cluster runs, and what their pods say.
+"""What a rollout sees of a cluster: the versions that run in the serving namespace, and what their pods say.
 
 Everything that a rollout knows is in the cluster: the digest that a Deployment serves in its template's annotation, so
 that `kubectl rollout undo` brings it back too; what a canary has passed in the canary's own annotations; releases in
@@ -61,7 +61,7 @@ class Namespace:
         self._seen: dict[str, Json] = {}
 
     def phases(self) -> dict[str, Phase]:
-        """Return what the canary and the stable Deployment do, by digest; what serves as stable counts as that."""
+        """Return what the canary and stable do, by digest; if both are of one version, what stable does."""
         self._observe()
         found = {}
         if canary := self._seen.get(manifests.CANARY):
@@ -88,11 +88,16 @@ class Namespace:
         try:
             found = json.loads(written or "{}")
             return set(found["facts"]) if found.get("digest") == digest else set()
-        except (ValueError, AttributeError, LookupError, TypeError):  # whoever has written that, it passed nothing
+        except (
+            ValueError,
+            AttributeError,
+            LookupError,
+            TypeError,
+        ):  # somebody else wrote that: the canary has passed nothing
             return set()
 
     def changed(self, digest: str) -> str | None:
-        """Return in a sentence that an earlier release, not the one wanted, was put back by hand, or another image."""
+        """Return in a sentence what was put there by hand: an earlier release or another image; None if nothing."""
         self._observe()
         releases, stable = self._ledger.read(), self._seen.get(manifests.STABLE)
         serves = deployments.digest(stable) if stable else None
@@ -169,7 +174,7 @@ class Namespace:
         return "its pods are ready, others still end" if found else "it has no pods yet"
 
     def lacking(self, digest: str) -> str | None:
-        """Return how many pods of a version answer as stable and what others wait for; None if all do, or none."""
+        """Return how many stable pods of a version answer and what the others wait for; None if all answer, or none."""
         stable = self._seen.get(manifests.STABLE)
         if stable is None or deployments.digest(stable) != digest:
             return None
@@ -197,7 +202,7 @@ class Namespace:
             query: dict[str, str | int] = {"container": container, "tailLines": 5, "limitBytes": 2000}
             try:
                 text = self._api.raw("GET", path, query={**query, "previous": "true"}).decode(errors="replace").strip()
-            except StageError:  # the container is gone, and what it said with it: the reason must do
+            except StageError:  # the container and its log are gone
                 continue
             if text:
                 return f"; its last lines: {text}"
@@ -229,7 +234,7 @@ class Namespace:
         return any(self._failure(pod) for pod in self.pods(digest, "canary"))
 
     def _failure(self, pod: Json) -> str | None:
-        """Return why a pod will not become ready; its events are only asked for where that may depend on them."""
+        """Return why a pod will not become ready; its events are read only if the reason may be there."""
         return pods.failure(pod, _about(pod, self._events()) if pods.untold(pod) else ())
 
     def _events(self) -> list[Json]:
@@ -243,7 +248,7 @@ class Namespace:
         return [each for each in found if deployments.digest(each) == digest]
 
     def pods(self, digest: str | None, track: str | None = None, *, ended: bool = False) -> list[Json]:
-        """Return the pods of a version, of a track; `ended` ones, which their nodes have given up, too."""
+        """Return the pods of a version and of a track (None: any); with `ended` also those that nodes gave up."""
         labels = "app.kubernetes.io/name=model" + (f",track={track}" if track else "")
         found = self._api.get(f"/api/v1/namespaces/{self.namespace}/pods", labelSelector=labels).get("items", [])
         there = [pod for pod in found if "deletionTimestamp" not in pod["metadata"] and (ended or not pods.over(pod))]
@@ -256,7 +261,7 @@ class Namespace:
                 found = self._api.get(self._path(name))
             except Missing:
                 continue
-            if "deletionTimestamp" not in found["metadata"]:  # what is being deleted takes no part in any decision
+            if "deletionTimestamp" not in found["metadata"]:  # what is being deleted counts as gone
                 self._seen[name] = found
 
     def _path(self, name: str, kind: str = "") -> str:

@@ -51,9 +51,10 @@ _ENDED = ("Failed", "Succeeded")
 def failure(pod: Json, events: Sequence[Json] = ()) -> str | None:
     """Return why a pod will not become ready by itself, or None if it still may.
 
-    A container that ended is given its first restart: a node that was short of memory for a moment is no verdict. A pod
-    that its node has given up is none either, as another takes its place; nor is an image that could not be pulled,
-    unless it is said that it does not exist, or may not be had.
+    It still may
+    - after the first restart of a container: its node may have been short of memory for a moment;
+    - if its node has given it up: another pod takes its place;
+    - if its image could not be pulled, unless that image is known not to exist or not to be allowed.
 
     Args:
         pod: as the API server has it.
@@ -77,7 +78,7 @@ def failure(pod: Json, events: Sequence[Json] = ()) -> str | None:
 
 
 def untold(pod: Json) -> bool:
-    """Tell whether a pod's own status leaves open why an image could not be pulled, so that its events may say it."""
+    """Tell whether a pod's status does not say why an image could not be pulled, so that its events must be read."""
     return any((status.get("state", {}).get("waiting") or {}).get("reason") == _BACK_OFF for status in _servers(pod))
 
 
@@ -121,7 +122,7 @@ def progress(pod: Json, events: Sequence[Json] = ()) -> str:
 
 
 def last_end(pod: Json) -> str:
-    """Return how a pod's server ended last, whatever it does by now."""
+    """Return how a pod's server ended last, even if it runs again."""
     for status in _servers(pod):
         if found := _ended_last(status):
             if found.get("reason") == "OOMKilled":
@@ -143,7 +144,7 @@ def ready(pod: Json) -> bool:
 
 
 def _may_pass(reason: str, said: str) -> bool:
-    """Tell whether the kubelet's next attempt may go better; of a pull that is so unless it is known not to."""
+    """Tell whether the kubelet's next attempt may succeed; a pull may, unless its message is known to be final."""
     if reason == "CrashLoopBackOff":
         return False
     said = _NAMES.sub(" ", said)
@@ -153,7 +154,7 @@ def _may_pass(reason: str, said: str) -> bool:
 
 
 def _said(waiting: Json, pod: Json, events: Sequence[Json]) -> str:
-    """Return what is known of why a container waits; a back-off without its cause has that in the last event."""
+    """Return why a container waits; if its status only says that it backs off, the last event has the cause."""
     said = str(waiting.get("message") or "")
     told = _NAMES.sub(" ", said)
     if waiting.get("reason") != _BACK_OFF or _PASSING.search(told) or _FINAL.search(told):

@@ -22,7 +22,7 @@ RIGHTS = (
 
 
 def denied(api: ApiServer, namespace: str) -> list[str]:
-    """Return what the account may not do and a rollout does, such as `patch deployments/model-canary`."""
+    """Return the rights that a rollout needs and the account lacks, such as `patch deployments/model-canary`."""
     found = []
     for group, resource, name, verbs in RIGHTS:
         kind, _, part = resource.partition("/")

@@ -120,7 +120,7 @@ class Local:
                 if time.monotonic() > end:
                     raise StageError(f"the server does not listen after {_LISTENS:g} s: {self.waiting(digest)}")
                 time.sleep(0.02)
-        except (KeyboardInterrupt, StageError):  # by what nobody could end it later
+        except (KeyboardInterrupt, StageError):  # without its control socket nobody could end it later
             process.kill()
             process.wait()
             path.unlink(missing_ok=True)
