@@ -77,7 +77,7 @@ def test_what_failed_is_said_in_words_and_hatched() -> None:
     assert {"...", "xxx", "///"} <= hatches
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(reason=st.text(max_size=2000))
 def test_whatever_the_reason_is_the_title_is_short_and_ends_with_what_serves(reason: str) -> None:
     steps, summary = journals.smoke_failed()
