@@ -211,3 +211,112 @@ def test_pods_beside_the_plan_are_reported():
     found = handover.strays({"g": frozenset({"a"})}, actual, [Pod("t", "g", {})])
     assert found[0] == "1 of 3 pods are on their group's planned nodes"
     assert found[1:] == ["on-b is on b, which is not planned for g", "r is Pending"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_task_that_fits_nowhere_waits_and_a_node_without_an_amount_is_no_trouble():
+    """A node may report no memory at all, and tasks may ask for other resources than those that are scored."""
+    bare = {"cpu": 4000}
+    available = [Node("n0", bare, bare), Node("n1", {"cpu": 8000, "memory": 2**30}, {"cpu": 8000, "memory": 2**30})]
+    tasks = [Pod("p0", "g", {"cpu": 6000}), Pod("p1", "g", {"cpu": 9000}), Pod("p2", "g", {"cpu": 3000})]
+    simulated = scheduler(tasks, available, {"g": frozenset({"n0", "n1"})})
+    assert simulated.run(simulated.free, *in_order(tasks, available)).tolist() == [[1, -1, 0]]
+    other = {"nvidia.com/gpu": 2}
+    tasks, available = [Pod(f"p{i}", "g", {"nvidia.com/gpu": 1}) for i in range(3)], [Node("n", other, other)]
+    simulated = scheduler(tasks, available, {"g": frozenset({"n"})})
+    assert simulated.run(simulated.free, *in_order(tasks, available)).tolist() == [[0, 0, -1]]
+
+
+def test_of_the_orders_that_are_tried_the_worst_one_tells_who_waits():
+    """Two large pods first leave room for none of the small ones, small ones first for one large one only."""
+    tasks, available = pods("large", 2, 8) + pods("small", 2, 5), nodes(1)
+    simulated = scheduler(tasks, available, {"large": frozenset({"n000"}), "small": frozenset({"n000"})})
+    ties = np.zeros((2, 1), dtype=np.float32)
+    waiting = simulated.waiting(np.array([[0, 1, 2, 3], [2, 3, 0, 1]]), ties)
+    assert waiting.tolist() == [2, 3]
+    assert simulated.waiting(np.array([[2, 3, 0, 1]]), ties).tolist() == [0, 1]
+
+
+def test_when_a_node_is_lost_who_finds_no_other_place_is_told_and_the_node_takes_nothing():
+    tasks = pods("a", 3, 5)
+    within = {"a": frozenset({"n000", "n001"})}
+    orders, ties = np.arange(3)[None], np.array([[0.9, 0.1]], dtype=np.float32)
+    tight = scheduler(tasks, nodes(2, cpu=10), within)
+    assert tight.waiting(orders, ties).tolist() == []
+    assert len(tight.waiting(orders, ties, loss=True)) >= 1
+    roomy = scheduler(tasks, nodes(2, cpu=15), within)
+    assert roomy.waiting(orders, ties, loss=True).tolist() == []
+
+
+def test_orders_begin_with_the_given_one_its_reverse_and_the_smallest_first():
+    tasks = pods("a", 3, 3) + pods("b", 3, 5)
+    size = np.array([0.5, 0.1, 0.3, 0.3, 0.9, 0.2])
+    orders = handover.arrivals(tasks, size, 3, np.random.default_rng(0))
+    assert [order.tolist() for order in orders] == [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [1, 5, 2, 3, 0, 4]]
+
+
+def test_within_a_group_the_tasks_of_one_owner_keep_their_order_but_where_any_order_is_tried():
+    tasks = pods("a", 4, 3) + pods("b", 4, 5)
+    orders = handover.arrivals(tasks, np.arange(8), 43, np.random.default_rng(1))
+    for number, order in enumerate(orders[3:], 3):
+        of = {group: [i for i in order if tasks[i].group == group] for group in "ab"}
+        kept = all(found == sorted(found) for found in of.values())
+        side_by_side = [tasks[i].group for i in order] not in ([*"aaaabbbb"], [*"bbbbaaaa"])
+        if number % 4 < 2:
+            assert kept
+            assert not side_by_side, "one group after another"
+        elif number % 4 == 2:
+            assert kept
+    assert any(sorted(order) != list(order) for order in orders[6::4])
+
+
+def test_sets_grow_by_the_nodes_that_others_have_already_before_new_ones():
+    """One more node of the plan's own is enough for the group that has too little room."""
+    tasks, available = pods("a", 4, 8) + pods("b", 1, 8), nodes(6)
+    planned_sets = {"a": frozenset({"n000"}), "b": frozenset({"n001"})}
+    within, pending, tried = handover.widen(tasks, available, planned_sets)
+    assert not len(pending)
+    assert tried == handover.ORDERS
+    assert within["a"] >= {"n000", "n001"}
+    assert len(within["a"]) == 3
+    assert within["b"] == {"n001"} or len(within["b"]) <= 3
+
+
+def test_pods_of_other_platforms_are_kept_off_nodes_that_cannot_run_them():
+    arm = replace(nodes(1)[0], name="arm", labels={"kubernetes.io/arch": "arm64", "kubernetes.io/os": "linux"})
+    amd = replace(nodes(1)[0], labels={"kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux"})
+    task = replace(pods("serving", 1, 2)[0], rules='{"platform": ["linux", "amd64"]}')
+    preferred = handover.advice([task], [amd, arm], {task.name: "n000"}, [], required=False)
+    affinity = preferred.fields["serving"]["affinity"]["nodeAffinity"]
+    [term] = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term == {"matchExpressions": [{"key": "kubernetes.io/arch", "operator": "NotIn", "values": ["arm64"]}]}
+    alone = handover.advice([task], [amd], {task.name: "n000"}, [], required=False)
+    assert "requiredDuringSchedulingIgnoredDuringExecution" not in alone.fields["serving"]["affinity"]["nodeAffinity"]
+
+
+def test_the_constraint_of_a_spread_counts_the_pods_of_one_revision():
+    tasks, available = pods("serving", 2, 2), nodes(3)
+    plan = {"serving-0": "n000", "serving-1": "n001"}
+    fields = handover.advice(tasks, available, plan, [Spread("serving", 1)], required=True).fields["serving"]
+    [constraint] = fields["topologySpreadConstraints"]
+    assert constraint == {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"app.kubernetes.io/component": "serving"}},
+        "matchLabelKeys": ["pod-template-hash"],
+    }
+    [term] = fields["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term["matchExpressions"] == [
+        {"key": "kubernetes.io/hostname", "operator": "In", "values": ["n000", "n001", "n002"]}
+    ]
+
+
+def test_a_zones_limit_is_not_one_of_nodes_and_what_the_plan_leaves_out_gets_no_advice():
+    tasks, available = pods("serving", 2, 2) + pods("later", 1, 2), nodes(2)
+    plan = {"serving-0": "n000", "serving-1": "n001"}
+    advice = handover.advice(tasks, available, plan, [Spread("serving", 1, "zone")], required=False)
+    assert {*advice.fields} == {*advice.sets} == {"serving"}
+    assert advice.fields["serving"]["topologySpreadConstraints"][0]["maxSkew"] == 2**31 - 1
+    nothing = handover.advice(tasks, available, {}, [], required=True)
+    assert (nothing.fields, nothing.sets, nothing.waiting, nothing.tried) == ({}, {}, [], 0)
