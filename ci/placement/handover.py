@@ -75,7 +75,7 @@ class Scheduler:
         self._asked, self.free = kinds[:, 2:].T, problem.free[self.nodes].T
         self._scored = [r for r, name in enumerate(problem.resources) if name in ("cpu", "memory")]
         whole = [[node.allocatable.get(problem.resources[r], 0) for node in here] for r in self._scored]
-        self._points = 100 / np.array(whole, dtype=float).reshape(len(self._scored), -1).clip(1)
+        self._points = 100 / np.array(whole, dtype=float).reshape(len(self._scored), len(here)).clip(1)
 
     def _score(self, left: Ints, at: Ints) -> NDArray[np.float32]:
         """Return the points of each kind of pod on nodes with so much left, -1 where it does not fit."""
