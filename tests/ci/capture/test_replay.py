@@ -16,7 +16,7 @@ from ci.serving.model import Version
 from ci.settings import Monitoring
 from ci.training.export import predictor
 from ci.training.inputs import raw_inputs
-from tests.ci.serving.test_api import serving
+from tests.ci.serving.servers import serving
 
 FEATURES = {"x": "float32", "carrier": "string", "hour": "int64"}
 ROWS = 5000

@@ -20,7 +20,7 @@ from ci.results.rollout import SKEW
 from ci.serving import offline
 from ci.serving.api import Api
 from ci.serving.model import Version
-from tests.ci.serving.test_api import serving
+from tests.ci.serving.servers import serving
 from tests.k8s.test_gateway import Gateway
 
 VERSION = "2013040112345"

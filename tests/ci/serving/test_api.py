@@ -1,11 +1,8 @@
 """The stand-in's REST API, asked over HTTP."""
 
-import asyncio
 import json
-import queue
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,39 +11,8 @@ import pytest
 import requests
 
 from ci.serving.api import Api
-from ci.serving.front import Front, Limits
 from ci.serving.model import Version
-from ci.serving.standin import Server, bound
-
-
-@pytest.fixture(scope="module")
-def url(echo_model: Path) -> Iterator[str]:
-    version = Version("echo", 7)
-    version.load(echo_model)
-    assert version.state == "AVAILABLE", version.error
-    yield from serving(Api("echo", version))
-
-
-def serving(api: Api, limits: Limits | None = None) -> Iterator[str]:
-    """Serve in a thread, as the stand-in's process does; closes every connection at the end."""
-    started: queue.Queue[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = queue.Queue()
-
-    async def serve() -> None:
-        server, stopped = Server(Front(api, limits or Limits()), drain_timeout=1.0), asyncio.Event()
-        accepting = await server.accept(bound("127.0.0.1", 0))
-        started.put((asyncio.get_running_loop(), stopped, accepting.sockets[0].getsockname()[1]))
-        await stopped.wait()
-        accepting.close()
-        await server.front.shutdown(0.0)
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
-    thread.start()
-    loop, stopped, port = started.get(timeout=10)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        loop.call_soon_threadsafe(stopped.set)
-        thread.join()
+from tests.ci.serving.servers import serving
 
 
 def ask(url: str, path: str, body: Any = None) -> tuple[int, Any]:

@@ -16,19 +16,12 @@ import requests
 from ci.serving import responses, tensors
 from ci.serving.api import Api
 from ci.serving.model import Version
-from tests.ci.serving.test_api import ask, serving
+from tests.ci.serving.servers import serving
+from tests.ci.serving.test_api import ask
 
 PREDICT = "/v1/models/echo:predict"
 KINDS = {"flag": True, "small": 1, "large": 2, "image_bytes": "x", "wide": 1.5}
 DEEP = "[" * 500_000 + "]" * 500_000
-
-
-@pytest.fixture(scope="module")
-def url(echo_model: Path) -> Iterator[str]:
-    version = Version("echo", 7)
-    version.load(echo_model)
-    assert version.state == "AVAILABLE", version.error
-    yield from serving(Api("echo", version))
 
 
 def kinds(**changes: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import requests
 from ci.serving.api import BODY, Api
 from ci.serving.front import Limits
 from ci.serving.model import Version
-from tests.ci.serving.test_api import serving
+from tests.ci.serving.servers import serving
 
 QUICK = Limits(connections=8, idle=0.4, body=0.6, unread=0.5)
 HEAD = b"POST /v1/models/echo:predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

@@ -1,0 +1,47 @@
+"""`make conformance` itself: what is not there is never told as passed, and the cases are asked of the real server."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conformance import __main__ as conformance
+from tests.pods import REPOSITORY
+
+
+def docker(machine, *cases: str) -> None:
+    """Let Docker answer more commands, each a case of the shell."""
+    program = machine.programs / "docker"
+    program.write_text(program.read_text().replace('case "$*" in', 'case "$*" in\n' + "\n".join(cases)))
+
+
+def test_what_is_not_there_is_not_run_and_never_passed(machine, capsys):
+    (machine.programs / "kind").unlink()
+    docker(machine, '"pull "*) echo "toomanyrequests: try later" >&2; exit 1 ;;')
+    assert conformance.main() == 0
+    told = capsys.readouterr().out
+    assert (
+        "contract of TensorFlow Serving: not run: docker.io/tensorflow/serving:2.20.0 cannot be pulled: toomany" in told
+    )
+    assert told.count(": not run: Kind not on the PATH") == 2
+    assert ": passed" not in told
+    assert told.endswith("conformance: 0 passed, 0 failed, 3 not run\n")
+
+
+def test_a_real_server_that_does_not_start_is_a_failure(machine, capsys, monkeypatch):
+    (machine.programs / "kind").unlink()
+    docker(machine, '"pull "*) ;;', '"run "*) echo "exec format error" >&2; exit 125 ;;', '"rm "*) ;;')
+    monkeypatch.setattr("tests.saved_models.save_kinds", lambda folder: folder)
+    assert conformance.main() == 1
+    assert "failed: docker does not run it: exec format error" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_server_that_is_given_is_the_one_that_is_asked():
+    environment = {**os.environ, "CONFORMANCE_URL": "http://127.0.0.1:1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *conformance.CONTRACT]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1, done.stdout
+    assert "Connection refused" in done.stdout
+    assert "deselected" in done.stdout

@@ -1,0 +1,170 @@
+"""Try the real parts of this machine: `make conformance`.
+
+The other tests hold the stand-in server to TensorFlow Serving's contract. This holds TensorFlow Serving's own image to
+it, and runs a whole build on Kind: its tuning by a Job of two workers, its model rolled out on TensorFlow Serving. A
+part that is not there is told as "not run", with the reason.
+
+Exit code 0 if nothing failed, else 1.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+
+from ci.run import checks
+from ci.run.programs import attempt, last_words
+from tests import pods, saved_models
+
+CLUSTER, PORT = "model-pipeline-conformance", 18501
+"""A cluster of its own, and the port that leads to its model."""
+CONTRACT = ("tests/ci/serving/test_contract.py", "tests/ci/serving/test_api.py")
+SMALL = ("tuning.workers=2", "tuning.max_trials=4", "tuning.epochs=1", "training.epochs=1", f"serving.port={PORT}")
+"""Settings of a build that is over soon; verdicts and gates are as in pipeline.yaml."""
+LOADING = 120.0
+"""Longest wait for TensorFlow Serving to load a small model; seconds."""
+
+
+class NotRunError(Exception):
+    """A real part is not there; the message says which and why."""
+
+
+class FailedError(Exception):
+    """A real part does not do what it should."""
+
+
+def main() -> int:
+    """Try each part, print how it went, and return the exit code."""
+    counts = {"passed": 0, "failed": 0, "not run": 0}
+    with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
+        built = Build(Path(folder) / "repository")
+        parts: dict[str, Callable[[], str]] = {
+            "REST contract of TensorFlow Serving": lambda: contract(Path(folder)),
+            "tuning by a Job of two workers": built.tuned,
+            "rollout on TensorFlow Serving": built.rolled_out,
+        }
+        try:
+            for name, part in parts.items():
+                try:
+                    how, said = "passed", part()
+                except NotRunError as why:
+                    how, said = "not run", str(why)
+                except FailedError as why:
+                    how, said = "failed", str(why)
+                counts[how] += 1
+                print(f"conformance: {name}: {how}: {said}", flush=True)
+        finally:
+            built.remove()
+    print("conformance: " + ", ".join(f"{number} {how}" for how, number in counts.items()))
+    return 1 if counts["failed"] else 0
+
+
+def pulled(name: str) -> str:
+    """Return the reference of a listed image of others, once this machine has it."""
+    found, reference = checks.docker(), pods.images()[name]
+    if found.wrong:
+        raise NotRunError(f"Docker {found.found}")
+    done = attempt("docker", "pull", reference, timeout=1800)
+    if done.returncode:
+        raise NotRunError(f"{reference} cannot be pulled: {last_words(done)}")
+    return reference
+
+
+def contract(folder: Path) -> str:
+    """Hold TensorFlow Serving to the cases that the stand-in is held to."""
+    image, model = pulled("serving"), saved_models.save_kinds(folder / "echo" / "7").parent
+    name = f"conformance-{secrets.token_hex(4)}"
+    configuration = pods.REPOSITORY / "k8s/server/monitoring.config"
+    started = attempt(
+        "docker", "run", "-d", "--name", name, "-p", "127.0.0.1::8501", "-v", f"{model}:/models/echo:ro",
+        "-v", f"{configuration}:/etc/monitoring.config:ro", "--entrypoint", "/usr/bin/tensorflow_model_server", image,
+        "--rest_api_port=8501", "--model_name=echo", "--model_base_path=/models/echo", "--enable_profiler=false",
+        "--monitoring_config_file=/etc/monitoring.config", timeout=120,
+    )  # fmt: skip
+    try:
+        if started.returncode:
+            raise FailedError(f"docker does not run it: {last_words(started)}")
+        url = f"http://{attempt('docker', 'port', name, '8501').stdout.split()[0]}"
+        wait(url, name)
+        tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CONTRACT]
+        environment = {**os.environ, "CONFORMANCE_URL": url}
+        done = subprocess.run(tests, cwd=pods.REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+        print(done.stdout)
+        last = done.stdout.strip().splitlines()[-1]
+        if done.returncode:
+            raise FailedError(f"{last}; what differs is above")
+        return last
+    finally:
+        attempt("docker", "rm", "-f", name)
+
+
+def wait(url: str, name: str) -> None:
+    """Wait until the server has loaded the model."""
+    end = time.monotonic() + LOADING
+    while time.monotonic() < end:
+        try:
+            if requests.get(f"{url}/v1/models/echo/versions/7/metadata", timeout=5).status_code == 200:
+                return
+        except requests.RequestException:
+            pass
+        time.sleep(1)
+    raise FailedError(f"the model is not loaded after {LOADING:g} s: {last_words(attempt('docker', 'logs', name))}")
+
+
+class Build:
+    """One build on Kind, in a clone of this repository, of which several parts are looked at."""
+
+    def __init__(self, clone: Path):
+        self._clone = clone
+        self._code: int | None = None
+
+    def tuned(self) -> str:
+        """Say what the Job tuned."""
+        self._run()
+        file = self._clone / "build/tuning/trials.json"
+        if not file.exists():
+            raise FailedError("the build left no trials, see above")
+        trials = json.loads(file.read_text(encoding="utf-8"))
+        return f"{len(trials)} trials"
+
+    def rolled_out(self) -> str:
+        """Say what serves, as its own answer."""
+        self._run()
+        if self._code:
+            raise FailedError(f"the build ended with exit code {self._code}, see above")
+        answer = requests.get(f"http://127.0.0.1:{PORT}/v1/models/flights", timeout=10)
+        if answer.status_code != 200 or '"AVAILABLE"' not in answer.text:
+            raise FailedError(f"HTTP {answer.status_code}: {answer.text[:200]}")
+        return "its model answers AVAILABLE"
+
+    def _run(self) -> None:
+        """Run it, the first time this is asked."""
+        if self._code is not None:
+            return
+        if wrong := [each for each in checks.for_kind() if each.wrong]:
+            raise NotRunError("; ".join(f"{each.name} {each.found}" for each in wrong))
+        for name in ("serving", "tensorflow", "kubectl"):
+            pulled(name)
+        subprocess.run(["git", "clone", "-q", pods.REPOSITORY, self._clone], check=True)
+        command = [sys.executable, "-m", "scripts.pipeline", "--executor", "kind"]
+        environment = {**os.environ, "CLUSTER": CLUSTER, "PIPELINE_SET": "\n".join(SMALL)}
+        self._code = subprocess.run(command, cwd=self._clone, env=environment, check=False).returncode
+
+    def remove(self) -> None:
+        """Delete the cluster that the build made."""
+        if self._code is not None:
+            delete = [sys.executable, "-m", "scripts.cluster", "delete", "--name", CLUSTER]
+            subprocess.run(delete, cwd=pods.REPOSITORY, check=False)
+            shutil.rmtree(self._clone, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
