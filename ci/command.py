@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Protocol
 
 from ci.errors import InputError, StageError
 
@@ -30,6 +31,28 @@ def parser(module_doc: str | None, name: str) -> argparse.ArgumentParser:
         description=module_doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+class Main(Protocol):
+    """A command's `main`."""
+
+    def __call__(self, argv: list[str] | None = None) -> int:
+        """Run it with these arguments, or with the process's own, and return its exit code."""
+
+
+def command(module_doc: str | None, stage: Callable[[], int | None]) -> Main:
+    """Return the `main` of a command without arguments.
+
+    Args:
+        module_doc: the command's `__doc__`.
+        stage: what it does; it has the name of the command's module.
+    """
+
+    def main(argv: list[str] | None = None) -> int:
+        parser(module_doc, stage.__name__).parse_args(argv)
+        return run(stage)
+
+    return main
 
 
 def console() -> None:

@@ -11,18 +11,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ci.command import parser, run
+from ci.command import command
 
 if TYPE_CHECKING:
     from ci.placement.inventory import Inventory
     from ci.placement.plan import Plan
     from ci.settings import Settings
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    parser(__doc__, "agent").parse_args(argv)
-    return run(agent)
 
 
 def agent() -> None:
@@ -86,6 +80,8 @@ def planned(settings: "Settings", offer: "Inventory") -> "Plan":
         print(f"agent: {each}")
     return made
 
+
+main = command(__doc__, agent)
 
 if __name__ == "__main__":
     sys.exit(main())

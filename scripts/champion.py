@@ -8,13 +8,7 @@ so is one that serves a version that is not recorded as released: the next model
 
 import sys
 
-from ci.command import parser, run
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    parser(__doc__, "champion").parse_args(argv)
-    return run(champion)
+from ci.command import command
 
 
 def champion() -> None:
@@ -40,6 +34,8 @@ def champion() -> None:
     again = f" (release {last['release']} was built from these inputs)" if last and last["inputs"] == inputs else ""
     print(f"champion: {name}{again} -> {workspace.CHAMPION}")
 
+
+main = command(__doc__, champion)
 
 if __name__ == "__main__":
     sys.exit(main())

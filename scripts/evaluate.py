@@ -10,13 +10,7 @@ and so does `scripts.deploy`.
 
 import sys
 
-from ci.command import parser, run
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    parser(__doc__, "evaluate").parse_args(argv)
-    return run(evaluate)
+from ci.command import command
 
 
 def evaluate() -> None:
@@ -37,6 +31,8 @@ def evaluate() -> None:
             print(f"  {check['severity']}: {check['name']}: {check['measured']}")
     print(f"test: {result['verdict']}: {result['reason']} -> {workspace.EVALUATION}")
 
+
+main = command(__doc__, evaluate)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,13 +9,7 @@ resources.serving in the pods of both Deployments, and what the last plan for a 
 
 import sys
 
-from ci.command import parser, run
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    parser(__doc__, "manifests").parse_args(argv)
-    return run(manifests)
+from ci.command import command
 
 
 def manifests() -> None:
@@ -37,6 +31,8 @@ def manifests() -> None:
     put(objects, settings, version.number, reference, planned.read().fields)
     print(yaml.safe_dump_all(objects, sort_keys=False), end="")
 
+
+main = command(__doc__, manifests)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,13 +7,7 @@ answered). Drift is a finding, not a failure: the exit code is 0.
 
 import sys
 
-from ci.command import parser, run
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    parser(__doc__, "monitor").parse_args(argv)
-    return run(monitor)
+from ci.command import command
 
 
 def monitor() -> None:
@@ -38,6 +32,8 @@ def monitor() -> None:
             print(f"  {column['name']}: {column['verdict']}, PSI {column['psi']:.3f}; {column['change']}")
     print(f"monitor: {result['verdict']}: {result['reason']} -> {workspace.MONITORING}")
 
+
+main = command(__doc__, monitor)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,13 +8,7 @@ model on the same base gives the same image digest: nothing is built, files are 
 
 import sys
 
-from ci.command import parser, run
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    parser(__doc__, "package").parse_args(argv)
-    return run(package)
+from ci.command import command
 
 
 def package() -> None:
@@ -43,6 +37,8 @@ def package() -> None:
         print(f"package: on {base.reference}, which is not pinned: `make pin-images` writes the digest down")
     print(f"package: {manifest['image']['reference']} {manifest['image']['digest'][:19]} -> {workspace.PACKAGE}")
 
+
+main = command(__doc__, package)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,13 +7,7 @@ TLS are named by packaging.plain_http of pipeline.yaml.
 
 import sys
 
-from ci.command import parser, run
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    parser(__doc__, "pin_images").parse_args(argv)
-    return run(pin_images)
+from ci.command import command
 
 
 def pin_images() -> None:
@@ -41,6 +35,8 @@ def pin_images() -> None:
     if failures:
         raise StageError("\n".join(failures))
 
+
+main = command(__doc__, pin_images)
 
 if __name__ == "__main__":
     sys.exit(main())

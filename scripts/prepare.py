@@ -6,13 +6,7 @@ Reads build/settings.yaml and the data source. Writes train, validation, holdout
 
 import sys
 
-from ci.command import parser, run
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    parser(__doc__, "prepare").parse_args(argv)
-    return run(prepare)
+from ci.command import command
 
 
 def prepare() -> None:
@@ -28,6 +22,8 @@ def prepare() -> None:
         print(f"prepare: {note}")
     print(f"prepare: as of {summary['as_of']}: {parts} -> {workspace.DATA}")
 
+
+main = command(__doc__, prepare)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,13 +5,7 @@ import shlex
 import sys
 from datetime import UTC, datetime
 
-from ci.command import parser, run
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    parser(__doc__, "serve").parse_args(argv)
-    return run(serve)
+from ci.command import command
 
 
 def serve() -> None:
@@ -29,6 +23,8 @@ def serve() -> None:
     print(f"serve: version {release['version']} (release {release['release']}); ask it with")
     print(f"curl -d {shlex.quote(body)} {url}")
 
+
+main = command(__doc__, serve)
 
 if __name__ == "__main__":
     sys.exit(main())

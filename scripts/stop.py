@@ -2,13 +2,7 @@
 
 import sys
 
-from ci.command import parser, run
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    parser(__doc__, "stop").parse_args(argv)
-    return run(stop)
+from ci.command import command
 
 
 def stop() -> None:
@@ -23,6 +17,8 @@ def stop() -> None:
         for line in servers.stop(drain_timeout) or ["nothing was serving"]:
             print(f"stop: {line}")
 
+
+main = command(__doc__, stop)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,16 +10,10 @@ import os
 import sys
 from pathlib import Path
 
-from ci.command import parser, run
+from ci.command import command
 
 NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 """Where a pod reads which namespace it is in."""
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    parser(__doc__, "sweep").parse_args(argv)
-    return run(sweep)
 
 
 def sweep() -> None:
@@ -41,6 +35,8 @@ def sweep() -> None:
         return
     print("\n".join(f"sweep: {each}" for each in done) or "sweep: earlier builds have left no pods")
 
+
+main = command(__doc__, sweep)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,13 +6,7 @@ and training.json with the curves. The same inputs give the same bytes on the sa
 
 import sys
 
-from ci.command import parser, run
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    parser(__doc__, "train").parse_args(argv)
-    return run(train)
+from ci.command import command
 
 
 def train() -> None:
@@ -23,6 +17,8 @@ def train() -> None:
     result = train(configuration.effective())
     print(f"train: {result['parameters']} parameters, best epoch {result['best_epoch']} -> {workspace.MODEL}")
 
+
+main = command(__doc__, train)
 
 if __name__ == "__main__":
     sys.exit(main())

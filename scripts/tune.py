@@ -10,13 +10,7 @@ command with keras-tuner's variables KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP a
 
 import sys
 
-from ci.command import parser, run
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    parser(__doc__, "tune").parse_args(argv)
-    return run(tune)
+from ci.command import command
 
 
 def tune() -> None:
@@ -32,6 +26,8 @@ def tune() -> None:
     values = ", ".join(f"{name} {value}" for name, value in best.hyperparameters.items())
     print(f"tune: best {settings.tuning.objective.name} {best.objective} with {values} -> {workspace.TUNING}")
 
+
+main = command(__doc__, tune)
 
 if __name__ == "__main__":
     sys.exit(main())

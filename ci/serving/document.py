@@ -1,8 +1,8 @@
 """JSON as TensorFlow Serving reads and prints it: RapidJSON with the server's flags.
 
 Python's own parser reads what both accept, and is fast. Where it refuses, or could differ, the parser below decides: it
-nests without limit, takes `Inf` and `-NaN`, refuses numbers that no double holds, and says what is wrong in RapidJSON's
-words (https://rapidjson.org/md_doc_dom.html#ParseError). Both stop where the document ends.
+nests without limit, takes `Inf` and `-NaN`, refuses numbers that no double holds, and says what is wrong, mostly in
+RapidJSON's words (https://rapidjson.org/md_doc_dom.html#ParseError). Both stop where the document ends.
 """
 
 import json
@@ -20,13 +20,6 @@ _UNSURE = re.compile(r"\d{200}|[eE]\+?\d{3}|\\u[dD][89a-fA-F]")
 _ESCAPE = re.compile(r"\\(?:u([dD][89abAB]..)\\u[dD][c-fC-F]..|u([dD][89a-fA-F]..)|.)", re.DOTALL)
 """An escape in a string: a whole pair of surrogates, one alone, or any other."""
 _WORDS = {"null": None, "true": True, "false": False}
-_EMPTY = "The document is empty."
-_STRING = {
-    "Unterminated": "Missing a closing quotation mark in string.",
-    "Invalid \\uXXXX": "Incorrect hex digit after \\u escape in string.",
-    "Invalid \\escape": "Invalid escape character in string.",
-}
-"""Python's words for what is wrong with a string to RapidJSON's."""
 _COMMA = {dict: "Missing a comma or } after an object member.", list: "Missing a comma or ] after an array element."}
 
 
@@ -112,7 +105,7 @@ class _Parser:
     def value(self) -> Any:
         """Return the document."""
         if self.at == len(self.text):
-            raise self._wrong(_EMPTY)
+            raise self._wrong("The document is empty.")
         root: list[Any] = []
         open_: list[Any] = [root]
         keys: list[str] = []
@@ -168,8 +161,7 @@ class _Parser:
         try:
             value, self.at = scanstring(self.text, begin + 1, True)
         except json.JSONDecodeError as error:
-            found = (words for start, words in _STRING.items() if error.msg.startswith(start))
-            raise self._wrong(next(found, "Invalid encoding in string."), error.pos) from None
+            raise self._wrong("Invalid string.", error.pos) from None
         for escape in _ESCAPE.finditer(self.text, begin, self.at):
             if escape[2]:
                 raise self._wrong("The surrogate pair in string is invalid.", escape.start())

@@ -6,11 +6,8 @@ KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT. A stock `OracleClient` works ag
 
 import json
 import os
-import socket
-import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
 from concurrent import futures
 from numbers import Real
 from typing import Any
@@ -25,7 +22,7 @@ from keras_tuner.src.distribute.oracle_client import OracleClient
 from keras_tuner.src.engine import tuner_utils
 
 from ci.errors import InputError
-from ci.tuning import processes
+from ci.tuning.processes import end_with_parent
 
 POLL = 0.05
 """Pause between two checks whether the search is over; seconds."""
@@ -47,7 +44,7 @@ class Tuner(keras_tuner.Tuner):  # type: ignore[misc]
         self._beat = oracle.heartbeat_timeout / BEATS
         super().__init__(oracle, *arguments, **keywords)
         if distribution.has_chief_oracle():
-            processes.end_with_parent()
+            end_with_parent()
         if self._is_worker():
             self.oracle = Client(oracle)
 
@@ -149,24 +146,6 @@ def serve(oracle: Any) -> None:
     while oracle.tuner_ids and time.monotonic() < deadline:
         time.sleep(POLL)
     server.stop(grace=1).wait()
-
-
-def run(command: Sequence[str], workers: int, environment: Mapping[str, str]) -> None:
-    """Run a chief and workers on this machine until the search is over; see `ci.tuning.processes.supervise` for errors.
-
-    Args:
-        command: what each process runs; its environment says what it is.
-        workers: number of workers.
-        environment: variables for all of them.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(probe.getsockname()[1])}
-
-    def start(name: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, env={**environment, **address, "KERASTUNER_TUNER_ID": name})
-
-    processes.supervise(["chief", *(f"worker-{number}" for number in range(workers))], start)
 
 
 def _address() -> str:

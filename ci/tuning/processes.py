@@ -1,11 +1,13 @@
-"""Processes on this machine that belong together: whoever dies is started again, and none is left behind."""
+"""A chief and its workers as processes on this machine: whoever dies is started again, and none is left behind."""
 
 import os
+import socket
+import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ci.errors import InputError, StageError
@@ -14,6 +16,24 @@ POLL = 0.05
 """Pause between looks at processes; seconds."""
 FAILURES, KILLS = 3, 100
 """How often a process may fail by itself, and how often it may be killed, before all are given up."""
+
+
+def run(command: Sequence[str], workers: int, environment: Mapping[str, str]) -> None:
+    """Run a chief and workers until the search is over; see `supervise` for errors.
+
+    Args:
+        command: what each process runs; its environment says what it is.
+        workers: number of workers.
+        environment: variables for all of them.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(probe.getsockname()[1])}
+
+    def start(name: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, env={**environment, **address, "KERASTUNER_TUNER_ID": name})
+
+    supervise(["chief", *(f"worker-{number}" for number in range(workers))], start)
 
 
 def supervise(names: Sequence[str], start: Callable[[str], Any]) -> None:

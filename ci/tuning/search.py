@@ -30,13 +30,13 @@ def tune(settings: Settings) -> Best | None:
             variables are incomplete.
         StageError: too many trials failed, or none ended with a finite objective.
     """
-    from ci.tuning import distributed, report
+    from ci.tuning import processes, report
 
     missing = [name for name in VARIABLES if name not in os.environ]
     if 0 < len(missing) < len(VARIABLES):
         raise InputError(f"{', '.join(missing)}: not set, though others of {', '.join(VARIABLES)} are: set all or none")
     if settings.tuning.workers > 1 and "KERASTUNER_TUNER_ID" not in os.environ:
-        distributed.run([sys.executable, "-m", "scripts.tune"], settings.tuning.workers, os.environ)
+        processes.run([sys.executable, "-m", "scripts.tune"], settings.tuning.workers, os.environ)
     else:
         oracle = _search(settings)
         if oracle is None:
