@@ -4,6 +4,7 @@ Derived from the table of stages; a test holds the `Jenkinsfile` to it. Each com
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from ci.stages import CACHED, STAGES
@@ -18,17 +19,23 @@ class Part:
 
     Attributes:
         name: what people call it.
-        pod: its kind: the small one with tools only, or the one that trains, which Plan writes.
+        pod: its kind: the small one with tools only, the one that trains, which Plan sizes, or the one whose account
+            rolls out.
         container: the one that the commands run in.
         groups: by the name of a stage of the build, its commands; the first one that fails ends the part.
         always: what runs at the end of the part, also when it failed.
     """
 
     name: str
-    pod: Literal["tools", "training"]
+    pod: Literal["tools", "training", "release"]
     container: str
     groups: dict[str, tuple[str, ...]]
     always: tuple[str, ...] = field(default=())
+
+    @property
+    def template(self) -> Path:
+        """The file with its pod."""
+        return Path("ci/agents", f"{self.pod}.yaml")
 
     @property
     def commands(self) -> tuple[str, ...]:
@@ -59,7 +66,7 @@ def parts() -> tuple[Part, Part, Part]:
     model = Part("model", "training", "tensorflow", stages, (_run("report"),))
     release = Part(
         "release",
-        "tools",
+        "release",
         "tools",
         {
             # The build's own pods have ended by now: only the server's need room.

@@ -24,8 +24,6 @@ def manifest(
     container: str,
     *,
     image: str | None = None,
-    account: str | None = None,
-    longest: int = 6 * 3600,
 ) -> Json:
     """Return the pod of one part of a build.
 
@@ -35,8 +33,6 @@ def manifest(
         build: what all pods of this build share.
         container: the one that steps run in.
         image: its image, in place of the template's.
-        account: the ServiceAccount that its commands are in the cluster; None leaves that to the template.
-        longest: after so many seconds Kubernetes ends it, whatever became of us.
 
     Raises:
         InputError: the template has no such container.
@@ -53,9 +49,6 @@ def manifest(
     if image:
         found["image"] = image
     spec["volumes"] = [*spec.get("volumes", ()), {"name": _VOLUME, "emptyDir": {}}]
-    spec["activeDeadlineSeconds"] = longest
-    if account:
-        spec |= {"serviceAccountName": account, "automountServiceAccountToken": True}
     labels = {**(pod.get("metadata", {}).get("labels") or {}), **PART_OF, **MANAGED_BY, BUILD: build}
     pod["metadata"] = {**pod.get("metadata", {}), "name": name, "namespace": NAMESPACE, "labels": labels}
     return pod

@@ -3,10 +3,9 @@
 import json
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ci import reading_yaml, workspace
@@ -19,9 +18,6 @@ from ci.run.executor.pod import Agent, Lost
 from ci.run.sequence import Part, parts
 
 Json = dict[str, Any]
-_TEMPLATES = {"tools": Path("ci/agents/tools.yaml"), "training": Path("ci/agents/training.yaml")}
-_ACCOUNTS = {"plan": "pipeline", "model": None, "release": "deployer"}
-"""Who the commands of a part are in the cluster: Plan reads what serves, Model is nobody, Release rolls out."""
 _TRIES = 2
 """How often a part may begin, if its pod is lost; so it is in the `Jenkinsfile`."""
 _HANDOFF = str(workspace.HANDOFF)
@@ -33,15 +29,11 @@ class Site:
     """Where a build runs.
 
     Attributes:
-        context: of the kubeconfig.
-        images: by container, the image of an agent.
-        overrides: settings of a build there, as KEY=VALUE; those of whoever starts the build come after them.
+        images: by the kind of pod (see `ci.run.sequence.Part`), the image of its container.
         url: where clients on this machine reach the model.
     """
 
-    context: str
     images: Mapping[str, str]
-    overrides: Sequence[str]
     url: str
 
 
@@ -133,8 +125,7 @@ def _attempt(build: Build, part: Part, packed: code.Code, tick: Callable[[], obj
         f"{part.name}-{build.name}{'-again' * (attempt - 1)}",
         build.name,
         part.container,
-        image=build.site.images.get(part.container),
-        account=_ACCOUNTS[part.name],
+        image=build.site.images[part.pod],
     )
     began = time.monotonic()
     with Agent(build.api, pod, part.container, lambda line: build.say(f"executor: {line}"), tick) as agent:
@@ -158,8 +149,8 @@ def _attempt(build: Build, part: Part, packed: code.Code, tick: Callable[[], obj
 
 def _template(build: Build, part: Part) -> Mapping[str, Any]:
     """Return the pod of a part: a file of `ci/agents`, or what Plan made of it for the training stages."""
-    if part.pod == "tools":
-        return dict(reading_yaml.read(_TEMPLATES[part.pod]))
+    if part.pod != "training":
+        return dict(reading_yaml.read(part.template))
     return dict(json.loads(json.loads(build.handoff)["files"][str(workspace.AGENT)]))
 
 

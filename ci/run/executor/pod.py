@@ -31,6 +31,8 @@ _AWAY = 180.0
 """How long the API server may be away before the build gives up; seconds."""
 _GRACE = 20.0
 """How long a step that is interrupted may take to put things in order; seconds."""
+_PYTHON = ("python3", "-I", "-S", "-c")
+"""The pod's Python, without what it would look for at its start."""
 Say = Callable[[str], object]
 
 
@@ -155,7 +157,7 @@ class Agent:
             words: list[bytes] = []
             arguments = (folder, str(lines.bytes), str(_CHUNK), FOLDER, *variables, "", *command)
             try:
-                self._run(["python3", "-c", _RUNNER, *arguments], lines.take, words.append)
+                self._run([*_PYTHON, _RUNNER, *arguments], lines.take, words.append)
             except remote.Broken as error:
                 self._require_it_runs(error, away)
                 continue
@@ -200,7 +202,7 @@ class Agent:
 
     def _interrupt(self, folder: str, lines: "_Lines") -> None:
         """Interrupt the step as Ctrl-C would, and hear it out: a deployment puts back what served."""
-        command = ["python3", "-c", _RUNNER, folder, str(lines.bytes), str(_GRACE)]
+        command = [*_PYTHON, _RUNNER, folder, str(lines.bytes), str(_GRACE)]
         silence = _GRACE + 10
         try:
             remote.execute(self._api, self._place, command, out=lines.take, err=lambda _: None, silence=silence)

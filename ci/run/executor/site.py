@@ -1,0 +1,104 @@
+"""Where a build runs: in pods of a cluster of Kind on this machine, which is made ready for it, or as processes."""
+
+import os
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from ci import configuration
+from ci.errors import InputError, StageError
+from ci.kube.api import ApiServer
+from ci.placement import cluster as inventory
+from ci.placement import explain
+from ci.placement.wanted import Build as Wanted
+from ci.placement.wanted import reported
+from ci.run import checks, images, kind
+from ci.run.executor import asking, build
+from ci.settings import Settings
+
+VARIABLE = "PIPELINE_SET"
+"""Variable with settings of this build, one KEY=VALUE a line: see `scripts.configure`."""
+HISTORY = "history.folder=/var/lib/dvc-remote/history"
+"""Where builds in pods keep their history: on the volume of the DVC remote, which every agent mounts."""
+_FILE = Path("pipeline.yaml")
+_IMAGES = {"tools": "tools", "training": "pipeline", "release": "pipeline"}
+"""By kind of pod, its image: what rolls out also asks the SavedModel, so it needs TensorFlow."""
+
+
+def possible(executor: Literal["auto", "kind"]) -> bool:
+    """Tell whether stages can run on Kind; for `auto` a line says why not.
+
+    Raises:
+        InputError: Kind was asked for, and something that it needs is missing.
+    """
+    findings = checks.for_kind()
+    if executor == "kind":
+        checks.require(findings)
+    if wrong := [each for each in findings if each.wrong]:
+        why = ", ".join(f"{each.name} {each.found}" for each in wrong)
+        print(f"executor: stages run as processes on this machine, not in pods: {why}")
+    return not wrong
+
+
+def run(cluster: str, overrides: Sequence[str], seconds: dict[str, float]) -> None:
+    """Run a whole build in pods of a cluster of Kind.
+
+    Args:
+        cluster: its name; it is made if there is none.
+        overrides: settings of this build, as KEY=VALUE.
+        seconds: gets how long each step took.
+
+    Raises:
+        InputError: a setting or a command's input is wrong, or the cluster is not ours.
+        StageError: Docker, Kind, the cluster or a stage failed, or the model is blocked.
+    """
+    given = _lines([*os.environ.get(VARIABLE, "").split("\n"), *overrides])
+    settings = configuration.read(_FILE, given)
+    with kind.locked(cluster):
+        with _timed(seconds, "cluster"):
+            found = kind.ready(cluster, settings.serving.port, print)
+        with _timed(seconds, "images"):
+            references = images.ready(images.wanted(settings.serving.server), print)
+        api = ApiServer(found.context)
+        build.clean(api, print)
+        _require_room(settings, found.context)
+        variables = {VARIABLE: "\n".join([*kind.overrides(settings.serving.server, references), HISTORY, *given])}
+        site = build.Site({pod: references[image] for pod, image in _IMAGES.items()}, found.url)
+        build.run(build.Build(api, site, secrets.token_hex(3), variables, print, seconds))
+        print(f"executor: {asking.working(api, found.url)}")
+
+
+def _lines(overrides: Sequence[str]) -> list[str]:
+    """Return overrides as lines of the variable.
+
+    Raises:
+        InputError: one would be two lines there.
+    """
+    for override in overrides:
+        if "\n" in override:
+            raise InputError(f"--set {override.splitlines()[0][:80]}: a value that travels to pods has one line")
+    return [override.strip() for override in overrides if override.strip()]
+
+
+def _require_room(settings: Settings, context: str) -> None:
+    """Make sure that each pod of a build could run on a node of the cluster, if nothing else ran there.
+
+    Raises:
+        StageError: one could not; the message says what it lacks.
+    """
+    nodes, wanted = inventory.read(context).nodes, Wanted.of(settings)
+    pods, _ = reported([*wanted.pods(), wanted.tools()], nodes)
+    if misfits := explain.nowhere(pods, nodes):
+        raise StageError(f"{'; '.join(misfits)}: lower its resources in pipeline.yaml; nothing was started")
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds[name] = time.monotonic() - began
