@@ -81,3 +81,22 @@ def test_the_command_records_once_and_a_rerun_that_changed_nothing_records_nothi
     assert report.main(["--record"]) == 0
     assert len(STORE.read_text().splitlines()) == 2
     assert Path("build/report/index.html").read_text().count("<td>2") >= 2
+
+
+def test_a_history_outside_the_workspace_is_shown_by_the_next_build_which_starts_empty(tmp_path, monkeypatch, capsys):
+    """As in pods: each build has a workspace of its own, and `history.folder` is on a volume."""
+    for commit in ("one", "two"):
+        workspace = tmp_path / commit
+        workspace.mkdir()
+        monkeypatch.chdir(workspace)
+        builds.leave()
+        settings = Path("build/settings.yaml")
+        text = settings.read_text().replace("folder: build/state/history", f"folder: {tmp_path / 'volume/history'}")
+        settings.write_text(text)
+        builds.change("evaluation/evaluation.json", reason=f"build {commit}")
+        builds.change("package/manifest.json", digests={"model": f"sha256:{'0' * 61}{commit}"})
+        assert report.main(["--record"]) == 0
+    assert not Path("build/state").exists()
+    assert len((tmp_path / "volume/history/builds.jsonl").read_text().splitlines()) == 2
+    assert "build one" in Path("build/report/index.html").read_text()
+    capsys.readouterr()

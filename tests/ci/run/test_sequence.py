@@ -1,0 +1,57 @@
+"""The sequence of commands: the `Jenkinsfile` says it line by line, and it runs every stage in the pod it is for."""
+
+import re
+
+from ci.run.sequence import parts
+from ci.stages import STAGES, named
+from tests.pods import REPOSITORY
+
+_SWEEP = "python -m scripts.sweep"
+"""Jenkins' alone: it removes what builds left that Jenkins stopped."""
+
+
+def jenkinsfile() -> dict[str, list[tuple[str, str]]]:
+    """Return for each stage of the Jenkinsfile that has a pod the commands, each with the innermost stage it is in.
+
+    Those of its `post` are in the stage `always`.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
+    outer = inner = ""
+    text = (REPOSITORY / "Jenkinsfile").read_text(encoding="utf-8")
+    for indent, stage, command, always in re.findall(
+        r"^( +)(?:stage\('(\w+)'\)|sh '(.+)'$|(always) \{)", text, flags=re.MULTILINE
+    ):
+        if stage and len(indent) == 8:
+            outer, inner = stage, stage
+        elif stage or always:
+            inner = stage or always
+        else:
+            found.setdefault(outer, []).append((inner, command))
+    return found
+
+
+def test_the_jenkinsfile_runs_the_same_commands_in_the_same_pods():
+    said = jenkinsfile()
+    assert [*said] == ["Plan", "Model", "Release", "Rollback"]
+    for part in parts():
+        expected = [(name, command) for name, commands in part.groups.items() for command in commands]
+        expected += [("always", command) for command in part.always]
+        assert [each for each in said[part.name.capitalize()] if each[1] != _SWEEP] == expected
+
+
+def test_the_jenkinsfile_names_the_same_pods():
+    text = (REPOSITORY / "Jenkinsfile").read_text(encoding="utf-8")
+    plan, _, release = parts()
+    assert re.findall(r"yamlFile '(.+)'", text)[:2] == [str(plan.template), str(release.template)]
+    assert re.findall(r"defaultContainer '(.+)'", text)[:3] == [part.container for part in parts()]
+
+
+def test_every_stage_runs_once_and_in_a_pod_that_has_what_it_needs():
+    ran = []
+    for part in parts():
+        for command in part.commands:
+            words = command.removeprefix("python -m scripts.").split()
+            stages = words[1:] if words[0] == "pipeline" else [words[0]] if words[0] == "place" else []
+            assert all(named(stage).pod == "tools" or part.pod == "training" for stage in stages)
+            ran += stages
+    assert ran == [stage.name for stage in STAGES if stage.name != "report"]
