@@ -11,6 +11,7 @@ from typing import Literal
 from ci import configuration
 from ci.errors import InputError, StageError
 from ci.kube.api import ApiServer
+from ci.kube.context import Context
 from ci.placement import cluster as inventory
 from ci.placement import explain
 from ci.placement.wanted import Build as Wanted
@@ -62,7 +63,7 @@ def run(cluster: str, overrides: Sequence[str], seconds: dict[str, float]) -> No
             found = kind.ready(cluster, settings.serving.port, print)
         with _timed(seconds, "images"):
             references = images.ready(images.wanted(settings.serving.server), print)
-        api = ApiServer(found.context)
+        api = ApiServer(Context(found.context))
         build.clean(api, print)
         _require_room(settings, found.context)
         variables = {VARIABLE: "\n".join([*kind.overrides(settings.serving.server, references), HISTORY, *given])}
@@ -89,7 +90,7 @@ def _require_room(settings: Settings, context: str) -> None:
     Raises:
         StageError: one could not; the message says what it lacks.
     """
-    nodes, wanted = inventory.read(context).nodes, Wanted.of(settings)
+    nodes, wanted = inventory.read(Context(context)).nodes, Wanted.of(settings)
     pods, _ = reported([*wanted.pods(), wanted.tools()], nodes)
     if misfits := explain.nowhere(pods, nodes):
         raise StageError(f"{'; '.join(misfits)}: lower its resources in pipeline.yaml; nothing was started")

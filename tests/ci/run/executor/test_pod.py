@@ -50,15 +50,27 @@ def until(holds: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def test_a_step_says_its_lines_as_they_come_and_gives_its_exit_code(cluster):
+def test_a_step_says_its_lines_as_they_come_and_gives_its_exit_code(cluster, tmp_path):
+    """The step ends only once its first line was heard."""
     pods, api = cluster
-    lines: list[tuple[float, str]] = []
-    text = "import sys, time; print('é', flush=True); time.sleep(.5); print('to stderr', file=sys.stderr); sys.exit(3)"
+    lines: list[str] = []
+    heard = tmp_path / "heard"
+
+    def hear(line: str) -> None:
+        lines.append(line)
+        heard.touch()
+
+    text = f"""
+import os, sys, time
+print('é', flush=True)
+while not os.path.exists({str(heard)!r}): time.sleep(.01)
+print('to stderr', file=sys.stderr)
+sys.exit(3)
+"""
     with agent(api) as found:
-        code = ready(found).step(python(text), lambda line: lines.append((time.monotonic(), line)))
+        code = ready(found).step(python(text), hear)
     assert code == 3
-    assert [line for _, line in lines] == ["é", "to stderr"]
-    assert lines[1][0] - lines[0][0] > 0.3
+    assert lines == ["é", "to stderr"]
     assert not pods.pods
 
 
