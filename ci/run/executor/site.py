@@ -69,7 +69,7 @@ def run(cluster: str, overrides: Sequence[str], seconds: dict[str, float]) -> No
         variables = {VARIABLE: "\n".join([*kind.overrides(settings.serving.server, references), HISTORY, *given])}
         site = build.Site({pod: references[image] for pod, image in _IMAGES.items()}, found.url)
         build.run(build.Build(api, site, secrets.token_hex(3), variables, print, seconds))
-        print(f"executor: {asking.working(api, found.url)}")
+        print(f"executor: {asking.working(api, found.url, settings.rollout.golden_tolerance)}")
 
 
 def _lines(overrides: Sequence[str]) -> list[str]:
