@@ -1,12 +1,17 @@
 """Pods with the size, the devices and the kind of node that the settings ask for."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ci.pods import templates
 from ci.pods.templates import spec_of
-from ci.settings import Request, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ci.settings import Request, Settings
 
 
 def training(settings: Settings) -> dict[str, Any]:
