@@ -24,7 +24,7 @@ from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import WorkDB, use_db
 
 from tests.mutants import run, whens
-from tests.mutants.table import BESIDE, CAP, LEAST, OPERATORS, SEED, WHENS, left_alone
+from tests.mutants.table import BESIDE, CAP, LEAST, OPERATORS, SEED, SLOW, WHENS, left_alone
 
 REPOSITORY = Path(__file__).parents[2]
 JENKINSFILE = "Jenkinsfile"
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         _copy(Path(folder) / "0")
         for file in given.files:
-            tests = WHENS if file == JENKINSFILE else BESIDE[file]
+            tests = (*(WHENS if file == JENKINSFILE else BESIDE[file]), "-k", f"not ({' or '.join(SLOW)})")
             started = time.monotonic()
             if run.fails(tests, Path(folder) / "0", inf, quiet=False):
                 sys.exit(f"mutants: the tests of {file} fail without any change")

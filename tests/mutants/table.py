@@ -27,6 +27,20 @@ BESIDE: dict[str, tuple[str, ...]] = {
 WHENS = ("tests/test_jenkinsfile.py",)
 """The tests that must fail when a condition of a stage in the Jenkinsfile is changed."""
 
+SLOW = (
+    "two_thousand_pods",
+    "keeps_its_time_limit",
+    "lost_a_tenth",
+    "right_as_often",
+    "two_percent_of_requests",
+    "as_often_as_they_say",
+    "smallest_size_from_the_same",
+    "thousand_races",
+    "every_changed_byte",
+    "more_kinds_than_can_be",
+)
+"""Parts of names of tests that are left out: each takes a second or more, and would be run for every change."""
+
 LEAST = 85
 """Changes that must be noticed; percent."""
 CAP = 60

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants import run, whens
-from tests.mutants.table import BESIDE, OPERATORS, WHENS, left_alone
+from tests.mutants.table import BESIDE, OPERATORS, SLOW, WHENS, left_alone
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -17,6 +17,11 @@ def test_the_table_names_files_that_are_there_and_operators_that_cosmic_ray_has(
     files = {*BESIDE, *WHENS, *(test for tests in BESIDE.values() for test in tests)}
     assert [file for file in files if not (REPOSITORY / file).is_file()] == []
     assert {*OPERATORS} - {*operator_names()} == set()
+
+
+def test_each_slow_test_that_is_left_out_is_one_of_those_beside():
+    texts = [(REPOSITORY / test).read_text(encoding="utf-8") for tests in BESIDE.values() for test in tests]
+    assert [name for name in SLOW if not any(f"{name}" in text for text in texts)] == []
 
 
 def test_what_is_accepted_is_in_the_code_with_a_reason():

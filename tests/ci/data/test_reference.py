@@ -53,6 +53,12 @@ def test_rare_texts_that_came_again_share_bins_of_about_a_tenth(rare, names):
     assert sum(found["shares"]) == pytest.approx(1)
 
 
+def test_texts_that_were_seen_once_need_no_bins_of_their_own():
+    found = describe_column(texts(a=1400, **{f"o{n}": 1 for n in range(600)}), "string")
+    assert found["rest"] == ["rare values", "values not seen before", "missing"]
+    assert found["shares"][2] == pytest.approx(0.3, abs=0.01)
+
+
 def test_of_new_rows_as_many_are_expected_to_be_new_as_were_seen_once():
     once = {f"o{n}": 1 for n in range(50)}
     twice = {f"t{n}": 2 for n in range(25)}

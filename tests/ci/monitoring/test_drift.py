@@ -299,6 +299,8 @@ def test_the_bin_that_moved_most_is_named_whichever_way_it_moved():
     reference = np.repeat(["a", "b", "c"], [600, 300, 100])
     gone = examined(np.repeat(["a", "b", "c"], [100, 500, 400]), reference, "string")
     assert gone["change"] == "a: 60.0% before, 10.0% now"
+    index = psi(np.array([0.6, 0.3, 0.1]), np.array([0.1, 0.5, 0.4]), (1000, 1000))
+    assert gone["psi"] == pytest.approx(index, abs=6e-7)
     come = examined(np.repeat(["a", "b", "c"], [400, 200, 400]), reference, "string")
     assert come["change"] == "c: 10.0% before, 40.0% now"
 
