@@ -30,6 +30,12 @@ NAME = "model-pipeline"
 CONFIG = Path("ci/kind/cluster.yaml")
 APPLIED = (Path("ci/kind"), Path("k8s/overlays/kind"))
 """What an operator applies, in this order."""
+LABELS = {
+    "training": "model-pipeline/training",
+    "tuning": "model-pipeline/training",
+    "serving": "model-pipeline/serving",
+}
+"""By kind of pod, the label of ci/kind/cluster.yaml that its nodes have."""
 _CREATING, _READY = 900.0, 180.0
 """Longest waits for `kind create`, and for nodes; seconds."""
 Say = Callable[[str], None]
@@ -103,6 +109,8 @@ def overrides(server: str, references: Mapping[str, str]) -> list[str]:
     """
     inside = {name: said.replace(local_registry.HOST, local_registry.INSIDE, 1) for name, said in references.items()}
     return [
+        *(f'resources.{pod}.node_labels={{{label}: "true"}}' for pod, label in LABELS.items()),
+        "resources.serving.cpu=500m",  # so that all replicas, a canary and one more fit on two nodes of 2 CPU
         'serving.context="-"',
         "serving.overlay=kind",
         f"packaging.repository={local_registry.INSIDE}/models",

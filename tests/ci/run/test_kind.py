@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
+from ci import configuration
 from ci.errors import InputError, StageError
 from ci.run import clusters, kind, local_registry, state
 from ci.run.clusters import Seen, decide
@@ -246,12 +248,16 @@ def test_the_settings_of_a_build_on_kind_lead_to_the_registry_that_pods_see():
     found = {"stand-in": "localhost:5001/model-pipeline/stand-in:12@sha256:" + "0" * 64}
     given = kind.overrides("stand-in", found)
     assert "packaging.base=kind-registry:5000/model-pipeline/stand-in:12@sha256:" + "0" * 64 in given
-    from ci import configuration
-
     settings = configuration.read(REPOSITORY / "pipeline.yaml", given)
     assert settings.packaging.plain_http == ["kind-registry:5000"]
     assert settings.packaging.repository == "kind-registry:5000/models"
     assert settings.serving.context == "-"
+    declared = yaml.safe_load((REPOSITORY / kind.CONFIG).read_text(encoding="utf-8"))["nodes"]
+    labels = {label for node in declared for label in node["labels"]}
+    for pod in ("training", "tuning", "serving"):
+        wanted = getattr(settings.resources, pod).node_labels
+        assert len(wanted) == 1
+        assert set(wanted) < labels
     assert "packaging.base=serving" in kind.overrides("tensorflow-serving", {})
 
 
