@@ -7,8 +7,6 @@ from pathlib import Path
 
 from ci.errors import InputError
 
-COMMIT = r"[0-9a-f]{40}([0-9a-f]{24})?"
-"""The full digest of a commit, by SHA-1 or SHA-256."""
 NONE = "not in a Git repository"
 _TIMEOUT = 60.0
 _OF_HOOKS = (

@@ -1,7 +1,8 @@
-"""The Kubernetes API server, asked in JSON: with a time limit always, and again where it is busy or cannot be reached.
+"""The Kubernetes API server, asked in JSON. Each request has a time limit.
 
-Repeating is safe for everything that is sent here: reads, deletions, server-side apply, and writes that carry the
-resourceVersion they were decided on, which the server refuses (`Conflict`) once it has taken them.
+A request is sent again where the server is busy or cannot be reached. That is safe for everything that is sent here:
+reads, deletions, server-side apply, and writes with the resourceVersion that they were decided on. If such a write was
+made although its answer was lost, the server refuses the second one (`Conflict`).
 """
 
 import json
@@ -119,7 +120,7 @@ class ApiServer:
         answer = self.raw(method, path, body, query=query, kind=kind)
         try:
             return dict(json.loads(answer or b"{}"))
-        except ValueError:
+        except (ValueError, TypeError, RecursionError):
             raise StageError(f"{method} {path}: this is no API server: {_said(answer)[:80]!r}") from None
 
     def raw(
@@ -164,7 +165,7 @@ _KINDS = {401: Denied, 403: Denied, 404: Missing, 409: Conflict, 410: Gone}
 
 
 def _refusal(problem: str, status: int, answer: bytes) -> StageError:
-    """Return the error that a status means."""
+    """Return the error of the kind that a status means; `problem` is its message."""
     if status == 401:
         problem += ": the credentials are unknown or have expired: log in again, or make a new token"
     return (Foreign if _owned(answer) else _KINDS.get(status, StageError))(problem)

@@ -94,6 +94,14 @@ def test_no_redirect_is_followed_with_the_credentials(server):
     assert not store.asked
 
 
+@pytest.mark.parametrize("answer", [[1], "text", 3, True])
+def test_an_answer_that_is_no_object_is_told(server, answer):
+    store, api, _ = server
+    store.handle = lambda *_: (200, answer)
+    with pytest.raises(StageError, match=f"GET {PATH}/one: this is no API server"):
+        api.get(f"{PATH}/one")
+
+
 @pytest.mark.parametrize("content", [b"{", b"plain text", b"\xff\xfe\x00"])
 def test_a_file_that_is_no_kubeconfig_is_named(tmp_path, monkeypatch, content):
     file = tmp_path / "kubeconfig"
