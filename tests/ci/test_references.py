@@ -87,3 +87,17 @@ SEPARATORS = st.sampled_from([".", "_", "__", "-", "--", "-----", "/"])
 def test_any_separators_of_the_grammar_make_a_name(parts: list[str], separators: list[str]) -> None:
     name = "".join(part + separator for part, separator in zip(parts, separators, strict=False))
     assert references.problem(re.sub(r"[^a-z0-9]+$", "", name)) is None
+
+
+@pytest.mark.parametrize("host", ["kind-registry:5000", "10.0.0.1", "registry.example.com", "[fd00::1]:5000"])
+def test_a_registry_without_tls_is_named_by_its_host(host: str) -> None:
+    assert Packaging(plain_http=[host]).plain_http == [host]
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "plain", "http://a.b", "a.b/", "a.b/team", "a.b:0", "a.b:x", "me@a.b", "*.b", "a b.c", "index.docker.io", "."],
+)
+def test_what_is_no_host_of_a_registry_cannot_be_named(host: str) -> None:
+    with pytest.raises(ValidationError, match="expected HOST or HOST:PORT of a registry"):
+        Packaging(plain_http=[host])
