@@ -282,6 +282,21 @@ def test_sets_grow_by_the_nodes_that_others_have_already_before_new_ones():
     assert within["b"] == {"n001"} or len(within["b"]) <= 3
 
 
+def test_of_further_nodes_those_with_most_room_for_what_is_asked_come_first():
+    """Memory is what the pods ask most of: a node with more of it has more room than one with more cores."""
+    gib = 2**30
+    amounts = {"plan": (16, 32), "cores": (64, 40), "memory": (8, 512)}
+    available = [
+        Node(name, each, each)
+        for name, (cpu, memory) in amounts.items()
+        for each in ({"cpu": cpu * 1000, "memory": memory * gib},)
+    ]
+    tasks = [Pod(f"p{i}", "g", {"cpu": 500, "memory": 20 * gib}) for i in range(3)]
+    within, pending, _ = handover.widen(tasks, available, {"g": frozenset({"plan"})})
+    assert within == {"g": {"plan", "memory"}}
+    assert not len(pending)
+
+
 def test_pods_of_other_platforms_are_kept_off_nodes_that_cannot_run_them():
     arm = replace(nodes(1)[0], name="arm", labels={"kubernetes.io/arch": "arm64", "kubernetes.io/os": "linux"})
     amd = replace(nodes(1)[0], labels={"kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux"})

@@ -33,7 +33,7 @@ def test_releases_are_numbered_and_the_last_is_recorded_once(history):
     store, releases = history
     store.objects[f"{PATH}/{NAME}"]["data"] = {"notes": "an operator's"}
     assert releases.last() is None
-    for release in (A, B, B):
+    for release in (A, A, B, B):
         releases.add(release)
     assert releases.read() == [{"release": 1, **A}, {"release": 2, **B}]
     assert store.objects[f"{PATH}/{NAME}"]["data"]["notes"] == "an operator's"
