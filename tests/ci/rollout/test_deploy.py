@@ -32,6 +32,7 @@ from ci.serving.control import Remote
 from ci.settings import Model, Rollout, Serving, Settings
 from scripts import champion, deploy, package, rollback, serve, status, stop
 from tests import builds, saved_models
+from tests.programs import needed
 
 LEDGER = MachineLedger()
 
@@ -425,8 +426,6 @@ def test_a_release_outlives_its_process_and_is_never_mistaken_for_none(
         assert "--set serving.port=" in said
     assert serve.main([]) == 0
     checkout.serves(0.5, release=1)
-    curl = shlex.split(capsys.readouterr().out.splitlines()[-1])
-    assert json.loads(subprocess.run([*curl, "-sS"], capture_output=True, check=True).stdout) == {"predictions": [5.6]}
 
     kept = machine.RECORDS.read_text()
     machine.RECORDS.write_text("")  # the next model would be compared with nothing
@@ -499,6 +498,18 @@ def test_a_champion_that_dies_in_the_middle_of_a_failed_rollout_is_started_again
     checkout.serves(0.5, release=1)
 
 
+@pytest.mark.slow
+def test_serve_prints_a_request_that_works(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
+    needed("curl", "apt-get install curl")
+    checkout.build(0.5)
+    assert deploy.main([]) == 0
+    capsys.readouterr()
+    assert serve.main([]) == 0
+    curl = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert json.loads(subprocess.run([*curl, "-sS"], capture_output=True, check=True).stdout) == {"predictions": [5.6]}
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("dead_proxy")
 def test_a_proxy_has_no_part_in_what_stays_on_this_machine(checkout: Checkout) -> None:
     checkout.build(0.5)
