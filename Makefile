@@ -1,6 +1,6 @@
 # Every target calls the same `python -m scripts.X` lines as the Jenkinsfile. `make` alone prints this list.
 PYTHON ?= python3.11
-EXECUTOR ?= local
+EXECUTOR ?= auto
 export CLUSTER ?= model-pipeline
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
