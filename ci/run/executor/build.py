@@ -72,7 +72,6 @@ def run(build: Build) -> None:
     """
     packed = code.pack()
     build.say(f"executor: commit {packed.commit[:12]}{f' ({packed.note})' if packed.note else ''}")
-    clean(build.api, build.say)
     with patient("the step that runs is heard out, then its pod is removed") as interrupted:
 
         def tick() -> None:

@@ -56,7 +56,7 @@ def run(cluster: str, overrides: Sequence[str], seconds: dict[str, float]) -> No
         InputError: a setting or a command's input is wrong, or the cluster is not ours.
         StageError: Docker, Kind, the cluster or a stage failed, or the model is blocked.
     """
-    given = _lines([*os.environ.get(VARIABLE, "").split("\n"), *overrides])
+    given = [*_given(os.environ.get(VARIABLE, "")), *_lines(overrides)]
     settings = configuration.read(_FILE, given)
     with kind.locked(cluster):
         with _timed(seconds, "cluster"):
@@ -65,15 +65,20 @@ def run(cluster: str, overrides: Sequence[str], seconds: dict[str, float]) -> No
             references = images.ready(images.wanted(settings.serving.server), print)
         api = ApiServer(Context(found.context))
         build.clean(api, print)
-        _require_room(settings, found.context)
-        variables = {VARIABLE: "\n".join([*kind.overrides(settings.serving.server, references), HISTORY, *given])}
+        lines = [*kind.overrides(settings.serving.server, references), HISTORY, *given]
+        _require_room(configuration.read(_FILE, lines), found.context)
         site = build.Site({pod: references[image] for pod, image in _IMAGES.items()}, found.url)
-        build.run(build.Build(api, site, secrets.token_hex(3), variables, print, seconds))
+        build.run(build.Build(api, site, secrets.token_hex(3), {VARIABLE: "\n".join(lines)}, print, seconds))
         print(f"executor: {asking.working(api, found.url, settings.rollout.golden_tolerance)}")
 
 
+def _given(text: str) -> list[str]:
+    """Return the lines of the variable that set something: one without a value sets nothing."""
+    return [line.strip() for line in text.split("\n") if line.strip() and not line.strip().endswith("=")]
+
+
 def _lines(overrides: Sequence[str]) -> list[str]:
-    """Return overrides as lines of the variable.
+    """Return overrides as lines of the variable, in which no value at all would set nothing.
 
     Raises:
         InputError: one would be two lines there.
@@ -81,7 +86,7 @@ def _lines(overrides: Sequence[str]) -> list[str]:
     for override in overrides:
         if "\n" in override:
             raise InputError(f"--set {override.splitlines()[0][:80]}: a value that travels to pods has one line")
-    return [override.strip() for override in overrides if override.strip()]
+    return [f"{override}null" if override.strip().endswith("=") else override for override in overrides]
 
 
 def _require_room(settings: Settings, context: str) -> None:

@@ -169,6 +169,7 @@ def test_pods_that_a_killed_build_left_are_removed_by_the_next_and_those_of_jenk
     assert "model-other" in pods.pods
     (repository.parent / "remote/tune").unlink()
     said: list[str] = []
+    build.clean(api, said.append)
     build.run(new(said))
     assert "executor: pod model-other, which an earlier build left, is removed" in said
     assert [*pods.pods] == ["jenkins-1"]

@@ -1,0 +1,74 @@
+"""Where a build runs, and what is found out before a pod is made."""
+
+import pytest
+
+from scripts import pipeline
+from tests.pods import REPOSITORY
+
+
+@pytest.fixture
+def nothing(tmp_path, monkeypatch):
+    """A folder with the shipped settings, and no program on the PATH."""
+    (tmp_path / "pipeline.yaml").write_text((REPOSITORY / "pipeline.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("PIPELINE_SET", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def programs(nothing, monkeypatch):
+    """The same with programs that answer as Docker, Kind and kubectl do when they are asked whether they are there."""
+    for name, answer in {
+        "docker": "",
+        "kind": "kind v0.30.0",
+        "kubectl": '{"clientVersion": {"gitVersion": "v1.36.0"}}',
+    }.items():
+        (nothing / name).write_text(f"#!/bin/sh\necho '{answer}'\n")
+        (nothing / name).chmod(0o755)
+    return nothing
+
+
+def test_kind_that_was_asked_for_and_is_missing_is_an_error_that_says_what_to_do(nothing, capsys):
+    assert pipeline.main(["--executor", "kind"]) == 2
+    said = capsys.readouterr().err
+    assert "Docker: not on the PATH: install it" in said
+    assert "Kind: not on the PATH: install it" in said
+    assert not (nothing / "build").exists()
+
+
+def test_where_it_was_left_open_a_line_says_that_stages_run_here_and_why(nothing, capsys):
+    assert pipeline.main(["--executor", "auto", "--set", "nonsense=1"]) == 2
+    said = capsys.readouterr()
+    line = (
+        "executor: stages run as processes on this machine, not in pods: Docker not on the PATH, Kind not on the PATH"
+    )
+    assert said.out.splitlines()[0].startswith(line)
+    assert "nonsense: there is no such key" in said.out + said.err
+
+
+def test_stages_that_are_named_run_here(programs, capsys):
+    assert pipeline.main(["--executor", "kind", "configure"]) == 2
+    assert "--executor kind runs whole builds" in capsys.readouterr().err
+    assert pipeline.main(["--executor", "auto", "configure"]) == 0
+    assert (programs / "build/settings.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("nonsense=1", "--set nonsense=1: nonsense: there is no such key"),
+        ("as_of=2013-04-01\nseed=8", "a value that travels to pods has one line"),
+    ],
+)
+def test_a_wrong_setting_is_told_before_there_is_a_cluster(programs, capsys, override, said):
+    assert pipeline.main(["--executor", "kind", "--set", override]) == 2
+    assert said in capsys.readouterr().err
+    assert not (programs / "cache").exists()
+
+
+def test_a_wrong_name_of_a_cluster_is_refused(programs, capsys):
+    assert pipeline.main(["--executor", "kind", "--cluster", "../x"]) == 2
+    assert "is no name of a cluster" in capsys.readouterr().err
