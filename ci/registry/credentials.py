@@ -98,6 +98,8 @@ def find(host: str, path: str) -> Login | None:
 
 def _file() -> Path | None:
     if named := os.environ.get("REGISTRY_AUTH_FILE"):
+        if not Path(named).exists():
+            raise InputError(f"REGISTRY_AUTH_FILE: {named} is missing: log in, or unset the variable")
         return Path(named)
     folder = os.environ.get("DOCKER_CONFIG")
     found = (Path(folder) if folder else Path("~/.docker").expanduser()) / "config.json"

@@ -197,7 +197,7 @@ def test_a_file_of_credentials_that_is_named_and_missing_is_told(monkeypatch: py
     monkeypatch.setenv("REGISTRY_AUTH_FILE", "/nowhere/auth.json")
     with (
         registries.serving(login=LOGIN) as registry,
-        pytest.raises(InputError, match=r"/nowhere/auth\.json is missing"),
+        pytest.raises(InputError, match=r"REGISTRY_AUTH_FILE: /nowhere/auth\.json is missing"),
     ):
         digest(registry)
 
