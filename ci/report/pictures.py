@@ -129,9 +129,8 @@ def roc(figure: Any, data: dict[str, Any]) -> None:
     """Draw the ROC curves of challenger and champion; `file` holds the predictions, `target` names the outcome."""
     figure.set_size_inches(WIDTH, 4.2)
     axes = figure.add_subplot()
-    for name, targets, predictions in _scored(data):
+    for name, targets, predictions, style in _scored(data):
         false, true = _roc_curve(targets > 0.5, predictions)
-        style = {"color": ACCENT} if name == "challenger" else {"color": WARM, "ls": "--"}
         axes.plot(false, true, label=f"{name}, AUC {np.trapezoid(true, false):.3f}", **style)
     axes.plot([0, 1], [0, 1], color=SOFT, ls=":", lw=1, label="chance, AUC 0.500")
     axes.set(xlabel="false positive rate (share)", ylabel="true positive rate (share)", aspect="equal", anchor="W")
@@ -155,12 +154,13 @@ def calibration(figure: Any, data: dict[str, Any]) -> None:
     figure.set_size_inches(WIDTH, 4.2)
     axes = figure.add_subplot()
     ends = []
-    for name, targets, predictions in _scored(data):
+    for name, targets, predictions, style in _scored(data):
         bins = np.array_split(np.argsort(predictions, kind="stable"), min(10, len(predictions)))
         said = [predictions[rows].mean() for rows in bins]
         seen = [targets[rows].mean() for rows in bins]
-        style = {"color": ACCENT, "marker": "o"} if name == "challenger" else {"color": WARM, "marker": "s", "ls": "--"}
-        axes.plot(said, seen, mfc="white", ms=5, label=name, **style)
+        axes.plot(
+            said, seen, "o" if name == "challenger" else "s", mfc="white", ms=5, label=name, **{"ls": "-", **style}
+        )
         ends += [*said, *seen]
     low, high = min(0.0, *ends), max(0.0, *ends)
     limits = (low, high + (0.05 * (high - low) or 1.0))
@@ -176,8 +176,7 @@ def calibration(figure: Any, data: dict[str, Any]) -> None:
 def residuals(figure: Any, data: dict[str, Any]) -> None:
     """Draw how far predictions are from the outcome; data as for `roc`."""
     axes = figure.add_subplot()
-    for name, targets, predictions in _scored(data):
-        style = {"color": ACCENT} if name == "challenger" else {"color": WARM, "ls": "--"}
+    for name, targets, predictions, style in _scored(data):
         errors = predictions - targets
         low, high = errors.min(), errors.max()
         room = 0.5 + 1e-6 * np.abs(errors).max() if high - low <= 1e-9 * np.abs(errors).max() else 0.0
@@ -187,8 +186,8 @@ def residuals(figure: Any, data: dict[str, Any]) -> None:
     axes.legend()
 
 
-def _scored(data: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Return name, outcomes and predictions of the models in a file of predictions, the challenger first."""
+def _scored(data: dict[str, Any]) -> list[tuple[str, Any, Any, dict[str, str]]]:
+    """Return name, outcomes, predictions and line style of the models in a file of predictions."""
     import pyarrow.parquet
 
     path = Path(data["file"])
@@ -206,7 +205,9 @@ def _scored(data: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     except (OSError, ValueError, TypeError, pyarrow.ArrowException) as error:
         raise stages.damaged(path, f"not a whole Parquet file of numbers ({error})") from None
     # A champion whose predictions are no numbers is not drawn.
-    return [(name, columns["outcome"], columns[name]) for name in names[1:] if np.isfinite(columns[name]).all()]
+    styles = {"challenger": {"color": ACCENT}, "champion": {"color": WARM, "ls": "--"}}
+    shown = [name for name in names[1:] if np.isfinite(columns[name]).all()]
+    return [(name, columns["outcome"], columns[name], styles[name]) for name in shown]
 
 
 def slices(figure: Any, data: dict[str, Any]) -> None:

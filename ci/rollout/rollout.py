@@ -67,7 +67,9 @@ class Rollout:
         phases = self.where.phases()
         self._phases = dict(phases)
         wanted = phases.pop(self.digest, Phase.ABSENT)
-        last, passed = self.ledger.last(), self.where.passed(self.digest) | self._passed
+        last, passed = self.ledger.last(), self._passed
+        if self.where.shares:
+            passed = passed | self.where.passed(self.digest)
         if self._since is None or self._since[0] is not wanted:  # a canary whose pod moves to another node loads again
             self._since = wanted, time.monotonic()
         return Observed(
@@ -223,7 +225,8 @@ class Rollout:
 
     def _note(self, fact: str) -> None:
         """Remember what the version has passed: in its place for the next run, and here for after the canary."""
-        self.where.note(self.digest, fact)
+        if self.where.shares:
+            self.where.note(self.digest, fact)
         self._passed.add(fact)
 
     def _others(self) -> list[tuple[str, Phase]]:

@@ -38,12 +38,6 @@ class Servers(Protocol):
     def addresses(self, digest: str, *, public: bool) -> AbstractContextManager[list[str]]:
         """Give the URLs of a version alone, or of all that clients' requests reach."""
 
-    def passed(self, digest: str) -> set[str]:
-        """Return what a version is known to have passed: `smoked`, `analysed`."""
-
-    def note(self, digest: str, fact: str) -> None:
-        """Write down what a version has passed, for as long as it runs."""
-
     def pending(self, digest: str) -> bool:
         """Tell whether a version serves because a deployment was interrupted before it had verified it."""
 
@@ -94,6 +88,12 @@ class Shared(Servers, Protocol):
         Raises:
             StageError: it is worse than the stable version's, or too little to judge.
         """
+
+    def passed(self, digest: str) -> set[str]:
+        """Return what an earlier run has noted that a canary passed: `smoked`, `analysed`."""
+
+    def note(self, digest: str, fact: str) -> None:
+        """Write down what a canary has passed, for as long as it runs."""
 
     def leftover(self, digest: str) -> bool:
         """Tell whether a version serves as stable while its canary still runs."""

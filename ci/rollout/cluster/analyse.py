@@ -5,8 +5,9 @@ from typing import Any
 
 from ci.capture.gateways import Meter
 from ci.errors import StageError
+from ci.kube import pods
 from ci.rollout.analysis import analyse, as_json, verdict
-from ci.rollout.cluster import manifests, pods
+from ci.rollout.cluster import manifests
 from ci.rollout.cluster.observe import Json, Namespace
 from ci.rollout.decision import Phase
 from ci.settings import Analysis
@@ -37,7 +38,7 @@ def watch(
         StageError: it is worse, has too little traffic to be judged in the time allowed, or its pod ended.
     """
     meters = {"canary": Meter(), "stable": Meter()}
-    ran = {pod["metadata"]["uid"]: pods.restarts(pod) for pod in seen.pods(digest, "canary")}
+    ran = {pod["metadata"]["uid"]: pods.restarts(pod, manifests.OURS) for pod in seen.pods(digest, "canary")}
     begin = clock()
     while True:
         for track, meter in meters.items():
@@ -75,9 +76,10 @@ def _interrupted(seen: Namespace, digest: str, ran: dict[str, int]) -> str | Non
     phase = seen.phases().get(digest)
     if not seen.has(manifests.STABLE):
         raise StageError(f"the Deployment {manifests.STABLE} was deleted while the canary was watched")
-    again = [pod for pod in seen.pods(digest, "canary") if pods.restarts(pod) > ran.get(pod["metadata"]["uid"], 0)]
+    uids = {pod["metadata"]["uid"]: pod for pod in seen.pods(digest, "canary")}
+    again = [pod for uid, pod in uids.items() if pods.restarts(pod, manifests.OURS) > ran.get(uid, 0)]
     if again:
-        why = f"{pods.last_end(again[0])}{seen.last_lines(again[0])}"
+        why = f"{pods.last_end(again[0], manifests.OURS)}{seen.last_lines(again[0])}"
         raise StageError(f"the canary's server ended while it was watched: {why}")
     if phase is Phase.LOADING:
         return seen.waiting(digest)

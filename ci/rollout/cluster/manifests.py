@@ -25,6 +25,8 @@ AUTOSCALER = "autoscaler"
 """What a rollout calls the autoscaler of stable, which has the name of its Deployment."""
 CONTAINER = "serving"
 GATEWAY = "gateway"
+OURS = (CONTAINER, GATEWAY)
+"""The containers of a pod that are a version's server."""
 _OVERLAYS = Path("k8s/overlays")
 _STANDIN = Path("k8s/components/stand-in")
 _GRPC = Path("k8s/components/grpc")

@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 from ci.capture.gateways import GATEWAY, ask
 from ci.errors import StageError
+from ci.kube import pods
 from ci.kube.api import ApiServer, Missing
 from ci.kube.forward import forward
 from ci.kube.lease import holder
 from ci.releases.cluster import ClusterLedger
-from ci.rollout.cluster import deployments, manifests, planned, pods
+from ci.rollout.cluster import deployments, manifests, planned
 from ci.rollout.cluster.applied import DIGEST
 from ci.rollout.cluster.planned import Planned
 from ci.rollout.decision import Phase
@@ -166,7 +167,7 @@ class Namespace:
         """Return what the pods of a version that are not ready wait for."""
         events, found = self._events(), self.pods(digest, ended=True)
         late = sorted((pod for pod in found if not pods.ready(pod)), key=pods.over)
-        said = [pods.progress(pod, _about(pod, events)) for pod in late]
+        said = [pods.progress(pod, manifests.OURS, _about(pod, events)) for pod in late]
         more = [f"{len(said) - _SHOWN} more pods are not ready"] if len(said) > _SHOWN else []
         held = [reason for each in self._deployments(digest) for reason in deployments.held(each)]
         if told := [*dict.fromkeys(held), *said[:_SHOWN], *more]:
@@ -197,7 +198,7 @@ class Namespace:
 
     def last_lines(self, pod: Json) -> str:
         """Return the last lines of a pod's server that ended, as the end of a sentence; nothing without them."""
-        for container in pods.ended(pod):
+        for container in pods.ended(pod, manifests.OURS):
             path = f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}/log"
             query: dict[str, str | int] = {"container": container, "tailLines": 5, "limitBytes": 2000}
             try:
@@ -235,7 +236,8 @@ class Namespace:
 
     def _failure(self, pod: Json) -> str | None:
         """Return why a pod will not become ready; its events are read only if the reason may be there."""
-        return pods.failure(pod, _about(pod, self._events()) if pods.untold(pod) else ())
+        unknown = pods.untold(pod, manifests.OURS)
+        return pods.failure(pod, manifests.OURS, _about(pod, self._events()) if unknown else ())
 
     def _events(self) -> list[Json]:
         """Return the namespace's events, the newest last."""

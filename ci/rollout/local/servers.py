@@ -40,7 +40,6 @@ class Local:
         self.port = port
         self.drain_timeout = drain_timeout
         self._reserved: socket.socket | None = None
-        self._passed: dict[str, set[str]] = {}
 
     def phases(self) -> dict[str, Phase]:
         """Return what each running version does."""
@@ -96,7 +95,6 @@ class Local:
 
     def start(self, digest: str) -> None:
         """Start a version beside the others, on a private port that the system picks."""
-        self._passed.pop(digest, None)
         folder = registry.unpack(digest)
         path = _control(digest)
         path.unlink(missing_ok=True)
@@ -151,14 +149,6 @@ class Local:
         """Give the URL of a version's own port, or of the public one."""
         port = self.port if public else _ask(digest, "status")["private_port"]
         yield [f"http://{_HOST}:{port}"]
-
-    def passed(self, digest: str) -> set[str]:
-        """Return what a version has passed in this run: a server that was started again has passed nothing."""
-        return self._passed.get(digest, set())
-
-    def note(self, digest: str, fact: str) -> None:
-        """Remember what a version has passed."""
-        self._passed.setdefault(digest, set()).add(fact)
 
     def pending(self, digest: str) -> bool:
         """Tell whether a deployment gave a version the port and was interrupted before it had verified it."""

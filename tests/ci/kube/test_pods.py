@@ -2,7 +2,8 @@
 
 import pytest
 
-from ci.rollout.cluster import pods
+from ci.kube import pods
+from ci.rollout.cluster.manifests import OURS
 
 
 def pod(waiting=None, last=None, restarts=0, conditions=(), phase="Running", message=None):
@@ -59,9 +60,9 @@ def pod(waiting=None, last=None, restarts=0, conditions=(), phase="Running", mes
     ],
 )
 def test_what_time_does_not_mend_is_a_failure_with_its_reason(seen, said):
-    assert str(pods.failure(seen)).startswith("pod model-canary-x: ")
-    assert said in str(pods.failure(seen))
-    assert pods.progress(seen) == pods.failure(seen)
+    assert str(pods.failure(seen, OURS)).startswith("pod model-canary-x: ")
+    assert said in str(pods.failure(seen, OURS))
+    assert pods.progress(seen, OURS) == pods.failure(seen, OURS)
 
 
 @pytest.mark.parametrize(
@@ -76,8 +77,8 @@ def test_what_time_does_not_mend_is_a_failure_with_its_reason(seen, said):
     ],
 )  # fmt: skip
 def test_what_may_still_come_is_said_and_is_no_failure(seen, events, said):
-    assert pods.failure(seen) is None
-    assert said in pods.progress(seen, events)
+    assert pods.failure(seen, OURS) is None
+    assert said in pods.progress(seen, OURS, events)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +105,9 @@ def test_what_may_still_come_is_said_and_is_no_failure(seen, events, said):
 )
 def test_trouble_that_may_pass_is_waited_for_and_said(reason, message):
     seen = pod(reason, message=message)
-    assert pods.failure(seen) is None
-    assert f"serving waits ({reason})" in pods.progress(seen)
-    assert message in pods.progress(seen)
+    assert pods.failure(seen, OURS) is None
+    assert f"serving waits ({reason})" in pods.progress(seen, OURS)
+    assert message in pods.progress(seen, OURS)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_a_back_off_that_does_not_say_why_is_judged_by_the_pods_last_event(said,
     about = {"reason": "Failed", "involvedObject": {"name": "model-canary-x"}}
     events = [{**about, "message": f'Failed to pull image "r.io/m:1": {said}'}] if said else []
     events += [{"reason": "Failed", "involvedObject": {"name": "other"}, "message": "Failed to pull: not found"}]
-    assert (pods.failure(seen, events) is not None) is fails
+    assert (pods.failure(seen, OURS, events) is not None) is fails
 
 
 @pytest.mark.parametrize(
@@ -128,9 +129,9 @@ def test_a_back_off_that_does_not_say_why_is_judged_by_the_pods_last_event(said,
 def test_a_pod_that_its_node_has_given_up_is_not_the_versions_failure(reason):
     seen = pod("CrashLoopBackOff", {"reason": "OOMKilled"}, restarts=3, phase="Failed")
     seen["status"] |= {"reason": reason, "message": "the node was low on resource"}
-    assert pods.failure(seen) is None
+    assert pods.failure(seen, OURS) is None
     assert pods.over(seen)
-    assert pods.progress(seen) == (
+    assert pods.progress(seen, OURS) == (
         f"pod model-canary-x: it has ended, and another takes its place ({reason}): the node was low on resource"
     )
 
@@ -149,12 +150,12 @@ def test_what_others_have_put_into_the_pod_is_not_the_server(kind, trouble):
     [status] = trouble["status"]["containerStatuses"]
     seen = pod()
     seen["status"][kind] = [*seen["status"].get(kind, []), {**status, "name": "proxy"}]
-    assert pods.failure(seen) is None
-    assert pods.restarts(seen) == 0
-    assert pods.ended(seen) == []
+    assert pods.failure(seen, OURS) is None
+    assert pods.restarts(seen, OURS) == 0
+    assert pods.ended(seen, OURS) == []
     gateway = pod()
     gateway["status"]["containerStatuses"].append({**status, "name": "gateway"})
-    assert pods.failure(gateway) is not None
+    assert pods.failure(gateway, OURS) is not None
 
 
 def test_a_sidecar_that_keeps_a_pod_from_being_ready_is_named():
@@ -163,7 +164,7 @@ def test_a_sidecar_that_keeps_a_pod_from_being_ready_is_named():
         "containerStatuses"
     ]
     seen["status"]["containerStatuses"][1]["name"] = "proxy"
-    assert pods.progress(seen) == "pod model-canary-x: proxy waits (CrashLoopBackOff): back-off 5m0s"
+    assert pods.progress(seen, OURS) == "pod model-canary-x: proxy waits (CrashLoopBackOff): back-off 5m0s"
 
 
 def test_a_pod_that_is_being_deleted_is_not_ready():
@@ -185,4 +186,4 @@ def test_a_pod_that_is_being_deleted_is_not_ready():
 )
 def test_how_a_server_ended_is_said_though_it_runs_again(seen, said):
     seen["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
-    assert pods.last_end(seen).endswith(said)
+    assert pods.last_end(seen, OURS).endswith(said)

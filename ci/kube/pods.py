@@ -1,18 +1,14 @@
 """Why pods are not ready, in words: a function of what the API server says about them.
 
-Only the containers that we declare count as the server. What others put into the pod (sidecars, init containers,
-ephemeral containers) can keep it from being ready, which is waited for and said, but it is not the version's failure.
+Only the containers that the caller names as `ours` can fail. What others put into the pod (sidecars, init containers,
+ephemeral containers) can keep it from being ready: that is waited for and said, but it is no failure.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ci.rollout.cluster import manifests
-
 Json = Mapping[str, Any]
-OURS = (manifests.CONTAINER, manifests.GATEWAY)
-"""The containers of a pod that are a version's server."""
 _BACK_OFF = "ImagePullBackOff"
 _PULLING = {"ErrImagePull", _BACK_OFF}
 _HOPELESS = {
@@ -48,7 +44,7 @@ _ENDED = ("Failed", "Succeeded")
 """Phases of a pod that its node has given up (evicted, refused, shut down): its ReplicaSet makes another."""
 
 
-def failure(pod: Json, events: Sequence[Json] = ()) -> str | None:
+def failure(pod: Json, ours: Collection[str], events: Sequence[Json] = ()) -> str | None:
     """Return why a pod will not become ready by itself, or None if it still may.
 
     It still may
@@ -58,11 +54,12 @@ def failure(pod: Json, events: Sequence[Json] = ()) -> str | None:
 
     Args:
         pod: as the API server has it.
+        ours: the names of its containers that are the server.
         events: those about this pod: what an older kubelet says about a pull is only told there.
     """
     if over(pod):
         return None
-    for status in _servers(pod):
+    for status in _servers(pod, ours):
         waiting = status.get("state", {}).get("waiting") or {}
         ended = _ended_last(status)
         if ended.get("reason") == "OOMKilled":
@@ -77,9 +74,10 @@ def failure(pod: Json, events: Sequence[Json] = ()) -> str | None:
     return None
 
 
-def untold(pod: Json) -> bool:
+def untold(pod: Json, ours: Collection[str]) -> bool:
     """Tell whether a pod's status does not say why an image could not be pulled, so that its events must be read."""
-    return any((status.get("state", {}).get("waiting") or {}).get("reason") == _BACK_OFF for status in _servers(pod))
+    waiting = [status.get("state", {}).get("waiting") or {} for status in _servers(pod, ours)]
+    return any(each.get("reason") == _BACK_OFF for each in waiting)
 
 
 def over(pod: Json) -> bool:
@@ -87,23 +85,24 @@ def over(pod: Json) -> bool:
     return pod.get("status", {}).get("phase") in _ENDED
 
 
-def restarts(pod: Json) -> int:
+def restarts(pod: Json, ours: Collection[str]) -> int:
     """Return how often a pod's server has ended and was started again."""
-    return sum(status.get("restartCount", 0) for status in _servers(pod))
+    return sum(status.get("restartCount", 0) for status in _servers(pod, ours))
 
 
-def progress(pod: Json, events: Sequence[Json] = ()) -> str:
+def progress(pod: Json, ours: Collection[str], events: Sequence[Json] = ()) -> str:
     """Return what a pod is waiting for.
 
     Args:
         pod: as the API server has it.
+        ours: the names of its containers that are the server.
         events: those about this pod, the newest last; a failing probe is only told there.
     """
     if over(pod):
         status = pod["status"]
         told = f"{status.get('reason', 'no reason')}): {status.get('message', 'no message')}"
         return _say(pod, f"it has ended, and another takes its place ({told}")
-    if hopeless := failure(pod, events):
+    if hopeless := failure(pod, ours, events):
         return hopeless
     conditions = {each["type"]: each for each in pod.get("status", {}).get("conditions", ())}
     scheduled = conditions.get("PodScheduled", {})
@@ -113,7 +112,7 @@ def progress(pod: Json, events: Sequence[Json] = ()) -> str:
         waiting = status.get("state", {}).get("waiting") or {}
         if reason := waiting.get("reason"):
             message = waiting.get("message")
-            what = f"{_HOPELESS[reason]}, which may pass" if status["name"] in OURS and reason in _HOPELESS else ""
+            what = f"{_HOPELESS[reason]}, which may pass" if status["name"] in ours and reason in _HOPELESS else ""
             return _say(pod, ": ".join(filter(None, (f"{status['name']} waits ({reason})", what, message))))
     if conditions.get("Ready", {}).get("status") == "True":
         return _say(pod, "it is ready")
@@ -121,9 +120,9 @@ def progress(pod: Json, events: Sequence[Json] = ()) -> str:
     return _say(pod, f"it is loading; its probe says: {probes[-1]}" if probes else "it is loading")
 
 
-def last_end(pod: Json) -> str:
+def last_end(pod: Json, ours: Collection[str]) -> str:
     """Return how a pod's server ended last, even if it runs again."""
-    for status in _servers(pod):
+    for status in _servers(pod, ours):
         if found := _ended_last(status):
             if found.get("reason") == "OOMKilled":
                 return _say(pod, _killed(pod, status))
@@ -132,9 +131,9 @@ def last_end(pod: Json) -> str:
     return _say(pod, "its server ended")
 
 
-def ended(pod: Json) -> list[str]:
+def ended(pod: Json, ours: Collection[str]) -> list[str]:
     """Return the names of the server's containers that have ended at least once."""
-    return [status["name"] for status in _servers(pod) if status.get("lastState", {}).get("terminated")]
+    return [status["name"] for status in _servers(pod, ours) if status.get("lastState", {}).get("terminated")]
 
 
 def ready(pod: Json) -> bool:
@@ -169,8 +168,8 @@ def _ended_last(status: Json) -> Json:
     return last or {}
 
 
-def _servers(pod: Json) -> list[Json]:
-    return [status for status in pod.get("status", {}).get("containerStatuses") or () if status["name"] in OURS]
+def _servers(pod: Json, ours: Collection[str]) -> list[Json]:
+    return [status for status in pod.get("status", {}).get("containerStatuses") or () if status["name"] in ours]
 
 
 def _containers(pod: Json) -> list[Json]:
