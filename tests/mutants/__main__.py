@@ -69,18 +69,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seen[file] = (tests, 20 + 5 * (time.monotonic() - started))
         for number in range(1, given.jobs):
             shutil.copytree(Path(folder) / "0", Path(folder) / str(number))
-        changes = [change for file in given.files for change in _changes(file, given.cap)]
+        changes = [change for file in given.files for change in _changes(Path(folder) / "0", file, given.cap)]
         print(f"{len(changes)} changes", flush=True)
         ready: multiprocessing.SimpleQueue[Path] = multiprocessing.SimpleQueue()
         for number in range(given.jobs):
             ready.put(Path(folder) / str(number))
-        missed = []
+        missed: list[Change] = []
         with multiprocessing.Pool(given.jobs, _enter, (ready,)) as pool:
             jobs = [(change, *seen[change.file]) for change in changes]
-            for change, noticed in pool.imap(_try, jobs):
+            for number, (change, noticed) in enumerate(pool.imap(_try, jobs), 1):
                 if not noticed:
                     missed.append(change)
                     _tell(change)
+                if number == len(changes) or changes[number].file != change.file:
+                    print(_share(change.file, changes, missed), flush=True)
     return _sum(changes, missed, time.monotonic() - begun)
 
 
@@ -99,13 +101,13 @@ def _copy(folder: Path) -> None:
             shutil.copy2(REPOSITORY / name, folder / name)
 
 
-def _changes(file: str, cap: int) -> list[Change]:
-    """Return the changes that are to be made in a file."""
-    text = (REPOSITORY / file).read_text(encoding="utf-8")
+def _changes(folder: Path, file: str, cap: int) -> list[Change]:
+    """Return the changes that are to be made in a file below a folder."""
+    text = (folder / file).read_text(encoding="utf-8")
     if file == JENKINSFILE:
         return [Change(file, *each) for each in whens.changed(text)]
-    with tempfile.TemporaryDirectory() as folder, use_db(f"{folder}/all", WorkDB.Mode.create) as database:
-        init([REPOSITORY / file], database, {})
+    with tempfile.TemporaryDirectory() as scratch, use_db(f"{scratch}/all", WorkDB.Mode.create) as database:
+        init([folder / file], database, {})
         found = [item.mutations[0] for item in database.pending_work_items]
     lines = text.splitlines()
     found = [each for each in found if each.operator_name in OPERATORS and not left_alone(lines[each.start_pos[0] - 1])]
@@ -157,12 +159,16 @@ def _tell(change: Change) -> None:
     print(f"{change.file}:{change.line}: {said}\n  - {change.before}\n  + {change.after}", flush=True)
 
 
+def _share(file: str | None, changes: list[Change], missed: list[Change]) -> str:
+    """Return how many of the changes of a file, or of all, were noticed."""
+    made, lost = (sum(file in (None, each.file) for each in some) for some in (changes, missed))
+    return f"{file or 'all':36} {made:4} changes, {made - lost:4} noticed, {lost:3} not: {(made - lost) / made:.1%}"
+
+
 def _sum(changes: list[Change], missed: list[Change], seconds: float) -> int:
-    print(f"\n{'file':40} changes noticed missed")
-    for file in [*dict.fromkeys(change.file for change in changes), None]:
-        made, lost = (sum(file in (None, each.file) for each in some) for some in (changes, missed))
-        print(f"{file or 'all':40} {made:7} {made - lost:7} {lost:6}  {(made - lost) / made:.1%}")
+    print("", *(_share(file, changes, missed) for file in dict.fromkeys(change.file for change in changes)), sep="\n")
     enough = 100 * (len(changes) - len(missed)) >= LEAST * len(changes)
+    print(_share(None, changes, missed))
     print(f"{seconds / 60:.0f} minutes; at least {LEAST} % must be noticed: {'passed' if enough else 'FAILED'}")
     return 0 if enough else 1
 

@@ -211,3 +211,13 @@ def test_a_record_of_no_bytes_keeps_nothing_of_nothing() -> None:
     found, _ = many("a b", 10**6)
     size = len(json.dumps(found))
     assert ledger.compacted(found, size) == found
+
+
+def test_what_is_left_has_the_room_that_there_is_to_the_byte() -> None:
+    found, _ = many("a b c d e", 10**6)
+    whole, one = len(json.dumps(found)), len(json.dumps(found[:1]))
+    assert ledger.compacted(found, whole + 2) == found
+    for most in range(2 * one, whole + 3):
+        kept = ledger.compacted(found, most)
+        assert len(json.dumps(kept)) <= most
+        assert len(json.dumps(kept)) > most - one - 5 or kept == found, "no more goes than must"
