@@ -44,6 +44,17 @@ def build_gateway() -> str:
     return name
 
 
+def warm() -> None:
+    """Build every image of ours once, so that what builds it later finds its layers."""
+    kubectl()
+    build_gateway()
+    for name in ("tools", "pipeline", "stand-in"):
+        dockerfile = pods.REPOSITORY / "ci/images" / name / "Dockerfile"
+        subprocess.run(
+            ["docker", "build", "-t", f"localhost/warm-{name}:1", "-f", dockerfile, pods.REPOSITORY], check=True
+        )
+
+
 def gateway(cluster: str) -> None:
     """Load the gateway's image into the cluster's workers."""
     name = build_gateway()
@@ -66,3 +77,7 @@ def load(cluster: str, folder: Path, on: image.Base, saved_model: Path, model: s
     subprocess.run(["kind", "load", "image-archive", archive, *nodes], check=True)
     archive.unlink()
     return reference
+
+
+if __name__ == "__main__":
+    warm()
