@@ -14,6 +14,9 @@ from typing import Protocol
 
 from ci.errors import InputError, StageError
 
+RESTORE_ONLY = "PIPELINE_RESTORE_ONLY"
+"""Variable that forbids the cached stages to compute: their results are restored, or they fail."""
+NOT_COMPUTED = "no build has computed this from these inputs yet"
 _LONGEST = 2000
 """Characters of a line of a message that are shown."""
 
@@ -68,6 +71,16 @@ def seconds(text: str) -> float:
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is no time to wait: give seconds, 0 or more")
     return value
+
+
+def may_compute() -> None:
+    """Make sure that a cached stage may compute here.
+
+    Raises:
+        StageError: only results of other builds are wanted here.
+    """
+    if os.environ.get(RESTORE_ONLY):
+        raise StageError(NOT_COMPUTED)
 
 
 def end_in_order() -> None:

@@ -136,9 +136,9 @@ CACHED = tuple(stage.name for stage in STAGES if stage.cached)
 HANDED_OVER = tuple(path for stage in STAGES if "handoff" in stage.travels for path in (stage.result, *stage.others))
 """The texts of the hand-over. All of them are there once the stages before the first cached one have run."""
 
-HANDED_OVER_IF_THERE = (workspace.AGENT, workspace.RUNS, workspace.LOCK)
-"""What travels with them once it is there, though it is no stage's result: the training pod, why cached stages ran, and
-which of DVC's results belong to this build."""
+HANDED_OVER_IF_THERE = (workspace.AGENT, workspace.TUNING_JOB, workspace.RUNS, workspace.LOCK)
+"""What travels with them once it is there, though it is no stage's result: the training pod, the tuning Job, why cached
+stages ran, and which of DVC's results belong to this build."""
 
 _OTHERS = {
     workspace.AGENT: "python -m scripts.agent",

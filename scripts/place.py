@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ci.command import parser, run
-from ci.placement.wanted import GROUPS
 
 if TYPE_CHECKING:
     from ci.placement.inventory import Inventory
@@ -30,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     source = arguments.add_mutually_exclusive_group()
     source.add_argument("--inventory", type=Path, help="what `kubectl get nodes,pods -A -o json` printed")
     source.add_argument("--context", help="read the cluster of this kubeconfig context (`-`: the current one)")
-    arguments.add_argument("--group", choices=GROUPS, help="plan only these pods (all)")
+    arguments.add_argument("--group", choices=["serving", "training"], help="plan only these pods (all)")
     arguments.add_argument("--explain", action="store_true", help="print the explanation too")
     arguments.add_argument("--verify", action="store_true", help="check the certificate of the last plan again")
     arguments.add_argument("--compare", action="store_true", help="compare the last plan with where pods are now")

@@ -6,7 +6,7 @@ Reads build/settings.yaml and the data source. Writes train, validation, holdout
 
 import sys
 
-from ci.command import command
+from ci.command import command, may_compute
 
 
 def prepare() -> None:
@@ -14,6 +14,7 @@ def prepare() -> None:
     from ci import configuration, workspace
     from ci.data.prepare import prepare
 
+    may_compute()
     summary = prepare(configuration.effective())
     source = summary["source"]
     parts = ", ".join(f"{part} {count}" for part, count in summary["rows"].items())

@@ -10,7 +10,7 @@ command with keras-tuner's variables KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP a
 
 import sys
 
-from ci.command import command
+from ci.command import command, may_compute
 
 
 def tune() -> None:
@@ -18,6 +18,7 @@ def tune() -> None:
     from ci import configuration, workspace
     from ci.tuning.search import tune
 
+    may_compute()
     settings = configuration.effective()
     best = tune(settings)
     if best is None:

@@ -433,3 +433,21 @@ def test_the_pod_that_releases_is_the_tools_pod_with_another_account():
     component = "app.kubernetes.io/component"
     assert tools["metadata"]["labels"].pop(component) != release["metadata"]["labels"].pop(component)
     assert tools == release
+
+
+def test_the_pod_that_makes_the_tuning_job_is_the_tools_pod_with_an_account_that_may_do_nothing_else():
+    tools, tuner = (
+        yaml.safe_load((REPOSITORY / f"ci/agents/{name}.yaml").read_text(encoding="utf-8"))
+        for name in ("tools", "tuner")
+    )
+    assert tools["spec"].pop("serviceAccountName") != tuner["spec"].pop("serviceAccountName") == "tuner"
+    component = "app.kubernetes.io/component"
+    assert tools["metadata"]["labels"].pop(component) != tuner["metadata"]["labels"].pop(component)
+    [container] = [each for each in tuner["spec"]["containers"] if each["name"] == "tools"]
+    own = [each for each in container["env"] if each["name"].startswith("POD_")]
+    assert {each["name"]: each["valueFrom"]["fieldRef"]["fieldPath"] for each in own} == {
+        "POD_NAME": "metadata.name",
+        "POD_UID": "metadata.uid",
+    }
+    container["env"] = [each for each in container["env"] if each not in own]
+    assert tools == tuner

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ci.placement.model import Spread
     from ci.settings import Settings
 
-GROUPS = ("serving", "training")
 PLATFORM = ["linux", "amd64"]
 """What the images are for; nodes of another platform cannot run them, whatever room they have."""
 _REPORTED = ("pods", "ephemeral-storage")

@@ -11,7 +11,7 @@ from typing import Any
 
 from ci import configuration, git, reading, stages, workspace
 from ci.errors import InputError
-from ci.results.build import AGENT, CHAMPION, HANDOFF, OVERRIDES, RUNS, SOURCE, Handoff
+from ci.results.build import AGENT, CHAMPION, HANDOFF, OVERRIDES, RUNS, SOURCE, TUNING_JOB, Handoff
 from ci.run import dvc
 from ci.stages import HANDED_OVER, HANDED_OVER_IF_THERE
 
@@ -101,6 +101,7 @@ _READERS: dict[Path, Callable[[Path], Any]] = {
     workspace.OVERRIDES: OVERRIDES.read,
     workspace.CHAMPION: CHAMPION.read,
     workspace.AGENT: AGENT.read,
+    workspace.TUNING_JOB: TUNING_JOB.read,
     workspace.RUNS: RUNS.read,
     workspace.LOCK: _lock,
 }

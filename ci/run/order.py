@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ci import git, reading_yaml, workspace
-from ci.command import patient
+from ci.command import NOT_COMPUTED, RESTORE_ONLY, patient
 from ci.errors import InputError, StageError
 from ci.results.build import CACHED as CACHED_BUILD
 from ci.results.build import RUNS, Cached
@@ -57,6 +57,25 @@ def run(stages: Sequence[str], overrides: Sequence[str]) -> dict[str, float]:
                 _report_all_the_same(arguments["report"])
             raise
     return seconds
+
+
+def restored(stage: str) -> bool:
+    """Bring the results of a cached stage and those before it here, if any build has computed them; compute nothing.
+
+    Raises:
+        InputError: an input is missing or wrong.
+        StageError: DVC failed.
+    """
+    os.environ[RESTORE_ONLY] = "1"
+    try:
+        _cached(list(CACHED[: CACHED.index(stage) + 1]))
+    except StageError as error:
+        if str(error).endswith(NOT_COMPUTED):
+            return False
+        raise
+    finally:
+        del os.environ[RESTORE_ONLY]
+    return True
 
 
 def _report_all_the_same(arguments: list[str]) -> None:

@@ -149,4 +149,5 @@ def serve(oracle: Any) -> None:
 
 
 def _address() -> str:
-    return f"{os.environ['KERASTUNER_ORACLE_IP']}:{os.environ['KERASTUNER_ORACLE_PORT']}"
+    host = os.environ["KERASTUNER_ORACLE_IP"]
+    return f"{f'[{host}]' if ':' in host else host}:{os.environ['KERASTUNER_ORACLE_PORT']}"

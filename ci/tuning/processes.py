@@ -18,17 +18,22 @@ FAILURES, KILLS = 3, 100
 """How often a process may fail by itself, and how often it may be killed, before all are given up."""
 
 
-def run(command: Sequence[str], workers: int, environment: Mapping[str, str]) -> None:
+def run(command: Sequence[str], workers: int, environment: Mapping[str, str], at: str | None = None) -> None:
     """Run a chief and workers until the search is over; see `supervise` for errors.
 
     Args:
         command: what each process runs; its environment says what it is.
         workers: number of workers.
         environment: variables for all of them.
+        at: address (IP:PORT) of the chief where it has workers on other machines too; None takes any free port here.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(probe.getsockname()[1])}
+    if at:
+        host, _, port = at.rpartition(":")
+    else:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            host, port = "127.0.0.1", str(probe.getsockname()[1])
+    address = {"KERASTUNER_ORACLE_IP": host, "KERASTUNER_ORACLE_PORT": port}
 
     def start(name: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env={**environment, **address, "KERASTUNER_TUNER_ID": name})

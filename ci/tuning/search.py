@@ -16,6 +16,8 @@ from ci.training.inputs import make_deterministic, read_part
 
 STATE = workspace.STATE / "tuning"
 VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
+CHIEF = "TUNING_CHIEF"
+"""Variable with the address (IP:PORT) where workers on other machines reach the chief that is started here."""
 
 
 def tune(settings: Settings) -> Best | None:
@@ -23,7 +25,8 @@ def tune(settings: Settings) -> Best | None:
 
     Writes `build/tuning/`: see `ci.tuning.report.write`. A process with keras-tuner's environment variables is the
     chief or a worker of a search that somebody else has started; without them this process searches alone, or starts
-    a chief and `tuning.workers` workers on this machine.
+    a chief and `tuning.workers` workers on this machine. With TUNING_CHIEF it starts the chief at that address and one
+    worker: the others are on other machines.
 
     Raises:
         InputError: the network declares no hyperparameters, or does not log the objective; keras-tuner's environment
@@ -36,7 +39,9 @@ def tune(settings: Settings) -> Best | None:
     if 0 < len(missing) < len(VARIABLES):
         raise InputError(f"{', '.join(missing)}: not set, though others of {', '.join(VARIABLES)} are: set all or none")
     if settings.tuning.workers > 1 and "KERASTUNER_TUNER_ID" not in os.environ:
-        processes.run([sys.executable, "-m", "scripts.tune"], settings.tuning.workers, os.environ)
+        command, address = [sys.executable, "-m", "scripts.tune"], os.environ.get(CHIEF)
+        # Where others bring workers of their own, this machine has the first one.
+        processes.run(command, 1 if address else settings.tuning.workers, os.environ, address)
     else:
         oracle = _search(settings)
         if oracle is None:

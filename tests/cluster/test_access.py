@@ -128,7 +128,8 @@ def test_an_account_may_do_what_the_table_says_and_nothing_else(everything, ever
         ("monitor", "get pods"),
         ("monitor", "get configmap rollout-history"),
         ("monitor", "get nodes"),
-        ("tuner", "get pods -n model-pipeline"),
+        ("tuner", "get secrets -n model-pipeline"),
+        ("tuner", "create deployment other --image=other -n model-pipeline"),
         ("tuner", "create configmap mine --from-literal=a=b -n model-pipeline"),
     ],
 )

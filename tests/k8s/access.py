@@ -26,6 +26,10 @@ ALLOWED = {
         get configmaps model-serving rollout-history
     """,
     "monitor": "list endpointslices.discovery.k8s.io model-serving",
-    "tuner": "",
+    "tuner": """
+        create,get,list,delete jobs.batch model-pipeline
+        list pods model-pipeline
+        get pods/log model-pipeline
+    """,
 }
 """By account, a line for each right: verbs, resource, namespace (`*`: all; none: cluster-wide objects), name."""

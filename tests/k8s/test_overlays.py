@@ -7,6 +7,7 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from tests import pods
 from tests.k8s.rendering import OVERLAYS, ROOTS, objects, text
@@ -79,8 +80,39 @@ def test_the_canary_service_reaches_the_canary_only(applied):
     assert reached == {"model-canary"}
 
 
+def of_serving(applied):
+    """Return names and network policies of the serving namespace."""
+    return [
+        (name, each)
+        for (kind, name), each in applied.items()
+        if kind == "NetworkPolicy" and each["metadata"]["namespace"] == "model-serving"
+    ]
+
+
+def test_only_pods_of_the_tuning_job_reach_its_chief(applied):
+    job = yaml.safe_load((pods.REPOSITORY / "ci/agents/tuning.yaml").read_text(encoding="utf-8"))
+    inner = job["spec"]["template"]
+    [container] = inner["spec"]["containers"]
+    policy, service = (applied[kind, "tuning"] for kind in ("NetworkPolicy", "Service"))
+    chosen = policy["spec"]["podSelector"]["matchLabels"]
+    assert chosen == service["spec"]["selector"]
+    assert chosen.items() <= inner["metadata"]["labels"].items()
+    assert policy["spec"]["ingress"] == [{"from": [{"podSelector": {"matchLabels": chosen}}],
+                                          "ports": [{"port": container["ports"][0]["name"]}]}]  # fmt: skip
+    assert {policy["metadata"]["namespace"], service["metadata"]["namespace"]} == {job["metadata"]["namespace"]}
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["metadata"]["name"] == inner["spec"]["subdomain"]
+    assert service["spec"]["ports"][0]["port"] == container["ports"][0]["containerPort"]
+
+
+def test_what_holds_in_the_whole_cluster_has_no_namespace(applied):
+    policies = [each for (kind, _), each in applied.items() if kind.startswith("ValidatingAdmissionPolicy")]
+    assert len(policies) == 2
+    assert not any("namespace" in each["metadata"] for each in policies)
+
+
 def test_network_policies_deny_everything_but_the_ports_of_the_server(applied):
-    policies = {name: each["spec"] for (kind, name), each in applied.items() if kind == "NetworkPolicy"}
+    policies = {name: each["spec"] for name, each in of_serving(applied)}
     assert policies.pop("default-deny") == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     containers = applied["Deployment", "model-stable"]["spec"]["template"]["spec"]["containers"]
     ports = {port["name"] for container in containers for port in container["ports"]}
@@ -121,16 +153,16 @@ def reached(policies: list[dict[str, Any]], namespace: dict[str, str]) -> set[st
 @pytest.mark.parametrize("name", REACHED)
 def test_a_namespace_reaches_the_ports_that_it_needs_and_no_others(overlay, name):
     labels, expected = REACHED[name]
-    policies = [
-        each["spec"] for (kind, _), each in objects(f"k8s/overlays/{overlay}").items() if kind == "NetworkPolicy"
-    ]
+    policies = [each["spec"] for _, each in of_serving(objects(f"k8s/overlays/{overlay}"))]
     by_node_port = {"rest"} if overlay == "kind" else set()  # there clients come from the addresses of nodes
     assert reached(policies, labels) == expected | by_node_port
 
 
 def test_bindings_bind_roles_and_accounts_that_are_made(applied):
     for (kind, _), each in applied.items():
-        if kind.endswith("Binding"):
+        if kind == "ValidatingAdmissionPolicyBinding":
+            assert ("ValidatingAdmissionPolicy", each["spec"]["policyName"]) in applied
+        elif kind.endswith("Binding"):
             assert (each["roleRef"]["kind"], each["roleRef"]["name"]) in applied
             for subject in each["subjects"]:
                 account = applied[subject["kind"], subject["name"]]
