@@ -267,6 +267,8 @@ def test_a_truncated_table_names_the_command_that_writes_it(folder, capsys):
     ],
 )
 def test_a_malformed_inventory_is_refused_with_its_place(folder, capsys, inventory, code, message):
+    for name in ("ci", "k8s"):  # which pods there are to place is read first
+        Path(name).symlink_to(REPOSITORY / name)
     Path("bad.json").write_text(inventory)
     assert place.main(["--inventory", "bad.json"]) == code
     assert message in capsys.readouterr().err
