@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from ci.errors import InputError, StageError
 from ci.registry.client import Repository, Unreachable
@@ -226,3 +228,33 @@ def test_a_login_is_looked_for_only_where_a_registry_asks_for_one(home: Path) ->
     write(home / ".docker/config.json", "{")
     with registries.serving(token="") as registry:
         digest(registry)
+
+
+VALUES = st.none() | st.integers() | st.text() | st.sampled_from(["bWU6cGFzcw==", "OnA=", "6Q==", "a.b", "a.b/m"])
+ENTRIES = st.dictionaries(st.sampled_from(["auth", "username", "password", "identitytoken", "email"]), VALUES) | VALUES
+KEYS = st.sampled_from(["a.b", "a.b/", "a.b/m", "https://a.b/v2/", "a.b:5000", "", "/", "://"]) | st.text()
+FILES = st.fixed_dictionaries(
+    {},
+    optional={
+        "auths": st.dictionaries(KEYS, ENTRIES) | VALUES,
+        "credHelpers": st.dictionaries(KEYS, st.text() | st.just("nowhere")) | VALUES,
+        "credsStore": st.text() | VALUES,
+        "HttpHeaders": VALUES,
+    },
+)
+
+
+@given(FILES | ENTRIES)
+@example({"auths": {"a.b": {"auth": "\ud800"}}})
+@example({"auths": {"a.b": {"auth": "bWU6cGFzcw==\u00e9"}}})
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_file_holds_is_a_login_none_or_bad_input(home: Path, content: Any) -> None:
+    from ci.registry import credentials
+
+    write(home / ".docker/config.json", content if isinstance(content, str) else json.dumps(content))
+    try:
+        found = credentials.find("a.b", "m")
+    except InputError as error:
+        assert str(home) in str(error)  # noqa: PT017 - it need not be raised
+    else:
+        assert found is None or found.identity or found.user or found.password
