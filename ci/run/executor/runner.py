@@ -27,7 +27,7 @@ def main(folder: Path, offset: int, seconds: float, workspace: str = "", command
         command: variables as `NAME=VALUE`, an empty argument, then program and arguments.
     """
     if not command:
-        os.killpg(int((folder / "session").read_text()), signal.SIGINT)
+        os.killpg(int((folder / "session").read_text("utf-8")), signal.SIGINT)
     elif not folder.exists():
         folder.mkdir()
         if os.fork() == 0:
@@ -62,7 +62,7 @@ def follow(folder: Path, offset: int, until: float) -> None:
         if time.monotonic() > until:
             return
         time.sleep(0.01)
-    session = (folder / "session").read_text()
+    session = (folder / "session").read_text("utf-8")
     with (folder / "log").open("rb") as log:
         log.seek(offset)
         while True:
@@ -71,7 +71,7 @@ def follow(folder: Path, offset: int, until: float) -> None:
                 sys.stdout.buffer.write(part)
                 sys.stdout.buffer.flush()
             if over or not alive:
-                sys.stderr.write((folder / "code").read_text() if over else "lost")
+                sys.stderr.write((folder / "code").read_text("utf-8") if over else "lost")
                 return
             if time.monotonic() > until:
                 return
@@ -81,7 +81,7 @@ def follow(folder: Path, offset: int, until: float) -> None:
 def lives(process: str) -> bool:
     """Tell whether a process runs; one that has ended and that nobody asks for its exit code does not."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        return Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
 
