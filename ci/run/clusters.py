@@ -54,8 +54,8 @@ def decide(seen: Seen, nodes: int, digest: str) -> Step:
         return "create"
     if not seen.answers:
         return "remake" if seen.noted == "begun" else "silent"
-    if not seen.marked:
-        return "refuse"
+    if not seen.marked:  # labels come with nodes, so without any a cluster that we began to make has none yet
+        return "remake" if seen.noted == "begun" and not seen.nodes else "refuse"
     if len(seen.nodes) < nodes and not seen.record:
         return "remake"
     return "nothing" if seen.record.get("applied") == digest else "apply"

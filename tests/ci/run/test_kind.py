@@ -45,6 +45,8 @@ def changing(calls: list[str]) -> list[str]:
         (Seen(listed=True), "silent"),
         (Seen(listed=True, answers=True, nodes=FOUR), "refuse"),
         (Seen(listed=True, answers=True, noted="begun", nodes=FOUR), "refuse"),
+        (Seen(listed=True, answers=True, noted="begun"), "remake"),
+        (Seen(listed=True, answers=True, noted="made"), "refuse"),
         (Seen(listed=True, answers=True, marked=True, noted="begun", nodes={"a": ""}), "remake"),
         (Seen(listed=True, answers=True, marked=True, nodes={"a": ""}, record={"applied": "new"}), "nothing"),
         (Seen(listed=True, answers=True, marked=True, noted="begun", nodes=FOUR), "apply"),
@@ -117,7 +119,7 @@ def test_a_cluster_without_our_mark_is_neither_used_nor_deleted(machine, capsys)
 def test_a_creation_that_was_killed_in_the_middle_is_made_anew(machine):
     machine.write("kind-create-hangs", "")
     with subprocess.Popen(
-        [sys.executable, "-m", "scripts.cluster", "create"],
+        [sys.executable, "-m", "scripts.cluster", "create", f"--set=serving.port={port()}"],
         cwd=Path.cwd(),
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         stdout=subprocess.DEVNULL,
