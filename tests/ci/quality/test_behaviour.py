@@ -49,6 +49,11 @@ def test_a_check_declared_wrongly_is_named():
         behaviour.run([check(lambda rows: rows, "equal")], good, ROWS)
 
 
+def test_a_check_without_a_name_is_named_by_its_place():
+    with pytest.raises(InputError, match=r"^model/behaviour\.py: check 2: name is a text$"):
+        behaviour.run([check(lambda rows: rows, "same"), {"change": good}], good, ROWS)
+
+
 def broken(rows):
     raise KeyError("visib")
 
@@ -106,6 +111,11 @@ def test_a_check_that_raises_leaves_the_others_as_they_are():
         ({"change": "x + 1"}, "change is a function"),
         ({"tolerance": float("nan")}, "tolerance is a number"),
         ({"tolerance": "small"}, "tolerance is a number"),
+        ({"tolerance": float("inf")}, "tolerance is a number"),
+        ({"tolerance": -0.1}, "tolerance is a number that is not negative"),
+        ({"tolerance": True}, "tolerance is a number"),
+        ({"batch": True}, "batch is a whole number"),
+        ({"batch": 1.0}, "batch is a whole number"),
         ({"batch": 0}, "batch is a whole number"),
         ({"severity": "stop"}, "severity block or warn"),
     ],

@@ -143,6 +143,12 @@ def test_large_nodes_count_first_and_small_ones_for_the_rest():
     assert lower_bound(problem, Certificate(1, (1,) * 10, units={0: 1})) == 4
 
 
+def test_prices_are_scaled_by_what_proves_most_though_smaller_nodes_come_after():
+    """Four tasks of half a large node need two of three; counting the small node's worth as one would prove one."""
+    problem = Problem.of(np.array([[5]] * 4), np.array([[10], [10], [10], [5]]))
+    assert lower_bound(problem, Certificate(10, (5,) * 4, units={0: 1})) == 2
+
+
 def test_a_part_of_a_task_left_over_is_a_task_left_over():
     problem = Problem.of(np.array([[6]] * 3), np.array([[10]]))
     assert lower_bound(problem, Certificate(3, (2, 2, 3), (Fraction(1, 2),)), unplaced=True) == 1
