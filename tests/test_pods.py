@@ -1,4 +1,5 @@
 from copy import deepcopy
+from string import Template
 
 import pytest
 import yaml
@@ -76,7 +77,8 @@ def test_every_listed_image_of_ours_starts_from_a_listed_one():
     assert built
     for dockerfile in built:
         lines = (pods.REPOSITORY / dockerfile).read_text(encoding="utf-8").splitlines()
-        bases = [line.split()[1] for line in lines if line.startswith("FROM ")]
+        given = dict(line[4:].split("=", 1) for line in lines if line.startswith("ARG "))
+        bases = [Template(line.split()[1]).substitute(given) for line in lines if line.startswith("FROM ")]
         assert bases
         assert set(bases) <= set(pods.images().values())
         assert "USER 1000:1000" in lines

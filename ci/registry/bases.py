@@ -121,7 +121,7 @@ def pin(digests: Mapping[str, str]) -> list[Path]:
         for listed in entries:
             name = f"{listed.repository}:{listed.tag}"
             if listed.name in digests:
-                places = rf"(?m)^(FROM +|[ -]*image: +){re.escape(name)}(@sha256:[0-9a-f]{{64}})?(?=\s)"
+                places = rf"(?m)^(FROM +|ARG \w+=|[ -]*image: +){re.escape(name)}(@sha256:[0-9a-f]{{64}})?(?=\s)"
                 wanted[path] = re.sub(places, rf"\g<1>{name}@{digests[listed.name]}", wanted[path])
     changed = [path for path, content in wanted.items() if reading.text(path) != content]
     for path in changed:

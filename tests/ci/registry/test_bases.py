@@ -229,12 +229,16 @@ def test_pinning_writes_digests_where_images_are_named_and_leaves_all_else(
         if path.is_file() and path != bases.LIST:
             text = path.read_text().replace("docker.io/library/python", registry.name)
             path.write_text(text.replace("registry.example.com/model-pipeline", registry.name))
+    Path("ci/images/x").mkdir()
+    Path("ci/images/x/Dockerfile").write_text(f"ARG BASE={registry.name}:3.11-slim\nFROM ${{BASE}}\n")
     python, tools = (registry.put("manifests", content, tag) for content, tag in ((b"1", "3.11-slim"), (b"2", "0.1.0")))
     for _ in range(2):  # the second time nothing changes
         assert pin_images.main([]) == 1
         assert "serving is not pinned: 127.0.0.1:1/serving: the registry cannot be reached" in capsys.readouterr().err
         expected = before.replace("0.1.0\n  digest: null", f"0.1.0\n  digest: {tools}", 1)
         assert bases.LIST.read_text() == expected.replace("slim\n  digest: null", f"slim\n  digest: {python}", 1)
+        chosen = Path("ci/images/x/Dockerfile").read_text()
+        assert chosen == f"ARG BASE={registry.name}:3.11-slim@{python}\nFROM ${{BASE}}\n"
         dockerfile = Path("ci/images/tools/Dockerfile").read_text()
         assert f"FROM {registry.name}:3.11-slim@{python}\n" in dockerfile
         assert f"FROM {registry.name}:3.11-slim@{python} AS packages\n" in dockerfile
