@@ -49,6 +49,21 @@ def test_a_check_declared_wrongly_is_named():
         behaviour.run([check(lambda rows: rows, "equal")], good, ROWS)
 
 
+@pytest.mark.parametrize(("expect", "holds"), [("finite", True), ("same", False), ("not less", False)])
+def test_predictions_that_were_no_numbers_before_matter_where_they_are_compared(expect, holds):
+    def late(rows):
+        return np.where(rows["x"] > 1, 0.5, np.nan)
+
+    [found] = behaviour.run([check(lambda rows: rows + 2, expect)], late, ROWS)
+    assert found["holds"] is holds
+    assert found["measured"].startswith("0 predictions" if holds else "200 predictions are not finite")
+
+
+def test_no_tolerance_is_one_too():
+    [found] = behaviour.run([check(lambda rows: rows, "same", tolerance=0)], good, ROWS)
+    assert found["holds"]
+
+
 def test_a_check_without_a_name_is_named_by_its_place():
     with pytest.raises(InputError, match=r"^model/behaviour\.py: check 2: name is a text$"):
         behaviour.run([check(lambda rows: rows, "same"), {"change": good}], good, ROWS)

@@ -212,3 +212,16 @@ def test_how_many_are_listed_and_dropped_is_told_where_they_do_not_add_up(histor
     store.objects[f"{PATH}/{NAME}"]["data"] = {"history.json": '{"schema": 1, "releases": [], "dropped": 0}'}
     assert releases.read() == []
     assert releases.last() is None
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_room_for_the_list_is_counted_to_the_byte(history, more):
+    """A ConfigMap holds 1 MiB, of which the list may have `MOST`, beside its key."""
+    store, releases = history
+    room = 2**20 - MOST - len("history.json")
+    store.objects[f"{PATH}/{NAME}"]["data"] = {"notes": "x" * (room - len("notes") + more)}
+    if more:
+        with pytest.raises(StageError, match="no release can be recorded"):
+            releases.require_room()
+    else:
+        releases.require_room()
