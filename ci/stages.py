@@ -119,7 +119,7 @@ STAGES = (
     # It follows the plan where there is one; a machine without a cluster needs none.
     Stage(
         "deploy",
-        "every step, JUnit, a picture",
+        "every step, JUnit",
         workspace.ROLLOUT / "rollout.json",
         ("configure", "package"),
         travels=("cluster",),

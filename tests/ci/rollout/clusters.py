@@ -20,6 +20,7 @@ from ci.releases.cluster import NAME, ClusterLedger
 from ci.rollout.cluster import manifests, observe
 from ci.rollout.cluster.applied import DIGEST
 from ci.rollout.cluster.apply import Cluster
+from ci.rollout.place import Place
 from ci.rollout.rollout import Rollout
 from ci.settings import Analysis, Model, Settings
 from ci.settings import Rollout as RolloutSettings
@@ -209,6 +210,13 @@ class World:
         for letter in letters:
             self.package(letter)
             self.rollout(letter, trusted=True)
+
+
+def place(world: World, where: Cluster | None = None) -> Place:
+    """The place of a cluster, as commands see it."""
+    return Place(
+        "namespace models", where or world.where(), world.history, lambda _: None, world.history.add, "mend it"
+    )
 
 
 @contextmanager
