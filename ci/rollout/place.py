@@ -1,5 +1,6 @@
 """Where a deployment goes: this machine or a cluster, each with its lock, its releases and its servers."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -164,15 +165,19 @@ def locked(settings: Settings, context: str | None = None, wait: float = 0.0) ->
     from ci.kube.api import ApiServer
     from ci.kube.lease import Lease
     from ci.rollout.cluster import manifests, preflight
-    from ci.rollout.cluster.apply import identity
     from ci.rollout.cluster.observe import LEASE
 
     api = ApiServer(cluster)
     rendered = manifests.render(settings)
     namespace = manifests.namespace(rendered)
     preflight.permitted(api, namespace)
-    with Lease(api, namespace, LEASE, identity(), wait=wait) as lease:
+    with Lease(api, namespace, LEASE, _identity(), wait=wait) as lease:
         yield _cluster(api, settings, rendered, lease, cluster)
+
+
+def _identity() -> str:
+    """Return a unique name of this process for the Lease, by which people know who it is."""
+    return f"{os.environ.get('USER') or 'deployer'}@{os.uname().nodename}-{os.getpid()}-{os.urandom(3).hex()}"
 
 
 def look(settings: Settings, context: str | None = None) -> Place:

@@ -6,7 +6,6 @@ Whatever is applied, deleted, or noted on a canary carries the resourceVersion t
 import copy
 import difflib
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -283,11 +282,6 @@ class Cluster(Namespace):
             if each["kind"] == "Deployment":
                 each["spec"]["template"]["metadata"].setdefault("annotations", {})[DIGEST] = version.digest
         return objects
-
-
-def identity() -> str:
-    """Return a unique name of this process for the Lease, by which people know who it is."""
-    return f"{os.environ.get('USER') or 'deployer'}@{os.uname().nodename}-{os.getpid()}-{os.urandom(3).hex()}"
 
 
 def _declared(found: Json) -> Json:
