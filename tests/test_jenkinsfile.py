@@ -20,6 +20,7 @@ import yaml
 from ci.settings import Tuning
 from ci.stages import NAMES
 from scripts import configure
+from tests import pods
 from tests.pods import REPOSITORY
 from tests.programs import needed
 
@@ -413,6 +414,10 @@ def test_the_release_to_go_back_to_is_checked_and_never_part_of_a_shell_line(pip
     assert "argument --to: invalid int value" in ran.stderr
 
 
+def test_plan_first_removes_what_builds_that_were_stopped_have_left(pipeline):
+    assert shell(stages(pipeline)["Plan"])[0] == "python -m scripts.sweep"
+
+
 def test_no_pod_outlives_a_build(pipeline):
     [limit] = [option["args"][0] for option in block(pipeline, "options") if option["name"] == "timeout"]
     assert limit["unit"] == "HOURS"
@@ -421,7 +426,7 @@ def test_no_pod_outlives_a_build(pipeline):
         assert spec["activeDeadlineSeconds"] == limit["time"] * 3600, agent
 
 
-def test_the_pod_that_releases_is_the_tools_pod_with_another_account():
+def test_the_pod_that_releases_is_the_tools_pod_with_another_account_and_tensorflow():
     tools, release = (
         yaml.safe_load((REPOSITORY / f"ci/agents/{name}.yaml").read_text(encoding="utf-8"))
         for name in ("tools", "release")
@@ -432,6 +437,10 @@ def test_the_pod_that_releases_is_the_tools_pod_with_another_account():
     )
     component = "app.kubernetes.io/component"
     assert tools["metadata"]["labels"].pop(component) != release["metadata"]["labels"].pop(component)
+    # Deploy asks the SavedModel itself once more, so it needs TensorFlow.
+    for pod, image in ((tools, "tools"), (release, "pipeline")):
+        [container] = [each for each in pod["spec"]["containers"] if each["name"] == "tools"]
+        assert container.pop("image") == pods.images()[image]
     assert tools == release
 
 

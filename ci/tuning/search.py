@@ -15,6 +15,8 @@ from ci.training.fit import encode, fit
 from ci.training.inputs import make_deterministic, read_part
 
 STATE = workspace.STATE / "tuning"
+SHARED = "TUNING_STATE"
+"""Variable with a folder for the state of searches that outlives this pod, so that another one continues them."""
 VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 CHIEF = "TUNING_CHIEF"
 """Variable with the address (IP:PORT) where workers on other machines reach the chief that is started here."""
@@ -99,11 +101,28 @@ def _search(settings: Settings) -> Any:
     search = Search(oracle, lambda space: build(space, encoder), directory=str(STATE))
     oracle.space()  # a chief that met an empty one while it serves would leave its workers waiting
     name = _fingerprint(settings, oracle.hyperparameters)
-    if search.oracle is oracle and not (STATE / name).exists():
+    folder = _folder(name) if search.oracle is oracle else STATE
+    if search.oracle is oracle and folder == STATE and not (STATE / name).exists():
         _tell_of_others(settings, oracle.hyperparameters)
-    oracle._set_project_dir(str(STATE), name)
+    oracle._set_project_dir(str(folder), name)
     search.search()
     return oracle if search.oracle is oracle else None
+
+
+def _folder(name: str) -> Path:
+    """Return where the state of the search of this name is kept: where others continue it, unless one just does.
+
+    A pod that is gone may hold its lock for as long as it takes to end.
+    """
+    from ci.tuning import state
+
+    shared = os.environ.get(SHARED)
+    if not shared:
+        return STATE
+    if state.taken(Path(shared) / name, wait=30.0):
+        print(f"  the same search is under way in {shared}: this one begins on its own", flush=True)
+        return STATE
+    return Path(shared)
 
 
 def _tell_of_others(settings: Settings, space: Any) -> None:

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -76,6 +77,20 @@ def lock(folder: Path) -> IO[str]:
         raise InputError(f"{folder}: another search (process {owner}) works here: wait for it, or end it") from None
     path.write_text(f"{os.getpid()}\n")
     return file
+
+
+def taken(folder: Path, wait: float) -> bool:
+    """Tell whether another process holds the lock on a folder, and still does after so many seconds."""
+    end = time.monotonic() + wait
+    while True:
+        try:
+            lock(folder).close()
+        except InputError:
+            if time.monotonic() > end:
+                return True
+            time.sleep(0.5)
+        else:
+            return False
 
 
 def peek(folder: Path) -> dict[str, Any] | None:

@@ -38,3 +38,10 @@ def test_state_of_another_version_is_refused_and_says_how_to_start_afresh(tmp_pa
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": state.VERSION + 1}))
     with pytest.raises(InputError, match=f"version {state.VERSION + 1}, not {state.VERSION}; to start afresh, delete"):
         state.load(tmp_path)
+
+
+def test_a_state_that_others_work_on_is_told_from_one_that_is_free(tmp_path):
+    assert not state.taken(tmp_path / "search", wait=0.0)
+    with state.lock(tmp_path / "search"):
+        assert state.taken(tmp_path / "search", wait=0.1)
+    assert not state.taken(tmp_path / "search", wait=0.0)

@@ -1,0 +1,297 @@
+"""The Jenkinsfile itself, run in real pods that start empty: each build by its result and by what serves afterwards.
+
+The builds are those of one fork, in order; each is for all that follow. `tests/jenkins` says how a build is run.
+"""
+
+import hashlib
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from ci.kube.api import ApiServer
+from ci.releases.cluster import ClusterLedger
+from ci.run import local_registry
+from tests.cluster.drills import harness
+from tests.cluster.tools import PIPELINE, SERVING, attempt, kubectl, until
+from tests.jenkins import fork
+from tests.jenkins.controller import Aborted, Agent, Build, Job
+from tests.jenkins.pods import Cloud
+
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
+
+
+@dataclass
+class Clients:
+    """Clients that ask the served model without pause, on new connections; every failure is kept."""
+
+    instances: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    answers: int = 0
+    _end: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def start(self, instances: list[dict[str, Any]]) -> None:
+        """Begin to ask, twenty rows at a time."""
+        self.instances = instances[:20]
+        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(2)]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End."""
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        while not self._end.wait(0.1):
+            try:
+                predict(self.instances)
+                self.answers += 1
+            except (requests.RequestException, AssertionError) as error:
+                self.failures.append(f"{time.strftime('%X')} {error!r:.300}")
+
+
+def predict(instances: list[dict[str, Any]]) -> list[float]:
+    """Return what clients get from outside."""
+    service = "http://127.0.0.1:30851/v1/models/flights:predict"
+    answer = requests.post(service, json={"instances": instances}, timeout=10)
+    assert answer.status_code == 200, answer.text
+    found: list[float] = answer.json()["predictions"]
+    return found
+
+
+@dataclass
+class Rehearsal:
+    """The fork, its job, its clients and what serves."""
+
+    checkout: Path
+    job: Job
+    clients: Clients
+
+    def releases(self) -> list[dict[str, Any]]:
+        """Return the ledger."""
+        return ClusterLedger(ApiServer(), SERVING).read()
+
+    def evidence(self, digest: str) -> dict[str, Any]:
+        """Return the golden predictions of a release."""
+        name = f"release-{digest.removeprefix('sha256:')[:16]}"
+        found = json.loads(kubectl("get", "configmap", name, "-n", SERVING, "-o", "json"))
+        golden: dict[str, Any] = json.loads(found["data"]["golden.json"])
+        return golden
+
+    def require_served(self, digest: str) -> None:
+        """Make sure that clients get this image's predictions, and that no canary is left."""
+        golden = self.evidence(digest)
+        rows = [(instance, value) for instance, value in zip(golden["instances"], golden["predictions"], strict=True)]
+        for _ in range(4):  # each on a new connection, and so perhaps from another pod
+            assert predict([instance for instance, _ in rows]) == pytest.approx([value for _, value in rows], abs=1e-4)
+        assert attempt("get", "deployment", "model-canary", "-n", SERVING).returncode != 0
+
+    def agents(self) -> list[str]:
+        """Return the pods of the agents' namespace that are not ending."""
+        found = json.loads(kubectl("get", "pods", "-n", PIPELINE, "-o", "json"))["items"]
+        return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+
+@pytest.fixture(scope="module")
+def rehearsal(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    folder = tmp_path_factory.mktemp("rehearsal")
+    ready = fork.images(cluster)
+    checkout = fork.repository(folder, ready)
+    fork.operate(checkout)
+    cloud = Cloud(fork.kubeconfig(folder / "kubeconfig"), PIPELINE, ready["tools"])
+    job = Job(folder / "flights.git", "main", folder, cloud.start)
+    clients = Clients()
+    yield Rehearsal(checkout, job, clients)
+    clients.stop()
+    for build in job.builds:
+        print(
+            f"build {build.number}: {build.result}: { {name: round(took, 1) for name, took in build.seconds.items()} }"
+        )
+        (folder / f"build-{build.number}.log").write_text(build.log)
+    kubectl("delete", "deployments", "--all", "-n", SERVING)
+    kubectl("delete", "-k", checkout / "ci/jenkins")
+    local_registry.remove(print)
+
+
+def ran(build: Build) -> list[str]:
+    """Return the cached stages that were computed, in order."""
+    return re.findall(r"^Running stage '(\w+)'", build.log, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def first(rehearsal: Rehearsal) -> Build:
+    """The first build."""
+    build = rehearsal.job.build()
+    assert build.result == "SUCCESS", build.log[-6000:]
+    rehearsal.clients.start(rehearsal.evidence(rehearsal.releases()[0]["digest"])["instances"])
+    return build
+
+
+@pytest.fixture(scope="module")
+def better(rehearsal: Rehearsal, first: Build) -> Build:
+    """A build months later, with more training: its model is better than the first by far."""
+    build = rehearsal.job.build(AS_OF="2013-07-01", SETTINGS="training.epochs=4\ndata.training_days=108")
+    assert build.result == "SUCCESS", build.log[-6000:]
+    return build
+
+
+def test_a_first_model_is_trained_and_released(rehearsal, first):
+    assert ran(first) == ["prepare", "tune", "train", "test", "package"]
+    [release] = rehearsal.releases()
+    rehearsal.require_served(release["digest"])
+    assert all(first.tests.values())
+    assert first.tests
+    assert "cannot be seen" not in first.log
+    assert (first.artifacts / "build/report/index.html").exists()
+    until(lambda: "the pods are deleted", lambda: not rehearsal.agents(), 30)
+
+
+@pytest.fixture
+def unchanged(rehearsal: Rehearsal, first: Build) -> Iterator[None]:
+    """Whatever the build is, the same release serves afterwards, and nothing was written."""
+    before, written = rehearsal.releases(), harness.written()
+    yield
+    assert rehearsal.releases() == before
+    assert harness.written() == written
+    rehearsal.require_served(before[-1]["digest"])
+    assert not rehearsal.clients.failures
+
+
+def test_the_same_commit_again_runs_nothing_and_rolls_nothing_out(rehearsal, unchanged):
+    build = rehearsal.job.build()
+    assert build.result == "SUCCESS", build.log[-6000:]
+    assert ran(build) == []
+    assert "deploy: nothing to do" in build.log
+
+
+def test_a_commit_of_the_readme_only_does_neither(rehearsal, unchanged):
+    (rehearsal.checkout / "README.md").write_text("# Another\n")
+    fork.commit(rehearsal.checkout, "README")
+    build = rehearsal.job.build()
+    assert build.result == "SUCCESS", build.log[-6000:]
+    assert ran(build) == []
+    assert "deploy: nothing to do" in build.log
+
+
+def test_a_setting_of_the_rollout_only_does_neither(rehearsal, unchanged):
+    build = rehearsal.job.build(SETTINGS="rollout.drain_timeout=20")
+    assert build.result == "SUCCESS", build.log[-6000:]
+    assert ran(build) == []
+    assert "deploy: nothing to do" in build.log
+
+
+def test_a_better_model_is_promoted_over_the_champion_with_the_comparisons_numbers(rehearsal, better):
+    assert ran(better) == ["prepare", "tune", "train", "test", "package"]
+    champion, release = rehearsal.releases()
+    assert release["as_of"] == "2013-07-01"
+    assert release["champion"]["digest"] == champion["digest"]
+    summary = (better.artifacts / "build/report/summary.md").read_text()
+    [gain] = re.findall(r"Against the champion: ([+\N{MINUS SIGN}]0\.\d{4}) \(", summary)
+    assert gain[0] == "+"
+    rehearsal.require_served(release["digest"])
+    assert not rehearsal.clients.failures
+
+
+def test_a_model_that_is_no_better_is_kept_out_and_the_build_is_green(rehearsal, better, unchanged):
+    build = rehearsal.job.build(AS_OF="2013-10-01")
+    assert build.result == "SUCCESS", build.log[-6000:]
+    assert "test: keep: " in build.log
+    assert "deploy: nothing to do" in build.log
+
+
+def test_a_blocked_model_ends_the_build_red_and_nothing_is_deployed(rehearsal, unchanged):
+    build = rehearsal.job.build(SETTINGS="gates.limits={auc: {min: 0.99}}")
+    assert build.result == "FAILURE", build.log[-6000:]
+    assert build.skipped == {"Package": "earlier failure", "Release": "earlier failure", "Rollback": "earlier failure"}
+    assert "the model is blocked: " in build.log
+    assert (build.artifacts / "build/report/index.html").exists()
+
+
+def test_an_earlier_release_is_brought_back_without_training(rehearsal, better):
+    before = rehearsal.releases()
+    build = rehearsal.job.build(ROLLBACK="1")
+    assert build.result == "SUCCESS", build.log[-6000:]
+    assert build.skipped == {"Plan": "when", "Model": "when", "Release": "when"}
+    *same, release = rehearsal.releases()
+    assert same == before
+    assert (release["digest"], release["instead_of"]) == (before[0]["digest"], 2)
+    rehearsal.require_served(release["digest"])
+    assert not rehearsal.clients.failures
+
+
+def test_a_pull_request_is_tested_and_not_released(rehearsal, unchanged):
+    build = rehearsal.job.build(change=True)
+    assert build.result == "SUCCESS", build.log[-6000:]
+    assert build.skipped == {"Release": "when", "Rollback": "when"}
+
+
+def test_a_release_that_there_is_not_is_refused(rehearsal, unchanged):
+    build = rehearsal.job.build(ROLLBACK="99")
+    assert (build.result, build.troubles[0]) == ("FAILURE", "Rollback: script returned exit code 2")
+    assert "there is no release 99" in build.log
+
+
+def test_a_pod_that_is_deleted_while_it_tunes_is_replaced_and_no_trial_runs_twice(rehearsal, unchanged):
+    deleted: list[str] = []
+
+    def watch(line: str, agent: Agent | None) -> None:
+        if "trial 0001 reached" in line and agent and not deleted:
+            deleted.append(agent.name)
+            kubectl("delete", "pod", agent.name, "-n", PIPELINE, "--wait=false")
+
+    rehearsal.job.watch = watch
+    build = rehearsal.job.build(AS_OF="2013-06-01", SETTINGS="tuning.max_trials=4", DEPLOY=False)
+    rehearsal.job.watch = lambda *_: None
+    assert build.result == "SUCCESS", build.log[-6000:]
+    assert deleted
+    assert len(build.agents) == 3
+    reached = re.findall(r"trial (\d+) reached", build.log)
+    assert sorted(reached) == ["0000", "0001", "0002", "0003"]
+    assert ran(build).count("prepare") == 1
+
+
+def test_the_pod_of_a_build_that_was_stopped_is_removed_by_the_next(rehearsal, unchanged):
+    def watch(line: str, _: Agent | None) -> None:
+        if line.startswith("Still waiting to schedule task"):
+            raise Aborted("Aborted by somebody")
+
+    rehearsal.job.watch = watch
+    stopped = rehearsal.job.build(SETTINGS="resources.training={cpu: 64, memory: 1Gi}\nplacement.full=default")
+    rehearsal.job.watch = lambda *_: None
+    assert stopped.result == "ABORTED", stopped.log[-6000:]
+    [left] = rehearsal.agents()
+    build = rehearsal.job.build(DEPLOY=False)
+    assert build.result == "SUCCESS", build.log[-6000:]
+    assert f"sweep: pod {left} deleted: no node takes it, and it was build {stopped.number}'s" in build.lines
+    until(lambda: "the pods are deleted", lambda: not rehearsal.agents(), 30)
+
+
+def test_a_package_that_was_changed_on_the_remote_is_refused(rehearsal, unchanged):
+    """The last build: the remote stays as it is then."""
+    digest = rehearsal.releases()[0]["digest"]
+    name = f"release-{digest.removeprefix('sha256:')[:16]}"
+    golden = json.loads(kubectl("get", "configmap", name, "-n", SERVING, "-o", "json"))["data"]["golden.json"]
+    known = hashlib.md5(golden.encode()).hexdigest()  # noqa: S324 - as DVC names content
+    agent = rehearsal.job.start(
+        (rehearsal.checkout / "ci/agents/tools.yaml").read_text(),
+        {},
+        Build(99, "https://x/job/x/99/", Path()),
+        lambda _: None,
+    )
+    path = f"/var/lib/dvc-remote/files/md5/{known[:2]}/{known[2:]}"
+    code = agent.run(f"chmod u+w {path} && echo '{{}}' > {path}", "tools", {}, print)
+    agent.close()
+    assert code == 0
+    build = rehearsal.job.build()
+    assert build.result == "FAILURE", build.log[-6000:]
+    assert "golden.json" in build.log
