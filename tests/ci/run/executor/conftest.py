@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,51 +21,46 @@ from tests.repositories import git
 COMMANDS = Path(__file__).with_name("commands.py")
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[Pods, ApiServer]]:
-    """An API server whose pods are folders of this machine."""
-    (tmp_path / "pods").mkdir()
-    with podservers.serving(tmp_path / "pods") as found:
-        yield found
+Place = tuple[Pods, ApiServer, Path]
+"""The pods, their API server, and the repository that builds are started in."""
 
 
-@pytest.fixture
-def repository(tmp_path: Path, cluster: tuple[Pods, ApiServer], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with the pods of this one, its commands replaced by `commands.py`, as the current folder.
+@contextmanager
+def place(folder: Path) -> Iterator[Place]:
+    """Make a repository with the pods of this one, and `commands.py` for its commands, the current folder meanwhile.
 
     What the DVC remote is to real builds is one folder for all of its pods.
     """
-    pods, _ = cluster
-    folder, programs = tmp_path / "repository", tmp_path / "bin"
-    for path in ("scripts", "model"):
-        (folder / path).mkdir(parents=True)
-    programs.mkdir()
-    (tmp_path / "remote").mkdir()
-    shutil.copytree(REPOSITORY / "ci/agents", folder / "ci/agents")
-    (folder / "scripts/some.py").touch()
+    repository, programs = folder / "repository", folder / "bin"
+    for path in (repository / "scripts", folder / "remote", folder / "pods", programs):
+        path.mkdir(parents=True)
+    shutil.copytree(REPOSITORY / "ci/agents", repository / "ci/agents")
+    (repository / "scripts/some.py").touch()
     training = yaml.safe_load((REPOSITORY / "ci/agents/training.yaml").read_text())
-    (folder / "ci/agents/training.json").write_text(json.dumps(training))
+    (repository / "ci/agents/training.json").write_text(json.dumps(training))
     python = Path(sys.executable).resolve()  # without packages it starts in a fraction of the time
     commands = {name: f"-S {COMMANDS} {name}" for name in ("python", "dvc")}
     for name, arguments in {**commands, "python3": ""}.items():
         (programs / name).write_text(f'#!/bin/sh\nexec {python} {arguments} "$@"\n')
         (programs / name).chmod(0o755)
-    pods.environment = {"PATH": f"{programs}:{os.environ['PATH']}", "REMOTE": str(tmp_path / "remote")}
-    monkeypatch.chdir(folder)
-    git("init", "-q")
-    (folder / ".gitignore").write_text("/build\n")
-    git("add", "-A")
-    git("commit", "-qm", "one")
-    return folder
+    with podservers.serving(folder / "pods") as (pods, api), pytest.MonkeyPatch.context() as patch:
+        pods.environment = {"PATH": f"{programs}:{os.environ['PATH']}", "REMOTE": str(folder / "remote")}
+        patch.chdir(repository)
+        git("init", "-q")
+        (repository / ".gitignore").write_text("/build\n")
+        git("add", "-A")
+        git("commit", "-qm", "one")
+        yield pods, api, repository
+
+
+def new(api: ApiServer, said: list[str], **variables: str) -> build.Build:
+    """Return a build named b1 that notes what it says."""
+    images = {"tools": "here/tools:1", "training": "here/pipeline:1", "release": "here/pipeline:1"}
+    return build.Build(api, build.Site(images, "http://127.0.0.1:9"), "b1", variables, said.append)
 
 
 @pytest.fixture
-def new(cluster: tuple[Pods, ApiServer], repository: Path) -> Callable[..., build.Build]:
-    """Return what makes a build there, which notes what it says in `said`."""
-    _, api = cluster
-    images = {"tools": "here/tools:1", "training": "here/pipeline:1", "release": "here/pipeline:1"}
-
-    def made(said: list[str], name: str = "b1", **variables: str) -> build.Build:
-        return build.Build(api, build.Site(images, "http://127.0.0.1:9"), name, variables, said.append)
-
-    return made
+def here(tmp_path: Path) -> Iterator[Place]:
+    """A place of its own for a test."""
+    with place(tmp_path) as found:
+        yield found

@@ -7,7 +7,8 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ import pytest
 from ci.errors import InputError, StageError
 from ci.run.executor import build, code
 from ci.run.sequence import parts
+from tests.ci.podservers import Pods
+from tests.ci.run.executor.conftest import new, place
 from tests.pods import REPOSITORY
 from tests.repositories import git
 
@@ -42,32 +45,58 @@ def runs(repository: Path, command: str) -> bool:
     return path.exists() and path.read_text().endswith(f"{command}\n")
 
 
-def test_every_command_of_the_sequence_runs_in_its_pod_and_nothing_else_does(cluster, repository, new):
-    pods, _ = cluster
+@dataclass
+class Finished:
+    """A build that ended well, and what was left of it."""
+
+    build: build.Build
+    said: list[str]
+    pods: Pods
+    repository: Path
+    left: list[str]
+    files: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Iterator[Finished]:
+    """A build with changes that are not committed."""
     said: list[str] = []
-    started = new(said, PIPELINE_SET="seed=7\nas_of=2013-04-01")
-    build.run(started)
+    with place(tmp_path_factory.mktemp("finished")) as (pods, api, repository):
+        (repository / "scripts/some.py").write_text("changed")
+        (repository / "scripts/more.py").write_text("new")
+        git("add", "scripts/more.py")
+        (repository / "unknown.txt").write_text("x")
+        started = new(api, said, PIPELINE_SET="seed=7\nas_of=2013-04-01")
+        build.run(started)
+        files = {str(path): path.read_text() for path in Path("build").rglob("*") if path.is_file()}
+        yield Finished(started, said, pods, repository, [*pods.pods], files)
+
+
+def test_every_command_of_the_sequence_runs_in_its_pod_and_nothing_else_does(finished):
     expected = [
         (f"{part.name}-b1", command.removeprefix("python -m scripts."))
         for part in parts()
         for command in (*part.commands, *part.always)
     ]
-    assert ran(repository) == expected
-    assert (repository.parent / "remote/settings").read_text() == "seed=7\nas_of=2013-04-01"
-    assert not pods.pods
-    assert json.loads(started.handoff)["files"]["by"] == "model-b1"
-    assert Path("build/report/index.html").read_text() == "by release-b1"
-    assert not Path("build/model").exists()
-    assert started.traffic == b"rows"
+    assert ran(finished.repository) == expected
     stages = {"Plan", "Prepare", "Tune", "Train", "Test", "Package", "Place", "Deploy", "Monitor"}
-    assert stages < set(started.seconds)
+    assert stages < set(finished.build.seconds)
 
 
-def test_pods_are_those_of_jenkins_without_its_own_container_and_can_be_told_from_them(cluster, repository, new):
-    pods, _ = cluster
-    build.run(new([]))
-    plan, model, release = pods.created
-    for pod in pods.created:
+def test_overrides_reach_plan_and_the_last_hand_over_is_the_one_that_travels(finished):
+    assert (finished.repository.parent / "remote/settings").read_text() == "seed=7\nas_of=2013-04-01"
+    assert json.loads(finished.build.handoff)["files"]["by"] == "model-b1"
+    assert finished.build.traffic == b"rows"
+
+
+def test_afterwards_no_pod_is_there_and_the_report_is_on_this_machine_but_no_results_of_cached_stages(finished):
+    assert finished.left == []
+    assert finished.files == {"build/report/index.html": "by release-b1"}
+
+
+def test_pods_are_those_of_jenkins_without_its_own_container_and_can_be_told_from_them(finished):
+    plan, model, release = finished.pods.created
+    for pod in finished.pods.created:
         [container] = pod["spec"]["containers"]
         assert container["image"].startswith("here/")
         assert {"name": "workspace-volume", "mountPath": "/home/jenkins/agent"} in container["volumeMounts"]
@@ -76,42 +105,37 @@ def test_pods_are_those_of_jenkins_without_its_own_container_and_can_be_told_fro
         assert labels["app.kubernetes.io/managed-by"] == "model-pipeline-executor"
         assert labels["model-pipeline/build"] == "b1"
         assert pod["spec"]["securityContext"]["runAsNonRoot"]
+        assert pod["spec"]["activeDeadlineSeconds"] > 0
     assert plan["spec"]["serviceAccountName"] == "pipeline"
     assert release["spec"]["serviceAccountName"] == "deployer"
     assert not model["spec"]["automountServiceAccountToken"]
 
 
-def test_each_pod_starts_empty_but_for_the_commit_with_changes_that_are_not_committed(cluster, repository, new):
-    (repository / "scripts/some.py").write_text("changed")
-    (repository / "scripts/more.py").write_text("new")
-    git("add", "scripts/more.py")
-    (repository / "unknown.txt").write_text("x")
-    said: list[str] = []
-    build.run(new(said))
+def test_each_pod_starts_empty_but_for_the_commit_with_changes_that_are_not_committed(finished, monkeypatch):
+    said = finished.said
+    monkeypatch.chdir(finished.repository)
     assert "changes that are not committed are part of this build" in said[0]
     assert "files that Git does not know are not (unknown.txt)" in said[0]
     for part in parts():
         first = next(line for line in said if line.startswith(f"{part.name}-b1 runs "))
         built = ["build"] * (part.name != "plan")  # the hand-over
         assert first.endswith(f"here are {['.git', '.gitignore', *built, 'ci', 'scripts']}")
+    commit = said[0].split()[2]
+    changed = git("show", "--format=", "--name-only", "-m", "--first-parent", commit).split()
+    assert changed == ["scripts/more.py", "scripts/some.py"]
     assert git("for-each-ref").count("\n") == 1
     assert git("stash", "list") == ""
-    commit = said[0].split()[2]
-    assert git("show", "--format=", "--name-only", "-m", "--first-parent", commit).split() == [
-        "scripts/more.py",
-        "scripts/some.py",
-    ]
 
 
 @pytest.mark.parametrize(
     ("text", "kind"), [("failed: the model is blocked", StageError), ("bad input: no", InputError)]
 )
-def test_a_command_that_fails_ends_the_build_with_its_own_words_after_the_report(cluster, repository, new, text, kind):
-    pods, _ = cluster
+def test_a_command_that_fails_ends_the_build_with_its_own_words_after_the_report(here, text, kind):
+    pods, api, repository = here
     tell(repository, "test", text)
     said: list[str] = []
     with pytest.raises(kind, match=text.partition(": ")[2]):
-        build.run(new(said))
+        build.run(new(api, said))
     assert [command for _, command in ran(repository)][-2:] == ["pipeline test", "pipeline report"]
     assert Path("build/report/index.html").read_text() == "by model-b1"
     assert text not in said
@@ -119,8 +143,8 @@ def test_a_command_that_fails_ends_the_build_with_its_own_words_after_the_report
 
 
 @pytest.mark.parametrize("command", ["champion", "tune", "deploy"])
-def test_a_part_whose_pod_is_lost_begins_again_once_in_a_new_one(cluster, repository, new, command):
-    pods, _ = cluster
+def test_a_part_whose_pod_is_lost_begins_again_once_in_a_new_one(here, command):
+    pods, api, repository = here
     tell(repository, command, "wait")
 
     def take() -> None:
@@ -131,7 +155,7 @@ def test_a_part_whose_pod_is_lost_begins_again_once_in_a_new_one(cluster, reposi
     thread = threading.Thread(target=take)
     thread.start()
     said: list[str] = []
-    build.run(new(said))
+    build.run(new(api, said))
     thread.join()
     again = [pod["metadata"]["name"] for pod in pods.created if pod["metadata"]["name"].endswith("-again")]
     assert len(again) == 1
@@ -140,8 +164,8 @@ def test_a_part_whose_pod_is_lost_begins_again_once_in_a_new_one(cluster, reposi
     assert first in ("pipeline configure champion", "handoff restore")
 
 
-def test_a_part_whose_pods_are_lost_twice_ends_the_build(cluster, repository, new, monkeypatch):
-    pods, _ = cluster
+def test_a_part_whose_pods_are_lost_twice_ends_the_build(here):
+    pods, api, repository = here
     tell(repository, "tune", "wait")
 
     def take() -> None:
@@ -152,13 +176,13 @@ def test_a_part_whose_pods_are_lost_twice_ends_the_build(cluster, repository, ne
     thread = threading.Thread(target=take)
     thread.start()
     with pytest.raises(StageError, match=r"model: pod model-b1-again: it was deleted, for the second time"):
-        build.run(new([]))
+        build.run(new(api, []))
     thread.join()
     assert not pods.pods
 
 
-def test_pods_that_a_killed_build_left_are_removed_by_the_next_and_those_of_jenkins_are_not(cluster, repository, new):
-    pods, api = cluster
+def test_pods_that_a_killed_build_left_are_removed_by_the_next_and_those_of_jenkins_are_not(here):
+    pods, api, repository = here
     theirs = {"metadata": {"name": "jenkins-1", "labels": {"app.kubernetes.io/part-of": "model-pipeline"}}}
     api.ask("POST", "/api/v1/namespaces/model-pipeline/pods", {**theirs, "spec": {"containers": []}})
     tell(repository, "tune", "wait")
@@ -170,7 +194,7 @@ def test_pods_that_a_killed_build_left_are_removed_by_the_next_and_those_of_jenk
     (repository.parent / "remote/tune").unlink()
     said: list[str] = []
     build.clean(api, said.append)
-    build.run(new(said))
+    build.run(new(api, said))
     assert "executor: pod model-other, which an earlier build left, is removed" in said
     assert [*pods.pods] == ["jenkins-1"]
 
@@ -179,15 +203,13 @@ def test_pods_that_a_killed_build_left_are_removed_by_the_next_and_those_of_jenk
     ("command", "number"),
     [
         ("champion", signal.SIGINT),
-        ("pull", signal.SIGTERM),
-        ("tune", signal.SIGINT),
+        ("tune", signal.SIGTERM),
         ("--run-cache", signal.SIGINT),
         ("deploy", signal.SIGTERM),
-        ("retrain", signal.SIGINT),
     ],
 )
-def test_an_interrupted_build_hears_its_step_out_and_leaves_no_pod(cluster, repository, new, command, number):
-    pods, api = cluster
+def test_an_interrupted_build_hears_its_step_out_and_leaves_no_pod(here, command, number):
+    pods, api, repository = here
     tell(repository, command, "wait")
     process = start(api)
     until(lambda: runs(repository, command))
@@ -222,7 +244,8 @@ def start(api) -> subprocess.Popen[str]:
     )
 
 
-def test_a_clone_that_lacks_older_commits_is_refused_with_what_mends_it(repository, tmp_path, monkeypatch):
+def test_a_clone_that_lacks_older_commits_is_refused_with_what_mends_it(here, tmp_path, monkeypatch):
+    _, _, repository = here
     git("commit", "-q", "--allow-empty", "-m", "two")
     git("clone", "-q", "--depth", "1", f"file://{repository}", str(tmp_path / "shallow"))
     monkeypatch.chdir(tmp_path / "shallow")
