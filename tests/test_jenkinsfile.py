@@ -346,6 +346,14 @@ def runs(stage: Call, build: dict[str, bool]) -> bool:
     return all(verdicts)
 
 
+def test_whether_a_stage_runs_is_known_before_it_waits_for_its_pod_or_its_lock(pipeline):
+    for stage in stages(pipeline).values():
+        if when := block(stage, "when"):
+            said = {call["name"]: call["args"] for call in when if call["name"].startswith("before")}
+            locks = any(option["name"] == "lock" for option in block(stage, "options"))
+            assert said == {"beforeAgent": [True], **({"beforeOptions": [True]} if locks else {})}, stage["args"]
+
+
 BUILDS = [
     # DEPLOY, ROLLBACK, a pull request: what runs
     (True, "", False, {"Plan", "Model", "Release"}),
