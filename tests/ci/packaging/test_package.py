@@ -99,6 +99,14 @@ def test_a_version_is_a_number_of_thirteen_digits(as_of: date, digest: bytes) ->
     assert int(version) < 2**63
 
 
+@pytest.mark.parametrize(
+    ("number", "digits"),
+    [(7, "00007"), (99_999, "99999"), (100_000, "00000"), (123_456, "23456"), (10**40 + 42, "00042")],
+)
+def test_a_version_ends_in_the_last_digits_of_the_models_digest(number: int, digits: str) -> None:
+    assert package.version(date(2013, 4, 1), f"sha256:{number:064x}") == f"20130401{digits}"
+
+
 def test_every_changed_byte_of_a_package_is_refused_and_its_file_named() -> None:
     assemble()
     intact = packaged()

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ci.placement.check import faults
+from ci.errors import StageError
+from ci.placement.check import faults, require
 from ci.placement.inventory import Node, Pod
 from ci.placement.model import Spread
 
@@ -48,3 +49,16 @@ def test_a_spread_is_counted_by_node_and_by_zone(plan, spread, found):
 
 def test_a_resource_that_the_node_does_not_have_counts_as_none_free():
     assert faults([Pod("a", "g", {"nvidia.com/gpu": 1})], NODES, {"a": "n"}) == ["n: nvidia.com/gpu 1 asked, 0 free"]
+
+
+def test_nothing_of_a_resource_that_the_node_does_not_have_may_be_asked():
+    assert faults([Pod("a", "g", {"nvidia.com/gpu": 0})], NODES, {"a": "n"}) == []
+
+
+def test_a_solvers_plan_that_does_not_hold_ends_the_stage_with_the_first_three_faults():
+    require(TASKS, NODES, {"a": "n", "b": "m"})
+    with pytest.raises(StageError) as error:
+        require(TASKS, NODES, {"c": "m", "d": "m", "e": "m"})
+    assert str(error.value) == (
+        "the solver's plan does not hold in integers: a has no node; b has no node; c is not a pod"
+    )
