@@ -61,7 +61,7 @@ class Pods:
         """Kill what runs in a pod's container."""
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                if f"POD={name}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                if self._mark(name) in (process / "environ").read_bytes().split(b"\0"):
                     os.kill(int(process.name), signal.SIGKILL)
 
     def processes(self, name: str) -> int:
@@ -70,8 +70,12 @@ class Pods:
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 state = (process / "stat").read_text().rpartition(")")[2].split()[0]
-                found += state not in "ZX" and f"POD={name}".encode() in (process / "environ").read_bytes().split(b"\0")
+                found += state not in "ZX" and self._mark(name) in (process / "environ").read_bytes().split(b"\0")
         return found
+
+    def _mark(self, name: str) -> bytes:
+        """Return the variable by which the processes of a pod are told from all others of this machine."""
+        return f"POD_FOLDER={self.folder / name}".encode()
 
     def restart(self, seconds: float = 0.0) -> None:
         """Break every connection, and be away for a while."""
@@ -148,7 +152,7 @@ class Pods:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, **self.environment, "POD": name},
+            env={**os.environ, **self.environment, "POD": name, "POD_FOLDER": str(self.folder / name)},
         )
         assert process.stdin
         assert process.stdout
