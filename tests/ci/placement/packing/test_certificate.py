@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci.placement.packing import certificate
-from ci.placement.packing.certificate import Certificate, flaws, lower_bound
+from ci.placement.packing.certificate import Certificate, flaws, lower_bound, recheck, record
 from ci.placement.packing.problem import Problem
 
 PROBLEM = Problem.of(np.array([[6], [6], [6], [4]]), np.array([[10]] * 5))
@@ -229,3 +229,82 @@ def test_more_kinds_than_can_be_looked_at_one_by_one_are_looked_at_together():
     problem = replace(problem, allowed=np.eye(1500, dtype=bool), rule=np.arange(1500))
     proof = Certificate(10, tuple(problem.requests[:, 0].tolist()), (Fraction(1),))
     assert lower_bound(problem, proof) == -(-int(problem.requests.sum()) // 10)
+
+
+def recorded(**changes):
+    """A plan of three nodes for four pods, with the proof that fewer are not enough; some of its keys changed."""
+    proof = record(PROBLEM, Certificate(1, (1, 1, 1, 0), units={0: 1}), unplaced=False)
+    plan = {"a": "n", "b": "m", "c": "o", "d": "n"}
+    return {
+        "certificate": {**proof, **changes.pop("certificate", {})},
+        "plan": plan,
+        "objective": 3,
+        "bound": 3,
+    } | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, []),
+        ({"bound": 2}, ["3 nodes proven, a bound of 2 and 3 nodes used cannot all be true"]),
+        ({"bound": 4}, ["3 nodes proven, a bound of 4 and 3 nodes used cannot all be true"]),
+        ({"objective": 2}, ["the plan uses 3 nodes, not 2"]),
+        ({"certificate": {"proves": 2}}, ["the certificate proves 3, not 2"]),
+        ({"certificate": {"prices": [1, 1, 0, 0]}}, ["the certificate proves 2, not 3"]),
+        (
+            {"certificate": {"unplaced": True, "proves": 0}},
+            ["the certificate is about another question than the plan answers"],
+        ),
+        (
+            {"plan": {"a": "n", "b": "m", "c": "o"}},
+            ["the certificate is about another question than the plan answers"],
+        ),
+        (
+            {"plan": dict.fromkeys("abcd", "n"), "objective": 1},
+            ["3 nodes proven, a bound of 3 and 1 nodes used cannot"],
+        ),
+        (
+            {"certificate": {"prices": [1, 1, 1, -1], "proves": 0}},
+            ["prices, weights or fees are negative"],
+        ),
+    ],
+)
+def test_a_record_is_held_to_what_it_proves_and_to_the_plan_beside_it(changes, said):
+    found = recheck(recorded(**changes))
+    assert len(found) == len(said)
+    assert all(each.startswith(words) for each, words in zip(found, said, strict=True)), found
+
+
+def test_of_a_plan_that_leaves_pods_over_the_record_proves_how_many():
+    problem = Problem.of(np.array([[6], [6], [6], [20]]), np.array([[10]] * 2))
+    proof = record(problem, Certificate(1, (1, 1, 1, 1), units={0: 1}), unplaced=True)
+    document = {"certificate": proof, "plan": {"a": "n", "b": "m"}, "objective": 2, "bound": 2}
+    assert proof["proves"] == 2
+    assert recheck(document) == []
+    assert recheck({**document, "objective": 1}) == ["the plan uses 2 nodes, not 1"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"units": [[1, 1]]},
+        {"weights": ["1/0"]},
+        {"weights": ["0.5"]},
+        {"weights": [1]},
+        {"prices": [1, 1, 1]},
+        {"prices": [1, 1, 1, 0.5]},
+        {"prices": [1, 1, 1, True]},
+        {"scale": 1.5},
+        {"requests": [[6], [6], [6]]},
+        {"rule": [0, 0, 0, 1]},
+        {"rule": [0, 0, 0, -1]},
+        {"zoned": [1]},
+        {"allowed": [[True]]},
+        {"allowed": [[1, 1, 1, 1, 1]]},
+    ],
+    ids=str,
+)
+def test_a_record_that_is_not_whole_or_of_other_shapes_is_no_proof(change):
+    with pytest.raises((LookupError, ValueError, TypeError, ArithmeticError)):
+        recheck(recorded(certificate=change))
