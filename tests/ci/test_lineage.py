@@ -134,6 +134,12 @@ def test_what_is_wrong_with_the_graph_is_told_with_its_line() -> None:
         lineage.inputs_digest()
 
 
+def test_of_several_things_that_are_wrong_with_the_graph_the_first_is_told() -> None:
+    Path("dvc.yaml").write_text("stages:\n  a:\n    cmd: x\n    deps: [7]\n  b:\n    cmd: 7\n")
+    with pytest.raises(InputError, match=r"^dvc\.yaml:4: stages\.a\.deps\.0: "):
+        lineage.inputs_digest()
+
+
 @pytest.mark.parametrize(
     "empty", ["deps:", "params:", "deps: []", "params: []", "outs: [{build/data: {cache: false}}]"]
 )

@@ -303,6 +303,17 @@ def test_folders_too_deep_are_refused_in_a_package_and_in_a_model() -> None:
             package.verify(folder) if folder == workspace.PACKAGE else package.model_digest(folder)
 
 
+@pytest.mark.parametrize(("deep", "refused"), [(32, False), (33, True)])
+def test_folders_may_be_thirty_two_deep(deep: int, refused: bool) -> None:
+    folder = workspace.MODEL / "saved_model"
+    (folder / ("d/" * deep)).mkdir(parents=True)
+    if refused:
+        with pytest.raises(StageError, match="folders more than 32 deep"):
+            package.model_digest(folder)
+    else:
+        assert package.model_digest(folder).startswith("sha256:")
+
+
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"other")])
 @pytest.mark.parametrize("blob", [0, 1, 2])
 def test_an_image_that_was_changed_is_not_pushed(damage: Callable[[Path], object], blob: int) -> None:
