@@ -19,15 +19,15 @@ class Part:
 
     Attributes:
         name: what people call it.
-        pod: its kind: the small one with tools only, the one that trains, which Plan sizes, or the one whose account
-            rolls out.
+        pod: its kind: the small one with tools only, the one that trains, which Plan sizes, or the small one with
+            the account that makes the tuning Job, or that rolls out.
         container: the one that the commands run in.
         groups: by the name of a stage of the build, its commands; the first one that fails ends the part.
         always: what runs at the end of the part, also when it failed.
     """
 
     name: str
-    pod: Literal["tools", "training", "release"]
+    pod: Literal["tools", "tuner", "training", "release"]
     container: str
     groups: dict[str, tuple[str, ...]]
     always: tuple[str, ...] = field(default=())
@@ -77,3 +77,13 @@ def parts() -> tuple[Part, Part, Part]:
         ("python -m scripts.report --record",),
     )
     return plan, model, release
+
+
+def tuning(*arguments: str) -> Part:
+    """Return what runs between Plan and Model where several workers tune: the Job, whose result Model restores.
+
+    Args:
+        arguments: for `scripts.tune_job`.
+    """
+    command = " ".join(("python -m scripts.tune_job", *arguments))
+    return Part("search", "tuner", "tools", {"Search": (_RESTORE, command)})

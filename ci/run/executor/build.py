@@ -15,7 +15,7 @@ from ci.kube.api import ApiServer, Missing
 from ci.run.executor import agents, code, results
 from ci.run.executor.clients import clients
 from ci.run.executor.pod import Agent, Lost
-from ci.run.sequence import Part, parts
+from ci.run.sequence import Part, parts, tuning
 
 Json = dict[str, Any]
 _TRIES = 2
@@ -80,15 +80,19 @@ def run(build: Build) -> None:
 
         plan, model, release = parts()
         _part(build, plan, packed, tick)
+        settings = _settings(build)
+        if settings["tuning"]["workers"] > 1:
+            given = (f"--build={build.name}", f"--image={build.site.images['training']}")
+            _part(build, tuning(*given), packed, tick)
         _part(build, model, packed, tick)
-        with clients(build.api, _address(build), build.traffic):
+        with clients(build.api, f"{build.site.url}/v1/models/{settings['model']['name']}", build.traffic):
             _part(build, release, packed, tick)
 
 
-def _address(build: Build) -> str:
-    """Return where clients reach the model of this build's name, without `:predict`."""
-    settings = reading_yaml.parse(json.loads(build.handoff)["files"][str(workspace.SETTINGS)], workspace.SETTINGS)
-    return f"{build.site.url}/v1/models/{settings['model']['name']}"
+def _settings(build: Build) -> Json:
+    """Return the effective settings of the build, which Plan wrote."""
+    text = json.loads(build.handoff)["files"][str(workspace.SETTINGS)]
+    return dict(reading_yaml.parse(text, workspace.SETTINGS))
 
 
 def clean(api: ApiServer, say: Callable[[str], object]) -> None:

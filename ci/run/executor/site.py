@@ -25,7 +25,7 @@ VARIABLE = "PIPELINE_SET"
 HISTORY = "history.folder=/var/lib/dvc-remote/history"
 """Where builds in pods keep their history: on the volume of the DVC remote, which every agent mounts."""
 _FILE = Path("pipeline.yaml")
-_IMAGES = {"tools": "tools", "training": "pipeline", "release": "pipeline"}
+_IMAGES = {"tools": "tools", "tuner": "tools", "training": "pipeline", "release": "pipeline"}
 """By kind of pod, its image: what rolls out also asks the SavedModel, so it needs TensorFlow."""
 
 

@@ -14,6 +14,12 @@ REMOTE = Path(os.environ["REMOTE"])
 HANDOFF = Path("build/handoff.json")
 
 
+def settings() -> str:
+    """Return the effective settings, as far as they are asked for."""
+    workers = 2 if "tuning.workers=2" in (REMOTE / "settings").read_text() else 1
+    return f"model: {{name: m}}\ntuning: {{workers: {workers}}}\n"
+
+
 def main(words: list[str]) -> int:
     """Run one command line, such as `pipeline tune`."""
     pod = os.environ["POD"]
@@ -39,7 +45,7 @@ def main(words: list[str]) -> int:
         Path("build/agent.json").write_text(Path("ci/agents/training.json").read_text())
     if words == ["handoff", "pack"]:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        files = {"build/agent.json": Path("build/agent.json").read_text(), "build/settings.yaml": "model: {name: m}\n"}
+        files = {"build/agent.json": Path("build/agent.json").read_text(), "build/settings.yaml": settings()}
         HANDOFF.write_text(json.dumps({"commit": commit, "files": {**files, "by": pod}}))
     if words == ["handoff", "restore"]:
         Path("build/agent.json").write_text(json.loads(HANDOFF.read_text())["files"]["build/agent.json"])

@@ -55,7 +55,7 @@ def place(folder: Path) -> Iterator[Place]:
 
 def new(api: ApiServer, said: list[str], **variables: str) -> build.Build:
     """Return a build named b1 that notes what it says."""
-    images = {"tools": "here/tools:1", "training": "here/pipeline:1", "release": "here/pipeline:1"}
+    images = {pod: f"here/{pod}:1" for pod in ("tools", "tuner", "training", "release")}
     return build.Build(api, build.Site(images, "http://127.0.0.1:9"), "b1", variables, said.append)
 
 

@@ -199,6 +199,17 @@ def test_pods_that_a_killed_build_left_are_removed_by_the_next_and_those_of_jenk
     assert [*pods.pods] == ["jenkins-1"]
 
 
+def test_several_workers_tune_in_a_job_that_a_pod_of_its_own_makes_before_the_one_that_trains(here):
+    pods, api, repository = here
+    build.run(new(api, [], PIPELINE_SET="tuning.workers=2"))
+    assert [pod["metadata"]["name"] for pod in pods.created] == ["plan-b1", "search-b1", "model-b1", "release-b1"]
+    assert pods.created[1]["spec"]["serviceAccountName"] == "tuner"
+    assert [command for pod, command in ran(repository) if pod == "search-b1"] == [
+        "handoff restore",
+        "tune_job --build=b1 --image=here/training:1",
+    ]
+
+
 @pytest.mark.parametrize(
     ("command", "number"),
     [
@@ -231,7 +242,7 @@ def start(api) -> subprocess.Popen[str]:
         settings.host = {api.client.configuration.host!r}
         api = ApiServer(client=client.ApiClient(settings))
         end_in_order()
-        site = build.Site(dict.fromkeys(("tools", "training", "release"), "here:1"), "http://127.0.0.1:9")
+        site = build.Site(dict.fromkeys(("tools", "tuner", "training", "release"), "here:1"), "http://127.0.0.1:9")
         found = build.Build(api, site, "other", {{}}, lambda line: print(line, flush=True))
         raise SystemExit(run(lambda: build.run(found)))
     """
