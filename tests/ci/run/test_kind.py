@@ -239,6 +239,17 @@ def test_a_stopped_cluster_of_ours_can_be_deleted_and_a_stopped_one_of_others_is
     assert machine.read("clusters") == NAME
 
 
+def test_the_command_takes_settings_as_a_build_does(machine, monkeypatch, capsys):
+    first, second = port(), port()
+    monkeypatch.setattr("ci.run.images.ready", lambda names, _say: print(names))
+    monkeypatch.setenv("PIPELINE_SET", f"serving.port={first}\n\nserving.server=stand-in\n")
+    assert cluster.main(["create", f"--set=serving.port={second}"]) == 0
+    assert json.loads(machine.read("config.json"))["nodes"][0]["extraPortMappings"][0]["hostPort"] == second
+    assert "'stand-in'" in capsys.readouterr().out
+    assert cluster.main(["create", "--set=serving.prot=1"]) == 2
+    assert "serving.prot" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["", "-x", "Model", "a b", "x" * 33, "../x", "--help"])
 def test_what_is_no_name_of_a_cluster_is_refused(machine, name):
     with pytest.raises(InputError, match=r"^CLUSTER: .* is no name of a cluster"):
