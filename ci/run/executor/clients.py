@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ci import http
-from ci.errors import StageError
+from ci.errors import InputError, StageError
 from ci.kube.api import ApiServer
 
 _ROWS = 4
@@ -42,7 +42,11 @@ def _watch(api: ApiServer, address: str, traffic: bytes, over: threading.Event) 
     while not over.wait(1.0):
         if not _there(api):
             continue
-        bodies = bodies or requests_of(traffic)
+        try:
+            bodies = bodies or requests_of(traffic)
+        except (InputError, StageError, ValueError, LookupError, OSError) as error:
+            print(f"executor: no requests are sent to the canary: {error}")
+            return
         gone = threading.Event()
         threads = [
             threading.Thread(target=_send, args=(address, bodies[start::_CLIENTS], over, gone), daemon=True)
