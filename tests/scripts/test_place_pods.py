@@ -344,8 +344,8 @@ def test_the_pods_that_a_rollout_replaces_leave_and_its_peak_must_fit(workspace,
 
 @pytest.mark.parametrize(("running", "code"), [([], 0), ([stable("s", "a")], 1)])
 def test_a_release_that_runs_is_load_for_the_pods_of_a_build(workspace, running, code):
-    """They ask for 8.6 CPU; only a rollout replaces the release."""
-    assert run(a_node("a", "9600m"), *running, group="training") == code
+    """They ask for 3.1 CPU; only a rollout replaces the release."""
+    assert run(a_node("a", "4100m"), *running, group="training") == code
 
 
 @pytest.mark.parametrize(
