@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ci.releases.version import Version
 from scripts import agent, configure, manifests, place
 from tests.pods import REPOSITORY
 from tests.programs import needed
@@ -419,11 +420,17 @@ def test_pods_are_led_by_the_hostname_label_where_a_node_is_named_otherwise(work
     assert planned(workspace)["sets"] == {"serving": sorted(node["metadata"]["name"] for node in nodes)}
 
 
+def package(monkeypatch):
+    """Let there be a package of a version on a server."""
+    version = Version("sha256:1", "1", "m", "localhost/m:1", "b", {}, [], [])
+    monkeypatch.setattr("ci.packaging.package.verify", lambda *_: {})
+    monkeypatch.setattr(Version, "load", lambda _: version)
+
+
 def test_the_hard_spread_of_a_fork_stays_beside_the_plan(workspace, monkeypatch, capsys):
     own = even(HOST, 2)
     assert run(*FOUR, spec={"topologySpreadConstraints": own}) == 0
-    packaged = {"version": "1", "image": {"reference": "localhost/m:1", "base": "b"}}
-    monkeypatch.setattr("ci.packaging.package.verify", lambda *_: packaged)
+    package(monkeypatch)
     capsys.readouterr()
     assert manifests.main([]) == 0
     for each in yaml.safe_load_all(capsys.readouterr().out):
@@ -487,3 +494,29 @@ def test_volumes_are_assumed_to_be_there_and_that_is_said(workspace, capsys):
     assert said in capsys.readouterr().out
     assert said in (workspace / "explanation.txt").read_text()
     assert said in json.loads((workspace / "explanation.json").read_text())["notes"]
+
+
+@pytest.mark.parametrize("device", ["nvidia.com/gpu", "amd.com/gpu"])
+def test_servers_with_a_device_are_planned_and_rendered_for_nodes_that_have_one(workspace, monkeypatch, capsys, device):
+    taint = {"key": device, "effect": "NoSchedule"}
+    nodes = [a_node(f"cpu{index}", "64") for index in range(4)]
+    nodes += [a_node(f"gpu{index}", taints=[taint], pool="gpu") for index in range(4)]
+    for each in nodes[4:]:
+        each["status"]["allocatable"][device] = "1"
+    tolerations = f"[{{key: {device}, operator: Exists}}]"
+    asked = (
+        f"{{cpu: 1, memory: 1Gi, extended: {{{device}: 1}}, node_labels: {{pool: gpu}}, tolerations: {tolerations}}}"
+    )
+    assert run(*nodes, settings=[f"resources.serving={asked}"]) == 0
+    assert hosts(workspace) == dict.fromkeys(["gpu0", "gpu1", "gpu2", "gpu3"], 1)  # three replicas and the canary
+    package(monkeypatch)
+    capsys.readouterr()
+    assert manifests.main([]) == 0
+    found = [each for each in yaml.safe_load_all(capsys.readouterr().out) if each["kind"] == "Deployment"]
+    assert len(found) == 2
+    for each in found:
+        pod = each["spec"]["template"]["spec"]
+        assert pod["nodeSelector"]["pool"] == "gpu"
+        assert pod["tolerations"] == [{"key": device, "operator": "Exists"}]
+        assert [device in c["resources"]["limits"] for c in pod["containers"]].count(True) == 1
+    assert run(*nodes[:7], settings=[f"resources.serving={asked}"]) == 1
