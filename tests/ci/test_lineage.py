@@ -134,6 +134,20 @@ def test_what_is_wrong_with_the_graph_is_told_with_its_line() -> None:
         lineage.inputs_digest()
 
 
+def test_a_graph_without_stages_is_told_at_its_first_line() -> None:
+    Path("dvc.yaml").write_text("\n\n")
+    with pytest.raises(InputError, match=r"^dvc\.yaml:1: the graph: "):
+        lineage.inputs_digest()
+
+
+def test_the_order_of_keys_in_the_settings_does_not_count() -> None:
+    before = lineage.settings_digest()
+    Path("build/settings.yaml").write_text(SETTINGS.replace("{epochs: 3}", "{threads: 1, epochs: 3}"))
+    other = lineage.settings_digest()
+    Path("build/settings.yaml").write_text(SETTINGS.replace("{epochs: 3}", "{epochs: 3, threads: 1}"))
+    assert lineage.settings_digest() == other != before
+
+
 def test_of_several_things_that_are_wrong_with_the_graph_the_first_is_told() -> None:
     Path("dvc.yaml").write_text("stages:\n  a:\n    cmd: x\n    deps: [7]\n  b:\n    cmd: 7\n")
     with pytest.raises(InputError, match=r"^dvc\.yaml:4: stages\.a\.deps\.0: "):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci.errors import StageError
+from ci import workspace
+from ci.errors import InputError, StageError
 from ci.releases import ledger, machine
 from ci.releases.ledger import target, withdrawn
 from ci.releases.machine import MachineLedger
@@ -221,3 +222,16 @@ def test_what_is_left_has_the_room_that_there_is_to_the_byte() -> None:
         kept = ledger.compacted(found, most)
         assert len(json.dumps(kept)) <= most
         assert len(json.dumps(kept)) > most - one - 5 or kept == found, "no more goes than must"
+
+
+def test_a_version_is_read_once_from_its_evidence() -> None:
+    place = MachineLedger()
+    manifest = builds.manifest(image={"reference": "localhost/models/flights:1", "digest": A, "base": None})
+    golden = {"instances": [{"x": 1.0}], "predictions": [0.5]}
+    for name, value in (("manifest.json", manifest), ("golden.json", golden)):
+        workspace.write_json(place.evidence(A) / name, value)
+    found = place.version(A)
+    workspace.remove(place.evidence(A))
+    assert place.version(A) is found
+    with pytest.raises(InputError, match=r"manifest\.json is missing"):
+        place.version(B)
