@@ -11,8 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -23,6 +26,9 @@ from ci import configuration, saved_model, workspace
 from ci.capture.replay import send
 from ci.releases import machine
 from ci.releases.machine import MachineLedger
+from ci.releases.version import Version
+from ci.rollout import deploy as rollout_deploy
+from ci.rollout import smoke
 from ci.rollout.decision import Phase, Step
 from ci.rollout.deploy import served
 from ci.rollout.local import servers as local
@@ -368,12 +374,17 @@ def killed_after(step: str, number: int, command: Sequence[str] = ("deploy",)) -
 def test_where_requests_are_captured_a_version_that_answers_otherwise_than_its_saved_model_is_given_up(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def captured(self: local.Local, digest: str) -> dict[str, list[dict[str, object]]]:
+    def captured(_: str) -> dict[str, list[dict[str, object]]]:
         entry = {"number": 1, "time": "now", "path": "/v1/models/flights:predict", "status": 200}
         body = json.dumps({"instances": INSTANCES[:1]})
         return {"pod": [{**entry, "request": body, "response": json.dumps({"predictions": [5.6]})}]}
 
-    monkeypatch.setattr(local.Local, "captured", captured)
+    rescorer = rollout_deploy._rescorer
+
+    def where_captured(settings: Settings, place: Any, manifest: Any) -> Any:
+        return rescorer(settings, replace(place, where=SimpleNamespace(shares=True, captured=captured)), manifest)
+
+    monkeypatch.setattr(rollout_deploy, "_rescorer", where_captured)
     checkout.build(0.5)
     assert deploy.main([]) == 0
     verify = json.loads((workspace.ROLLOUT / "steps.jsonl").read_text().splitlines()[-2])
@@ -454,17 +465,17 @@ def test_a_server_that_dies_or_hangs_between_two_steps_is_given_up_and_the_relea
     checkout.build(0.5)
     assert deploy.main([]) == 0
     checkout.build(0.75, as_of="2013-05-01")
-    check, default = Rollout_._check, Remote.ask.__defaults__
+    check, default, before = smoke.check, Remote.ask.__defaults__, LEDGER.last()
 
-    def check_and_lose(self: Rollout_, digest: str, address: str) -> dict[str, object]:
-        measured = check(self, digest, address)
-        if digest == self.digest and not self.where.passed(digest):
-            pid = Remote(local._control(self.digest)).pid()
+    def check_and_lose(where: Any, version: Version, tolerance: float, *, public: bool) -> dict[str, Any]:
+        measured = check(where, version, tolerance, public=public)
+        if before is not None and version.digest != before["digest"]:
+            pid = Remote(local._control(version.digest)).pid()
             assert pid is not None
             os.kill(pid, number)
         return measured
 
-    monkeypatch.setattr(Rollout_, "_check", check_and_lose)
+    monkeypatch.setattr(smoke, "check", check_and_lose)
     monkeypatch.setattr(Remote.ask, "__defaults__", (None, 5.0))
     capsys.readouterr()
     assert deploy.main([]) == 1
