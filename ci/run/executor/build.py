@@ -29,10 +29,12 @@ class Site:
     """Where a build runs.
 
     Attributes:
+        context: of the kubeconfig.
         images: by the kind of pod (see `ci.run.sequence.Part`), the image of its container.
         url: where clients on this machine reach the model.
     """
 
+    context: str
     images: Mapping[str, str]
     url: str
 
@@ -194,7 +196,7 @@ def _end(build: Build, part: Part, agent: Agent, *, failed: bool) -> None:
         if not failed:
             build.handoff = agent.read(_HANDOFF)
         if part.always:
-            results.unpack(agent.fetch(results.WANTED))
+            results.unpack(agent.fetch(results.WANTED), build.site.context)
         if part.name == "model" and not failed:
             build.traffic = agent.read(str(workspace.DATA / "traffic.parquet"))
     except (InputError, StageError) as error:

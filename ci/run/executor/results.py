@@ -4,7 +4,7 @@ import io
 import tarfile
 from pathlib import Path, PurePosixPath
 
-from ci import workspace
+from ci import configuration, workspace
 from ci.errors import StageError
 from ci.stages import HANDED_OVER
 
@@ -20,13 +20,18 @@ FILES = (*HANDED_OVER, workspace.RUNS)
 WANTED = tuple(str(path) for path in (*FOLDERS, *FILES))
 
 
-def unpack(archive: bytes) -> list[Path]:
+def unpack(archive: bytes, context: str) -> list[Path]:
     """Put the results of an archive (tar) in the place of those that are there, and return what came.
 
     Only plain files of the wanted places are taken, whatever else is in it.
 
+    Args:
+        archive: the results.
+        context: of the kubeconfig: what is the pod's own cluster there has this name here.
+
     Raises:
         StageError: it is no archive.
+        InputError: the settings in it are none.
     """
     files: dict[Path, dict[Path, bytes]] = {}
     try:
@@ -47,4 +52,8 @@ def unpack(archive: bytes) -> list[Path]:
         with workspace.replacing(place) as folder:
             for name, each in found.items():
                 workspace.write_bytes(folder / name, each)
+    if workspace.SETTINGS in files:
+        settings = configuration.effective()
+        serving = settings.serving.model_copy(update={"context": context})
+        workspace.write_text(workspace.SETTINGS, configuration.dump(settings.model_copy(update={"serving": serving})))
     return [*files]

@@ -67,7 +67,7 @@ def run(cluster: str, overrides: Sequence[str], seconds: dict[str, float]) -> No
         build.clean(api, print)
         lines = [*kind.overrides(settings.serving.server, references), HISTORY, *given]
         _require_room(configuration.read(_FILE, lines), found.context)
-        site = build.Site({pod: references[image] for pod, image in _IMAGES.items()}, found.url)
+        site = build.Site(found.context, {pod: references[image] for pod, image in _IMAGES.items()}, found.url)
         build.run(build.Build(api, site, secrets.token_hex(3), {VARIABLE: "\n".join(lines)}, print, seconds))
         print(f"executor: {asking.working(api, found.url, settings.rollout.golden_tolerance)}")
 

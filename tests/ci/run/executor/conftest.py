@@ -56,7 +56,7 @@ def place(folder: Path) -> Iterator[Place]:
 def new(api: ApiServer, said: list[str], **variables: str) -> build.Build:
     """Return a build named b1 that notes what it says."""
     images = {pod: f"here/{pod}:1" for pod in ("tools", "tuner", "training", "release")}
-    return build.Build(api, build.Site(images, "http://127.0.0.1:9"), "b1", variables, said.append)
+    return build.Build(api, build.Site("kind-here", images, "http://127.0.0.1:9"), "b1", variables, said.append)
 
 
 @pytest.fixture

@@ -242,7 +242,7 @@ def start(api) -> subprocess.Popen[str]:
         settings.host = {api.client.configuration.host!r}
         api = ApiServer(client=client.ApiClient(settings))
         end_in_order()
-        site = build.Site(dict.fromkeys(("tools", "tuner", "training", "release"), "here:1"), "http://127.0.0.1:9")
+        site = build.Site("here", dict.fromkeys(("tools", "tuner", "training", "release"), "here:1"), "http://127.0.0.1:9")
         found = build.Build(api, site, "other", {{}}, lambda line: print(line, flush=True))
         raise SystemExit(run(lambda: build.run(found)))
     """
