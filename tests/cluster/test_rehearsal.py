@@ -63,7 +63,7 @@ class Clients:
 def predict(instances: list[dict[str, Any]]) -> list[float]:
     """Return what clients get from outside."""
     service = "http://127.0.0.1:30851/v1/models/flights:predict"
-    answer = requests.post(service, json={"instances": instances}, timeout=10)
+    answer = requests.post(service, json={"instances": instances}, timeout=30)
     assert answer.status_code == 200, answer.text
     found: list[float] = answer.json()["predictions"]
     return found
@@ -118,8 +118,13 @@ def rehearsal(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             f"build {build.number}: {build.result}: { {name: round(took, 1) for name, took in build.seconds.items()} }"
         )
         (folder / f"build-{build.number}.log").write_text(build.log)
+    # As it was before, for the tests of other files.
     kubectl("delete", "deployments", "--all", "-n", SERVING)
-    kubectl("delete", "-k", checkout / "ci/jenkins")
+    kubectl("delete", "configmaps", "-l", "app.kubernetes.io/name=model", "-n", SERVING)
+    kubectl("patch", "configmap", "rollout-history", "-n", SERVING, "--type=merge", "-p", '{"data": null}')
+    for name in ("rbac", "remote"):
+        kubectl("delete", "-f", checkout / f"ci/jenkins/{name}.yaml", "-n", PIPELINE)
+    kubectl("delete", "namespace", fork.CONTROLLER)
     local_registry.remove(print)
 
 
@@ -153,7 +158,7 @@ def test_a_first_model_is_trained_and_released(rehearsal, first):
     assert first.tests
     assert "cannot be seen" not in first.log
     assert (first.artifacts / "build/report/index.html").exists()
-    until(lambda: "the pods are deleted", lambda: not rehearsal.agents(), 30)
+    until(lambda: "the pods are deleted", lambda: not rehearsal.agents(), 90)
 
 
 @pytest.fixture
@@ -273,7 +278,7 @@ def test_the_pod_of_a_build_that_was_stopped_is_removed_by_the_next(rehearsal, u
     build = rehearsal.job.build(DEPLOY=False)
     assert build.result == "SUCCESS", build.log[-6000:]
     assert f"sweep: pod {left} deleted: no node takes it, and it was build {stopped.number}'s" in build.lines
-    until(lambda: "the pods are deleted", lambda: not rehearsal.agents(), 30)
+    until(lambda: "the pods are deleted", lambda: not rehearsal.agents(), 90)
 
 
 def test_a_package_that_was_changed_on_the_remote_is_refused(rehearsal, unchanged):
