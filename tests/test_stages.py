@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import yaml
 
 from ci import stages, workspace
 from ci.errors import InputError
+from ci.packaging import package
 from ci.settings import Settings
 from ci.stages import CACHED, NAMES, PLUMBING, STAGES, Stage, named
 
@@ -153,3 +156,13 @@ def test_results_that_another_pod_reads_have_a_way_to_it():
     for stage in STAGES:
         for read in map(named, stage.reads):
             assert read.travels or read.pod == stage.pod, f"{stage.name} reads what only {read.name}'s pod has"
+
+
+def test_dvc_ignores_no_result_as_what_it_ignores_is_missing_in_the_next_pod():
+    parts = (package.CARD, package.GOLDEN, package.MANIFEST, package.REFERENCE, package.SBOM, package.SUMS)
+    results = [named(stage).result for stage in CACHED]
+    results += [workspace.PACKAGE / part for part in (*parts, "image/index.json", "image/blobs/sha256/ab")]
+    results += [workspace.EVALUATION / "junit.xml", workspace.MODEL / "saved_model/saved_model.pb"]
+    command = [sys.executable, "-m", "dvc", "check-ignore", "--", *map(str, results)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("", 1), done.stderr
