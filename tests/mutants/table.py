@@ -37,6 +37,7 @@ SLOW = (
     "right_as_often",
     "two_percent_of_requests",
     "as_often_as_they_say",
+    "very_many_days",
     "smallest_size_from_the_same",
     "thousand_races",
     "every_changed_byte",
