@@ -55,7 +55,7 @@ def test_one_pod_fetches_all_it_needs_finds_what_a_search_here_finds_and_pushes_
     [container] = json.loads(made)["spec"]["template"]["spec"]["containers"]
     given = {each["name"]: each["value"] for each in container["env"] if each["name"] == "WORK"}
     pod = {**remote, **given, "POD_IP": "127.0.0.1", "JOB_COMPLETION_INDEX": "0"}
-    pod |= {"SEARCHES": str(tmp_path / "searches"), "DVC_SITE_CACHE_DIR": str(tmp_path / "pod-site")}
+    pod |= {"TUNING_STATE": str(tmp_path / "searches"), "DVC_SITE_CACHE_DIR": str(tmp_path / "pod-site")}
     (empty := tmp_path / "workspace").mkdir()
     run(*container["command"], *container["args"], folder=empty, environment=pod)
     assert not (fork.folder / "build/tuning").exists()
