@@ -38,7 +38,7 @@ GATES = "gates.limits={rmse: {max: 1000}}"
 SETTINGS = (
     "serving.server=stand-in",
     f"serving.port={PORT}",
-    "resources.serving.cpu=200m",
+    "resources.serving={cpu: 200m, memory: 1Gi}",
     "rollout.analysis={window: 5, confidence: 0.9, error_margin: 0.05, min_predictions: 50, max_psi: 10}",
     GATES,
 )
@@ -186,7 +186,7 @@ def test_a_version_that_fails_as_a_canary_never_takes_over(fork, first):
     (fork.folder / "pipeline.yaml").open("a").write("# another commit\n")
     fork.git("commit", "-qam", "two")
     before = fork.releases()
-    bad = fork.build("resources.serving.memory=32Mi")
+    bad = fork.build("resources.serving={cpu: 200m, memory: 32Mi}")
     assert bad.code == 1
     assert fork.releases() == before
     assert re.search(r"OOMKilled|ended|had not loaded", bad.said.splitlines()[-1])

@@ -3,7 +3,7 @@
 import os
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -65,11 +65,24 @@ def run(cluster: str, overrides: Sequence[str], seconds: dict[str, float]) -> No
             references = images.ready(images.wanted(settings.serving.server), print)
         api = ApiServer(Context(found.context))
         build.clean(api, print)
-        lines = [*kind.overrides(settings.serving.server, references), HISTORY, *given]
+        lines = overrides_there(settings, references, given)
         _require_room(configuration.read(_FILE, lines), found.context)
         site = build.Site(found.context, {pod: references[image] for pod, image in _IMAGES.items()}, found.url)
         build.run(build.Build(api, site, secrets.token_hex(3), {VARIABLE: "\n".join(lines)}, print, seconds))
         print(f"executor: {asking.working(api, found.url, settings.rollout.golden_tolerance)}")
+
+
+def overrides_there(settings: Settings, references: Mapping[str, str], given: Sequence[str]) -> list[str]:
+    """Return the overrides of a build on Kind.
+
+    Args:
+        settings: those of the build without them.
+        references: by image of `ci/images`, what pods name it by.
+        given: the overrides of whoever starts the build, which come last.
+    """
+    # All of `resources` first: where pipeline.yaml has none of it, a part of one pod's alone would not be enough.
+    sizes = f"resources={settings.resources.model_dump_json()}"
+    return [sizes, *kind.overrides(settings.serving.server, references), HISTORY, *given]
 
 
 def _given(text: str) -> list[str]:

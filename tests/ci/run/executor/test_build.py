@@ -142,7 +142,7 @@ def test_a_command_that_fails_ends_the_build_with_its_own_words_after_the_report
     assert not pods.pods
 
 
-@pytest.mark.parametrize("command", ["champion", "tune", "deploy"])
+@pytest.mark.parametrize("command", ["tune", "deploy"])
 def test_a_part_whose_pod_is_lost_begins_again_once_in_a_new_one(here, command):
     pods, api, repository = here
     tell(repository, command, "wait")

@@ -2,6 +2,8 @@
 
 import pytest
 
+from ci import configuration
+from ci.run.executor import site
 from scripts import pipeline
 from tests.pods import REPOSITORY
 
@@ -72,3 +74,16 @@ def test_a_wrong_setting_is_told_before_there_is_a_cluster(programs, capsys, ove
 def test_a_wrong_name_of_a_cluster_is_refused(programs, capsys):
     assert pipeline.main(["--executor", "kind", "--cluster", "../x"]) == 2
     assert "is no name of a cluster" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", ["pipeline.yaml", "tests/e2e/fork/pipeline.yaml"])
+def test_the_settings_of_a_build_there_are_valid_also_for_a_fork_that_leaves_most_to_their_defaults(file):
+    given = ["serving.server=stand-in", "serving.replicas=2", "seed=7"]
+    settings = configuration.read(REPOSITORY / file, given)
+    images = {"stand-in": f"localhost:5001/model-pipeline/stand-in:1@sha256:{'a' * 64}"}
+    found = configuration.read(REPOSITORY / file, site.overrides_there(settings, images, given))
+    assert found.serving.context == "-"
+    assert (found.serving.replicas, found.seed) == (2, 7)
+    assert found.history.folder == "/var/lib/dvc-remote/history"
+    assert found.packaging.base == f"kind-registry:5000/model-pipeline/stand-in:1@sha256:{'a' * 64}"
+    assert found.resources.training.cpu == settings.resources.training.cpu
