@@ -17,6 +17,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
+from ci import workspace
 from ci.settings import Tuning
 from ci.stages import NAMES
 from scripts import configure
@@ -131,6 +132,7 @@ def test_stages_have_the_articles_names_and_tuning_comes_before_the_final_traini
     order = {name: list(stages(stage)) for name, stage in stages(pipeline).items()}
     assert order == {
         "Plan": [],
+        "Search": [],
         "Model": ["Prepare", "Tune", "Train", "Test", "Package"],
         "Release": ["Place", "Deploy", "Monitor"],
         "Rollback": [],
@@ -168,6 +170,7 @@ def test_every_word_comes_from_a_plugin_that_the_guide_names(pipeline):
     ("stage", "file", "container"),
     [
         ("Plan", "tools", "tools"),
+        ("Search", "tuner", "tools"),
         ("Model", "training", "tensorflow"),
         ("Release", "release", "tools"),
         ("Rollback", "release", "tools"),
@@ -186,7 +189,8 @@ def test_each_pod_has_the_container_that_its_steps_run_in(pipeline, stage, file,
 
 
 def test_pods_take_the_hand_over_with_the_commit_that_plan_did_before_they_run_anything(pipeline):
-    for first in (stages(stages(pipeline)["Model"])["Prepare"], stages(stages(pipeline)["Release"])["Place"]):
+    parts = stages(pipeline)
+    for first in (parts["Search"], stages(parts["Model"])["Prepare"], stages(parts["Release"])["Place"]):
         steps = [(call["name"], call["args"][0]) for call in block(first, "steps") if call["name"] != "milestone"]
         assert steps[:3] == [
             ("checkout", "scm"),
@@ -202,6 +206,8 @@ def test_the_hand_over_and_the_training_pod_are_all_that_the_build_itself_carrie
     assert carried == [
         ("readFile", "build/handoff.json"),
         ("readFile", "build/agent.json"),
+        ("readFile", "build/tuning-job.json"),
+        ("writeFile", packed),
         ("writeFile", packed),
         ("readFile", "build/handoff.json"),
         ("writeFile", packed),
@@ -228,8 +234,10 @@ def test_results_travel_by_the_dvc_remote_after_every_stage_and_never_by_stash(p
 def test_the_stages_together_run_every_stage_of_the_pipeline_once(pipeline):
     lines = [line.split()[2:] for line in shell(pipeline) if line.startswith("python -m scripts.")]
     named = [word for module, *words in lines for word in (words if module == "scripts.pipeline" else [module[8:]])]
-    # What makes the training pod, carries texts and removes what was left is no stage, nor is going back to a release.
-    named = [word for word in named if word not in ("agent", "handoff", "sweep")]
+    # What makes the training pod, carries texts and removes what was left is no stage, nor is going back to a release,
+    # nor the Job whose result Tune restores.
+    besides = ("agent", "handoff", "sweep", "tune_job")
+    named = [word for word in named if word not in besides]
     *named, configured, back = [word for word in named if word != "report"]
     assert (configured, back) == ("configure", "rollback")
     assert named == [stage for stage in NAMES if stage != "report"]
@@ -356,10 +364,10 @@ def test_whether_a_stage_runs_is_known_before_it_waits_for_its_pod_or_its_lock(p
 
 BUILDS = [
     # DEPLOY, ROLLBACK, a pull request: what runs
-    (True, "", False, {"Plan", "Model", "Release"}),
-    (False, "", False, {"Plan", "Model"}),
-    (True, "", True, {"Plan", "Model"}),
-    (False, "", True, {"Plan", "Model"}),
+    (True, "", False, {"Plan", "Search", "Model", "Release"}),
+    (False, "", False, {"Plan", "Search", "Model"}),
+    (True, "", True, {"Plan", "Search", "Model"}),
+    (False, "", True, {"Plan", "Search", "Model"}),
     (True, "3", False, {"Rollback"}),
     (False, "3", False, {"Rollback"}),
     (True, "0", False, {"Rollback"}),
@@ -396,6 +404,7 @@ def test_only_a_build_that_is_to_deploy_and_is_no_pull_request_releases(recorded
         ("expression { params.DEPLOY && !params.ROLLBACK }", "Release", True, "3", False),
         ("expression { params.ROLLBACK }", "Rollback", True, "", False),
         ("expression { !params.ROLLBACK }", "Model", True, "3", False),
+        ("!params.ROLLBACK && ", "Search", True, "3", False),
         ("not { changeRequest() }", "Release", True, "", True),
         ("not { changeRequest() }", "Rollback", True, "3", True),
     ],
@@ -407,6 +416,17 @@ def test_a_condition_that_is_removed_would_be_noticed(tmp_path, line, stage, dep
     parameters = {**HOSTILE, "DEPLOY": deploy, "ROLLBACK": rollback}
     [pipeline] = record(tmp_path / "Jenkinsfile", parameters)["calls"]
     assert runs(stages(pipeline)[stage], {"changeRequest": pull_request})
+
+
+@pytest.mark.parametrize(("pods", "searches"), [(1, False), (2, True), (10, True), (100, True)])
+def test_one_worker_tunes_in_the_pod_of_model_and_several_in_a_job(tmp_path, pods, searches):
+    text = (REPOSITORY / "Jenkinsfile").read_text(encoding="utf-8")
+    job = workspace.json_text({"spec": {"completions": pods, "parallelism": pods}})
+    read = "readFile('build/tuning-job.json')"
+    assert read in text
+    (tmp_path / "Jenkinsfile").write_text(text.replace(read, f"'''{job}'''"), encoding="utf-8")
+    [pipeline] = record(tmp_path / "Jenkinsfile", HOSTILE)["calls"]
+    assert runs(stages(pipeline)["Search"], {"changeRequest": False}) is searches
 
 
 def test_the_release_to_go_back_to_is_checked_and_never_part_of_a_shell_line(pipeline, tmp_path):

@@ -2,7 +2,7 @@
 
 import re
 
-from ci.run.sequence import parts
+from ci.run.sequence import parts, tuning
 from ci.stages import STAGES, named
 from tests.pods import REPOSITORY
 
@@ -32,8 +32,8 @@ def jenkinsfile() -> dict[str, list[tuple[str, str]]]:
 
 def test_the_jenkinsfile_runs_the_same_commands_in_the_same_pods():
     said = jenkinsfile()
-    assert [*said] == ["Plan", "Model", "Release", "Rollback"]
-    for part in parts():
+    assert [*said] == ["Plan", "Search", "Model", "Release", "Rollback"]
+    for part in (*parts(), tuning()):
         expected = [(name, command) for name, commands in part.groups.items() for command in commands]
         expected += [("always", command) for command in part.always]
         assert [each for each in said[part.name.capitalize()] if each[1] != _SWEEP] == expected
@@ -41,9 +41,11 @@ def test_the_jenkinsfile_runs_the_same_commands_in_the_same_pods():
 
 def test_the_jenkinsfile_names_the_same_pods():
     text = (REPOSITORY / "Jenkinsfile").read_text(encoding="utf-8")
-    plan, _, release = parts()
-    assert re.findall(r"yamlFile '(.+)'", text)[:2] == [str(plan.template), str(release.template)]
-    assert re.findall(r"defaultContainer '(.+)'", text)[:3] == [part.container for part in parts()]
+    plan, model, release = parts()
+    files = [str(part.template) for part in (plan, tuning(), release)]
+    assert re.findall(r"yamlFile '(.+)'", text)[:3] == files
+    containers = [part.container for part in (plan, tuning(), model, release)]
+    assert re.findall(r"defaultContainer '(.+)'", text)[:4] == containers
 
 
 def test_every_stage_runs_once_and_in_a_pod_that_has_what_it_needs():
