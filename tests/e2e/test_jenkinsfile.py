@@ -1,0 +1,78 @@
+"""The Jenkinsfile's own builds without a cluster: each agent is a folder that starts empty.
+
+So what a stage needs must reach it by the hand-over or the DVC remote. Releases need a cluster: those are in
+tests/cluster/test_rehearsal.py.
+"""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.jenkins import folders, fork
+from tests.jenkins.controller import Agent, Build, Job
+
+pytestmark = pytest.mark.e2e
+
+LITTLE = {key: value for key, value in fork.BUDGET.items() if key.partition(".")[0] in ("data", "tuning", "training")}
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A job whose agents share a DVC remote and the state of searches, as pods do by their volume."""
+    folder = tmp_path_factory.mktemp("jenkins")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fork, "BUDGET", {**LITTLE, "history.folder": str(folder / "history"), "gates.resamples": "200"})
+        fork.repository(folder, {})
+    return Job(folder / "flights.git", "main", folder, folders.start(folder / "agents"))
+
+
+@pytest.fixture(autouse=True)
+def _pod(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the pod files in ci/agents say of the volume."""
+    config = job.folder / "dvc/config"
+    config.parent.mkdir(exist_ok=True)
+    config.write_text(f"[core]\n    remote = shared\n['remote \"shared\"']\n    url = {job.folder / 'remote'}\n")
+    monkeypatch.setenv("DVC_SYSTEM_CONFIG_DIR", str(config.parent))
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(job.folder / "site"))
+    monkeypatch.setenv("TUNING_STATE", str(job.folder / "tuning"))
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+
+
+def ran(build: Build) -> list[str]:
+    return re.findall(r"^Running stage '(\w+)'", build.log, re.MULTILINE)
+
+
+def test_an_agent_that_is_lost_while_it_tunes_is_replaced_and_no_trial_runs_twice(job):
+    lost: list[str] = []
+
+    def watch(line: str, agent: Agent | None) -> None:
+        if "trial 0000 reached" in line and isinstance(agent, folders.Folder):
+            lost.append(agent.name)
+            shutil.rmtree(agent.workspace)
+
+    job.watch = watch
+    build = job.build(change=True)
+    assert build.result == "SUCCESS", build.log[-4000:]
+    assert len(lost) == 1
+    assert len(build.agents) == 3
+    assert re.findall(r"trial (\d+) reached", build.log) == ["0000", "0001"]
+    assert ran(build) == ["prepare", "tune", "tune", "train", "test", "package"]
+    assert build.skipped.keys() >= {"Release", "Rollback"}
+    assert (build.artifacts / "build/report/index.html").exists()
+
+
+def test_the_same_commit_again_runs_nothing(job):
+    build = job.build(change=True)
+    assert build.result == "SUCCESS", build.log[-4000:]
+    assert ran(build) == []
+
+
+def test_a_blocked_model_ends_the_build_red_with_its_report(job):
+    build = job.build(SETTINGS="gates.limits={auc: {min: 0.99}}")
+    assert build.result == "FAILURE"
+    assert build.skipped == {"Search": "when", **dict.fromkeys(("Package", "Release", "Rollback"), "earlier failure")}
+    assert "the model is blocked: " in build.log
+    assert (build.artifacts / "build/report/index.html").exists()
