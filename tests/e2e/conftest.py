@@ -1,4 +1,4 @@
-"""Forks: every file of this repository but `model/` and `pipeline.yaml`, which those in `fork/` take the place of."""
+"""Forks: every file of this repository but `model/` and `pipeline.yaml`, whose place others take."""
 
 import fcntl
 import os
@@ -22,14 +22,16 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
     """Return a function that checks out a fork in a new folder; whatever serves there ends with the tests."""
     made: list[Fork] = []
 
-    def new(name: str, **options: Any) -> Fork:
+    def new(name: str, task: Path = SWAPPED, **options: Any) -> Fork:
         fork = Fork(tmp_path_factory.mktemp(name) / "fork", **options)
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, check=True, text=True)
         for path in filter(None, listed.stdout.split("\0")):
             if Path(path).parts[0] not in ("model", "pipeline.yaml"):
                 (fork.folder / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(REPOSITORY / path, fork.folder / path)
-        shutil.copytree(SWAPPED, fork.folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            task, fork.folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "README.md")
+        )
         author = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
         for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-q", "-m", "fork"]):
             subprocess.run(["git", *command], cwd=fork.folder, check=True)

@@ -1,0 +1,8 @@
+"""The task: which digit does a picture show? README.md in model/ says what each file provides."""
+
+KIND = "multiclass"
+TARGET = "digit"
+CLASSES = tuple(range(10))
+TIME = None
+FEATURES = {"image": "bytes"}
+SLICES = ()

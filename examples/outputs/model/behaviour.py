@@ -1,0 +1,17 @@
+"""How the model must behave, whatever its accuracy."""
+
+CHECKS = [
+    {
+        "name": "the order of rows does not matter",
+        "change": lambda rows: rows.iloc[::-1],
+        "expect": "same",
+        "tolerance": 1e-5,
+        "severity": "block",
+    },
+    {
+        "name": "missing pressure is handled",
+        "change": lambda rows: rows.assign(pressure=float("nan")),
+        "expect": "finite",
+        "severity": "block",
+    },
+]

@@ -1,0 +1,29 @@
+"""A small network with two heads, and its search space."""
+
+import keras
+from keras import layers
+
+
+def build(hp, encoder):
+    """Return the compiled network for one choice of hyperparameters."""
+    width = hp.Int("width", 16, 128, step=16)
+    depth = hp.Int("depth", 1, 3)
+    dropout = hp.Float("dropout", 0.0, 0.4, step=0.1)
+    rate = hp.Float("learning_rate", 1e-3, 1e-2, sampling="log")
+    activation = hp.Choice("activation", ["relu", "gelu"])
+
+    inputs = {name: keras.Input(shape=tensor.shape[1:], name=name) for name, tensor in encoder.output.items()}
+    hidden = layers.Concatenate()(list(inputs.values())) if len(inputs) > 1 else next(iter(inputs.values()))
+    for _ in range(depth):
+        hidden = layers.Dropout(dropout)(layers.Dense(width, activation=activation)(hidden))
+    outputs = {
+        "rain": layers.Dense(1, activation="sigmoid", name="rain")(hidden),
+        "wind": layers.Rescaling(10.0, name="wind")(layers.Dense(1)(hidden)),
+    }
+    network = keras.Model(inputs, outputs, name="network")
+    network.compile(
+        keras.optimizers.Adam(rate),
+        loss={"rain": "binary_crossentropy", "wind": "mse"},
+        loss_weights={"rain": 10.0, "wind": 1.0},
+    )
+    return network

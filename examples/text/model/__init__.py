@@ -1,0 +1,9 @@
+"""The task: which library was this docstring written for? README.md in model/ says what each file provides."""
+
+KIND = "multiclass"
+TARGET = "library"
+CLASSES = ("keras", "numpy", "pandas", "scipy")
+TIME = None
+GROUP = "file"
+FEATURES = {"text": "string"}
+SLICES = ("length",)
