@@ -99,7 +99,7 @@ def models(seeds: range) -> tuple[Any, Any, Any, Any, list[Any]]:
         _run("pipeline", "configure", "prepare", "tune")
     wanted = task.load()
     parts = [pd.read_parquet(FOLDER / f"build/data/{part}.parquet") for part in ("holdout", "traffic")]
-    table = pd.concat(parts).dropna(subset=[wanted.target])
+    table = pd.concat(parts).dropna(subset=list(wanted.targets))
     found = []
     for seed in seeds:
         kept = FOLDER / f"build/seed-{seed}"
@@ -107,9 +107,13 @@ def models(seeds: range) -> tuple[Any, Any, Any, Any, list[Any]]:
             _run("configure", f"--set=seed={seed}")
             _run("train")
             (FOLDER / "build/model").rename(kept)
-        found.append(predictor(kept / "saved_model")(raw_inputs(table, wanted.features)).astype("float64"))
+        found.append(
+            predictor(kept / "saved_model")(raw_inputs(table, wanted.features))[wanted.outputs[0].name].astype(
+                "float64"
+            )
+        )
     days = number_days(table[wanted.time])
-    return table, wanted.slices, table[wanted.target].to_numpy(dtype="float64"), days, found
+    return table, wanted.slices, table[wanted.targets[0]].to_numpy(dtype="float64"), days, found
 
 
 def _run(command: str, *arguments: str) -> None:

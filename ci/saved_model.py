@@ -19,13 +19,21 @@ def definitions(folder: Path) -> dict[str, Any]:
 
 
 def signature(saved_model: Path) -> dict[str, Any]:
-    """Return the names and types of a SavedModel's `serving_default` signature.
+    """Return the inputs and outputs of a SavedModel's `serving_default` signature: names, types and shapes of a row.
 
     Raises:
-        StageError: there is no such signature, or it has more than one output.
+        StageError: there is no such signature.
     """
     found = definitions(saved_model).get("serving_default")
-    if found is None or len(found["outputs"]) != 1:
-        raise StageError(f"{saved_model} must have a signature serving_default with one output")
+    if found is None or not found["outputs"]:
+        raise StageError(f"{saved_model} must have a signature serving_default with an output")
     inputs = {name: tensor["dtype"] for name, tensor in sorted(found["inputs"].items())}
-    return {"inputs": inputs, "output": next(iter(found["outputs"]))}
+    shapes = {name: shape for name, tensor in sorted(found["inputs"].items()) if (shape := _shape(tensor))}
+    outputs = {name: {"shape": _shape(tensor)} for name, tensor in sorted(found["outputs"].items())}
+    return {"inputs": inputs, "shapes": shapes, "outputs": outputs}
+
+
+def _shape(tensor: dict[str, Any]) -> list[int | None]:
+    """Return the shape of one row's value; None for an axis of any length."""
+    sizes = [int(axis["size"]) for axis in tensor["tensor_shape"]["dim"]]
+    return [None if size < 0 else size for size in sizes[1:]]

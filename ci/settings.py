@@ -98,6 +98,24 @@ class Data(Section):
     """One day in so many of the training window is for validation; days."""
     traffic_days: Annotated[int, Field(ge=1, le=366)] = 14
     """Days after `as_of` that are sent through the served model where no real users are; days."""
+    gap_days: Annotated[int, Field(ge=0, le=366)] = 0
+    """Days before the holdout that belong to no part, as lagged fields of the holdout may hold them; days."""
+    holdout_share: Annotated[float, Field(gt=0, le=0.9)] = 0.2
+    """Where the task has no TIME: share of the rows that are kept for the test stage."""
+    validation_share: Annotated[float, Field(gt=0, le=0.9)] = 0.1
+    """Where the task has no TIME: share of the rows that are for validation."""
+    traffic_share: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+    """Where the task has no TIME: share of the rows that are sent through the served model where no real users are."""
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Where the task has no TIME: seed of the hash that puts a row into a part; another one is another holdout."""
+    unreadable: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the rows that may be left out because a file that they name is missing or cannot be read."""
+
+    @model_validator(mode="after")
+    def _leaves_rows(self) -> "Data":
+        if self.holdout_share + self.validation_share + self.traffic_share >= 1:
+            raise ValueError("holdout_share, validation_share and traffic_share leave nothing to learn from")
+        return self
 
 
 class Objective(Section):
@@ -141,8 +159,8 @@ class Training(Section):
     """Threads of TensorFlow. Another number gives slightly different weights, so it is fixed here."""
 
 
-Metric = Literal["auc", "log_loss", "calibration_error", "rmse", "mae", "bias"]
-"""Binary and regression tasks have three each."""
+Metric = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_ .()/-]{0,99}$")]
+"""A metric that the task's kind has or that the task declares; of several outputs, `OUTPUT.METRIC`."""
 
 
 class Limit(Section):

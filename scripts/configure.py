@@ -1,4 +1,4 @@
-"""Check pipeline.yaml, apply overrides, and write the effective settings to build/settings.yaml.
+"""Check pipeline.yaml and what model/ declares, apply overrides, and write build/settings.yaml.
 
 Every later stage reads build/settings.yaml, so what a build ran with can always be looked up there; the overrides
 alone are in build/overrides.json, for the retrain stage.
@@ -78,7 +78,8 @@ def explain(key: str) -> None:
 
 def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
     """Write the effective settings, or print their schema."""
-    from ci import configuration, lineage, reading, workspace
+    from ci import configuration, lineage, reading, task, workspace
+    from ci.quality import metrics
     from ci.results.build import OVERRIDES, SOURCE
     from ci.settings import Settings
 
@@ -86,6 +87,8 @@ def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
         print(json.dumps(Settings.model_json_schema(), indent=2))
         return
     settings = configuration.read(file, overrides)
+    if Path("model").is_dir():  # what it declares is refused here, and not after hours of search
+        metrics.require(settings.gates, task.load())
     words = Path("model/card.md")  # without it there is no package, which says what to write
     card, source = reading.content(words) if words.exists() else b"", lineage.source(settings.source)
     workspace.write_bytes(workspace.CARD, card)

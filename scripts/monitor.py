@@ -14,20 +14,19 @@ def monitor() -> None:
     """Check the window of traffic and print the verdict."""
     from ci import configuration, workspace
     from ci.monitoring.monitor import monitor
-    from ci.results.evaluation import REFERENCE
+    from ci.results.evaluation import REFERENCE, of_any_version
     from ci.rollout import place as places
 
     settings = configuration.effective()
     place = places.look(settings)
     release = place.serving()
-    reference = REFERENCE.plain(place.ledger.evidence(release["digest"]) / "reference.json")
+    reference = of_any_version(REFERENCE.plain(place.ledger.evidence(release["digest"]) / "reference.json"))
     with place.where.addresses(release["digest"], public=True) as addresses:
         result = monitor(settings, f"{addresses[0]}/v1/models/{release['model']}", reference)
     first, end = result["window"]["first"], result["window"]["end"]
-    print(
-        f"monitor: {result['rows']} requests of {first} to {end} (excluded) went through release {release['release']}"
-    )
-    for column in [*result["features"], result["prediction"]]:
+    days = f" of {first} to {end} (excluded)" if first < end else ""
+    print(f"monitor: {result['rows']} requests{days} went through release {release['release']}")
+    for column in [*result["features"], *result["predictions"]]:
         if column["verdict"] not in ("stable", "too few rows"):
             print(f"  {column['name']}: {column['verdict']}, PSI {column['psi']:.3f}; {column['change']}")
     print(f"monitor: {result['verdict']}: {result['reason']} -> {workspace.MONITORING}")

@@ -41,7 +41,7 @@ def summary(**values: Any) -> dict[str, Any]:
         "rows": numbers,
         "days": {"train": 67, "validation": 9, "holdout": 14, "traffic": 14},
         "unlabelled": dict.fromkeys(numbers, 3),
-        "target": dict.fromkeys(numbers, 0.25),
+        "target": {part: {"late": 0.25} for part in numbers},
         "source": {"rows": 336776, "unlabelled": 9430},
         "notes": [],
     }
@@ -85,7 +85,7 @@ def trial(name: str, hyperparameters: dict[str, Any], objective: float | None) -
 def manifest(**values: Any) -> dict[str, Any]:
     """Return a package's manifest, some of its keys changed."""
     image = {"reference": "localhost/models/flights:2013040112345", "digest": IMAGE, "base": None}
-    signature = {"inputs": {"carrier": "DT_STRING", "temp": "DT_FLOAT"}, "output": "late"}
+    signature = {"inputs": {"carrier": "DT_STRING", "temp": "DT_FLOAT"}, "outputs": {"late": {}}}
     found = {"model": "flights", "version": "2013040112345", "as_of": "2013-04-01", "image": image}
     return {**found, "signature": signature, "digests": {}, **values}
 
@@ -100,6 +100,11 @@ def evaluation(**values: Any) -> dict[str, Any]:
         "reason": "auc 0.0200 better than the champion's",
         "primary": "auc",
         "target": "late",
+        "outputs": [{"name": "late", "kind": "binary", "target": ["late"], "classes": []}],
+        "resampled": "days",
+        "trivial": None,
+        "classes": {},
+        "confusion": {},
         "rows": 140,
         "days": 14,
         "interval_level": 0.95,

@@ -5,7 +5,7 @@ A gateway counts every prediction and keeps the last ones (`/traffic`), and hold
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,10 +108,17 @@ def predictions(entry: Mapping[str, Any]) -> list[float]:
     """Return the predictions in one captured response of either format; none if it is not an answer."""
     try:
         answer = json.loads(entry["response"])
-        values = answer.get("predictions", answer.get("outputs", []))
-        return [float(value) for value in np.asarray(values, dtype=np.float64).ravel()]
+        return [float(value) for value in _numbers(answer.get("predictions", answer.get("outputs", [])))]
     except (ValueError, TypeError, AttributeError):
         return []
+
+
+def _numbers(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(each)
+    else:
+        yield value
 
 
 def _since(now: int | None, before: int | None) -> int | None:

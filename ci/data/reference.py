@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ci.data import watched
 from ci.data.psi import BINS, DIGITS, FEW, Bins, bins, significant
+from ci.task import Field
 
 Array = npt.NDArray[Any]
 
@@ -24,17 +26,17 @@ _BITS = 2**15
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-def describe(table: pd.DataFrame, features: Mapping[str, str]) -> dict[str, Any]:
-    """Return for every feature the bins and the share of the rows in each.
+def describe(table: pd.DataFrame, features: Mapping[str, Field]) -> dict[str, Any]:
+    """Return for every watched column of the features the bins and the share of the rows in each.
 
     Args:
         table: the training rows.
-        features: names and types, as the task declares them.
+        features: the fields, as the task declares them.
 
     Returns:
-        by feature, see `describe_column`.
+        by column (see `ci.data.watched`), see `describe_column`.
     """
-    return {name: describe_column(table[name], dtype) for name, dtype in features.items()}
+    return {name: describe_column(*found) for name, found in watched.fields(table, features).items()}
 
 
 def describe_column(column: pd.Series, dtype: str) -> dict[str, Any]:
@@ -58,9 +60,11 @@ def describe_column(column: pd.Series, dtype: str) -> dict[str, Any]:
     return _with_shares(column, {"type": dtype, **found})
 
 
-def describe_predictions(predictions: Array) -> dict[str, Any]:
-    """Return the bins and shares of predictions, shape (rows,), of which some significant digits count."""
-    column = pd.Series(predictions)
+def describe_predictions(column: "pd.Series[Any] | Array") -> dict[str, Any]:
+    """Return the bins and shares of predictions: of names of classes, or of numbers, whose significant digits count."""
+    column = pd.Series(column)
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        return describe_column(column, "string")
     numbers = significant(_numbers(column, "float32")[0])
     return _with_shares(column, {"type": "float32", "digits": DIGITS, **_bins(numbers, each=False)})
 

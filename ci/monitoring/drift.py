@@ -62,4 +62,7 @@ def overall(columns: list[dict[str, Any]], prediction: dict[str, Any]) -> tuple[
     named = f"{len(drifted)} of {len(columns)} features drifted" + (f" ({', '.join(drifted)})" if drifted else "")
     if prediction["verdict"] == "too few rows":
         return "too few rows", "the window has too few rows for a verdict"
-    return prediction["verdict"], f"the predictions are {prediction['verdict']} (PSI {prediction['psi']:.3f}); {named}"
+    name = prediction.get("name", "prediction")
+    which = "" if name == "prediction" else f" of {name.removeprefix('prediction ')}"
+    said = f"the predictions{which} are {prediction['verdict']} (PSI {prediction['psi']:.3f})"
+    return prediction["verdict"], f"{said}; {named}"

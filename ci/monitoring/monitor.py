@@ -3,12 +3,13 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ci import task, workspace
 from ci.capture import replay
+from ci.data import watched
+from ci.errors import StageError
 from ci.monitoring import drift
-from ci.results.data import SUMMARY
+from ci.results.data import SUMMARY, Window
 from ci.results.monitoring import MONITORING
 from ci.settings import Settings
 from ci.training.inputs import read_part
@@ -24,26 +25,46 @@ def monitor(settings: Settings, url: str, reference: dict[str, Any]) -> dict[str
     """
     wanted = task.load()
     table = read_part("traffic")
-    window = SUMMARY.read().windows.traffic
-    predictions = replay.send(url, table, wanted.features) if len(table) else np.array([])
+    summary = SUMMARY.read()
+    window = summary.windows.traffic if summary.windows else Window(first=summary.as_of, end=summary.as_of)
+    answers = replay.send(url, table, wanted.features, wanted.outputs)
+    known = reference["features"]
     columns = [
-        drift.examine(name, table[name], reference["features"][name], settings.monitoring)
-        for name in wanted.features
-        if name in reference["features"]
+        drift.examine(name, column, known[name], settings.monitoring)
+        for name, (column, _) in watched.fields(table, wanted.features, known).items()
     ]
-    prediction = drift.examine("prediction", pd.Series(predictions), reference["prediction"], settings.monitoring)
-    verdict, reason = drift.overall(columns, prediction)
-    if unasked := int(np.isnan(predictions).sum()):
-        reason += f"; {unasked} of {len(table)} requests have no prediction"
+    predictions = [
+        drift.examine(name, column, reference["predictions"][name], settings.monitoring)
+        for name, column in watched.predictions(answers, wanted.outputs).items()
+        if name in reference["predictions"]
+    ]
+    if not predictions:
+        raise StageError(
+            f"what serves predicts {', '.join(reference['predictions'])}; the task in model/ predicts something else: "
+            "deploy its model first"
+        )
+    moved = max(predictions, key=lambda found: found["psi"])
+    verdict, reason = drift.overall(columns, moved)
+    unasked = np.any([np.isnan(made).reshape(len(table), -1).any(axis=1) for made in answers.values()], axis=0)
+    if unasked.any():
+        reason += f"; {int(unasked.sum())} of {len(table)} requests have no prediction"
     result = {
         "window": window.model_dump(mode="json"),
         "rows": len(table),
         "verdict": verdict,
         "reason": reason,
-        "prediction": prediction,
+        "prediction": moved,
+        "predictions": predictions,
         "features": columns,
     }
     with workspace.replacing(workspace.MONITORING) as folder:
         MONITORING.write(result, folder)
-        table.assign(prediction=predictions).to_parquet(folder / "requests.parquet", index=False)
+        table.assign(**_columns(answers)).to_parquet(folder / "requests.parquet", index=False)
     return result
+
+
+def _columns(answers: dict[str, Any]) -> dict[str, Any]:
+    """Return predictions as columns: one that is alone and a number is called `prediction`."""
+    if len(answers) == 1 and next(iter(answers.values())).ndim == 1:
+        return {"prediction": next(iter(answers.values()))}
+    return {f"prediction {name}": list(made) if made.ndim > 1 else made for name, made in answers.items()}

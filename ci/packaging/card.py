@@ -29,6 +29,10 @@ _FORM = re.compile(rf"(?:[^{{}}]|{_PLACE})*")
 _LONGEST = 10_000
 """Length of a cited text at most; characters."""
 
+_COLUMNS = 8
+"""Columns of means and shares from which they are left out of the table of parts."""
+_ROWS = 200
+"""Classes from which no table has a row for each."""
 _SAID = 400
 """Length of what is said of a citation at most; characters."""
 
@@ -115,6 +119,31 @@ def _shown(file: str, keys: tuple[str | int, ...], value: Any, form: str) -> str
     return "".join(" " if unicodedata.category(character) in ("Cc", "Zl", "Zp") else character for character in text)
 
 
+def checked(task_text: str, name: str) -> tuple[str, list[str | citations.Citation]]:
+    """Return the task's words with line ends as they should be, and their parts.
+
+    Args:
+        task_text: what the task says about itself, with citations.
+        name: the file it came from, for messages.
+
+    Raises:
+        InputError: a heading is missing, braces hold no citation, or a number has no source; names file and line.
+    """
+    if len(task_text.encode(errors="replace")) > citations.MOST:
+        raise InputError(f"{name}: it has more than {citations.MOST:,} bytes")
+    task_text = task_text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    if missing := [heading for heading in HEADINGS if heading not in task_text]:
+        raise InputError(f"{name}: it needs {' and '.join(missing)}: what the model is for, and not")
+    if _OPEN in task_text or _CLOSE in task_text:
+        raise InputError(f"{name}: it has a character of the private use area, which marks citations here: remove it")
+    parts = list(citations.parse(task_text, name))
+    for number, line in _unsourced("".join(part if isinstance(part, str) else "\n" * part.lines for part in parts)):
+        raise InputError(
+            f'{name}:{line}: the number {number} has no source: write it as {{{{ cite("FILE", "KEY") }}}}, or in words'
+        )
+    return task_text, parts
+
+
 def render(task_text: str, name: str, where: Callable[[str], Path]) -> str:
     """Return the card in Markdown.
 
@@ -128,24 +157,13 @@ def render(task_text: str, name: str, where: Callable[[str], Path]) -> str:
     """
     import jinja2
 
-    if len(task_text.encode(errors="replace")) > citations.MOST:
-        raise InputError(f"{name}: it has more than {citations.MOST:,} bytes")
-    task_text = task_text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    if missing := [heading for heading in HEADINGS if heading not in task_text]:
-        raise InputError(f"{name}: it needs {' and '.join(missing)}: what the model is for, and not")
-    if _OPEN in task_text or _CLOSE in task_text:
-        raise InputError(f"{name}: it has a character of the private use area, which marks citations here: remove it")
-    parts = list(citations.parse(task_text, name))
-    for number, line in _unsourced("".join(part if isinstance(part, str) else "\n" * part.lines for part in parts)):
-        raise InputError(
-            f'{name}:{line}: the number {number} has no source: write it as {{{{ cite("FILE", "KEY") }}}}, or in words'
-        )
+    task_text, parts = checked(task_text, name)
     evidence = Evidence(where)
     about = "".join(part if isinstance(part, str) else _cited(evidence, part, name) for part in parts)
     environment = jinja2.Environment(  # noqa: S701 - Markdown, from the template of this repository
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.globals.update(cite=evidence.cite, value=evidence.value)
+    environment.globals.update(cite=evidence.cite, value=evidence.value, few_columns=_COLUMNS, few_rows=_ROWS)
     try:
         text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(about=about)
     except (jinja2.TemplateError, TypeError, ValueError, LookupError) as error:

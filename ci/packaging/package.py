@@ -82,7 +82,7 @@ def assemble(
         settings: the image's repository, and the key to sign with.
         as_of: the build's date.
         digests: of what went into the model: `data`, `settings` and `code`.
-        fields: `inputs`, name to type, and `output`, a name, of `serving_default`.
+        fields: what `serving_default` takes and gives, see `ci.results.training.Signature`.
         base: the image that the model's layer is put on; None for no base.
     """
     saved_model = workspace.MODEL / "saved_model"

@@ -26,7 +26,7 @@ def bill(
         model: the model's name.
         version: its version.
         digests: `model` and `data`; the first is over the names and digests of the model's files.
-        fields: the model's `inputs`, name to type, and its `output`.
+        fields: the model's `inputs`, name to type, and its `outputs`, by name.
         base: the image that the model's layer is put on.
 
     Raises:
@@ -43,7 +43,7 @@ def bill(
     card = {
         "datasets": [{"ref": "data"}],
         "inputs": [{"format": f"{name}: {kind}"} for name, kind in sorted(fields["inputs"].items())],
-        "outputs": [{"format": fields["output"]}],
+        "outputs": [{"format": name} for name in sorted(fields["outputs"])],
     }
     subject = {
         "type": "machine-learning-model",

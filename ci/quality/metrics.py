@@ -4,21 +4,33 @@ Rows of one day are correlated, so uncertainty comes from resampling days, never
 sums by day; a resample is then a vector of day counts and costs a few multiplications instead of a pass over the rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from ci.errors import InputError
+from ci.quality import jackknife
+from ci.settings import Gates
+from ci.task import Metric, Task
+
 Array = npt.NDArray[np.float64]
 Days = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 ByDay = Callable[[Array], Array]
 """From day counts, shape (resamples, days), to the metric's value in each resample, shape (resamples,)."""
 
 METRICS: dict[str, tuple[str, ...]] = {
-    "binary": ("auc", "log_loss", "calibration_error"),
+    "binary": ("auc", "log_loss", "calibration_error", "accuracy", "balanced_accuracy", "f1"),
+    "multiclass": ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "auc", "calibration_error"),
+    "multilabel": ("auc", "macro_f1", "log_loss", "calibration_error", "exact_match"),
     "regression": ("rmse", "mae", "bias"),
 }
-MORE_IS_BETTER = ("auc",)
+"""By the kind of an output. AUC of several classes or labels is the mean of each against the rest."""
+MORE_IS_BETTER = ("auc", "accuracy", "balanced_accuracy", "f1", "macro_f1", "exact_match")
+_SHARES = (*MORE_IS_BETTER, "calibration_error")
+"""Metrics that lie between 0 and 1."""
+_KNOWN = {name for names in METRICS.values() for name in names}
 CALIBRATION_BINS = 10
 LEVEL = 0.95
 """Of every interval."""
@@ -28,36 +40,79 @@ _CELLS = 4_000_000
 """Numbers that AUC from rows holds at a time for each step of its computation."""
 
 
-def by_day(metric: str, targets: Array, predictions: Array, days: Days) -> ByDay:
+def named(wanted: Task) -> dict[str, tuple[str, str]]:
+    """Return every metric of a task by the name that people use, with its output and its name there.
+
+    Of a task with several outputs, the built-in ones are called `OUTPUT.METRIC`.
+    """
+    alone = len(wanted.outputs) == 1
+    found = {
+        name if alone else f"{output.name}.{name}": (output.name, name)
+        for output in wanted.outputs
+        for name in METRICS[output.kind]
+    }
+    return found | {name: (metric.output, name) for name, metric in wanted.metrics.items()}
+
+
+def require(gates: Gates, wanted: Task) -> None:
+    """Check that the settings name metrics of the task.
+
+    Raises:
+        InputError: one is none.
+    """
+    known = named(wanted)
+    for key, name in [("primary", gates.primary), *(("limits", name) for name in gates.limits)]:
+        if name not in known:
+            kinds = " and ".join(dict.fromkeys(output.kind for output in wanted.outputs))
+            raise InputError(f"gates.{key}: a {kinds} task has no metric {name}, only {', '.join(known)}")
+
+
+def by_day(
+    metric: str,
+    targets: Array,
+    predictions: Array,
+    days: Days,
+    weights: Array | None = None,
+    own: Mapping[str, Metric] | None = None,
+) -> ByDay:
     """Reduce a metric to its sums by day.
 
     Args:
-        metric: one of `METRICS`.
-        targets: what happened, shape (rows,); 0 or 1 for binary metrics.
-        predictions: what was predicted, shape (rows,).
-        days: each row's day as a number from 0, shape (rows,).
+        metric: one of `METRICS`, or of `own`.
+        targets: what happened, shape (rows,): 0 or 1, the class's number, or a number; several labels or numbers have
+            shape (rows, values).
+        predictions: what was predicted, shape (rows,), or (rows, classes), or (rows, values).
+        days: each row's day as a number from 0, shape (rows,); or what else its rows are resampled with.
+        weights: how much each row counts, shape (rows,); None: all alike.
+        own: the task's metrics.
 
     Returns:
         the metric as a function of day counts; NaN where it cannot be computed, as AUC is without both classes.
     """
     if not (len(targets) and np.isfinite(targets).all() and np.isfinite(predictions).all()):
         return lambda counts: np.full(len(counts), np.nan)
+    if own and metric in own:
+        return jackknife.by_day(own[metric], targets, predictions, days, weights)
     count = int(days.max()) + 1
+    each = np.ones(len(targets)) if weights is None else weights
 
     def sums(values: Array) -> Array:
-        return np.bincount(days, weights=values, minlength=count).astype(np.float64)
+        return np.bincount(days, weights=values * each, minlength=count).astype(np.float64)
 
+    if predictions.ndim == 2 and metric in ("auc", "calibration_error"):
+        return _mean_of(
+            [by_day(metric, *part, days, weights) for part in _against_the_rest(metric, targets, predictions)]
+        )
     if metric == "auc":
-        return (_auc if count <= MATRIX_DAYS else _auc_by_rows)(targets, predictions, days, count)
+        if weights is None and count <= MATRIX_DAYS:
+            return _auc(targets, predictions, days, count)
+        return _auc_by_rows(targets, predictions, days, each)
     if metric == "calibration_error":
-        return _calibration_error(targets, predictions, days, count)
-    error = predictions - targets
-    if metric == "log_loss":
-        clipped = np.clip(predictions, 1e-7, 1 - 1e-7)
-        losses = -(targets * np.log(clipped) + (1 - targets) * np.log1p(-clipped))
-    else:
-        with np.errstate(over="ignore"):  # then it is infinite
-            losses = {"rmse": error**2, "mae": np.abs(error), "bias": error}[metric]
+        return _calibration_error(targets, predictions, days, count, each)
+    if metric in ("balanced_accuracy", "macro_f1", "f1"):
+        return _by_class(metric, *_one_hot(targets, predictions), sums)
+    with np.errstate(over="ignore"):  # then it is infinite
+        losses = _losses(metric, targets, predictions)
     total, rows = sums(losses), sums(np.ones_like(losses))
 
     def mean(counts: Array) -> Array:
@@ -65,6 +120,85 @@ def by_day(metric: str, targets: Array, predictions: Array, days: Days) -> ByDay
         return np.sqrt(value) if metric == "rmse" else np.abs(value) if metric == "bias" else value
 
     return mean
+
+
+def labels(predictions: Array) -> Array:
+    """Return what is answered: yes or no as 1 or 0, or the number of the likeliest class (shape (rows, classes))."""
+    if predictions.ndim == 2:
+        likeliest: Array = predictions.argmax(axis=1).astype(np.float64)
+        return likeliest
+    return (predictions >= 0.5).astype(np.float64)
+
+
+def _losses(metric: str, targets: Array, predictions: Array) -> Array:
+    """Return what each row contributes to a mean, shape (rows,)."""
+    if metric == "log_loss":
+        clipped = np.clip(predictions, 1e-7, 1 - 1e-7)
+        if predictions.ndim > targets.ndim:
+            found: Array = -np.log(clipped[np.arange(len(targets)), targets.astype(int)])
+            return found
+        losses: Array = -(targets * np.log(clipped) + (1 - targets) * np.log1p(-clipped))
+        return losses if losses.ndim == 1 else losses.mean(axis=1)
+    if metric == "accuracy":
+        same: Array = (labels(predictions) == targets).astype(np.float64)
+        return same
+    if metric == "exact_match":
+        right: Array = ((predictions >= 0.5) == (targets > 0.5)).all(axis=1).astype(float)
+        return right
+    error = predictions - targets
+    each: Array = {"rmse": error**2, "mae": np.abs(error), "bias": error}[metric]
+    return each if each.ndim == 1 else each.mean(axis=1)
+
+
+def _against_the_rest(metric: str, targets: Array, predictions: Array) -> list[tuple[Array, Array]]:
+    """Return outcomes and predictions of yes or no, each of shape (rows,), whose mean metric is that of all classes.
+
+    A class that no row or every row has says nothing of AUC. Calibration of classes is that of the likeliest one.
+    """
+    if targets.ndim == 1 and metric == "calibration_error":
+        return [((predictions.argmax(axis=1) == targets).astype(float), predictions.max(axis=1))]
+    truth = targets if targets.ndim == 2 else targets[:, None] == np.arange(predictions.shape[1])
+    kept = [k for k in range(truth.shape[1]) if metric != "auc" or 0 < truth[:, k].sum() < len(truth)]
+    return [(truth[:, k].astype(float), predictions[:, k]) for k in kept]
+
+
+def _mean_of(functions: Sequence[ByDay]) -> ByDay:
+    """Return the mean of several functions, where one cannot be computed that of the others."""
+
+    def mean(counts: Array) -> Array:
+        if not functions:
+            return np.full(len(counts), np.nan)
+        values = np.stack([function(counts) for function in functions])
+        defined = np.isfinite(values)
+        return _divide(np.where(defined, values, 0.0).sum(axis=0), defined.sum(axis=0).astype(float))
+
+    return mean
+
+
+def _one_hot(targets: Array, predictions: Array) -> tuple[Mask, Mask]:
+    """Return which class or label each row has, and which one is answered; shapes (rows, classes) of true and false."""
+    if targets.ndim == 2:
+        return targets > 0.5, predictions >= 0.5
+    classes = np.arange(predictions.shape[1] if predictions.ndim == 2 else 2)
+    return targets[:, None] == classes, labels(predictions)[:, None] == classes
+
+
+def _by_class(metric: str, truth: Mask, said: Mask, sums: Callable[[Array], Array]) -> ByDay:
+    """Return the mean recall, or F1, of the classes that occur; `f1` is that of the second one, which is yes."""
+    occurs = [k for k in range(truth.shape[1]) if truth[:, k].any()]
+    wanted = [1] if metric == "f1" else occurs
+    right = np.array([sums((truth[:, k] & said[:, k]).astype(float)) for k in wanted])
+    true = np.array([sums(truth[:, k].astype(float)) for k in wanted])
+    answered = np.array([sums(said[:, k].astype(float)) for k in wanted])
+
+    def score(counts: Array) -> Array:
+        hits, there = counts @ right.T, counts @ true.T
+        below = there if metric == "balanced_accuracy" else (there + counts @ answered.T) / 2
+        each = np.divide(hits, below, out=np.full_like(hits, np.nan), where=below > 0)
+        defined = np.isfinite(each)
+        return _divide(np.where(defined, each, 0.0).sum(axis=1), defined.sum(axis=1).astype(float))
+
+    return score
 
 
 def _auc(targets: Array, predictions: Array, days: Days, count: int) -> ByDay:
@@ -91,18 +225,19 @@ def _auc(targets: Array, predictions: Array, days: Days, count: int) -> ByDay:
     return auc
 
 
-def _auc_by_rows(targets: Array, predictions: Array, days: Days, _: int) -> ByDay:
+def _auc_by_rows(targets: Array, predictions: Array, days: Days, each: Array) -> ByDay:
     """Return AUC from the rows in the order of their predictions, some resamples at a time.
 
-    A row weighs as its day counts. Below a positive lie all negatives before it, and half of those that tie with it.
+    A row weighs as its day counts, times its own weight. Below a positive lie all negatives before it, and half of
+    those that tie with it.
     """
     order = np.argsort(predictions, kind="stable")
-    positive, day = targets[order] > 0.5, days[order]
+    positive, day, own = targets[order] > 0.5, days[order], each[order]
     ties = np.flatnonzero(np.diff(predictions[order], prepend=-np.inf))
     step = max(1, _CELLS // len(order))
 
     def some(counts: Array) -> Array:
-        weights = counts[:, day]
+        weights = counts[:, day] * own
         above = np.add.reduceat(weights * positive, ties, axis=1)
         weights[:, positive] = 0.0
         negatives = np.add.reduceat(weights, ties, axis=1)
@@ -115,25 +250,37 @@ def _auc_by_rows(targets: Array, predictions: Array, days: Days, _: int) -> ByDa
     return auc
 
 
-def problem(metric: str, targets: Array, predictions: Array) -> str | None:
+def problem(
+    metric: str,
+    targets: Array,
+    predictions: Array,
+    weights: Array | None = None,
+    own: Mapping[str, Metric] | None = None,
+) -> str | None:
     """Return why a metric cannot be computed on these rows, in words; None if it can be; arguments as of `by_day`."""
     if not len(targets):
         return "there are no rows"
     for name, values in (("outcomes", targets), ("predictions", predictions)):
-        if wrong := int((~np.isfinite(values)).sum()):
+        if wrong := int((~np.isfinite(values)).reshape(len(values), -1).any(axis=1).sum()):
             return f"{wrong} of {len(values)} {name} are no finite numbers"
-    if metric == "auc" and len(classes := np.unique(targets > 0.5)) < 2:
+    if weights is not None and not (weights > 0).any():
+        return "every row weighs 0"
+    if own and metric in own:
+        return jackknife.problem(own[metric], targets, predictions, weights)
+    if metric == "auc" and predictions.ndim == 1 and len(classes := np.unique(targets > 0.5)) < 2:
         return f"every outcome is {int(classes[0])}"
+    if metric == "auc" and predictions.ndim == 2 and not _against_the_rest(metric, targets, predictions):
+        return "every outcome is the same"
     return None
 
 
-def _calibration_error(targets: Array, predictions: Array, days: Days, count: int) -> ByDay:
+def _calibration_error(targets: Array, predictions: Array, days: Days, count: int, each: Array) -> ByDay:
     """Return the expected calibration error over ten bins of equal mass: Σ |mean target − mean prediction| · share."""
     edges = np.quantile(predictions, np.arange(1, CALIBRATION_BINS) / CALIBRATION_BINS)
     cells = np.searchsorted(edges, predictions, side="right") * count + days
     shape = (CALIBRATION_BINS, count)
-    gaps = np.bincount(cells, weights=targets - predictions, minlength=CALIBRATION_BINS * count).reshape(shape)
-    rows = np.bincount(days, minlength=count).astype(float)
+    gaps = np.bincount(cells, weights=(targets - predictions) * each, minlength=CALIBRATION_BINS * count).reshape(shape)
+    rows = np.bincount(days, weights=each, minlength=count)
 
     def error(counts: Array) -> Array:
         return _divide(np.abs(counts @ gaps.T).sum(axis=1), counts @ rows)
@@ -193,11 +340,16 @@ def interval(value: float, resampled: Array, days: int, metric: str | None = Non
     if not len(values) or not np.isfinite(value):
         return float("nan"), float("nan")
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    if metric is not None:
-        low, high = np.clip((low, high), 0, 1 if metric in ("auc", "calibration_error") else np.inf)
+    if metric in _KNOWN:
+        low, high = np.clip((low, high), 0, 1 if metric in _SHARES else np.inf)
     return float(low), float(high)
 
 
-def gain(metric: str, challenger: Array, champion: Array) -> Array:
+def more_is_better(metric: str, own: Mapping[str, Metric] | None = None) -> bool:
+    """Return a metric's direction; `own` are the task's metrics."""
+    return own[metric].greater_is_better if own and metric in own else metric in MORE_IS_BETTER
+
+
+def gain(metric: str, challenger: Array, champion: Array, own: Mapping[str, Metric] | None = None) -> Array:
     """Return the challenger's gain: positive if it is better, whatever the metric's direction."""
-    return challenger - champion if metric in MORE_IS_BETTER else champion - challenger
+    return challenger - champion if more_is_better(metric, own) else champion - challenger

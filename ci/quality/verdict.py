@@ -106,6 +106,7 @@ def decide(
     comparison: Comparison | None,
     settings: Gates,
     missing: str | None = None,
+    trivial: str | None = None,
 ) -> Verdict:
     """Return the verdict; the first rule that applies decides.
 
@@ -117,18 +118,23 @@ def decide(
         comparison: None if the champion could not be scored.
         settings: the level of confidence, and the primary metric's name.
         missing: why the challenger's primary metric cannot be computed, in words; None if it can be.
+        trivial: why the challenger is no better than one that always answers the same, in words; None if it is better.
     """
     if failed := [gate for gate in gates if not gate.passed]:
         return Verdict("block", "; ".join(map(str, failed)))
     if broken:
         return Verdict("block", "; ".join(broken))
+    if trivial:
+        return Verdict("block", trivial)
     if champion is None:
         return Verdict(
             "promote", "all gates passed, and there is no champion yet" + (f"; {missing}" if missing else "")
         )
-    if as_of <= champion.as_of:
+    if as_of < champion.as_of:
         return Verdict(
-            "keep", f"the champion is as of {champion.as_of}, not before: it was chosen on this holdout; move as_of on"
+            "keep",
+            f"the champion is as of {champion.as_of}, which is later: it may have learned from this holdout; "
+            "move as_of on",
         )
     if missing:
         return Verdict("keep", f"{missing}, so nothing shows that this model is better than the champion")

@@ -31,7 +31,7 @@ class Version:
     base: str | None
     signature: Mapping[str, Any]
     instances: list[dict[str, Any]]
-    predictions: list[float]
+    predictions: list[Any]
 
     @classmethod
     def load(cls, folder: Path) -> "Version":

@@ -18,6 +18,9 @@ from ci.results.evaluation import Interval
 from ci.results.report import PICTURES, Record
 from ci.rollout import timeline
 
+_ROWS = 40
+"""Columns, or classes, that a picture shows at most."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -41,7 +44,7 @@ class Picture:
         """Return the picture as SVG."""
         if self.file:
             return drawing.plain(reading.text(self.file))
-        draw = rollouts.timeline if self.name == "timeline" else getattr(pictures, self.name)
+        draw = rollouts.timeline if self.name == "timeline" else getattr(pictures, self.name.partition("-")[0])
         return drawing.render(draw, self.data)
 
 
@@ -111,7 +114,7 @@ def _own(build: Build, records: list[Record]) -> Iterator[Picture]:
         steps, summary = [step.model_dump(mode="json") for step in build.steps], build.rollout.model_dump(mode="json")
         alt = f"Steps of the rollout: {spans}; the table has the numbers"
         yield Picture("timeline", alt, caption, asdict(timeline.describe(steps, summary)))
-    if data := build.data:
+    if (data := build.data) and data.windows:
         ordered = sorted(data.windows, key=lambda window: window[1].first)
         named = [[name, str(window.first), str(window.end)] for name, window in ordered]
         spans = "; ".join(f"{name} {window}" for name, window in ordered)
@@ -146,9 +149,10 @@ def _own(build: Build, records: list[Record]) -> Iterator[Picture]:
         yield from _of_evaluation(build)
     if build.monitoring and build.settings:
         limits = build.settings.monitoring
+        told = build.monitoring.predictions or [build.monitoring.prediction]
         columns = [*sorted(build.monitoring.features, key=lambda column: -column.psi)]
         values = {
-            "columns": [column.model_dump() for column in (build.monitoring.prediction, *columns)],
+            "columns": [column.model_dump() for column in [*told, *columns][:_ROWS]],
             "warn": limits.psi_warn,
             "drift": limits.psi_drift,
         }
@@ -170,6 +174,13 @@ def _own(build: Build, records: list[Record]) -> Iterator[Picture]:
 def _of_evaluation(build: Build) -> Iterator[Picture]:
     evaluation = build.evaluation
     assert evaluation is not None  # noqa: S101 - the caller has looked
+    for place, (output, counts) in enumerate(evaluation.confusion.items(), 1):
+        names = [score.name for score in evaluation.classes.get(output, [])]
+        if len(names) == len(counts) <= _ROWS:
+            right = sum(counts[k][k] for k in range(len(counts)))
+            alt = f"Confusion of {output}: {right} of {sum(map(sum, counts))} rows are on the diagonal"
+            caption = f"{output}: rows of each class, by what was answered; shares of a row as shades."
+            yield Picture(f"confusion-{place}", alt, caption, {"counts": counts, "names": names})
     file = workspace.EVALUATION / "predictions.parquet"
     # No metric can be computed where predictions are no numbers, and none of these pictures drawn.
     if file.exists() and evaluation.target and any(_whole(metric) for metric in evaluation.metrics.values()):

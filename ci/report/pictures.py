@@ -274,6 +274,35 @@ def drift(figure: Any, data: dict[str, Any]) -> None:
 _THRESHOLDS = {"warn": "shifted from", "drift": "drifted from"}
 
 
+def confusion(figure: Any, data: dict[str, Any]) -> None:
+    """Draw how many rows of each class (`names`, from the top) were answered with which (from the left): `counts`."""
+    import numpy as np
+
+    counts, names = np.array(data["counts"]), [literal(name) for name in data["names"]]
+    size = len(names)
+    figure.set_size_inches(min(WIDTH, 2.2 + 0.45 * size), 1.6 + 0.4 * size)
+    axes = figure.add_subplot()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    for row in range(size):
+        for column in range(size):
+            share = shares[row, column]
+            axes.add_patch(_square(column, row, str(1 - 0.75 * share)))
+            if counts[row, column] and size <= 20:
+                ink = "white" if share > 0.6 else INK
+                said = str(counts[row, column])
+                axes.text(column, row, said, ha="center", va="center", fontsize=7.5, color=ink)
+    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xlabel="answered", ylabel="is")
+    axes.set_xticks(range(size), names, rotation=90 if max(map(len, names)) > 3 else 0)
+    axes.set_yticks(range(size), names)
+    axes.grid(visible=False)
+
+
+def _square(column: int, row: int, shade: str) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=shade, edgecolor="white", linewidth=0.8)
+
+
 def trend(figure: Any, data: dict[str, Any]) -> None:
     """Draw the primary metric of the last builds with its interval, marked by verdict."""
     axes = figure.add_subplot()

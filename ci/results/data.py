@@ -39,15 +39,19 @@ class Windows(Result):
 
 
 class Summary(Result):
-    """The data by part: rows, days, rows without a label, and the mean of the target where there are rows."""
+    """The data by part: rows, days, rows without a label, and the mean of each target, or the share of each class.
+
+    Windows and days are none where the task has no days; `split` says how its rows were divided then.
+    """
 
     as_of: Day
     fingerprint: str
-    windows: Windows
+    windows: Windows | None
     rows: dict[Part, Count]
     days: dict[Part, Count]
     unlabelled: dict[Part, Count]
-    target: dict[Part, Real]
+    target: dict[Part, dict[str, Real]]
+    split: str = ""
     source: Rows
     notes: Many[str]
 

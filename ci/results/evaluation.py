@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from math import isfinite, nan
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ci import workspace
 from ci.results.data import Distribution, Share
-from ci.results.file import Count, Day, File, Many, Real, Result, Whole
+from ci.results.file import Count, Day, File, Many, Real, Result
 
 Measured = Annotated[
     Real | None, BeforeValidator(lambda value: None if isinstance(value, float) and not isfinite(value) else value)
@@ -72,14 +72,53 @@ class Comparison(Result):
     share_better: Share
 
 
+class ClassScore(Result):
+    """How one class, label or number of an output is predicted; a metric that it does not have is None."""
+
+    name: str
+    rows: Count
+    precision: Measured = None
+    recall: Measured = None
+    auc: Measured = None
+    rmse: Measured = None
+    mae: Measured = None
+
+
+class Predicted(Result):
+    """An output: its kind, the columns that it predicts, and the names of its classes or values."""
+
+    name: str
+    kind: str
+    target: list[str]
+    classes: list[str]
+
+
+class Trivial(Result):
+    """Whether the model is better than one that always gives the same answer, by which metric, and how surely."""
+
+    answer: str
+    metric: str
+    gain: Measured
+    share_better: Share
+    passed: bool
+
+
 class Evaluation(Result):
-    """Metrics, gates, slices, the comparison with the champion, and the verdict."""
+    """Metrics, gates, slices, the comparisons with a trivial model and the champion, and the verdict.
+
+    `days` counts what is resampled, which is named by `resampled`.
+    """
 
     as_of: Day
     verdict: Literal["promote", "keep", "block"]
     reason: str
     primary: str
     target: str | None = None
+    outputs: Many[Predicted] = Field(default_factory=list)
+    resampled: str = "days"
+    trivial: Trivial | None = None
+    classes: dict[str, Many[ClassScore]] = Field(default_factory=dict)
+    confusion: dict[str, Many[Many[Count]]] = Field(default_factory=dict)
     rows: Count
     days: Count
     interval_level: Real
@@ -99,15 +138,39 @@ class Evaluation(Result):
         return self
 
 
-Field_ = bool | Whole | Measured | str | None
-"""The value of a field in a request; a missing number is None, and sent as NaN (see `sent`)."""
+_DEPTH = 8
+"""Lists in lists that a request may hold."""
+
+
+def _request(value: Any, depth: int = 0) -> Any:
+    if isinstance(value, list) and depth < _DEPTH:
+        return [_request(each, depth + 1) for each in value]
+    if isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str):
+        return value
+    if value is None or isinstance(value, bool | str | int) or (isinstance(value, float) and isfinite(value)):
+        return value
+    raise ValueError("it is no value of a request: a number, a text, null, a list of these, or {'b64': …}")
+
+
+def _answer(value: Any) -> Any:
+    each = value.values() if isinstance(value, dict) else [value]
+    numbers = [number for part in each for number in (part if isinstance(part, list) else [part])]
+    if all(number is None or (type(number) in (int, float) and isfinite(number)) for number in numbers):
+        return value
+    raise ValueError("it is no answer: a number, null, a list of these, or one of them for each output")
+
+
+Value = Annotated[Any, AfterValidator(_request)]
+"""A value in a request; a missing number is None, and sent as NaN (see `sent`). A file is `{"b64": …}`."""
+Answer = Annotated[Any, AfterValidator(_answer)]
+"""An answer: a number or a list, and for several outputs one of them for each; None is a number that is not finite."""
 
 
 class Golden(Result):
-    """Requests, and the answers that every copy of the model must give; None is one that is no finite number."""
+    """Requests, and the answers that every copy of the model must give; None is a number that is not finite."""
 
-    instances: Many[dict[str, Field_]]
-    predictions: Many[Measured]
+    instances: Many[dict[str, Value]]
+    predictions: Many[Answer]
 
     @model_validator(mode="after")
     def _even(self) -> "Golden":
@@ -118,14 +181,33 @@ class Golden(Result):
 
 def sent(instances: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return requests as they are sent: TensorFlow Serving takes the token NaN for a missing number, and no null."""
-    return [{name: nan if value is None else value for name, value in row.items()} for row in instances]
+    return [{name: _sent(value) for name, value in row.items()} for row in instances]
+
+
+def _sent(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_sent(each) for each in value]
+    return nan if value is None else value
 
 
 class Reference(Result):
-    """How the training data were distributed by feature, and the model's own predictions for the holdout."""
+    """How the training data were distributed by watched column, and the model's own predictions for the holdout."""
 
     features: dict[str, Distribution]
-    prediction: Distribution
+    predictions: dict[str, Distribution]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_any_version(cls, value: Any) -> Any:
+        return of_any_version(value)
+
+
+def of_any_version(reference: Any) -> Any:
+    """Return a reference as it is written now: earlier versions knew a single number to predict."""
+    if isinstance(reference, dict) and "prediction" in reference and "predictions" not in reference:
+        rest = {key: each for key, each in reference.items() if key != "prediction"}
+        return {**rest, "predictions": {"prediction": reference["prediction"]}}
+    return reference
 
 
 EVALUATION: File[Evaluation] = File(workspace.EVALUATION / "evaluation.json", Evaluation)

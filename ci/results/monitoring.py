@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from ci import workspace
 from ci.results.data import Window
 from ci.results.file import Count, Day, File, Many, Real, Result
@@ -19,13 +21,17 @@ class Drift(Result):
 
 
 class Monitoring(Result):
-    """The verdict on a window of traffic, by feature, for the prediction, and overall."""
+    """The verdict on a window of traffic, by feature, for the predictions, and overall.
+
+    `prediction` is the one that moved most. Where the task has no days, the window ends at `as_of`, and has none.
+    """
 
     window: Window
     rows: Count
     verdict: Verdict
     reason: str
     prediction: Drift
+    predictions: Many[Drift] = Field(default_factory=list)
     features: Many[Drift]
 
 

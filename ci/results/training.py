@@ -1,6 +1,6 @@
 """Results of the tune and train stages."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -50,11 +50,29 @@ class Line(Result):
         return self
 
 
+class OutputSignature(Result):
+    """What an output is: its kind, the names of its classes or values in order, and the shape of one row's answer."""
+
+    kind: str | None = None
+    classes: list[str] = Field(default_factory=list)
+    shape: list[int | None] = Field(default_factory=list)
+
+
 class Signature(Result):
-    """The input fields with their types, and the output's name, of a SavedModel's `serving_default`."""
+    """The input fields of a SavedModel's `serving_default` with types and shapes of a row, and its outputs by name."""
 
     inputs: dict[str, str]
-    output: str
+    shapes: dict[str, list[int | None]] = Field(default_factory=dict)
+    outputs: dict[str, OutputSignature]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_before(cls, value: Any) -> Any:
+        """Read what earlier versions wrote, which knew one output, a single number."""
+        if isinstance(value, dict) and "output" in value and "outputs" not in value:
+            rest = {key: each for key, each in value.items() if key != "output"}
+            return {**rest, "outputs": {value["output"]: {}}}
+        return value
 
 
 class Training(Result):

@@ -230,14 +230,14 @@ def smoke_problem(
     signature: Mapping[str, Any],
     status: Mapping[str, Any],
     metadata: Mapping[str, Any],
-    golden: Sequence[float],
+    golden: Sequence[Any],
     served: Any,
     tolerance: float,
 ) -> str | None:
     """Return why a version fails its smoke test, or None if it passes.
 
     Args:
-        signature: the manifest's: `inputs`, name to type, and `output`.
+        signature: the manifest's: `inputs`, name to type, and `outputs` by name (`output` in manifests of before).
         status: the server's answer about the version.
         metadata: its answer to `/metadata`.
         golden: the predictions that the evaluation recorded.
@@ -249,19 +249,34 @@ def smoke_problem(
         return f"the version's state is {states}, not AVAILABLE"
     definition = metadata["metadata"]["signature_def"]["signature_def"].get("serving_default", {})
     inputs = {name: tensor["dtype"] for name, tensor in definition.get("inputs", {}).items()}
-    outputs = list(definition.get("outputs", {}))
-    if inputs != signature["inputs"] or outputs != [signature["output"]]:
+    outputs = sorted(definition.get("outputs", {}))
+    wanted = sorted(signature.get("outputs") or [signature["output"]])
+    if inputs != signature["inputs"] or outputs != wanted:
         return (
-            f"the signature is {inputs} -> {outputs}, "
-            f"but the package's manifest says {signature['inputs']} -> {[signature['output']]}"
+            f"the signature is {inputs} -> {outputs}, but the package's manifest says {signature['inputs']} -> {wanted}"
         )
     if not isinstance(served, list) or len(served) != len(golden):
         return f"{len(golden)} golden instances were answered by {str(served)[:80]}"
     for index, (expected, found) in enumerate(zip(golden, served, strict=True)):
-        if type(found) not in (int, float) or not math.isfinite(found):
-            return f"golden prediction {index} is {found}, which is no finite number"
-        if not abs(found - expected) <= tolerance:
-            return (
-                f"golden prediction {index} is {found}, evaluated as {expected}: they differ by more than {tolerance}"
-            )
+        here, there = numbers(expected), numbers(found)
+        if here.keys() != there.keys():
+            why = "no finite number" if "" in here else f"not as evaluated: {str(expected)[:80]}"
+            return f"golden prediction {index} is {str(found)[:80]}, which is {why}"
+        for place, number in there.items():
+            name = f"golden prediction {index}{place}"
+            if type(number) not in (int, float) or not math.isfinite(number):
+                return f"{name} is {number}, which is no finite number"
+            if not abs(number - here[place]) <= tolerance:
+                return f"{name} is {number}, evaluated as {here[place]}: they differ by more than {tolerance}"
     return None
+
+
+def numbers(prediction: Any, place: str = "") -> dict[str, Any]:
+    """Return each value of a prediction by its place in it, such as `[2]` or `.price`; a single number's is empty."""
+    if isinstance(prediction, list):
+        parts = ((f"{place}[{index}]", each) for index, each in enumerate(prediction))
+    elif isinstance(prediction, dict):
+        parts = ((f"{place}.{name}", each) for name, each in prediction.items())
+    else:
+        return {place: prediction}
+    return {name: value for inner, each in parts for name, value in numbers(each, inner).items()}

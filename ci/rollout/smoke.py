@@ -8,7 +8,7 @@ from ci import http
 from ci.errors import StageError
 from ci.releases.version import Version
 from ci.results.evaluation import sent
-from ci.rollout.decision import smoke_problem
+from ci.rollout.decision import numbers, smoke_problem
 from ci.rollout.where import Where
 
 _CONNECTIONS = 3
@@ -67,5 +67,6 @@ def _ask(version: Version, address: str, tolerance: float) -> dict[str, Any]:
         raise StageError(f"{url} does not answer as TensorFlow Serving does: {error!r}") from None
     if problem:
         raise StageError(f"version {version.number}: {problem}")
-    difference = max((abs(a - b) for a, b in zip(version.predictions, served, strict=True)), default=0.0)
+    expected, found = numbers(version.predictions), numbers(served)
+    difference = max((abs(expected[place] - found[place]) for place in expected), default=0.0)
     return {"golden": len(served), "largest_difference": difference, "seconds_predicting": round(seconds, 4)}

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ci import stages, task, workspace
 from ci.results.data import Part
-from ci.task import columns
+from ci.task import Field, columns, values
 
 # TensorFlow's C++ side reports missing GPUs as errors; what matters reaches Python as an exception.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -49,11 +49,11 @@ def read_part(part: Part) -> pd.DataFrame:
     return table
 
 
-def raw_inputs(table: pd.DataFrame, features: Mapping[str, str]) -> dict[str, Any]:
-    """Return the task's fields as TensorFlow tensors of shape (rows,) and of the declared types."""
+def raw_inputs(table: pd.DataFrame, features: Mapping[str, Field]) -> dict[str, Any]:
+    """Return the task's fields as TensorFlow tensors of shape (rows, …) and of the declared types."""
     import tensorflow as tf
 
     return {
-        name: tf.constant(table[name].to_numpy(dtype=object if dtype == "string" else dtype), dtype=dtype)
-        for name, dtype in features.items()
+        name: tf.constant(array, dtype="string" if array.dtype == object else array.dtype)
+        for name, array in values.arrays(table, features).items()
     }

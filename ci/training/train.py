@@ -1,10 +1,12 @@
 """The train stage: one network with the best hyperparameters, kept at its best epoch."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 from ci import task, workspace
 from ci.errors import InputError, StageError
+from ci.results.data import SUMMARY
 from ci.results.training import BEST, SIGNATURE, TRAINING
 from ci.saved_model import signature
 from ci.settings import Settings
@@ -33,6 +35,7 @@ def train(settings: Settings) -> dict[str, Any]:
     hyperparameters.values = dict(chosen)
     with task.told("build fails"):
         network = task.part("model.network", "build")(hyperparameters, encoder)
+    export.named(network.output, wanted)
     if lacking := hyperparameters.values.keys() - chosen.keys():
         raise InputError(
             f"{BEST.path}: hyperparameters.{min(lacking)} is missing, which model/network.py "
@@ -66,10 +69,20 @@ def train(settings: Settings) -> dict[str, Any]:
         "history": {name: [_logged(value) for value in values] for name, values in history.items()},
     }
     with workspace.replacing(workspace.MODEL) as folder:
-        export.save(encoder, network, wanted.features, wanted.target, folder / "saved_model")
-        SIGNATURE.write(signature(folder / "saved_model"), folder)
+        export.save(encoder, network, wanted, folder / "saved_model", SUMMARY.read().split)
+        SIGNATURE.write(_signature(wanted, folder / "saved_model"), folder)
         TRAINING.write(result, folder)
     return result
+
+
+def _signature(wanted: task.Task, saved_model: Path) -> dict[str, Any]:
+    """Return the saved model's signature with what each output means: an answer can be read without the code."""
+    found = signature(saved_model)
+    outputs = {
+        output.name: {"kind": output.kind, "classes": list(output.classes), **found["outputs"][output.name]}
+        for output in wanted.outputs
+    }
+    return {**found, "outputs": outputs}
 
 
 def _logged(value: float) -> float | None:

@@ -66,6 +66,7 @@ def _search(settings: Settings) -> Any:
     import keras_tuner
     from keras_tuner.src.engine.tuner_utils import TunerCallback
 
+    from ci.tuning import contract
     from ci.tuning import oracle as oracles
     from ci.tuning.bayes.halving import Halving
     from ci.tuning.distributed import Tuner
@@ -74,6 +75,7 @@ def _search(settings: Settings) -> Any:
     make_deterministic(settings.seed, settings.training.threads)
     with task.told("encoder fails"):
         encoder = task.part("model.features", "encoder")(table)
+    wanted = task.load()
     build = task.part("model.network", "build")
     encoded: dict[str, Any] = {}
 
@@ -83,7 +85,7 @@ def _search(settings: Settings) -> Any:
         def run_trial(self, trial: Any, **_: Any) -> None:
             if not encoded:  # a chief never needs them
                 for part, rows in (("train", table), ("validation", read_part("validation"))):
-                    encoded[part] = encode(encoder, rows, task.load())
+                    encoded[part] = encode(encoder, rows, wanted)
             keras.backend.clear_session()
             keras.utils.set_random_seed(settings.seed)
             network = build(trial.hyperparameters, encoder)
@@ -98,6 +100,8 @@ def _search(settings: Settings) -> Any:
         max_retries_per_trial=settings.tuning.retries,
         halving=Halving(last=settings.tuning.epochs) if settings.tuning.stop_poor_trials else None,
     )
+    if "chief" in os.environ.get("KERASTUNER_TUNER_ID", "chief"):
+        contract.check(settings, wanted, table, encoder)
     search = Search(oracle, lambda space: build(space, encoder), directory=str(STATE))
     oracle.space()  # a chief that met an empty one while it serves would leave its workers waiting
     name = _fingerprint(settings, oracle.hyperparameters)

@@ -36,7 +36,7 @@ LOCK = {"schema": "2.0", "stages": {"prepare": {"cmd": "x", "deps": [{"path": "a
 RWLOCK = {"/a": {"read": [{"pid": 2**22 + 1, "cmd": "x"}], "write": {"pid": 2**22 + 1, "cmd": "x"}}}
 CARD = (
     '## Intended use\n\nTo know {{ cite("build/data/summary.json", "rows", "holdout") }} things,\n'
-    "## Limits\n\n{# none #} {{ cite('build/data/summary.json', 'target', 'train', form='{:.2f}') }} late.\n"
+    "## Limits\n\n{# none #} {{ cite('build/data/summary.json', 'target', 'train', 'late', form='{:.2f}') }} late.\n"
 )
 PIECES = (
     "{{", "}}", "{%", "%}", "{#", "#}", "{{ cite(", '"', "'", ")", ",", "form=", "[", "{{ [[[", "{{ 7*7 }}", "7", "½",

@@ -27,6 +27,7 @@ from ci.placement.packing.solver import solve
 from ci.results.evaluation import REFERENCE
 from ci.results.file import File, Lines
 from ci.results.rollout import RELEASES
+from ci.task import Field
 from scripts import champion, deploy, place, prune, report, retrain, rollback, status
 from scripts import package as package_command
 from tests import builds
@@ -69,7 +70,7 @@ def leave() -> None:
     """Leave a complete build with a package, a release, a certified plan and reference statistics."""
     builds.leave()
     table = pd.DataFrame({"temp": np.linspace(0, 30, 50), "carrier": ["UA", "AA"] * 25})
-    described = reference.describe(table, {"temp": "float32", "carrier": "string"})
+    described = reference.describe(table, {"temp": Field("float32"), "carrier": Field("string")})
     builds.write("data/reference.json", described)
     predicted = reference.describe_predictions(np.linspace(0, 1, 50))
     builds.write("evaluation/reference.json", {"features": described, "prediction": predicted})
@@ -88,6 +89,8 @@ def leave() -> None:
     builds.write("placement/timing.json", {"seconds": 0.1})
     builds.write("placement/actual.json", {"inventory": "x", "found": ["y"]})
     builds.write("agent.json", {"kind": "Pod"})
+    builds.write("tuning-job.json", {"kind": "Job"})
+    builds.write("handoff.json", {"commit": "a" * 40, "files": {"build/settings.yaml": "seed: 1\n"}})
     builds.write("runs.json", {"train": "run: it has not run here before"})
     builds.write("state/cached.json", {"commit": "a" * 40, "settings": {"seed": 1}})
     builds.write("rollout/skew.json", [{"request": "{}", "offline": None}])
@@ -98,7 +101,7 @@ def leave() -> None:
     saved = workspace.MODEL / "saved_model"
     saved.mkdir()
     (saved / "saved_model.pb").write_bytes(b"graph")
-    builds.write("model/signature.json", {"inputs": {"temp": "DT_FLOAT"}, "output": "late"})
+    builds.write("model/signature.json", {"inputs": {"temp": "DT_FLOAT"}, "outputs": {"late": {}}})
     Path("dvc.yaml").write_text("stages: {}\n")
     Path("requirements.txt").write_text("numpy==2.4.6\n")
     words = "## Intended use\n\nTo know.\n\n## Limits\n\nNone.\n"

@@ -51,7 +51,7 @@ def _forget() -> None:
 def test_declarations(importable: Surface) -> None:
     Path("model").mkdir()
     Path("model/__init__.py").write_text("\n".join(f"{name} = {value}" for name, value in GOOD.items()) + "\n")
-    assert task.load().target == "late"
+    assert task.load().targets == ("late",)
 
     @given(
         st.dictionaries(st.sampled_from(NAMES), st.sampled_from(VALUES), min_size=1, max_size=3),

@@ -24,7 +24,7 @@ def test_all_flights_of_2013_are_there_and_those_that_never_arrived_have_no_labe
 
 def test_they_have_the_declared_fields_and_slices(flights):
     wanted = task.load()
-    assert {wanted.time, wanted.target, *wanted.features, *wanted.slices} == set(flights.columns)
+    assert {wanted.time, *wanted.targets, *wanted.features, *wanted.slices} == set(flights.columns)
 
 
 def test_the_schema_holds_for_the_whole_year(flights):

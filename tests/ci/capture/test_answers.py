@@ -12,9 +12,11 @@ import pytest
 
 from ci.capture import replay
 from ci.errors import StageError
+from ci.task import Field, Output
 
 TABLE = pd.DataFrame({"x": [0.5, 1.5, np.nan], "c": ["a", "b", "c"]})
-FEATURES = {"x": "float32", "c": "string"}
+FEATURES = {"x": Field("float32"), "c": Field("string")}
+OUTPUTS = (Output("y", "binary", ("y",)),)
 
 
 class Server:
@@ -57,7 +59,7 @@ def url(server: Server) -> Iterator[str]:
 
 def test_each_row_gets_its_answer(server: Server, url: str) -> None:
     server.answer = {"outputs": [0.1, 0.2, 0.3]}
-    assert replay.send(url, TABLE, FEATURES).tolist() == [0.1, 0.2, 0.3]
+    assert replay.send(url, TABLE, FEATURES, OUTPUTS)["y"].tolist() == [0.1, 0.2, 0.3]
     [(path, body)] = server.asked
     assert path == "/v1/models/m:predict"
     assert body["inputs"]["c"] == ["a", "b", "c"]
@@ -83,7 +85,7 @@ def test_each_row_gets_its_answer(server: Server, url: str) -> None:
 def test_anything_but_one_number_a_row_is_told(server: Server, url: str, answer: Any, said: str) -> None:
     server.answer = answer
     with pytest.raises(StageError, match=said):
-        replay.send(url, TABLE, FEATURES)
+        replay.send(url, TABLE, FEATURES, OUTPUTS)
 
 
 def test_many_rows_are_sent_in_batches_and_come_back_in_their_places(
@@ -92,5 +94,5 @@ def test_many_rows_are_sent_in_batches_and_come_back_in_their_places(
     monkeypatch.setattr(replay, "BATCH", 1)
     server.answer = {"outputs": [0.5]}
     rows = TABLE.assign(c=["a", None, "c"])
-    assert np.array_equal(replay.send(url, rows, FEATURES), [0.5, np.nan, 0.5], equal_nan=True)
+    assert np.array_equal(replay.send(url, rows, FEATURES, OUTPUTS)["y"], [0.5, np.nan, 0.5], equal_nan=True)
     assert [body["inputs"]["c"] for _, body in server.asked] == [["a"], ["c"]]

@@ -14,11 +14,13 @@ from ci.monitoring import drift
 from ci.serving.api import Api
 from ci.serving.model import Version
 from ci.settings import Monitoring
+from ci.task import Field, Output
 from ci.training.export import predictor
 from ci.training.inputs import raw_inputs
 from tests.ci.serving.servers import serving
 
-FEATURES = {"x": "float32", "carrier": "string", "hour": "int64"}
+FEATURES = {"x": Field("float32"), "carrier": Field("string"), "hour": Field("int64")}
+OUTPUTS = (Output("late", "binary", ("late",)),)
 ROWS = 5000
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
@@ -41,29 +43,29 @@ def table(levels: int) -> pd.DataFrame:
 @pytest.mark.parametrize("levels", [1, 3, 100, 100_000])
 def test_the_holdout_sent_through_the_server_does_not_differ_from_itself(url, flights_model, levels):
     holdout = table(levels)
-    evaluated = predictor(flights_model)(raw_inputs(holdout, FEATURES)).astype("float64")
-    served = replay.send(url, holdout, FEATURES)
+    evaluated = predictor(flights_model)(raw_inputs(holdout, FEATURES))["late"].astype("float64")
+    served = replay.send(url, holdout, FEATURES, OUTPUTS)["late"]
     found = drift.examine("prediction", pd.Series(served), describe_predictions(evaluated), Monitoring())
     assert found["psi"] == 0
 
 
 def test_a_row_that_cannot_be_asked_has_no_prediction_and_stops_no_other(url):
     rows = table(100)
-    expected = replay.send(url, rows, FEATURES)
+    expected = replay.send(url, rows, FEATURES, OUTPUTS)["late"]
     odd = rows.assign(
         hour=rows["hour"].astype("float64").where(rows.index != 3).where(rows.index != 4, 0.5),
         carrier=rows["carrier"].where(rows.index != ROWS - 1, None),
         x=rows["x"].astype(object).where(rows.index != 7, "far"),
     )
-    found = replay.send(url, odd, FEATURES)
+    found = replay.send(url, odd, FEATURES, OUTPUTS)["late"]
     assert np.flatnonzero(np.isnan(found)).tolist() == [3, 4, ROWS - 1]
     same = ~np.isnan(found) & (np.arange(ROWS) != 7)  # text is no number: it is sent as a missing one
     assert (found[same] == expected[same]).all()
-    assert replay.send(url, rows[:0], FEATURES).shape == (0,)
+    assert replay.send(url, rows[:0], FEATURES, OUTPUTS)["late"].shape == (0,)
 
 
 def test_what_the_server_answers_instead_of_predictions_is_told(url):
     with pytest.raises(StageError, match=r"no predictions: the server answered: .*hour"):
-        replay.send(url, table(3), {name: dtype for name, dtype in FEATURES.items() if name != "hour"})
+        replay.send(url, table(3), {name: dtype for name, dtype in FEATURES.items() if name != "hour"}, OUTPUTS)
     with pytest.raises(StageError, match="`make serve` starts the server"):
-        replay.send("http://127.0.0.1:9/v1/models/flights", table(3), FEATURES)
+        replay.send("http://127.0.0.1:9/v1/models/flights", table(3), FEATURES, OUTPUTS)

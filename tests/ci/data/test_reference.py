@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from ci.data.reference import describe, describe_column, describe_predictions, shares
+from ci.task import Field
 
 LETTERS = [f"v{n:02}" for n in range(60)]
 
@@ -102,7 +103,7 @@ def test_numbers_are_clipped_rounded_and_counted_with_missing_last():
 
 def test_each_feature_is_described_by_its_declared_type_and_predictions_by_six_digits():
     table = pd.DataFrame({"x": [1, 2] * 10, "c": ["1", "2"] * 10})
-    found = describe(table, {"x": "int64", "c": "string"})
+    found = describe(table, {"x": Field("int64"), "c": Field("string")})
     assert (found["x"]["values"], found["c"]["categories"]) == ([1, 2], ["1", "2"])
     assert [found[name]["rows"] for name in "xc"] == [20, 20]
     assert describe_predictions(np.full(20, 0.123456789))["values"] == pytest.approx([0.123457])

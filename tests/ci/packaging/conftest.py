@@ -13,7 +13,7 @@ from ci.packaging import card, package
 from ci.settings import Packaging
 
 DIGESTS = {name: f"sha256:{hashlib.sha256(name.encode()).hexdigest()}" for name in ("data", "settings", "code")}
-SIGNATURE = {"inputs": {"x": "DT_FLOAT"}, "output": "late"}
+SIGNATURE = {"inputs": {"x": "DT_FLOAT"}, "outputs": {"late": {}}}
 
 Assemble = Callable[..., dict[str, Any]]
 

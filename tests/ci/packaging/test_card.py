@@ -38,7 +38,7 @@ def packaged(words: bytes) -> None:
     model = workspace.MODEL / "saved_model"
     model.mkdir()
     (model / "saved_model.pb").write_bytes(b"graph")
-    workspace.write_json(workspace.MODEL / "signature.json", {"inputs": {"x": "DT_FLOAT"}, "output": "late"})
+    workspace.write_json(workspace.MODEL / "signature.json", {"inputs": {"x": "DT_FLOAT"}, "outputs": {"late": {}}})
     for name in ("golden.json", "reference.json"):
         workspace.write_json(workspace.EVALUATION / name, {})
     Path("dvc.yaml").write_text("stages: {}\n")

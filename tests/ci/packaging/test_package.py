@@ -23,7 +23,7 @@ from ci.registry import local as registry
 from ci.settings import Packaging
 
 DIGESTS = {name: f"sha256:{hashlib.sha256(name.encode()).hexdigest()}" for name in ("data", "settings", "code")}
-SIGNATURE = {"inputs": {"x": "DT_FLOAT"}, "output": "late"}
+SIGNATURE = {"inputs": {"x": "DT_FLOAT"}, "outputs": {"late": {"shape": []}}}
 
 
 @pytest.fixture(autouse=True)
@@ -176,7 +176,7 @@ def test_a_changed_registry_is_refused_and_the_blob_named() -> None:
 
 def test_the_signature_is_read_from_the_model(flights_model: Path) -> None:
     inputs = {"carrier": "DT_STRING", "hour": "DT_INT64", "x": "DT_FLOAT"}
-    assert saved_model.signature(flights_model) == {"inputs": inputs, "output": "late"}
+    assert saved_model.signature(flights_model) == {"inputs": inputs, "shapes": {}, "outputs": {"late": {"shape": []}}}
 
 
 def test_the_manifest_names_every_digest_and_each_is_what_it_says() -> None:

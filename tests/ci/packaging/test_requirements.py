@@ -105,7 +105,7 @@ def test_an_address_or_a_folder_is_the_package_that_was_installed_from_there(
     if where:
         assert requirements.origin(found) == where
     digests = {"model": HASH, "data": HASH}
-    text = json.dumps(sbom.bill("m", "1", digests, {"inputs": {}, "output": "y"}, None))
+    text = json.dumps(sbom.bill("m", "1", digests, {"inputs": {}, "outputs": {"y": {}}}, None))
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     component = json.loads(text)["components"][-1]
     assert component["purl"] == f"pkg:generic/{name}@{found.version}"

@@ -11,14 +11,16 @@ import pytest
 from pydantic import TypeAdapter
 
 from ci import junit, task, workspace
-from ci.quality import evaluate
+from ci.quality import challenger, evaluate
 from ci.quality.compare import Scored
+from ci.quality.judge import judge
 from ci.quality.verdict import Champion
+from ci.results.data import SUMMARY
 from ci.results.evaluation import Evaluation
 from ci.settings import Data, Gates, Model, Settings, Tuning
 from tests import builds
 
-WANTED = task.Task("binary", "late", "day", {"x": "float32"}, ("origin",))
+WANTED = task.Task((task.Output("late", "binary", ("late",)),), "day", {"x": task.Field("float32")}, ("origin",))
 BEFORE = Champion(date(2013, 3, 1))
 
 
@@ -42,7 +44,8 @@ def judged(champion_noise=None, spoil="", checks=(), champion=BEFORE, **gates):
     other = None if champion_noise is None else chance + champion_noise * random.normal(size=rows)
     scores = [None if values is None else 1 / (1 + np.exp(1 - values)) for values in (challenger, other)]
     before = champion if champion_noise is not None or (champion and champion.problem) else None
-    return evaluate.judge(table, WANTED, Scored(targets, days, *scores), list(checks), before, settings(**gates))
+    found = {"late": Scored(targets, days, *scores)}
+    return judge(table, WANTED, found, list(checks), before, settings(**gates), SUMMARY.read())
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +71,8 @@ def check(severity, holds):
         ({"champion_noise": 0.0}, "keep", "worse than the champion's"),
         ({"champion_noise": 3.0, "spoil": "JFK"}, "keep", "worse on origin JFK"),
         ({"champion_noise": 3.0, "spoil": "JFK", "slice_margin": 0.9}, "promote", "better than the champion's"),
-        ({"champion_noise": 1.5, "champion": Champion(date(2013, 4, 1))}, "keep", "not before"),
+        ({"champion_noise": 1.5, "champion": Champion(date(2013, 4, 1))}, "promote", "better than the champion's"),
+        ({"champion_noise": 1.5, "champion": Champion(date(2013, 4, 2))}, "keep", "which is later"),
         ({"champion": Champion(date(2013, 3, 1), "its input x is not in these data")}, "keep", "its input x"),
     ],
 )
@@ -99,12 +103,17 @@ NO_NUMBER = np.where(np.arange(1400) == 700, np.nan, 0.4)
         (scored(challenger=NO_NUMBER), {}, "block", "1 of 1400 predictions for the holdout are no finite numbers"),
         (scored(challenger=NO_NUMBER, champion=None), {}, "block", "1 of 1400 predictions for the holdout are no"),
         (scored(challenger=np.full(1400, 0.5)), {"auc": {"min": 0.6}}, "block", "auc 0.5000, required at least 0.6"),
-        (scored(challenger=np.zeros(1400), champion=np.ones(1400)), {}, "keep", "auc 0.0000 worse"),
+        (
+            scored(challenger=np.zeros(1400), champion=np.ones(1400)),
+            {},
+            "block",
+            "no better than that of a model that alwa",
+        ),
     ],
 )
 def test_what_cannot_be_computed_is_said_and_never_promotes(holdout, limits, word, reason):
     before = None if holdout.champion is None else BEFORE
-    result = evaluate.judge(SAME, WANTED, holdout, [], before, settings(limits=limits))
+    result = judge(SAME, WANTED, {"late": holdout}, [], before, settings(limits=limits), SUMMARY.read())
     assert result["verdict"] == word
     assert reason in result["reason"]
     json.dumps(result, allow_nan=False)
@@ -137,7 +146,8 @@ def test_a_champion_whose_input_is_not_in_the_data_is_not_scored(monkeypatch):
     champion = {"digest": builds.BEFORE, "version": "1", "as_of": "2013-03-01", "release": 1}
     builds.write("champion.json", champion)
     monkeypatch.setattr("ci.registry.local.unpack", lambda _: workspace.MODEL)  # as where there is no registry
-    monkeypatch.setattr("ci.quality.evaluate._fields", lambda _: {"x": "float32", "gone": "float32"})
-    champion, predictions = evaluate._champion(pd.DataFrame({"x": [1.0]}), settings())
+    fields = dict.fromkeys(("x", "gone"), task.Field("float32"))
+    monkeypatch.setattr("ci.quality.challenger._fields", lambda *_: fields)
+    champion, predictions = challenger.before(pd.DataFrame({"x": [1.0]}), WANTED, settings(), "")
     assert champion.problem == "its input gone is not in these data"
     assert predictions is None

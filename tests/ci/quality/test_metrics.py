@@ -61,7 +61,7 @@ def test_calibration_error_of_a_calibrated_and_of_a_shifted_model():
 def test_auc_from_the_rows_equals_auc_from_the_days(holdout):
     targets, predictions, day, _ = holdout
     counts = metrics.resamples(day, 7, seed=1)
-    by_rows = metrics._auc_by_rows(targets, predictions, day, 0)(counts)
+    by_rows = metrics._auc_by_rows(targets, predictions, day, np.ones(len(day)))(counts)
     by_days = metrics._auc(targets, predictions, day, int(day.max()) + 1)(counts)
     assert by_rows == pytest.approx(by_days, abs=1e-12, nan_ok=True)
 

@@ -100,7 +100,7 @@ def test_a_holdout_with_hours_missing_numbers_and_a_broken_check(task):
     reference = REFERENCE.plain()
     assert reference["features"] == {"x": OF_TRAINING}
     predictions = pd.read_parquet(workspace.EVALUATION / "predictions.parquet")["challenger"]
-    assert reference["prediction"] == describe_predictions(predictions.to_numpy())
+    assert reference["predictions"]["prediction"] == describe_predictions(predictions.to_numpy())
 
 
 def test_a_holdout_with_one_outcome_blocks_with_the_reason(task):

@@ -21,8 +21,9 @@ OLD, GONE = Champion(APRIL), Champion(APRIL, "image sha256:1 is not in the regis
         ([PASSED], ["row order: moved"], JULY, None, None, "block", "row order: moved"),
         ([FAILED], ["row order: moved"], JULY, None, None, "block", "log_loss"),
         ([], [], JULY, None, None, "promote", "there is no champion yet"),
-        ([PASSED], [], APRIL, OLD, Comparison(1.0, 0.1), "keep", "it was chosen on this holdout"),
-        ([PASSED], [], date(2013, 3, 1), OLD, Comparison(1.0, 0.1), "keep", "it was chosen on this holdout"),
+        ([PASSED], [], APRIL, OLD, Comparison(1.0, 0.1), "promote", "auc 0.1000 better than the champion's"),
+        ([PASSED], [], APRIL, OLD, Comparison(0.5, 0.0), "keep", "auc 0.0000 worse than the champion's"),
+        ([PASSED], [], date(2013, 3, 1), OLD, Comparison(1.0, 0.1), "keep", "it may have learned from this holdout"),
         ([PASSED], [], JULY, GONE, None, "keep", "cannot be compared with: image sha256:1 is not in the registry"),
         ([PASSED], [], JULY, OLD, Comparison(0.95, 0.02), "promote", "auc 0.0200 better than the champion's"),
         ([PASSED], [], JULY, OLD, Comparison(0.90, 0.02), "promote", "better in 90.0% of resampled days"),
@@ -51,7 +52,14 @@ def test_a_champion_that_cannot_be_scored_is_replaced_only_if_the_settings_say_s
     assert "set gates.unscorable_champion" in decide([PASSED], [], JULY, GONE, None, GATES).reason
     assert decide([PASSED], [], JULY, GONE, None, replacing).word == "promote"
     assert decide([FAILED], [], JULY, GONE, None, replacing).word == "block"
-    assert decide([PASSED], [], APRIL, GONE, None, replacing).word == "keep"
+    assert decide([PASSED], [], date(2013, 3, 1), GONE, None, replacing).word == "keep"
+
+
+def test_a_model_that_is_no_better_than_a_trivial_one_is_never_promoted():
+    trivial = "accuracy is no better than that of a model that always answers A"
+    for champion, comparison in ((None, None), (OLD, Comparison(1.0, 0.1))):
+        verdict = decide([PASSED], [], JULY, champion, comparison, GATES, trivial=trivial)
+        assert (verdict.word, verdict.reason) == ("block", trivial)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from ci.data.reference import describe
 from ci.errors import InputError
 from ci.results.data import REFERENCE
+from ci.task import Field
 from tests.tasks import table
 
 
@@ -19,7 +20,7 @@ from tests.tasks import table
     ],
 )
 def test_reference_statistics_that_do_not_fit_together_are_told(tmp_path, change, problem):
-    found = describe(table(), {"c": "string"})
+    found = describe(table(), {"c": Field("string")})
     path = tmp_path / "reference.json"
     REFERENCE.write(found, tmp_path)
     assert REFERENCE.plain(path) == found

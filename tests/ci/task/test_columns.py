@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from ci import task as declarations
 from ci.data.windows import PARTS
-from ci.task import columns
-from tests.tasks import INIT, SCHEMA, table
+from ci.task import columns, declaration
+from tests.tasks import INIT, SCHEMA, SETTINGS, table
 
 WHOLE = "whole numbers from -2^63 to 2^63 - 1, none missing"
 REAL = "finite numbers up to 3.4e38, or missing"
@@ -143,6 +143,7 @@ NUMBERS = [
 @pytest.mark.parametrize(("change", "examples"), [case[1:] for case in NUMBERS], ids=[case[0] for case in NUMBERS])
 def test_a_regression_learns_finite_numbers(task, change, examples):
     task.write("__init__.py", INIT.replace("binary", "regression"))
+    (task.folder / "pipeline.yaml").write_text(f"{SETTINGS}gates: {{primary: rmse}}\n")
     code, said = task.prepare(change=change)
     assert code == 2
     assert f"column y: declared as {REGRESSION}; " in said
@@ -324,7 +325,7 @@ def test_what_is_let_through_becomes_what_is_declared(values, declared):
     column = pd.Series([0] * len(values), dtype=object)
     for row, value in enumerate(values):
         column[row] = value
-    rule = {**columns.FIELDS, **columns.TARGETS}[declared]
+    rule = columns.FIELDS.get(declared) or columns.target_rule(declarations.Output("y", declared, ("y",)))
     kept = column[~rule.wrong(column)]
     if declared == "string":
         assert all(isinstance(value, str) and value.encode() is not None for value in kept)
@@ -337,8 +338,9 @@ def test_what_is_let_through_becomes_what_is_declared(values, declared):
 
 
 def test_each_type_and_kind_that_a_task_may_declare_has_its_rule():
-    assert tuple(columns.FIELDS) == declarations.DTYPES
-    assert tuple(columns.TARGETS) == declarations.KINDS
+    assert set(columns.FIELDS) == set(declaration.DTYPES)
+    for kind in declaration.KINDS:
+        assert columns.target_rule(declarations.Output("y", kind, ("y",), ("a", "b"))).holds
 
 
 def test_days_to_come_need_no_labels(task):

@@ -9,9 +9,9 @@ from tests.tasks import DATA, INIT, SCHEMA
 
 
 def test_a_task_is_what_it_declares(task):
-    assert declarations.load() == declarations.Task(
-        "binary", "y", "day", {"x": "float32", "k": "int64", "c": "string"}, ("c",)
-    )
+    fields = {name: declarations.Field(dtype) for name, dtype in {"x": "float32", "k": "int64", "c": "string"}.items()}
+    output = declarations.Output("y", "binary", ("y",))
+    assert declarations.load() == declarations.Task((output,), "day", fields, ("c",))
 
 
 FIELDS = '{"x": "float32", "k": "int64", "c": "string"}'
@@ -20,15 +20,15 @@ FIELDS = '{"x": "float32", "k": "int64", "c": "string"}'
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("KIND", '"ranking"', "KIND is 'ranking': expected 'binary' or 'regression'"),
+        ("KIND", '"ranking"', "KIND is 'ranking': expected 'binary', 'multiclass', 'multilabel' or 'regr"),
         ("KIND", "None", "KIND is None"),
         ("KIND", '["binary"]', "KIND is ['binary']"),
         ("TARGET", "7", "TARGET: 7 is no name of a column"),
         ("TARGET", "None", "TARGET: None is no name"),
-        ("TARGET", '["y"]', "TARGET: ['y'] is no name"),
+        ("TARGET", '["y", 7]', "TARGET: 7 is no name"),
+        ("TARGET", '["y", "z"]', "TARGET names 2 columns: a binary output has one"),
         ("TARGET", '""', "TARGET: '' is no name"),
         ("TIME", '["day"]', "TIME: ['day'] is no name of a column"),
-        ("TIME", "None", "TIME: None is no name"),
         ("TIME", "{}", "TIME: {} is no name"),
         ("FEATURES", "None", "FEATURES is None: expected the names of fields and their types"),
         ("FEATURES", "{}", "FEATURES is {}: expected the names of fields"),

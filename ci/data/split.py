@@ -1,0 +1,105 @@
+"""Which row belongs to which part: by its day, or by a hash where the task has no days; a group is never divided."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ci.data.windows import PARTS, Part, Windows, number_days
+from ci.settings import Data
+from ci.task import Task
+from ci.task.columns import plain_bytes
+
+BLOCKS = 1000
+"""Groups of rows that are resampled together where the task has no days: enough for an interval, few enough for memory.
+"""
+
+
+def by_day(table: pd.DataFrame, placed: Windows, wanted: Task) -> tuple[dict[Part, pd.DataFrame], list[str]]:
+    """Return the rows of each part, and in sentences what was left out.
+
+    A group stays together: in the training window it is for training or for validation as a whole, and what a holdout
+    row's group has in the training window takes the row out of the holdout. Traffic stands for requests and keeps all.
+
+    Args:
+        table: rows whose columns hold what the task declares.
+        placed: the windows of days.
+        wanted: the task.
+    """
+    days = table[wanted.time].dt.date
+    part_of = {day: placed.part(day) for day in set(days)}
+    parts = days.map(part_of)
+    if wanted.group is None:
+        return {part: table[parts == part] for part in PARTS}, []
+    groups = table[wanted.group]
+    learning = parts.isin(["train", "validation"])
+    chosen = _uniform(groups, 0) < 1 / placed.validation_every
+    parts = parts.mask(learning & chosen, "validation").mask(learning & ~chosen, "train")
+    known = (parts == "holdout") & groups.isin(set(groups[learning]))
+    notes = [f"left out: {int(known.sum())} rows of the holdout, whose {wanted.group} is in training days, too"]
+    return {part: table[(parts == part) & ~known] for part in PARTS}, notes if known.any() else []
+
+
+def by_hash(table: pd.DataFrame, settings: Data, wanted: Task) -> dict[Part, pd.DataFrame]:
+    """Return the rows of each part, by a hash of their group or, without groups, of their fields and targets.
+
+    So a row is in the same part in every build, whatever rows come or go, and equal rows are in one part.
+
+    Args:
+        table: rows whose columns hold what the task declares.
+        settings: shares of the parts, and the seed of the hash.
+        wanted: the task.
+    """
+    at = _uniform(_keys(table, wanted), settings.split_seed)
+    ends = np.cumsum([settings.holdout_share, settings.validation_share, settings.traffic_share])
+    names: tuple[Part, ...] = ("holdout", "validation", "traffic", "train")
+    found = np.searchsorted(ends, at, side="right")
+    return {part: table[found == names.index(part)] for part in PARTS}
+
+
+def units(table: pd.DataFrame, wanted: Task) -> npt.NDArray[np.int64]:
+    """Return the number, from 0, of what each row is resampled with: its day, its group, or a block of rows.
+
+    Where the task has both days and groups, the one of which there are fewer: its rows are more alike.
+    """
+    found = []
+    if wanted.time is not None:
+        found.append(number_days(table[wanted.time]))
+    if wanted.group is not None or wanted.time is None:
+        keys = _keys(table, wanted)
+        numbers = pd.factorize(keys)[0] if keys.nunique() <= BLOCKS else (_uniform(keys, 1) * BLOCKS).astype("int64")
+        found.append(np.unique(numbers, return_inverse=True)[1])
+    return min(found, key=lambda numbers: int(numbers.max(initial=0)))
+
+
+def identity(settings: Data, wanted: Task) -> str:
+    """Return what a model must have in common with another one, so that neither has learned from the other's holdout.
+
+    For tasks with days it is empty: the days say it.
+    """
+    if wanted.time is not None:
+        return ""
+    shares = f"{settings.holdout_share:g} {settings.validation_share:g} {settings.traffic_share:g}"
+    return f"hash of {wanted.group or 'rows'}, seed {settings.split_seed}, shares {shares}"
+
+
+def _keys(table: pd.DataFrame, wanted: Task) -> pd.Series:
+    if wanted.group is not None:
+        return table[wanted.group].astype(str)
+    columns = {name: plain_bytes(table[name], field) for name, field in wanted.features.items()}
+    columns |= {name: table[name].astype(object).map(str) for name in wanted.targets}
+    return pd.util.hash_pandas_object(pd.DataFrame(columns, index=table.index), index=False).astype(str)
+
+
+def _uniform(keys: "pd.Series[Any]", seed: int) -> npt.NDArray[np.float64]:
+    """Return a number in [0, 1) for each key, the same for the same text and seed."""
+    hashed = pd.util.hash_pandas_object(keys.astype(str), index=False, hash_key=f"{seed:016d}"[-16:])
+    return hashed.to_numpy().astype("float64") / 2**64
+
+
+def counted(parts: Mapping[Part, pd.DataFrame], name: str) -> str:
+    """Return in words which group is the largest, for a message about a part without rows."""
+    sizes = pd.concat([rows[name] for rows in parts.values()]).value_counts()
+    return f"the largest {name}, {sizes.index[0]}, has {sizes.iloc[0]} of {sizes.sum()} rows" if len(sizes) else ""
