@@ -2,7 +2,9 @@
 
 import shutil
 import subprocess
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from ci.packaging import package
@@ -44,11 +46,11 @@ def build_gateway() -> str:
     return name
 
 
-def warm() -> None:
-    """Build every image of ours once, so that what builds it later finds its layers."""
+def warm(names: Sequence[str]) -> None:
+    """Build images of ours once, so that what builds them later finds their layers."""
     kubectl()
     build_gateway()
-    for name in ("tools", "pipeline", "stand-in"):
+    for name in names:
         dockerfile = pods.REPOSITORY / "ci/images" / name / "Dockerfile"
         subprocess.run(
             ["docker", "build", "-t", f"localhost/warm-{name}:1", "-f", dockerfile, pods.REPOSITORY], check=True
@@ -80,4 +82,4 @@ def load(cluster: str, folder: Path, on: image.Base, saved_model: Path, model: s
 
 
 if __name__ == "__main__":
-    warm()
+    warm(sys.argv[1:] or ["tools", "pipeline", "stand-in"])

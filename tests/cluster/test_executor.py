@@ -29,7 +29,7 @@ from tests.cluster.tools import PIPELINE, SERVING, kubectl
 from tests.pods import REPOSITORY
 from tests.repositories import AUTHOR
 
-pytestmark = [pytest.mark.cluster, pytest.mark.own_cluster]
+pytestmark = [pytest.mark.cluster, pytest.mark.own_cluster, pytest.mark.long]
 NAME = "executor-test"
 PORT = 18503
 FORK = REPOSITORY / "tests/e2e/fork"

@@ -17,7 +17,7 @@ from tests.cluster import images
 from tests.cluster.tools import PIPELINE, SERVING, kubectl, until
 from tests.pods import REPOSITORY
 
-pytestmark = [pytest.mark.cluster, pytest.mark.own_cluster]
+pytestmark = [pytest.mark.cluster, pytest.mark.own_cluster, pytest.mark.long]
 NAME = "made-here"
 Run = Callable[..., list[str]]
 

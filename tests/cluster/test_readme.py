@@ -11,7 +11,7 @@ import pytest
 from tests.cluster import images
 from tests.pods import REPOSITORY
 
-pytestmark = [pytest.mark.cluster, pytest.mark.own_cluster]
+pytestmark = [pytest.mark.cluster, pytest.mark.own_cluster, pytest.mark.long]
 SMALL = (
     "serving.server=stand-in",  # as TensorFlow Serving's image may be out of reach here
     "tuning.max_trials=2",
