@@ -5,10 +5,10 @@ export CLUSTER ?= model-pipeline
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
 
-.PHONY: help setup ci test test-e2e test-cluster test-long mutants conformance doctor cluster cluster-delete lint report serve stop pin-images prune clean
+.PHONY: help setup ci check test test-e2e test-cluster test-long mutants conformance doctor cluster cluster-delete lint report serve stop pin-images prune clean
 
 help:           ## print this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(READY) ## create .venv with the pinned packages
 $(READY): requirements.txt requirements-dev.txt
@@ -22,6 +22,9 @@ $(READY): requirements.txt requirements-dev.txt
 
 ci: $(READY)    ## run the whole pipeline; SET="as_of=2013-07-01 seed=3" overrides settings (with spaces in a value: PIPELINE_SET)
 	@python -m scripts.pipeline --executor $(EXECUTOR) $(SET:%=--set %)
+
+check: $(READY) ## try model/ on a few rows, in seconds: what does not fit, and how to mend it
+	@python -m scripts.configure $(SET:%=--set %) && python -m scripts.check
 
 test: $(READY)  ## run the tests, on every core: about 5 minutes on two
 	@python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
