@@ -17,6 +17,10 @@ SHOWN = 12
 """Builds in the trend."""
 METRICS = {
     "auc": "AUC",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "f1": "F1",
+    "exact_match": "exact match",
     "log_loss": "log-loss",
     "calibration_error": "calibration error",
     "rmse": "RMSE",
