@@ -4,7 +4,7 @@ import hashlib
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -291,7 +291,7 @@ def _summary(
         "windows": None
         if placed is None
         else {
-            "training": _days(placed.training, placed.holdout),
+            "training": _days(placed.training, placed.holdout - timedelta(days=placed.gap_days)),
             "holdout": _days(placed.holdout, placed.as_of),
             "traffic": _days(placed.as_of, placed.end),
         },

@@ -21,7 +21,8 @@ PARTS: tuple[Part, ...] = ("train", "validation", "holdout", "traffic")
 class Windows:
     """Three windows in a row, each from its first day up to but not including the next one's.
 
-    training | holdout | traffic: the holdout ends at `as_of`, the traffic begins there.
+    training | gap | holdout | traffic: the holdout ends at `as_of`, the traffic begins there. Days of the gap belong to
+    the training window, and to no part.
     """
 
     training: date
@@ -29,6 +30,7 @@ class Windows:
     as_of: date
     end: date
     validation_every: int
+    gap_days: int = 0
 
     def part(self, day: date) -> Part | None:
         """Return the part that a day belongs to; None if it lies outside the windows."""
@@ -38,6 +40,8 @@ class Windows:
             return "traffic"
         if day >= self.holdout:
             return "holdout"
+        if (self.holdout - day).days <= self.gap_days:
+            return None
         # Counted back from the holdout, so that the newest training day is never a validation day
         # and the pattern does not depend on where the data begin.
         return "validation" if (self.holdout - day).days % self.validation_every == 0 else "train"
@@ -59,15 +63,16 @@ def windows(days: Sequence[date], as_of: date | Literal["latest"], settings: Dat
     if not first < today <= last + timedelta(days=1):
         raise InputError(f"as_of: {today} lies outside the data, which reach from {first} to {last}")
     holdout = today - timedelta(days=settings.holdout_days)
-    training = max(first, holdout - timedelta(days=settings.training_days))
-    if (holdout - training).days < settings.validation_every:
+    gap = settings.gap_days
+    training = max(first, holdout - timedelta(days=settings.training_days + gap))
+    if (holdout - training).days - gap < settings.validation_every:
         raise InputError(
-            f"as_of: {today} leaves {max((holdout - training).days, 0)} training days before the holdout of "
+            f"as_of: {today} leaves {max((holdout - training).days - gap, 0)} training days before the holdout of "
             f"{settings.holdout_days} days; at least {settings.validation_every} (data.validation_every) are needed: "
             "choose a later as_of, or smaller data.holdout_days"
         )
     end = min(last + timedelta(days=1), today + timedelta(days=settings.traffic_days))
-    return Windows(training, holdout, today, end, settings.validation_every)
+    return Windows(training, holdout, today, end, settings.validation_every, gap)
 
 
 def calendar_days(times: "pd.Series[Any]") -> "npt.NDArray[np.datetime64]":

@@ -146,7 +146,9 @@ def _fingerprint(settings: Settings, space: Any) -> str:
     tuning = settings.tuning.model_dump(mode="json", exclude={"workers"})
     fitting = [settings.seed, settings.training.batch_size, settings.training.threads]
     digest = hashlib.sha256(json.dumps([space.get_config(), tuning, fitting], sort_keys=True).encode())
-    code = [path for room in ("model", "ci/tuning", "ci/training") for path in sorted(Path(room).glob("*.py"))]
+    code = [
+        path for room in ("model", "ci/task", "ci/training", "ci/tuning") for path in sorted(Path(room).rglob("*.py"))
+    ]
     for path in [workspace.DATA / "train.parquet", workspace.DATA / "validation.parquet", *code]:
         digest.update(str(path).encode() + path.read_bytes())
     return digest.hexdigest()[:16]

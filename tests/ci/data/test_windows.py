@@ -78,3 +78,17 @@ def test_the_hours_of_a_time_do_not_count_and_a_time_zones_day_is_local(zone):
     backwards = number_days(times[::-1])
     assert (backwards == times.dt.day.to_numpy()[::-1] - 2).all()
     assert number_days(times[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("gap", [0, 1, 5])
+def test_days_of_the_gap_before_the_holdout_belong_to_no_part_and_training_keeps_its_length(gap):
+    placed = windows(YEAR, date(2013, 8, 1), Data(gap_days=gap, training_days=60))
+    parts = {day: placed.part(day) for day in YEAR}
+    empty = [day for day in YEAR if placed.training <= day < placed.end and parts[day] is None]
+    assert empty == [placed.holdout - timedelta(days=n) for n in range(gap, 0, -1)]
+    assert sum(part in ("train", "validation") for part in parts.values()) == 60
+
+
+def test_a_gap_that_leaves_too_few_training_days_is_refused():
+    with pytest.raises(InputError, match="leaves 3 training days before the holdout"):
+        windows(YEAR, date(2013, 2, 1), Data(gap_days=14, holdout_days=14))
