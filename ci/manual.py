@@ -57,7 +57,9 @@ def entries() -> list[Entry]:
 
 def table(found: list[Entry], width: int) -> str:
     """Return entries as a table with a head, each text wrapped within its column; `width` is in characters."""
-    widths = (*_WIDTHS, max(_LEAST, width - sum(_WIDTHS) - 2 * len(_WIDTHS)))
+    names = max((len(entry.key) for entry in found), default=0)  # so that a key can be searched for
+    before = (max(names, _WIDTHS[0]), *_WIDTHS[1:])
+    widths = (*before, max(_LEAST, width - sum(before) - 2 * len(before)))
     rows = [("key", "unit", "bounds", "default", "meaning"), *map(astuple, found)]
     return "\n".join(line for row in rows for line in _lines(row, widths))
 

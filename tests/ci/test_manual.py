@@ -24,7 +24,9 @@ def test_a_section_is_explained_by_its_keys_with_the_defaults_that_the_section_g
     code, table, _ = explained(["resources.serving"], capsys)
     assert code == 0
     keys = [line.split()[0] for line in table.splitlines()[1:] if line[0] != " "]
-    assert keys == ["resources.serving.cpu", "resources.serving.memory"]
+    own = ["cpu", "memory", "extended", "node_labels"]
+    own += [f"tolerations[].{key}" for key in ("key", "operator", "value", "effect")]
+    assert keys == [f"resources.serving.{key}" for key in own]
     assert "1Gi" in table
 
 

@@ -50,7 +50,8 @@ def config(rendered, name):
 def test_the_deployer_applies_these_and_no_others(rendered):
     kinds = sorted((kind, re.sub("(serving|gateway)-.*", r"\1-…", name)) for kind, name in rendered)
     deployments = [("Deployment", "model-canary"), ("Deployment", "model-stable")]
-    assert kinds == [("ConfigMap", "gateway-…"), ("ConfigMap", "serving-…"), *deployments, ("Service", "model")]
+    maps = [("ConfigMap", "gateway-…"), ("ConfigMap", "serving-…")]
+    assert kinds == [*maps, *deployments, ("HorizontalPodAutoscaler", "model-stable"), ("Service", "model")]
     assert {each["metadata"]["namespace"] for each in rendered.values()} == {"model-serving"}
 
 

@@ -36,6 +36,7 @@ from ci.rollout.rollout import Rollout as Rollout_
 from ci.rollout.timeline import describe
 from ci.serving.control import Remote
 from ci.settings import Model, Rollout, Serving, Settings
+from ci.task import Field, Output
 from scripts import champion, deploy, package, rollback, serve, status, stop
 from tests import builds, saved_models
 from tests.programs import needed
@@ -530,5 +531,6 @@ def test_a_proxy_has_no_part_in_what_stays_on_this_machine(checkout: Checkout) -
     last = LEDGER.last()
     assert last is not None
     url = f"http://127.0.0.1:{checkout.port}/v1/models/flights"
-    features = {"x": "float32", "carrier": "string", "hour": "int64"}
-    assert send(url, pd.DataFrame(INSTANCES[:1]), features) == pytest.approx([5.6], abs=1e-5)
+    features = {"x": Field("float32"), "carrier": Field("string"), "hour": Field("int64")}
+    found = send(url, pd.DataFrame(INSTANCES[:1]), features, (Output("late", "binary", ("late",)),))
+    assert found["late"] == pytest.approx([5.6], abs=1e-5)
