@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -44,9 +45,10 @@ def readable(
     for part, rows in parts.items():
         good = pd.Series(True, index=rows.index)
         for name in fields:
-            found = [_digest(root / path) for path in rows[name]]
-            paths = [(root / path).as_posix() for path in rows[name]]
-            rows = rows.assign(**{name: paths, DIGEST + name: [digest for digest, _ in found]})
+            found = [_digest(root, path) for path in rows[name]]
+            paths = [(root / path).as_posix() if isinstance(path, str) else None for path in rows[name]]
+            rows = rows.assign(**{name: pd.Series(paths, rows.index, dtype=object)})
+            rows[DIGEST + name] = [digest for digest, _ in found]
             problems += [problem for _, problem in found if problem]
             good &= rows[DIGEST + name] != ""
         made[part] = rows[good].reset_index(drop=True)
@@ -63,9 +65,11 @@ def readable(
     return made, [f"left out: {total - left} rows ({share:.2%}), whose files cannot be read: {shown}"]
 
 
-def _digest(path: Path) -> tuple[str, str]:
+def _digest(root: Path, path: Any) -> tuple[str, str]:
     """Return the digest of a file's content and nothing, or nothing and why it cannot be read."""
+    if not isinstance(path, str):  # of the days to come, a field may be missing
+        return "", "no file is named"
     try:
-        return hashlib.sha256(reading.content(path, MOST)).hexdigest(), ""
+        return hashlib.sha256(reading.content(root / path, MOST)).hexdigest(), ""
     except InputError as error:
         return "", str(error)

@@ -1,5 +1,6 @@
 """Which row belongs to which part: by its day, or by a hash where the task has no days; a group is never divided."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import pandas as pd
 
 from ci.data.windows import PARTS, Part, Windows, number_days
 from ci.settings import Data
-from ci.task import Task
+from ci.task import Field, Task
 from ci.task.columns import plain_bytes
 
 BLOCKS = 1000
@@ -82,15 +83,40 @@ def identity(settings: Data, wanted: Task) -> str:
     if wanted.time is not None:
         return ""
     shares = f"{settings.holdout_share:g} {settings.validation_share:g} {settings.traffic_share:g}"
-    return f"hash of {wanted.group or 'rows'}, seed {settings.split_seed}, shares {shares}"
+    return f"hash of {wanted.group or _columns_of(wanted)}, seed {settings.split_seed}, shares {shares}"
+
+
+def _columns_of(wanted: Task) -> str:
+    """Return in words what tells rows apart: with another field or type all rows may be in other parts."""
+    told = [*(f"{name} {field}" for name, field in wanted.features.items()), *wanted.targets]
+    return f"{len(told)} columns ({hashlib.sha256(' '.join(told).encode()).hexdigest()[:8]})"
 
 
 def _keys(table: pd.DataFrame, wanted: Task) -> pd.Series:
     if wanted.group is not None:
         return table[wanted.group].astype(str)
-    columns = {name: plain_bytes(table[name], field) for name, field in wanted.features.items()}
-    columns |= {name: table[name].astype(object).map(str) for name in wanted.targets}
+    columns = {name: _as_declared(table[name], field) for name, field in wanted.features.items()}
+    columns |= {name: table[name].astype(object).map(_word) for name in wanted.targets}
     return pd.util.hash_pandas_object(pd.DataFrame(columns, index=table.index), index=False).astype(str)
+
+
+def _as_declared(column: pd.Series, field: Field) -> pd.Series:
+    """Return a field's values in its declared type: whole numbers are others to pandas where one of them is missing."""
+    if field.shape:
+        return plain_bytes(column, field)
+    if field.dtype == "float32":
+        return column.astype("float64")
+    return column.astype("int64" if field.dtype == "int64" else object)
+
+
+def _word(value: Any) -> str:
+    """Return a label as text, the same for 1, 1.0 and true."""
+    if pd.isna(value):
+        return "nan"
+    if isinstance(value, str):
+        return value
+    number = float(value)
+    return str(int(number)) if number.is_integer() else str(number)
 
 
 def _uniform(keys: "pd.Series[Any]", seed: int) -> npt.NDArray[np.float64]:

@@ -46,12 +46,21 @@ def _of(
         if field.dtype == "string" and prose:
             yield f"{name} (words)", (_words(column), "int64")
     else:
-        rows = [row_array(value, field) for value in column]
+        rows = [_row(value, field) for value in column]
         if None in field.shape or field.dtype == "string":
-            yield f"{name} (length)", (_series(column, map(len, rows)), "int64")
+            yield f"{name} (length)", (_series(column, map(_length, rows)), "int64")
         if field.dtype != "string":
             yield f"{name} (mean)", (_series(column, map(_mean, rows)), "float32")
             yield f"{name} (deviation)", (_series(column, map(_deviation, rows)), "float32")
+
+
+def _row(value: Any, field: Field) -> npt.NDArray[Any] | None:
+    """Return a row's list as an array; None if it is missing, as it may be in the days to come."""
+    return row_array(value, field) if isinstance(value, list | tuple | np.ndarray) else None
+
+
+def _length(values: npt.NDArray[Any] | None) -> float:
+    return float("nan") if values is None else len(values)
 
 
 def _series(like: "pd.Series[Any]", values: Any) -> "pd.Series[Any]":
@@ -61,7 +70,7 @@ def _series(like: "pd.Series[Any]", values: Any) -> "pd.Series[Any]":
 def _size(path: Any) -> float:
     try:
         return Path(path).stat().st_size
-    except OSError:  # it is gone: as a missing value
+    except (OSError, TypeError, ValueError):  # it is gone, is no path, or none is named: as a missing value
         return float("nan")
 
 
@@ -73,12 +82,16 @@ def _words(column: "pd.Series[Any]") -> "pd.Series[Any]":
     return column.astype(object).map(lambda text: len(text.split()) if isinstance(text, str) else np.nan)
 
 
-def _mean(values: npt.NDArray[Any]) -> float:
+def _mean(values: npt.NDArray[Any] | None) -> float:
+    if values is None:
+        return float("nan")
     known = values[~np.isnan(values)] if values.dtype.kind == "f" else values
     return float(np.mean(known)) if known.size else float("nan")
 
 
-def _deviation(values: npt.NDArray[Any]) -> float:
+def _deviation(values: npt.NDArray[Any] | None) -> float:
+    if values is None:
+        return float("nan")
     known = values[~np.isnan(values)] if values.dtype.kind == "f" else values
     return float(np.std(known)) if known.size else float("nan")
 

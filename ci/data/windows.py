@@ -40,11 +40,12 @@ class Windows:
             return "traffic"
         if day >= self.holdout:
             return "holdout"
-        if (self.holdout - day).days <= self.gap_days:
+        before = (self.holdout - day).days - self.gap_days
+        if before <= 0:
             return None
-        # Counted back from the holdout, so that the newest training day is never a validation day
+        # Counted back from the gap, so that the newest training day is never a validation day
         # and the pattern does not depend on where the data begin.
-        return "validation" if (self.holdout - day).days % self.validation_every == 0 else "train"
+        return "validation" if before % self.validation_every == 0 else "train"
 
 
 def windows(days: Sequence[date], as_of: date | Literal["latest"], settings: Data) -> Windows:
@@ -66,10 +67,11 @@ def windows(days: Sequence[date], as_of: date | Literal["latest"], settings: Dat
     gap = settings.gap_days
     training = max(first, holdout - timedelta(days=settings.training_days + gap))
     if (holdout - training).days - gap < settings.validation_every:
+        apart = f" and the gap of {gap} days (data.gap_days)" if gap else ""
         raise InputError(
             f"as_of: {today} leaves {max((holdout - training).days - gap, 0)} training days before the holdout of "
-            f"{settings.holdout_days} days; at least {settings.validation_every} (data.validation_every) are needed: "
-            "choose a later as_of, or smaller data.holdout_days"
+            f"{settings.holdout_days} days{apart}; at least {settings.validation_every} (data.validation_every) are "
+            "needed: choose a later as_of, or smaller data.holdout_days"
         )
     end = min(last + timedelta(days=1), today + timedelta(days=settings.traffic_days))
     return Windows(training, holdout, today, end, settings.validation_every, gap)

@@ -16,6 +16,10 @@ from ci.settings import Gates, Settings
 
 _SLOW = 1.0
 """Seconds from which it is said how long a metric took."""
+_SAME = 4 * float(np.finfo(np.float32).eps)
+"""By how much answers differ, as a share of the largest one, that are the same but for rounding."""
+_CONFUSED = 200
+"""Classes of an output at most for which it is counted which is taken for which."""
 
 
 def judge(
@@ -60,7 +64,7 @@ def judge(
             of = "" if len(scored) == 1 else f" of {name}"
             broken.insert(0, f"{wrong} of {len(each.challenger)} predictions{of} for the holdout are no finite numbers")
     trivial = _trivial(wanted.output(output), first, primary, counts, summary, gates)
-    no_better = f"{gates.primary} is no better than that of a model that {trivial['answer']}" if trivial else ""
+    trivial, no_better = _told(trivial, first.challenger, gates, _resampled(wanted))
     decision = verdict.decide(
         absolute,
         broken,
@@ -69,10 +73,7 @@ def judge(
         comparison,
         gates,
         missing,
-        f"{no_better}: better in {trivial['share_better']:.1%} of resampled {_resampled(wanted)} "
-        f"(required {gates.confidence:.0%})"
-        if trivial and not trivial["passed"]
-        else None,
+        no_better,
     )
     single = len(wanted.outputs) == 1 and wanted.outputs[0].width is None
     return {
@@ -125,16 +126,12 @@ def _trivial(
     place. None where nothing can be compared.
     """
     metric = {"calibration_error": "log_loss", "bias": "rmse"}.get(metric, metric)
-    known = summary.target.get("train", {})
-    if output.kind == "multiclass":
-        answer = np.array([known.get(f"{output.target[0]} is {name}", 0.0) for name in output.classes])
-        words = f"always answers {output.classes[int(answer.argmax())]}"
-    else:
-        means = [known.get(column, 0.0) for column in output.target]
-        answer = np.array(means if output.width is not None else means[0])
-        words = f"always answers the mean of {', '.join(output.target[:3])}{' and more' if len(means) > 3 else ''}"
-    always = replace(scored, champion=np.broadcast_to(answer, scored.challenger.shape).astype("float64"))
-    gain = paired_gain(metric, always)
+    found = [
+        (paired_gain(metric, always), words, always)
+        for answer, words in _always(output, metric, summary.target.get("train", {}))
+        for always in [replace(scored, champion=np.broadcast_to(answer, scored.challenger.shape).astype("float64"))]
+    ]
+    gain, words, always = min(found, key=lambda each: each[0])
     if not np.isfinite(gain):
         return None
     likely = metrics.spread(gain, paired_gains(metric, always, counts), counts.shape[1], gates.confidence)
@@ -148,6 +145,37 @@ def _trivial(
     }
 
 
+def _always(output: task.Output, metric: str, known: Mapping[str, float]) -> list[tuple[metrics.Array, str]]:
+    """Return what trivial models answer, and in words; F1 is best for one that always says yes."""
+    if output.kind == "multiclass":
+        shares = np.array([known.get(f"{output.target[0]} is {name}", 0.0) for name in output.classes])
+        return [(shares, f"always answers {output.classes[int(shares.argmax())]}")]
+    means = np.array([known.get(column, 0.0) for column in output.target])
+    more = " and more" if len(means) > 3 else ""
+    found = [(means, f"always answers the mean of {', '.join(output.target[:3])}{more}")]
+    if metric in ("f1", "macro_f1"):
+        found.append((np.ones(len(means)), "always answers yes"))
+    return found if output.width is not None else [(answer[0], words) for answer, words in found]
+
+
+def _told(
+    trivial: dict[str, Any] | None, predictions: metrics.Array, gates: Gates, resampled: str
+) -> tuple[dict[str, Any] | None, str | None]:
+    """Return the comparison with a trivial model, and in words why the model is none better; None if it is.
+
+    One that gives the same answer for all rows is trivial itself, whatever its metric: the median has the better `mae`.
+    """
+    if trivial and not trivial["passed"]:
+        return trivial, (
+            f"{gates.primary} is no better than that of a model that {trivial['answer']}: better in "
+            f"{trivial['share_better']:.1%} of resampled {resampled} (required {gates.confidence:.0%})"
+        )
+    finite = len(predictions) > 1 and np.isfinite(predictions).all()
+    if finite and (np.ptp(predictions, axis=0) <= _SAME * np.abs(predictions).max()).all():
+        return trivial and {**trivial, "passed": False}, "the model gives the same answer for every row of the holdout"
+    return trivial, None
+
+
 def _by_class(wanted: task.Task, scored: Mapping[str, Scored]) -> dict[str, Any]:
     """Return for each output of several classes or numbers what each is like, and which class is taken for which."""
     classes, confusion = {}, {}
@@ -156,8 +184,8 @@ def _by_class(wanted: task.Task, scored: Mapping[str, Scored]) -> dict[str, Any]
         if output.width is None or not np.isfinite(each.challenger).all():
             continue
         classes[output.name] = [_one(output, each, place, name) for place, name in enumerate(output.classes)]
-        if output.kind == "multiclass":
-            size = len(output.classes)
+        size = len(output.classes)
+        if output.kind == "multiclass" and size <= _CONFUSED:
             cells = each.targets.astype(int) * size + metrics.labels(each.challenger).astype(int)
             confusion[output.name] = np.bincount(cells, minlength=size * size).reshape(size, size).tolist()
     return {"classes": classes, "confusion": confusion}

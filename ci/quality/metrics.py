@@ -58,8 +58,10 @@ def require(gates: Gates, wanted: Task) -> None:
     """Check that the settings name metrics of the task.
 
     Raises:
-        InputError: one is none.
+        InputError: one is none, or the task's own has the name of a built-in one.
     """
+    if taken := next((name for name in wanted.metrics if name in _KNOWN), None):
+        raise InputError(f"model/__init__.py: METRICS[{taken!r}]: a built-in metric has this name: choose another")
     known = named(wanted)
     for key, name in [("primary", gates.primary), *(("limits", name) for name in gates.limits)]:
         if name not in known:
@@ -187,6 +189,8 @@ def _by_class(metric: str, truth: Mask, said: Mask, sums: Callable[[Array], Arra
     """Return the mean recall, or F1, of the classes that occur; `f1` is that of the second one, which is yes."""
     occurs = [k for k in range(truth.shape[1]) if truth[:, k].any()]
     wanted = [1] if metric == "f1" else occurs
+    if not wanted:
+        return lambda counts: np.full(len(counts), np.nan)
     right = np.array([sums((truth[:, k] & said[:, k]).astype(float)) for k in wanted])
     true = np.array([sums(truth[:, k].astype(float)) for k in wanted])
     answered = np.array([sums(said[:, k].astype(float)) for k in wanted])
@@ -271,6 +275,10 @@ def problem(
         return f"every outcome is {int(classes[0])}"
     if metric == "auc" and predictions.ndim == 2 and not _against_the_rest(metric, targets, predictions):
         return "every outcome is the same"
+    if metric == "f1" and not (targets > 0.5).any() and not (predictions >= 0.5).any():
+        return "no outcome and no answer is 1"
+    if metric == "macro_f1" and targets.ndim == 2 and not (targets > 0.5).any():
+        return "every outcome is 0"
     return None
 
 

@@ -296,8 +296,11 @@ def _metrics(outputs: Sequence[Output]) -> dict[str, Metric]:
         if response not in ("label", "score"):
             raise InputError(f"{what}: response is {response!r}: expected 'label' or 'score'")
         output = value.get("output", outputs[0].name)
-        if output not in [each.name for each in outputs]:
+        known = {each.name: each for each in outputs}
+        if output not in known:
             raise InputError(f"{what}: there is no output {output!r}")
+        if response == "label" and known[output].kind == "regression":
+            raise InputError(f"{what}: response is 'label': a number has none: remove it")
         found[name] = Metric(value["function"], value["greater_is_better"], response, output)
     return found
 

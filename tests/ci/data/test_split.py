@@ -54,6 +54,25 @@ def test_another_seed_is_another_holdout_and_the_model_says_so():
     assert split.identity(one, Task(OUTPUTS, "day", {"x": Field("float32")}, ())) == ""
 
 
+def test_a_gap_in_a_column_of_whole_numbers_moves_no_other_row():
+    wanted = Task(OUTPUTS, None, {"x": Field("float32"), "k": Field("int64"), "c": Field("string")}, ())
+    whole = table().assign(x=lambda rows: rows.index % 50, k=lambda rows: rows.index, c="a")
+    gaps = whole.assign(x=whole["x"].astype("float64"), k=whole["k"].astype("float64"), c=whole["c"].astype("category"))
+    gaps["y"] = gaps["y"].astype("float64")
+    gaps.loc[7, ["x", "y"]] = np.nan
+    before, after = (
+        {part: set(rows.index) - {7} for part, rows in split.by_hash(each, Data(), wanted).items()}
+        for each in (whole, gaps)
+    )
+    assert before == after
+
+
+def test_with_another_field_the_parts_are_others_and_the_model_says_so():
+    more = Task(OUTPUTS, None, {"x": Field("float32"), "g": Field("int64")}, ())
+    assert split.identity(Data(), ROWS) != split.identity(Data(), more)
+    assert split.identity(Data(), GROUPS) == "hash of g, seed 0, shares 0.2 0.1 0.1"
+
+
 def test_what_is_resampled_are_groups_or_as_many_blocks_of_rows():
     rows = table()
     assert set(split.units(rows, GROUPS)) == set(range(rows["g"].nunique()))

@@ -51,6 +51,22 @@ def test_known_days_come_before_as_of_and_windows_follow_each_other(as_of, holdo
     assert abs(learned.count("validation") - len(learned) / every) < 1
 
 
+@given(st.integers(0, 20), st.integers(2, 9))
+def test_the_days_of_the_gap_belong_to_no_part_and_training_ends_before_them(gap, every):
+    settings = Data(holdout_days=10, training_days=50, validation_every=every, gap_days=gap)
+    placed = windows(YEAR, date(2013, 6, 1), settings)
+    parts = {day: placed.part(day) for day in YEAR}
+    learned = [day for day, part in parts.items() if part in ("train", "validation")]
+    holdout = [day for day, part in parts.items() if part == "holdout"]
+    assert (holdout[0] - learned[-1]).days == gap + 1
+    assert (len(learned), len(holdout), parts[learned[-1]]) == (50, 10, "train")
+
+
+def test_a_gap_that_leaves_nothing_to_learn_from_is_named():
+    with pytest.raises(InputError, match=r"leaves 2 training days .* gap of 40 days \(data\.gap_days\)"):
+        windows(YEAR, date(2013, 2, 26), Data(gap_days=40))
+
+
 def test_the_pattern_of_validation_days_does_not_depend_on_where_the_data_begin():
     early = windows(YEAR, date(2013, 6, 1), Data(training_days=100))
     late = windows(YEAR[60:], date(2013, 6, 1), Data(training_days=100))

@@ -121,6 +121,29 @@ def test_what_cannot_be_computed_is_said_and_never_promotes(holdout, limits, wor
     TypeAdapter(Evaluation).validate_python(result, strict=False)
 
 
+@pytest.mark.parametrize(
+    ("primary", "said", "reason"),
+    [
+        ("f1", np.full(1400, 0.6), "no better than that of a model that always answers yes"),
+        ("f1", np.linspace(0.6, 0.9, 1400), "no better than that of a model that always answers yes"),
+        (
+            "accuracy",
+            np.linspace(0.1, 0.4, 1400),
+            "no better than that of a model that always answers the mean of late",
+        ),
+        ("mae", np.zeros(1400), "the model gives the same answer for every row"),
+    ],
+)
+def test_a_model_that_always_says_the_same_is_blocked_by_whatever_metric(primary, said, reason):
+    """Where two of five are late, always saying yes has an F1 of 0.57, and always saying no a better error."""
+    kind = "regression" if primary == "mae" else "binary"
+    wanted = replace(WANTED, outputs=(task.Output("late", kind, ("late",)),))
+    holdout = {"late": scored(challenger=said, champion=None)}
+    result = judge(SAME, wanted, holdout, [], None, settings(primary=primary, limits={}), SUMMARY.read())
+    assert (result["verdict"], reason in result["reason"]) == ("block", True), result["reason"]
+    assert not result["trivial"]["passed"]
+
+
 def cases(result):
     root = ElementTree.fromstring(junit.render("evaluation", evaluate._cases(result)))  # noqa: S314 - written by us
     return {(case.get("classname").split(".")[1], case.get("name")): case for case in root.iter("testcase")}

@@ -108,6 +108,17 @@ def test_a_metric_of_the_tasks_own_has_the_interval_that_it_would_have_as_a_buil
     assert not metrics.more_is_better("error", own)
 
 
+@pytest.mark.parametrize(
+    ("metric", "kind", "words"),
+    [("macro_f1", "multilabel", "every outcome is 0"), ("f1", "binary", "no outcome and no")],
+)
+def test_rows_in_which_nothing_is_yes_have_no_f1(metric, kind, words):
+    targets, predictions, days, weights = holdout(kind, 0)
+    nothing_is, no_answer = np.zeros_like(targets), np.minimum(predictions, 0.4)
+    assert metrics.problem(metric, nothing_is, no_answer, weights).startswith(words)
+    assert np.isnan(metrics.by_day(metric, nothing_is, no_answer, days, weights)(metrics.once(days))).all()
+
+
 def divides(y_true, y_pred, *, sample_weight):
     return 1 / 0
 

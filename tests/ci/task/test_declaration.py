@@ -96,6 +96,17 @@ def test_outputs(task, changes, outputs):
             {"METRICS": '{"m": {"function": f, "greater_is_better": True, "output": "z"}}'},
             "METRICS['m']: there is no output 'z'",
         ),
+        (
+            {
+                "KIND": '"regression"',
+                "METRICS": '{"m": {"function": f, "greater_is_better": True, "response": "label"}}',
+            },
+            "METRICS['m']: response is 'label': a number has none",
+        ),
+        (
+            {"METRICS": '{"log_loss": {"function": f, "greater_is_better": True}}'},
+            "METRICS['log_loss']: a built-in metric has this name",
+        ),
     ],
 )
 def test_a_declaration_that_does_not_fit_is_refused_before_anything_is_read(task, changes, words):
