@@ -26,6 +26,8 @@ from ci.training.inputs import raw_inputs
 Array = npt.NDArray[np.float64]
 _ROWS = 4096
 """Rows that are answered at a time where they name files."""
+_SHOWN = 200
+"""Characters of an exception that are shown."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def before(
     record = CHAMPION.read()
     if record is None:
         return None, None
+    import tensorflow as tf
+
     try:
         repository = f"{settings.packaging.repository}/{settings.model.name}"
         folder = registry.released(record.digest, repository, settings.packaging.plain_http)
@@ -106,10 +110,12 @@ def before(
     try:
         answers = Model(predictor(folder), fields).answers(holdout)
         return verdict.Champion(record.as_of), _fitting(answers, known.get("classes", {}), wanted)
-    except (TypeError, ValueError) as error:
-        return verdict.Champion(record.as_of, f"these data do not fit its inputs: {str(error).splitlines()[0]}"), None
     except _Other as error:
         return verdict.Champion(record.as_of, str(error)), None
+    except (TypeError, ValueError, tf.errors.OpError) as error:  # such as a number that it has no embedding for
+        return verdict.Champion(
+            record.as_of, f"these data do not fit its inputs: {task.in_words(error)[:_SHOWN]}"
+        ), None
 
 
 class _Other(Exception):  # noqa: N818 - a finding, not a fault

@@ -37,7 +37,9 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     model = challenger.Model(predictor(stages.require(workspace.MODEL / "saved_model")), wanted.features)
     summary = data.SUMMARY.read()
     champion, predicted = challenger.before(holdout, wanted, settings, summary.split)
-    scored = challenger.scored(holdout, wanted, model.answers(holdout), predicted)
+    with task.told("the model cannot answer the holdout"):
+        answers = model.answers(holdout)
+    scored = challenger.scored(holdout, wanted, answers, predicted)
     numbers = behaviour.Numbers.of(wanted)
     checks = behaviour.run(
         task.part("model.behaviour", "CHECKS"), lambda table: numbers.table(model.answers(table)), holdout, numbers

@@ -57,6 +57,17 @@ def save(encoder: Any, network: Any, wanted: Task, folder: Path, split: str = ""
         workspace.write_json(folder / INFORMATION, {"classes": classes, "split": split})
 
 
+def require(network: Any, wanted: Task) -> None:
+    """Check the outputs of a network that says them before it is called, as models of layers do.
+
+    Raises:
+        InputError: they are not what the task declares.
+    """
+    made = getattr(network, "output", None)
+    if made is not None:
+        named(made, wanted)
+
+
 def named(made: Any, wanted: Task) -> dict[str, Any]:
     """Return what a network makes by the outputs' names.
 

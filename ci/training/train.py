@@ -35,7 +35,7 @@ def train(settings: Settings) -> dict[str, Any]:
     hyperparameters.values = dict(chosen)
     with task.told("build fails"):
         network = task.part("model.network", "build")(hyperparameters, encoder)
-    export.named(network.output, wanted)
+    export.require(network, wanted)
     if lacking := hyperparameters.values.keys() - chosen.keys():
         raise InputError(
             f"{BEST.path}: hyperparameters.{min(lacking)} is missing, which model/network.py "

@@ -24,6 +24,8 @@ from ci.training.inputs import raw_inputs
 
 ROWS = 64
 """Rows that are tried."""
+_ROUNDING = 0.02
+"""By how much probabilities may be off, as they are in half precision."""
 TOLERANCE = 1e-4
 """Largest difference between what the network says and what it says once it is saved; the prediction's unit."""
 
@@ -48,7 +50,7 @@ def check(settings: Settings, wanted: task.Task, rows: pd.DataFrame, encoder: An
         network = task.part("model.network", "build")(space, encoder)
     if not hasattr(network, "fit") or getattr(network, "optimizer", None) is None:
         raise InputError("model/network.py: build returned no compiled Keras model: call network.compile(…), return it")
-    export.named(network.output, wanted)
+    export.require(network, wanted)
     with task.told("the encoder in model/features.py fails"):
         examples = encode(encoder, rows, wanted)
     with task.told("the network of model/network.py cannot be fitted"):
@@ -63,9 +65,28 @@ def check(settings: Settings, wanted: task.Task, rows: pd.DataFrame, encoder: An
         said = export.named(network(encoder(raw_inputs(rows, wanted.features)), training=False), wanted)
         ask = export.predictor(folder)
         found = ask(raw_inputs(rows, wanted.features))
+        _probabilities(wanted, found)
         _same(wanted, {name: np.asarray(each, dtype="float64") for name, each in said.items()}, found)
         _served(wanted, rows, found, folder)
     return ask
+
+
+def _probabilities(wanted: task.Task, found: dict[str, Any]) -> None:
+    """Check that classes and labels are answered with probabilities, which metrics, gates and clients take them for.
+
+    Raises:
+        InputError: they are others, as the logits are that a loss with `from_logits=True` wants.
+    """
+    for output in wanted.outputs:
+        made = found[output.name].astype("float64")
+        last = "softmax" if output.kind == "multiclass" else "sigmoid"
+        total = made.sum(axis=1) if output.kind == "multiclass" else np.zeros(0)
+        apart = np.concatenate([-made.reshape(-1), made.reshape(-1) - 1, np.abs(total - 1)])
+        if output.kind != "regression" and (apart > _ROUNDING).any():
+            raise InputError(
+                f"model/network.py: {output.name} is no probability, such as {made[0].tolist()}: end a {output.kind} "
+                f"output with activation={last!r}"
+            )
 
 
 def _same(wanted: task.Task, network: dict[str, Any], saved: dict[str, Any]) -> None:

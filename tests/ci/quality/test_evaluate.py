@@ -174,3 +174,18 @@ def test_a_champion_whose_input_is_not_in_the_data_is_not_scored(monkeypatch):
     champion, predictions = challenger.before(pd.DataFrame({"x": [1.0]}), WANTED, settings(), "")
     assert champion.problem == "its input gone is not in these data"
     assert predictions is None
+
+
+def test_a_champion_that_cannot_answer_these_rows_is_not_scored(monkeypatch):
+    import tensorflow as tf
+
+    def refuses(fields):
+        tf.debugging.assert_less(fields["x"], 0.0)
+
+    builds.write("champion.json", {"digest": builds.BEFORE, "version": "1", "as_of": "2013-03-01", "release": 1})
+    monkeypatch.setattr("ci.registry.local.unpack", lambda _: workspace.MODEL)  # as where there is no registry
+    monkeypatch.setattr("ci.quality.challenger._fields", lambda *_: {"x": task.Field("float32")})
+    monkeypatch.setattr("ci.quality.challenger.predictor", lambda _: refuses)
+    champion, predictions = challenger.before(pd.DataFrame({"x": [1.0]}), WANTED, settings(), "")
+    assert champion.problem.startswith("these data do not fit its inputs: InvalidArgumentError: ")
+    assert predictions is None
