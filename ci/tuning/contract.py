@@ -57,7 +57,7 @@ def check(settings: Settings, wanted: task.Task, rows: pd.DataFrame, encoder: An
         history = fit(network, examples, examples, settings, 1).history
     objective = settings.tuning.objective.name
     if objective not in history:
-        raise InputError(f"tuning.objective.name: Keras logs no {objective}, only {', '.join(sorted(history))}")
+        raise InputError(f"tuning.objective.name: {objective} is not logged: name one of {', '.join(sorted(history))}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "saved_model"
         with task.told("encoder and network cannot be saved as one model"):
