@@ -122,7 +122,7 @@ class Objective(Section):
     """What tuning optimises."""
 
     name: Annotated[str, Field(pattern=r"^val_[a-z0-9_]+$")] = "val_loss"
-    """A value that Keras logs on the validation days after each epoch."""
+    """A value that Keras logs on the validation rows after each epoch."""
     direction: Literal["min", "max"] = "min"
     """Whether less or more of it is better."""
 
@@ -186,7 +186,7 @@ class Gates(Section):
     primary: Metric = "auc"
     """The metric by which challenger and champion are compared."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
-    """Share of resampled days in which the challenger must be better to be promoted."""
+    """Share of the resampled holdouts in which the challenger must be better to be promoted."""
     resamples: Annotated[int, Field(ge=100, le=100_000)] = 2000
     """Bootstrap resamples of the holdout's days."""
     slice_margin: Annotated[float, Field(ge=0)] = 0.03

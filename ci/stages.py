@@ -66,7 +66,7 @@ STAGES = (
     Stage("champion", "what is serving", workspace.CHAMPION, ("configure",), travels=("handoff",)),
     Stage(
         "prepare",
-        "checked and split by day, with reference statistics",
+        "checked rows, divided into parts, with reference statistics",
         workspace.DATA / "summary.json",
         ("configure",),
         cached=True,
@@ -126,7 +126,7 @@ STAGES = (
     ),
     Stage("monitor", "drift by feature, in words", workspace.MONITORING / "monitoring.json", ("prepare", "deploy")),
     Stage("retrain", "retrain because …, or not now because …", workspace.RETRAINING / "decision.json", ("monitor",)),
-    Stage("report", "the page above", workspace.REPORT / "summary.json"),
+    Stage("report", "the page that shows all of it, with its pictures", workspace.REPORT / "summary.json"),
 )
 """In the order in which they run."""
 

@@ -1,7 +1,7 @@
 """Test the model on the holdout and decide: promote, keep or block. Writes build/evaluation/.
 
 Reads build/settings.yaml, build/data/, build/model/ and build/champion.json. Writes evaluation.json (metrics with
-intervals over resampled days, slices, gates, behaviour checks, comparison, verdict), junit.xml, golden.json (requests
+intervals by resampling, slices, gates, behaviour checks, comparison, verdict), junit.xml, golden.json (requests
 with the answers every copy of the model must give) and predictions.parquet.
 
 Exit code 0 for every verdict: a stage that fails would lose its results. `scripts.pipeline` ends with 1 after `block`,

@@ -1,4 +1,4 @@
-"""Read the task's data, check them against its schema, split them by day and describe them: build/data/.
+"""Read the task's data, check them against its schema, divide them into parts and describe them: build/data/.
 
 Reads build/settings.yaml and the data source. Writes train, validation, holdout and traffic as Parquet, summary.json
 (windows, counts, fingerprint), schema.json (what was checked and found) and reference.json (for drift).

@@ -1,4 +1,4 @@
-"""Search for the best hyperparameters on the validation days: build/tuning/.
+"""Search for the best hyperparameters on the validation rows: build/tuning/.
 
 Reads build/settings.yaml, build/data/ and the search space in model/network.py. Writes best.json, which the train
 stage reads, every trial with its outcome and why it was picked (trials.json, trials.csv), what matters

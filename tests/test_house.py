@@ -62,6 +62,20 @@ def test_arrows_point_down_or_stay_in_their_room(file):
         assert room(other) == room(file) or floor(room(other)) < floor(room(file)), f"{file} imports {other}"
 
 
+def test_imports_are_absolute_and_lead_to_no_command_and_to_no_fork():
+    """`ci` runs code of `model/` through `ci.task` only, and the fork's code needs nothing of the house."""
+    forbidden = {"ci": {"scripts", "tests", "benchmarks", "examples", "model"}, "model": {"ci", "scripts", "tests"}}
+    forbidden |= {"scripts": {"tests", "benchmarks", "examples", "model"}, "examples": forbidden["model"]}
+    for folder, roots in forbidden.items():
+        for file in (REPOSITORY / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom):
+                    assert node.level == 0, f"{file}:{node.lineno} imports by a relative name"
+                    names = [node.module or ""]
+                assert not {name.split(".")[0] for name in names} & roots, f"{file}:{node.lineno}"
+
+
 def test_no_file_is_part_of_a_circle():
     arrows = {file: {other for other in imports(file) if other.name != "__init__.py"} for file in FILES}
     while free := {file for file, others in arrows.items() if not others & arrows.keys()}:

@@ -1,4 +1,4 @@
-"""The prepare stage: read, check, split by day, describe, fingerprint."""
+"""The prepare stage: read, check, divide into parts, describe, fingerprint."""
 
 import hashlib
 import zipfile

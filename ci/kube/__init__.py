@@ -1,1 +1,1 @@
-"""Talking to Kubernetes: which cluster, its API, Leases and port-forwards."""
+"""Talking to a Kubernetes cluster: which one, its API, Leases, and its pods: commands, ports, state in words."""

@@ -64,7 +64,8 @@ def judge(
             of = "" if len(scored) == 1 else f" of {name}"
             broken.insert(0, f"{wrong} of {len(each.challenger)} predictions{of} for the holdout are no finite numbers")
     trivial = _trivial(wanted.output(output), first, primary, counts, summary, gates)
-    trivial, no_better = _told(trivial, first.challenger, gates, _resampled(wanted))
+    resampled = _resampled(wanted)
+    trivial, no_better = _told(trivial, first.challenger, gates, resampled)
     decision = verdict.decide(
         absolute,
         broken,
@@ -74,6 +75,7 @@ def judge(
         gates,
         missing,
         no_better,
+        resampled,
     )
     single = len(wanted.outputs) == 1 and wanted.outputs[0].width is None
     return {
@@ -88,7 +90,7 @@ def judge(
         ],
         "rows": len(first.targets),
         "days": int(first.days.max()) + 1,
-        "resampled": _resampled(wanted),
+        "resampled": resampled,
         "trivial": trivial,
         "interval_level": metrics.LEVEL,
         "level": gates.confidence,

@@ -107,6 +107,7 @@ def decide(
     settings: Gates,
     missing: str | None = None,
     trivial: str | None = None,
+    resampled: str = "days",
 ) -> Verdict:
     """Return the verdict; the first rule that applies decides.
 
@@ -119,6 +120,7 @@ def decide(
         settings: the level of confidence, and the primary metric's name.
         missing: why the challenger's primary metric cannot be computed, in words; None if it can be.
         trivial: why the challenger is no better than one that always answers the same, in words; None if it is better.
+        resampled: what the comparison resampled, in words: days, or what a task without days has in their place.
     """
     if failed := [gate for gate in gates if not gate.passed]:
         return Verdict("block", "; ".join(map(str, failed)))
@@ -146,7 +148,7 @@ def decide(
     side = "better" if comparison.gain > 0 else "worse"
     measured = (
         f"{settings.primary} {abs(comparison.gain):.4f} {side} than the champion's, "
-        f"better in {comparison.share_better:.1%} of resampled days (required {settings.confidence:.0%})"
+        f"better in {comparison.share_better:.1%} of resampled {resampled} (required {settings.confidence:.0%})"
     )
     if comparison.worse_slices:
         return Verdict("keep", f"worse on {', '.join(comparison.worse_slices)}; overall {measured}")

@@ -144,7 +144,7 @@ def _own(build: Build, records: list[Record]) -> Iterator[Picture]:
     if build.training:
         values = {**build.training.model_dump(include={"history", "best_epoch"}), "binary": _binary(build)}
         alt = f"Training curves by epoch; the weights of epoch {build.training.best_epoch} are kept"
-        yield Picture("training", alt, "Training and validation days by epoch; the kept epoch is dotted.", values)
+        yield Picture("training", alt, "Training and validation rows by epoch; the kept epoch is dotted.", values)
     if build.evaluation:
         yield from _of_evaluation(build)
     if build.monitoring and build.settings:

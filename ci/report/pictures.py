@@ -107,7 +107,7 @@ def hyperparameters(figure: Any, data: dict[str, Any]) -> None:
 
 
 def training(figure: Any, data: dict[str, Any]) -> None:
-    """Draw each value that Keras logged by epoch, for training and validation days; `history`, `best_epoch`."""
+    """Draw each value that Keras logged by epoch, for training and validation rows; `history`, `best_epoch`."""
     names = [name for name in data["history"] if not name.startswith("val_")]
     names = sorted(names, key=lambda name: name != "loss")[:2]
     figure.set_size_inches(WIDTH, 3.0)

@@ -61,7 +61,7 @@ def train(settings: Settings) -> dict[str, Any]:
     if objective.name not in history:
         raise InputError(f"tuning.objective.name: Keras logs no {objective.name}, only {', '.join(sorted(history))}")
     if not math.isfinite(history[objective.name][stop.best_epoch]):
-        raise StageError(f"{objective.name} is NaN or infinite in every epoch: look at the rows of the validation days")
+        raise StageError(f"{objective.name} is NaN or infinite in every epoch: look at the validation rows")
     result = {
         "hyperparameters": chosen,
         "parameters": int(network.count_params()),

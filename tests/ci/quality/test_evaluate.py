@@ -144,6 +144,16 @@ def test_a_model_that_always_says_the_same_is_blocked_by_whatever_metric(primary
     assert not result["trivial"]["passed"]
 
 
+@pytest.mark.parametrize(
+    ("time", "group", "what"),
+    [("day", None, "days"), (None, None, "blocks of rows"), (None, "tail", "blocks of tail")],
+)
+def test_the_reason_names_what_was_resampled(time, group, what):
+    wanted = replace(WANTED, time=time, group=group)
+    result = judge(SAME, wanted, {"late": scored()}, [], BEFORE, settings(limits={}), SUMMARY.read())
+    assert f"% of resampled {what} (required" in result["reason"]
+
+
 def cases(result):
     root = ElementTree.fromstring(junit.render("evaluation", evaluate._cases(result)))  # noqa: S314 - written by us
     return {(case.get("classname").split(".")[1], case.get("name")): case for case in root.iter("testcase")}
