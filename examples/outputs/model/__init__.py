@@ -1,8 +1,8 @@
-"""The task: tomorrow's rain and wind. README.md in model/ says what each file provides."""
+"""The task: rain and wind of the afternoon. README.md in model/ says what each file provides."""
 
 OUTPUTS = {
-    "rain": {"kind": "binary", "target": "rain_tomorrow", "classes": ("dry", "wet")},
-    "wind": {"kind": "regression", "target": "wind_tomorrow"},
+    "rain": {"kind": "binary", "target": "rain_later", "classes": ("dry", "wet")},
+    "wind": {"kind": "regression", "target": "wind_later"},
 }
 TIME = "day"
 FEATURES = {

@@ -1,4 +1,4 @@
-"""What the days must look like."""
+"""What the mornings must look like."""
 
 import pandera.pandas as pa
 
