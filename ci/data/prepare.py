@@ -21,6 +21,9 @@ from ci.results.data import REFERENCE, SCHEMA, SUMMARY
 from ci.settings import Settings
 from ci.task import columns
 
+_SMALL = 1e-3
+"""Below this a mean is kept with six digits, not six decimals."""
+
 
 @dataclass(frozen=True)
 class Divided:
@@ -317,7 +320,7 @@ def _balance(rows: pd.DataFrame, wanted: task.Task) -> dict[str, float]:
             }
         else:
             found |= dict(zip(output.target, np.atleast_1d(values.mean(axis=0)), strict=True))
-    return {name: round(float(value), 6) for name, value in found.items()}
+    return {name: round(float(v), 6) if abs(v) >= _SMALL else float(f"{v:.6g}") for name, v in found.items()}
 
 
 def _days(first: date, end: date) -> dict[str, str]:

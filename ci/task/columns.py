@@ -238,7 +238,8 @@ def _is_missing(value: Any) -> bool:
 
 def _no_weight(column: pd.Series) -> Mask:
     wrong = _no_float32(column) | column.isna().to_numpy(dtype=bool)
-    wrong[~wrong] = column[~wrong].astype("float64").to_numpy() < 0
+    if not wrong.all():  # no number may be left of a column of another type
+        wrong[~wrong] = column[~wrong].astype("float64").to_numpy() < 0
     return wrong
 
 

@@ -56,13 +56,28 @@ def _rows(values: Any, rows: npt.NDArray[np.int64]) -> Any:
 
 
 def encode(encoder: Any, table: pd.DataFrame, wanted: task.Task) -> Examples:
-    """Return a table's examples as the network reads them."""
+    """Return a table's examples as the network reads them.
 
-    def some(rows: pd.DataFrame) -> Arrays:
+    Raises:
+        InputError: the encoder fails; names the file that it fails on, if rows name files.
+    """
+    files = [name for name, field in wanted.features.items() if field.dtype == "bytes"]
+
+    def plain(rows: pd.DataFrame) -> Arrays:
         return {name: np.asarray(value) for name, value in encoder(raw_inputs(rows, wanted.features)).items()}
 
+    def some(rows: pd.DataFrame) -> Arrays:
+        try:
+            with task.told("the encoder of model/features.py fails", but=(MemoryError, OSError)):
+                return plain(rows)
+        except InputError:
+            for place in range(len(rows)) if files else ():
+                with task.told(f"{', '.join(rows.iloc[place][files])}: the encoder of model/features.py fails"):
+                    plain(rows.iloc[[place]])
+            raise
+
     inputs: Arrays | None
-    if any(field.dtype == "bytes" for field in wanted.features.values()):
+    if files:
         first = some(table.iloc[:FILES])
         if sum(array.nbytes for array in first.values()) / len(table.iloc[:FILES]) * len(table) > MOST:
             inputs = None

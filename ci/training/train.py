@@ -47,14 +47,9 @@ def train(settings: Settings) -> dict[str, Any]:
     )
     show = keras.callbacks.LambdaCallback(on_epoch_end=_show(settings.training.epochs))
     guard = keras.callbacks.TerminateOnNaN()
-    history = fit(
-        network,
-        encode(encoder, table, wanted),
-        encode(encoder, read_part("validation"), wanted),
-        settings,
-        settings.training.epochs,
-        callbacks=[stop, show, guard],
-    ).history
+    examples = encode(encoder, table, wanted), encode(encoder, read_part("validation"), wanted)
+    with task.told("the network of model/network.py cannot be fitted", but=(MemoryError, OSError)):
+        history = fit(network, *examples, settings, settings.training.epochs, callbacks=[stop, show, guard]).history
     epoch = len(history["loss"])
     if not math.isfinite(history["loss"][-1]):
         raise StageError(f"the loss became NaN in epoch {epoch}: lower the learning rates offered in model/network.py")

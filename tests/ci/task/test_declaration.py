@@ -142,6 +142,22 @@ def test_outcomes_are_numbers_in_the_order_of_the_classes(output, column, expect
 
 
 @pytest.mark.parametrize(
+    ("weights", "wrong"),
+    [
+        ([0, 2.5, 1e38], [False, False, False]),
+        ([-1.0, None, 1.0], [True, True, False]),
+        ([float("inf"), float("nan")], [True, True]),
+        (["1", "2"], [True, True]),
+        ([pd.Timestamp("2024-01-01"), pd.NaT], [True, True]),
+        ([True, False], [False, False]),
+    ],
+)
+def test_a_weight_is_a_number_that_is_not_negative(weights, wrong):
+    assert columns.WEIGHT.wrong(pd.Series(weights)).tolist() == wrong
+    assert columns.WEIGHT.wrong(pd.Series(weights, dtype=object)).tolist() == wrong
+
+
+@pytest.mark.parametrize(
     ("field", "value", "fits"),
     [
         (Field("float32", (2,)), [1.0, float("nan")], True),
