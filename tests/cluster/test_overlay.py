@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ci import workspace
 from scripts import configure, manifests, place
+from tests import builds
 from tests.cluster.tools import kubectl, kwok, until
 from tests.pods import REPOSITORY
 
@@ -16,7 +18,7 @@ HOST, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 EVERY = {"matchLabels": {"app.kubernetes.io/name": "model"}}
 TOLERATION = {"key": "pool", "operator": "Equal", "value": "serving", "effect": "NoSchedule"}
 SIDECAR = {"name": "agent", "image": "p", "restartPolicy": "Always", "resources": {"requests": {"cpu": "2"}}}
-PACKAGED = {"version": "1", "image": {"reference": "localhost/m:1", "base": "b"}}
+IMAGE = {"reference": "localhost/m:1", "digest": builds.IMAGE, "base": "b"}
 
 OWN = "overlay"
 """A namespace of its own: what other tests have applied, an autoscaler among it, has no part in this."""
@@ -85,7 +87,9 @@ def test_the_scheduler_puts_the_pods_of_an_overlay_where_the_plan_has_them(
     few, tmp_path, monkeypatch, capsys, spec, affinity
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ci.packaging.package.verify", lambda *_: PACKAGED)
+    monkeypatch.setattr("ci.packaging.package.verify", lambda *_: None)
+    workspace.write_json(workspace.PACKAGE / "manifest.json", builds.manifest(version="1", image=IMAGE))
+    workspace.write_json(workspace.PACKAGE / "golden.json", {"instances": [], "predictions": []})
     shutil.copytree(REPOSITORY / "k8s", "k8s")
     shutil.copytree(REPOSITORY / "ci/agents", "ci/agents")
     spec = {"nodeSelector": {"few": "yes"}, "tolerations": [TOLERATION], **spec}
@@ -104,7 +108,8 @@ def test_the_scheduler_puts_the_pods_of_an_overlay_where_the_plan_has_them(
             assert any(task["name"] == "surge" for task in plan["pods"]) is (release == "second")
             capsys.readouterr()
             assert manifests.main([]) == 0
-            objects = {each["metadata"]["name"]: each for each in yaml.safe_load_all(capsys.readouterr().out)}
+            rendered = [*yaml.safe_load_all(capsys.readouterr().out)]
+            objects = {each["metadata"]["name"]: each for each in rendered if each["kind"] == "Deployment"}
             roll(objects, release)
             where = Counter(pod["spec"]["nodeName"] for pod in pods())
             away = sum(where[name] for name in set(where) - set(plan["sets"]["serving"]))
