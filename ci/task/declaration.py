@@ -21,6 +21,8 @@ _SIZE = 2**20
 """Values that a field may have in a row."""
 _CLASSES = 10_000
 """Classes of an output at most."""
+_HEAVIEST = 1e6
+"""Largest weight of a class."""
 _OUTPUT_KEYS = ("kind", "target", "classes", "class_weight")
 _METRIC_KEYS = ("function", "greater_is_better", "response", "output")
 
@@ -238,9 +240,16 @@ def _class_weight(declared: Any, classes: tuple[str, ...], kind: str, named: Map
     for name, weight in declared.items():
         if str(name) not in known:
             raise InputError(f"{what} names {name!r}: the classes are {', '.join(known[:20])}")
-        if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 < float(weight) < math.inf:
-            raise InputError(f"{what}[{name!r}] is {weight!r}: expected a number above 0")
+        if not _is_weight(weight):
+            raise InputError(f"{what}[{name!r}]: expected a number above 0, {_HEAVIEST:g} at most")
     return {str(name): float(weight) for name, weight in declared.items()}
+
+
+def _is_weight(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and isinstance(value, Real) and 0 < float(value) <= _HEAVIEST
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def _features() -> dict[str, Field]:
@@ -297,7 +306,7 @@ def _metrics(outputs: Sequence[Output]) -> dict[str, Metric]:
             raise InputError(f"{what}: response is {response!r}: expected 'label' or 'score'")
         output = value.get("output", outputs[0].name)
         known = {each.name: each for each in outputs}
-        if output not in known:
+        if not isinstance(output, str) or output not in known:
             raise InputError(f"{what}: there is no output {output!r}")
         if response == "label" and known[output].kind == "regression":
             raise InputError(f"{what}: response is 'label': a number has none: remove it")

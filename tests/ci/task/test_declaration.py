@@ -63,7 +63,9 @@ def test_outputs(task, changes, outputs):
         ({"CLASSES": '("a", "b", "c")'}, "CLASSES holds 3 names, expected 2"),
         ({"KIND": '"regression"', "CLASSES": '("a", "b")'}, "CLASSES: one number has no classes"),
         ({"CLASS_WEIGHT": '{"2": 1.0}'}, "CLASS_WEIGHT names '2': the classes are 0, 1"),
-        ({"CLASS_WEIGHT": '{"1": 0}'}, "CLASS_WEIGHT['1'] is 0: expected a number above 0"),
+        ({"CLASS_WEIGHT": '{"1": 0}'}, "CLASS_WEIGHT['1']: expected a number above 0"),
+        ({"CLASS_WEIGHT": '{"1": 10**5000}'}, "CLASS_WEIGHT['1']: expected a number above 0"),
+        ({"CLASS_WEIGHT": '{"1": float("nan")}'}, "CLASS_WEIGHT['1']: expected a number above 0, 1e+06 at most"),
         ({"KIND": '"regression"', "CLASS_WEIGHT": '{"1": 2}'}, "CLASS_WEIGHT: only binary and multiclass"),
         ({"OUTPUTS": '{"a": {"kind": "binary", "target": "y"}}'}, "KIND and OUTPUTS both say what is predicted"),
         ({"KIND": None, "TARGET": None, "OUTPUTS": "{}"}, "OUTPUTS is {}: expected names of outputs"),
@@ -95,6 +97,10 @@ def test_outputs(task, changes, outputs):
         (
             {"METRICS": '{"m": {"function": f, "greater_is_better": True, "output": "z"}}'},
             "METRICS['m']: there is no output 'z'",
+        ),
+        (
+            {"METRICS": '{"m": {"function": f, "greater_is_better": True, "output": ["y"]}}'},
+            "METRICS['m']: there is no output ['y']",
         ),
         (
             {
