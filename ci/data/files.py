@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from ci import reading
-from ci.data.windows import Part
 from ci.errors import InputError
+from ci.results.data import Part
 from ci.settings import Settings
 from ci.task import Task
 from ci.task.values import MOST

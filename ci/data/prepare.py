@@ -15,9 +15,9 @@ import pandera.pandas as pa
 from ci import task, workspace
 from ci.data import files, quality, split
 from ci.data.reference import describe
-from ci.data.windows import Part, Windows, calendar_days, windows
+from ci.data.windows import Windows, calendar_days, windows
 from ci.errors import InputError
-from ci.results.data import REFERENCE, SCHEMA, SUMMARY
+from ci.results.data import REFERENCE, SCHEMA, SUMMARY, Part
 from ci.settings import Settings
 from ci.task import columns
 

@@ -16,6 +16,7 @@ import pandas as pd
 from ci.data import watched
 from ci.data.psi import BINS, DIGITS, FEW, Bins, bins, significant
 from ci.task import Field
+from ci.task.columns import LARGEST
 
 Array = npt.NDArray[Any]
 
@@ -23,7 +24,6 @@ CATEGORIES = FEW
 RARE = 0.005
 """Share below which a value gets no bin of its own, if there are more than `CATEGORIES` values."""
 _BITS = 2**15
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 def describe(table: pd.DataFrame, features: Mapping[str, Field]) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def _numbers(column: pd.Series, dtype: str | None) -> tuple[Array, npt.NDArray[n
     numbers = numbers[present]
     if dtype == "int64" and not pd.api.types.is_float_dtype(numbers.dtype):
         return numbers.to_numpy(dtype="int64"), present
-    found = np.clip(numbers.to_numpy(dtype="float64"), -_LARGEST, _LARGEST)
+    found = np.clip(numbers.to_numpy(dtype="float64"), -LARGEST, LARGEST)
     if dtype == "float32":
         found = found.astype("float32").astype("float64")
     return found + 0.0, present  # no negative zeros

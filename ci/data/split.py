@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ci.data.windows import PARTS, Part, Windows, number_days
+from ci.data.windows import PARTS, Windows, number_days
+from ci.results.data import Part
 from ci.settings import Data
 from ci.task import Field, Task
 from ci.task.columns import plain_bytes

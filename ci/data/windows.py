@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from ci.errors import InputError
+from ci.results.data import Part
 from ci.settings import Data
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-Part = Literal["train", "validation", "holdout", "traffic"]
 PARTS: tuple[Part, ...] = ("train", "validation", "holdout", "traffic")
 
 

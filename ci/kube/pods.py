@@ -11,7 +11,7 @@ from typing import Any
 Json = Mapping[str, Any]
 _BACK_OFF = "ImagePullBackOff"
 _PULLING = {"ErrImagePull", _BACK_OFF}
-_HOPELESS = {
+HOPELESS = {
     "ErrImagePull": "its image cannot be pulled",
     "ImagePullBackOff": "its image cannot be pulled",
     "ErrImageNeverPull": "its image is not on the node, and may not be pulled",
@@ -63,10 +63,10 @@ def failure(pod: Json, ours: Collection[str], events: Sequence[Json] = ()) -> st
         waiting = status.get("state", {}).get("waiting") or {}
         ended = _ended_last(status)
         if ended.get("reason") == "OOMKilled":
-            return _say(pod, _killed(pod, status))
-        if (reason := waiting.get("reason")) in _HOPELESS and not _may_pass(reason, _said(waiting, pod, events)):
+            return _say(pod, killed(pod, status))
+        if (reason := waiting.get("reason")) in HOPELESS and not _may_pass(reason, _said(waiting, pod, events)):
             said = waiting.get("message") or f"exit code {ended.get('exitCode', 'unknown')}"
-            return _say(pod, f"{_HOPELESS[reason]} ({reason}): {said}")
+            return _say(pod, f"{HOPELESS[reason]} ({reason}): {said}")
         if status.get("restartCount", 0) > 1 and ended.get("reason") != "ContainerStatusUnknown":
             return _say(
                 pod, f"its server has ended {status['restartCount']} times, last with code {ended.get('exitCode')}"
@@ -112,7 +112,7 @@ def progress(pod: Json, ours: Collection[str], events: Sequence[Json] = ()) -> s
         waiting = status.get("state", {}).get("waiting") or {}
         if reason := waiting.get("reason"):
             message = waiting.get("message")
-            what = f"{_HOPELESS[reason]}, which may pass" if status["name"] in ours and reason in _HOPELESS else ""
+            what = f"{HOPELESS[reason]}, which may pass" if status["name"] in ours and reason in HOPELESS else ""
             return _say(pod, ": ".join(filter(None, (f"{status['name']} waits ({reason})", what, message))))
     if conditions.get("Ready", {}).get("status") == "True":
         return _say(pod, "it is ready")
@@ -125,7 +125,7 @@ def last_end(pod: Json, ours: Collection[str]) -> str:
     for status in _servers(pod, ours):
         if found := _ended_last(status):
             if found.get("reason") == "OOMKilled":
-                return _say(pod, _killed(pod, status))
+                return _say(pod, killed(pod, status))
             code, reason = found.get("exitCode", "unknown"), found.get("reason", "no reason given")
             return _say(pod, f"its server ended with code {code} ({reason})")
     return _say(pod, "its server ended")
@@ -140,6 +140,11 @@ def ready(pod: Json) -> bool:
     """Tell whether a pod takes traffic, if its Service lets it."""
     conditions = {each["type"]: each["status"] for each in pod.get("status", {}).get("conditions", ())}
     return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
+
+
+def killed(pod: Json, status: Json) -> str:
+    """Return that a container of a pod needed more memory than it may have, with its limit."""
+    return f"it was killed for want of memory (OOMKilled, {_memory(pod, status)})"
 
 
 def _may_pass(reason: str, said: str) -> bool:
@@ -175,10 +180,6 @@ def _servers(pod: Json, ours: Collection[str]) -> list[Json]:
 def _containers(pod: Json) -> list[Json]:
     status = pod.get("status", {})
     return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-
-
-def _killed(pod: Json, status: Json) -> str:
-    return f"it was killed for want of memory (OOMKilled, {_memory(pod, status)})"
 
 
 def _memory(pod: Json, status: Json) -> str:

@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ci.errors import InputError
-from ci.placement.inventory import ARCH, COMPONENT, OS, Inventory, Node, Pod
+from ci.placement.inventory import ARCH, OS, Inventory, Node, Pod
 from ci.placement.model import Spread, build
 from ci.placement.packing.problem import Ints, Problem
 from ci.placement.peers import HOST, REVISION
+from ci.pods.templates import COMPONENT
 
 Sets = dict[str, frozenset[str]]
 """Names of the nodes of each group of pods."""

@@ -21,11 +21,11 @@ from ci.placement.peers import NONE, Peers
 from ci.placement.peers import read as read_peers
 from ci.placement.selectors import check_terms, matches_node, tolerates, tolerations
 from ci.pods.objects import a_list, an_object, texts
+from ci.pods.templates import COMPONENT
 
 EXAMPLE = Path(__file__).with_name("example.json")
 """An embedded example: a small recorded cluster for machines that have none."""
 
-COMPONENT = "app.kubernetes.io/component"
 OS, ARCH = "kubernetes.io/os", "kubernetes.io/arch"
 LEAVING = (
     "ToBeDeletedByClusterAutoscaler",

@@ -16,6 +16,8 @@ CONTAINERS = {TRAINING: "tensorflow", TUNING: "tensorflow", TOOLS: "tools"}
 """The container of each template that the stages run in."""
 NAMESPACE = "model-pipeline"
 """Where builds run."""
+BUILD = "model-pipeline/build"
+"""Label with the build that a pod or a Job belongs to."""
 COMPONENT = "app.kubernetes.io/component"
 """Label with the group of a pod: pods of one group are interchangeable."""
 

@@ -69,7 +69,7 @@ def measure(metric: str, scored: Scored, counts: Array) -> dict[str, Any]:
     if not np.isfinite(value):
         return {"value": None, "low": None, "high": None, "problem": "it is too large for a number"}
     low, high = metrics.interval(value, function(counts), counts.shape[1], metric)
-    return {"value": _rounded(value), "low": _rounded(low), "high": _rounded(high)}
+    return {"value": rounded(value), "low": rounded(low), "high": rounded(high)}
 
 
 def slices(
@@ -104,7 +104,7 @@ def slices(
     if compared:
         losses, bounds = _losses([found[place][1] for place in compared], settings, counts, primary)
         for place, loss, bound in zip(compared, losses, bounds, strict=True):
-            rows[place].update(gain=_rounded(-loss), worse=bool(loss > settings.slice_margin and loss > bound))
+            rows[place].update(gain=rounded(-loss), worse=bool(loss > settings.slice_margin and loss > bound))
     return rows
 
 
@@ -167,8 +167,9 @@ def compare(
     share = float(np.mean(likely > 0)) if len(likely) else 0.0
     low, high = metrics.interval(gain, gains, days)
     numbers = {"gain": gain, "low": low, "high": high, "share_better": share}
-    return Comparison(share, gain, tuple(worse_slices)), {name: _rounded(value) for name, value in numbers.items()}
+    return Comparison(share, gain, tuple(worse_slices)), {name: rounded(value) for name, value in numbers.items()}
 
 
-def _rounded(value: float) -> float | None:
+def rounded(value: float) -> float | None:
+    """Return a number as results hold it: six decimals, or None if it is not finite."""
     return round(float(value), 6) if np.isfinite(value) else None

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ci import task
 from ci.quality import metrics, verdict
-from ci.quality.compare import Scored, compare, measure, paired_gain, paired_gains, slices
+from ci.quality.compare import Scored, compare, measure, paired_gain, paired_gains, rounded, slices
 from ci.results import data
 from ci.settings import Gates, Settings
 
@@ -201,7 +201,7 @@ def _one(output: task.Output, scored: Scored, place: int, name: str) -> dict[str
             metric: metrics.by_day(metric, numbers, said, scored.days, scored.weights)(once)[0]
             for metric in ("rmse", "mae")
         }
-        return {"name": name, "rows": len(numbers), **{key: _rounded(value) for key, value in found.items()}}
+        return {"name": name, "rows": len(numbers), **{key: rounded(value) for key, value in found.items()}}
     if output.kind == "multiclass":
         truth, answered = scored.targets == place, metrics.labels(scored.challenger) == place
     else:
@@ -211,11 +211,7 @@ def _one(output: task.Output, scored: Scored, place: int, name: str) -> dict[str
     return {
         "name": name,
         "rows": int(truth.sum()),
-        "precision": _rounded(hits / answered.sum()) if answered.any() else None,
-        "recall": _rounded(hits / truth.sum()) if truth.any() else None,
-        "auc": _rounded(auc),
+        "precision": rounded(hits / answered.sum()) if answered.any() else None,
+        "recall": rounded(hits / truth.sum()) if truth.any() else None,
+        "auc": rounded(auc),
     }
-
-
-def _rounded(value: float) -> float | None:
-    return round(float(value), 6) if np.isfinite(value) else None

@@ -24,7 +24,8 @@ Mask = npt.NDArray[np.bool_]
 EXAMPLES = 5
 _LONG = 40
 """Characters of an example."""
-_LARGEST = float(np.finfo(np.float32).max)
+LARGEST = float(np.finfo(np.float32).max)
+"""Largest number of a column: the network computes in float32."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def _is_number(value: Any) -> bool:
 
 def _is_float32(value: Any) -> bool:
     try:
-        return _is_number(value) and abs(float(value)) <= _LARGEST
+        return _is_number(value) and abs(float(value)) <= LARGEST
     except (OverflowError, ValueError):  # a whole number of hundreds of digits, a Decimal that signals
         return False
 
@@ -96,7 +97,7 @@ def _is_single(value: Any) -> bool:
 def _no_float32(column: pd.Series) -> Mask:
     if _plain(column):
         values = column.to_numpy(dtype="float64", na_value=np.nan)
-        wrong: Mask = ~np.isnan(values) & ~(np.abs(values) <= _LARGEST)
+        wrong: Mask = ~np.isnan(values) & ~(np.abs(values) <= LARGEST)
         return wrong
     return _each(column, _is_float32, missing=True)
 
@@ -183,7 +184,7 @@ def _no_shape(field: Field, column: pd.Series) -> Mask:
             return False
         if field.dtype == "float32" and array.dtype.kind in "fiub":
             numbers = array.astype("float64")
-            return bool((np.isnan(numbers) | (np.abs(numbers) <= _LARGEST)).all())
+            return bool((np.isnan(numbers) | (np.abs(numbers) <= LARGEST)).all())
         return all(_HOLDS[field.dtype](each) for each in array.reshape(-1).tolist())
 
     return np.array([not holds(value) for value in column], dtype=bool)

@@ -12,9 +12,10 @@ import yaml
 from ci.placement import cluster as cluster_inventory
 from ci.placement import handover, inventory
 from ci.placement.check import faults
-from ci.placement.inventory import COMPONENT, Inventory, Pod
+from ci.placement.inventory import Inventory, Pod
 from ci.placement.model import build
 from ci.placement.packing.solver import solve
+from ci.pods.templates import COMPONENT
 from tests.cluster.tools import kubectl, kwok, until
 
 HERE = Path(__file__).parent

@@ -16,11 +16,12 @@ import yaml
 from ci.errors import StageError
 from ci.kube.api import APPLY, MERGE, ApiServer, Conflict, Foreign, Missing
 from ci.kube.lease import Lease, Lost
+from ci.placement.peers import REVISION
 from ci.releases.cluster import ClusterLedger
 from ci.releases.version import Version
 from ci.rollout.cluster import analyse, applied, deployments, manifests, planned
 from ci.rollout.cluster.applied import DIGEST
-from ci.rollout.cluster.observe import HASH, MANAGER, PASSED, UNVERIFIED, Json, Namespace
+from ci.rollout.cluster.observe import MANAGER, PASSED, UNVERIFIED, Json, Namespace
 from ci.rollout.cluster.planned import Planned
 from ci.settings import Settings
 
@@ -134,13 +135,13 @@ class Cluster(Namespace):
         """
         last = self._ledger.last()
         path = f"/apis/apps/v1/namespaces/{self.namespace}/replicasets"
-        selector = f"app.kubernetes.io/name=model,track=stable,{HASH}={last.get('revision') if last else ''}"
+        selector = f"app.kubernetes.io/name=model,track=stable,{REVISION}={last.get('revision') if last else ''}"
         found = self._api.get(path, labelSelector=selector).get("items", [])
         if manifests.STABLE not in self._seen or len(found) != 1:
             self.promote(digest)
             return
         template = copy.deepcopy(found[0]["spec"]["template"])
-        del template["metadata"]["labels"][HASH]
+        del template["metadata"]["labels"][REVISION]
         stable = _named(self._objects(digest), manifests.STABLE)
         stable["spec"]["template"] = template
         try:

@@ -16,6 +16,7 @@ from ci.kube import pods
 from ci.kube.api import ApiServer, Missing
 from ci.kube.forward import forward
 from ci.kube.lease import holder
+from ci.placement.peers import REVISION
 from ci.releases.cluster import ClusterLedger
 from ci.rollout.cluster import deployments, manifests, planned
 from ci.rollout.cluster.applied import DIGEST
@@ -30,8 +31,6 @@ UNVERIFIED = "model-serving/unverified"
 
 Not of stable: a ReplicaSet keeps its Deployment's annotations, and `kubectl rollout undo` would bring it back.
 """
-HASH = "pod-template-hash"
-"""Label that Kubernetes gives a ReplicaSet and its pods, after the pod template."""
 LEASE = "rollout"
 PORT = 8501
 """Of the server in a pod; port-forwards lead to it, past the gateway."""
@@ -151,7 +150,7 @@ class Namespace:
 
     def revision(self, digest: str) -> str | None:
         """Return the name of the pod template of a version's stable pods, as their ReplicaSet carries it."""
-        names = {pod["metadata"]["labels"].get(HASH) for pod in self.pods(digest, "stable") if pods.ready(pod)}
+        names = {pod["metadata"]["labels"].get(REVISION) for pod in self.pods(digest, "stable") if pods.ready(pod)}
         return names.pop() if len(names) == 1 else None
 
     def busy(self) -> str | None:

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ci.errors import InputError
+from ci.pods.templates import BUILD, NAMESPACE
 from ci.run.executor.pod import HOME
 
 Json = dict[str, Any]
-NAMESPACE = "model-pipeline"
 PART_OF = {"app.kubernetes.io/part-of": "model-pipeline"}
+"""Label of all pods of builds, whoever makes them."""
 MANAGED_BY = {"app.kubernetes.io/managed-by": "model-pipeline-executor"}
 """What tells the executor's pods from those of Jenkins, which it never touches."""
-BUILD = "model-pipeline/build"
 _CONNECTOR = "jnlp"
 _VOLUME = "workspace-volume"
 

@@ -12,6 +12,7 @@ from ci.releases.cluster import ClusterLedger
 from ci.results.evaluation import sent
 
 NAMESPACE = "model-serving"
+"""Where the model is served."""
 _PATIENCE = 30.0
 """Longest wait for an answer: a node port takes a moment to lead to new pods; seconds."""
 

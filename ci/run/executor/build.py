@@ -12,6 +12,7 @@ from ci import reading_yaml, workspace
 from ci.command import patient
 from ci.errors import InputError, StageError
 from ci.kube.api import ApiServer, Missing
+from ci.pods.templates import NAMESPACE
 from ci.run.executor import agents, code, results
 from ci.run.executor.clients import clients
 from ci.run.executor.pod import Agent, Lost
@@ -103,7 +104,7 @@ def clean(api: ApiServer, say: Callable[[str], object]) -> None:
     Raises:
         StageError: the API server refuses, or does not answer.
     """
-    path = f"/api/v1/namespaces/{agents.NAMESPACE}/pods"
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods"
     selector = ",".join(f"{key}={value}" for key, value in agents.MANAGED_BY.items())
     for pod in api.get(path, labelSelector=selector).get("items", []):
         name = pod["metadata"]["name"]

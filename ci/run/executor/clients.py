@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from ci import http
 from ci.errors import InputError, StageError
 from ci.kube.api import ApiServer
+from ci.rollout.cluster.manifests import CANARY
+from ci.run.executor.asking import NAMESPACE
 
 _ROWS = 4
 """Rows of a request."""
 _PAUSE = 0.01
 """Time between two requests of a client; seconds."""
 _CLIENTS = 2
-_CANARY = "/apis/apps/v1/namespaces/model-serving/deployments/model-canary"
+"""Clients at the same time."""
+_CANARY = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{CANARY}"
 
 
 @contextmanager

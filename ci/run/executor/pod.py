@@ -13,8 +13,8 @@ from ci import workspace
 from ci.errors import StageError
 from ci.kube import exec as remote
 from ci.kube.api import ApiServer, Conflict, Missing
+from ci.kube.standing import Standing, standing
 from ci.run.executor import runner
-from ci.run.executor.words import Standing, standing
 
 Json = dict[str, Any]
 HOME = "/home/jenkins/agent"

@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ci.pods.templates import CONTAINERS, NAMESPACE, TUNING, spec_of
+from ci.pods.templates import BUILD, CONTAINERS, NAMESPACE, TUNING, spec_of
 
 Json = dict[str, Any]
-BUILD = "model-pipeline/build"
-"""Label with the build that a Job belongs to."""
 INDEX = "batch.kubernetes.io/job-completion-index"
 JOB = "batch.kubernetes.io/job-name"
 SERVICE = "tuning"

@@ -9,8 +9,8 @@ from typing import Any, Self
 from ci.command import patient
 from ci.errors import StageError
 from ci.kube.api import ApiServer, Conflict, Denied, Missing
-from ci.pods.templates import NAMESPACE
-from ci.run.executor.words import Standing, standing
+from ci.kube.standing import Standing, standing
+from ci.pods.templates import BUILD, NAMESPACE
 from ci.run.job import manifest
 
 Json = dict[str, Any]
@@ -39,7 +39,7 @@ class Job:
 
     def __init__(self, api: ApiServer, job: Json, say: Say, hear: Say = print) -> None:
         self._api, self._job, self._say, self._hear = api, job, say, hear
-        self.name, self._build = job["metadata"]["name"], job["metadata"]["labels"][manifest.BUILD]
+        self.name, self._build = job["metadata"]["name"], job["metadata"]["labels"][BUILD]
         self._jobs = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
         self._pods = f"/api/v1/namespaces/{NAMESPACE}/pods"
         self._said: dict[int, str] = {}
@@ -69,14 +69,14 @@ class Job:
         except Conflict:
             # A first answer was lost: then the Job that is there is this one.
             there = self._api.get(f"{self._jobs}/{self.name}")["metadata"]
-            if "deletionTimestamp" in there or (there.get("labels") or {}).get(manifest.BUILD) != self._build:
+            if "deletionTimestamp" in there or (there.get("labels") or {}).get(BUILD) != self._build:
                 raise
         spec = self._job["spec"]
         self._say(f"Job {self.name}: {spec['completions']} pods, {_requested(self._job)} each")
 
     def clean(self) -> None:
         """Remove the Jobs of this build that are left, with their pods; they hold the search's folder."""
-        found = self._api.get(self._jobs, labelSelector=f"{manifest.BUILD}={self._build}").get("items", [])
+        found = self._api.get(self._jobs, labelSelector=f"{BUILD}={self._build}").get("items", [])
         for job in found:
             self._say(f"Job {job['metadata']['name']}, which an earlier run left, is removed")
             self._delete(job["metadata"]["name"])
@@ -96,7 +96,7 @@ class Job:
 
     def _until_gone(self) -> None:
         until = time.monotonic() + GONE
-        while pods := self._api.get(self._pods, labelSelector=f"{manifest.BUILD}={self._build},{_TUNING}")["items"]:
+        while pods := self._api.get(self._pods, labelSelector=f"{BUILD}={self._build},{_TUNING}")["items"]:
             if time.monotonic() > until:
                 self._say(f"pod {pods[0]['metadata']['name']} does not end: its node may be gone")
                 return

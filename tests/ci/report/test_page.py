@@ -78,6 +78,14 @@ def test_the_first_screen_has_verdict_reason_numbers_and_what_serves():
     assert [word for word in words if word not in first] == []
 
 
+def test_a_build_of_a_task_without_days_says_what_was_resampled():
+    builds.change("evaluation/evaluation.json", resampled="blocks of rows")
+    text, _ = rendered()
+    assert "93.0 % of resampled blocks of rows" in text
+    assert "over resampled blocks of rows." in text
+    assert "of resampled blocks of rows." in (REPORT / "summary.md").read_text()
+
+
 def test_nothing_needs_to_exist():
     shutil.rmtree("build")
     text, document = rendered()

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import pytest
 
 from ci.errors import StageError
-from ci.run.job import manifest, watch
+from ci.pods.templates import BUILD
+from ci.run.job import watch
 from ci.run.job.watch import Job
 from tests.ci import apiservers
 from tests.ci.run.job.test_manifest import named
@@ -138,7 +139,7 @@ def test_whatever_ends_the_wait_the_job_is_removed(server):
 def test_what_an_earlier_run_of_the_build_left_goes_first_and_no_other(server):
     store, api = server
     for name, build in (("tuning-old", "flights-7"), ("tuning-other", "flights-8")):
-        labels = {manifest.BUILD: build}
+        labels = {BUILD: build}
         store.objects[f"{JOBS}/{name}"] = {"metadata": {"name": name, "labels": labels, "resourceVersion": "1"}}
     said: list[str] = []
     with cluster(store, status(completedIndexes="0")):

@@ -1,26 +1,18 @@
-"""How an agent pod stands, in words: a function of what the API server says about it."""
+"""What a pod that runs once (an agent, or one of a Job) is doing, in words: a function of what the API server says."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ci.kube.pods import HOPELESS, killed
+
 Json = Mapping[str, Any]
-_HOPELESS = {
-    "ErrImagePull": "its image cannot be pulled",
-    "ImagePullBackOff": "its image cannot be pulled",
-    "ErrImageNeverPull": "its image is not on the node, and may not be pulled",
-    "InvalidImageName": "its image's name is invalid",
-    "CreateContainerConfigError": "its configuration cannot be mounted or read",
-    "CreateContainerError": "its container cannot be made",
-    "RunContainerError": "its container cannot be started",
-}
-"""Reasons of waiting that time alone seldom mends, and what they mean."""
 _BEGINNING = ("ContainerCreating", "PodInitializing")
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How a pod stands.
+    """What a pod is doing.
 
     Attributes:
         state: it runs; it waits for something that comes by itself, or for something that does not; or it is over.
@@ -32,11 +24,11 @@ class Standing:
 
 
 def standing(pod: Json | None, container: str, events: Sequence[Json] = ()) -> Standing:
-    """Return how a pod stands.
+    """Return what a pod is doing.
 
     Args:
         pod: as the API server has it; None if there is none of that name.
-        container: the one that steps run in.
+        container: name of the container whose state counts.
         events: those about this pod, the newest last.
     """
     if pod is None:
@@ -55,9 +47,9 @@ def standing(pod: Json | None, container: str, events: Sequence[Json] = ()) -> S
         return Standing("waits", f"no node takes it: {scheduled.get('message', 'no reason given')}")
     waiting = found.get("state", {}).get("waiting") or {}
     reason, message = waiting.get("reason"), waiting.get("message")
-    if reason in _HOPELESS:
+    if reason in HOPELESS:
         said = message or next((e["message"] for e in reversed(events) if e.get("reason") == "Failed"), "")
-        return Standing("stuck", ": ".join(filter(None, (f"{_HOPELESS[reason]} ({reason})", said))))
+        return Standing("stuck", ": ".join(filter(None, (f"{HOPELESS[reason]} ({reason})", said))))
     trouble = [e for e in events if e.get("type") == "Warning"]
     if trouble and reason in (None, *_BEGINNING):
         return Standing("waits", f"{trouble[-1].get('reason')}: {trouble[-1].get('message')}")
@@ -74,8 +66,7 @@ def _end(pod: Json, container: Json) -> str:
     status = pod["status"]
     ended = container.get("state", {}).get("terminated") or {}
     if ended.get("reason") == "OOMKilled":
-        limits = {each["name"]: each.get("resources", {}).get("limits", {}) for each in pod["spec"]["containers"]}
-        return f"it was killed for want of memory (OOMKilled, limit {limits[container['name']].get('memory', 'none')})"
+        return killed(pod, container)
     if status.get("reason") or status.get("message"):  # such as Evicted, with what the node was short of
         return f"its node ended it ({status.get('reason', 'no reason')}): {status.get('message', 'no message')}"
     if told := _disruption(status):
