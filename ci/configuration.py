@@ -20,7 +20,7 @@ from ci.settings import Settings
 _DEEPEST = 16
 """Parts that the key of an override may have; no setting has as many."""
 _TOLD = 10
-"""Wrong keys that are told one by one."""
+"""Wrong keys that messages name one by one; further ones are only counted."""
 _SHOWN = 200
 """Characters that are shown of a key or a value."""
 _REPR = reprlib.Repr()

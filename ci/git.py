@@ -9,6 +9,7 @@ from ci.errors import InputError
 
 NONE = "not in a Git repository"
 _TIMEOUT = 60.0
+"""Longest wait for a command of Git; seconds."""
 _OF_HOOKS = (
     "GIT_DIR",
     "GIT_COMMON_DIR",

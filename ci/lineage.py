@@ -68,8 +68,8 @@ def source(path: Path | None) -> dict[str, str | None]:
     A source that DVC tracks is known by its `.dvc` file, so the data themselves need not be here.
 
     Raises:
-        InputError: there is neither the source nor its `.dvc` file, it may not be looked at, the source is no file and
-            no folder, as a device or a pipe may have no end, or it holds the repository itself.
+        InputError: neither the source nor its `.dvc` file exists; it cannot be read; it is neither file nor folder (a
+            device or a pipe may have no end); or the repository itself lies in it.
     """
     if path is None:
         return {"source": None, "digest": None}

@@ -2,8 +2,8 @@
 
 The test stage compares this build's model with it. Its content is digest, version, as_of and release, or null when
 nothing was ever released. If the serving release was built from the inputs that are checked out now, it is the champion
-that release was compared with, so that a rerun changes nothing. A server that runs but does not answer is an error, and
-so is one that serves a version that is not recorded as released: the next model would be compared with nothing.
+that release was compared with, so that a rerun changes nothing. Two cases are errors, as the next model
+would be compared with nothing: a server runs but does not answer, or it serves a version that no release records.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Bring an earlier release back: the newest one that was not rolled back itself, or the one named with --to.
+"""Bring an earlier release back: the newest that was not rolled back itself, or the release named with --to.
 
 It starts beside what serves, must pass the smoke test, and takes over without losing a request; its traffic is not
 analysed first, because it was verified before. This is recorded as a release of its own, and the pipeline does not

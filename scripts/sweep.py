@@ -2,8 +2,8 @@
 
 A build that is stopped while no node takes its pod leaves the pod behind: it would start as soon as there is room, for
 nobody. This deletes such pods, and those that have ended, of earlier builds of the job that BUILD_URL names. A build
-that still waits gets a new pod from Jenkins. Pods that run are left alone. Where there is no account of the cluster, or
-one that may not do this, that is said and the build goes on.
+that still waits gets a new pod from Jenkins. Pods that run are left alone. Without an
+account of the cluster, or without its right to do this, the command says so and the build goes on.
 """
 
 import os

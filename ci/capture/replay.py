@@ -16,6 +16,7 @@ from ci.task import Field, Output
 from ci.task.values import instances
 
 BATCH = 2000
+"""Rows in a request."""
 FILES = 100
 """Rows with files in a request."""
 
@@ -89,7 +90,7 @@ def _answered(url: str, answer: Any, output: Output, *, alone: bool, rows: int) 
 
 
 def _field(column: pd.Series, field: Field) -> list[Any]:
-    """Return a column's values as far as they can be sent; None for one that cannot, as only floats can be missing."""
+    """Return a column's values; None in place of a value that cannot be sent, as only floats can be missing."""
     if field.dtype == "bytes":
         return [path if isinstance(path, str) and Path(path).is_file() else None for path in column]
     if field.shape:

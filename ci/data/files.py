@@ -17,6 +17,7 @@ from ci.task.values import MOST
 DIGEST = "sha256 of "
 """What the column with the digest of a field's files is called, before the field's name."""
 _SHOWN = 5
+"""Unreadable files that a message names, at most."""
 
 
 def readable(

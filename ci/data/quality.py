@@ -14,6 +14,7 @@ from ci.errors import InputError
 from ci.task import told
 
 EXAMPLES = 5
+"""Values that the report of a failed check shows, at most."""
 
 
 @dataclass(frozen=True)

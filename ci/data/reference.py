@@ -24,6 +24,7 @@ CATEGORIES = FEW
 RARE = 0.005
 """Share below which a value gets no bin of its own, if there are more than `CATEGORIES` values."""
 _BITS = 2**15
+"""Bits of the row that records which texts were seen, by their hash."""
 
 
 def describe(table: pd.DataFrame, features: Mapping[str, Field]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 from ci.kube.api import ApiServer
 
 _SIZE = 1 << 16
+"""Bytes that are read at once."""
 
 
 @contextmanager

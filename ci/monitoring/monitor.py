@@ -64,7 +64,7 @@ def monitor(settings: Settings, url: str, reference: dict[str, Any]) -> dict[str
 
 
 def _columns(answers: dict[str, Any]) -> dict[str, Any]:
-    """Return predictions as columns: one that is alone and a number is called `prediction`."""
+    """Return predictions as columns. If there is only one and it is a number, it is called `prediction`."""
     if len(answers) == 1 and next(iter(answers.values())).ndim == 1:
         return {"prediction": next(iter(answers.values()))}
     return {f"prediction {name}": list(made) if made.ndim > 1 else made for name, made in answers.items()}

@@ -70,8 +70,8 @@ def effective_requests(spec: Mapping[str, Any], where: str, status: Mapping[str,
     them; then the containers run beside all sidecars. Requests given for the pod as a whole take the place of the
     containers'. The runtime's overhead comes on top. A missing request is the limit, and without a limit zero.
 
-    A pod that is resized in place counts with the most of what is asked for, what its node has set aside and what its
-    containers run with; where the node cannot do it at all, what is asked for does not count.
+    A pod that is resized in place counts with the largest of three amounts: its requests, what its node has set aside
+    for it, and what its containers run with. If the node can never grant the requests, they do not count.
 
     Args:
         spec: of the pod.

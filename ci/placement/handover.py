@@ -44,7 +44,7 @@ _NEVER = 2**31 - 1
 
 @dataclass(frozen=True)
 class Advice:
-    """What the scheduler is told.
+    """The advice that the scheduler gets.
 
     Attributes:
         fields: pod fields by group.
@@ -234,7 +234,7 @@ def advice(
     required: bool,
     time_limit: float = inf,
 ) -> Advice:
-    """Return what the scheduler is told about planned pods.
+    """Return the scheduler's advice about planned pods.
 
     Args:
         pods: the pods; those that the plan leaves out get no advice.

@@ -98,7 +98,7 @@ def read(spec: Mapping[str, Any], namespace: str, labels: Mapping[str, str], whe
     """Return what a pod of this specification, namespace and labels demands of others.
 
     Raises:
-        InputError: a part of it is none that Kubernetes would accept.
+        InputError: Kubernetes would refuse a part of it.
     """
     affinity = an_object(spec.get("affinity"), f"{where}.affinity")
     anti = an_object(affinity.get("podAntiAffinity"), f"{where}.affinity.podAntiAffinity")

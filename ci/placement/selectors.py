@@ -38,7 +38,7 @@ def requirement(given: Mapping[str, Any], where: str, operators: tuple[str, ...]
     """Return one requirement of a selector.
 
     Raises:
-        InputError: its operator or its values are none that Kubernetes would accept.
+        InputError: Kubernetes would refuse its operator or its values.
     """
     operator, values = given.get("operator"), given.get("values")
     if operator not in operators:
@@ -68,7 +68,7 @@ def holds(found: str | None, operator: str, values: tuple[str, ...]) -> bool:
 
 
 def check_terms(terms: list[Any], where: str) -> None:
-    """Raise InputError where a term of a node affinity is none that Kubernetes would accept."""
+    """Raise InputError for a term of a node affinity that Kubernetes would refuse."""
     for term in terms:
         for key in ("matchExpressions", "matchFields"):
             for each in a_list(term.get(key), f"{where}.{key}"):

@@ -140,7 +140,7 @@ def rolled_out(settings: Settings, serving: Server, offer: Inventory) -> list[Po
         offer: the cluster as it is, with the release that runs.
 
     Raises:
-        InputError: a pod is none that Kubernetes would accept.
+        InputError: Kubernetes would refuse a pod.
     """
     replicas = serving.replicas(settings.serving.replicas, offer)
     old = [each.requests for each in serving.rolling(offer)]

@@ -16,6 +16,7 @@ from ci.task import Output, Task, in_words
 Predict = Callable[[pd.DataFrame], npt.NDArray[Any]]
 """From requests to predictions, shape (rows, numbers)."""
 SAMPLE = 200
+"""Rows of the holdout that each check is tried on, at most."""
 EXPECTATIONS = ("same", "finite", "not less", "not more")
 _KEYS = ("name", "change", "expect", "severity", "tolerance", "batch", "of")
 _SHOWN = 200

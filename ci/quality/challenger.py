@@ -74,7 +74,7 @@ def scored(
 def before(
     holdout: pd.DataFrame, wanted: task.Task, settings: Settings, division: str
 ) -> tuple[verdict.Champion | None, dict[str, Array] | None]:
-    """Return the champion and its predictions for the holdout; None for either one that is not available.
+    """Return the champion and its predictions for the holdout; None for either if it is not available.
 
     Args:
         holdout: the rows.

@@ -57,7 +57,7 @@ class Scored:
 
 
 def measure(metric: str, scored: Scored, counts: Array) -> dict[str, Any]:
-    """Return a metric's value on the holdout with its 95 % interval over resampled days.
+    """Return a metric's value on the holdout with its 95 % interval by resampling.
 
     Returns:
         `value`, `low` and `high`, None where they cannot be computed, and then `problem`, the reason in words.

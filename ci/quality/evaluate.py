@@ -20,6 +20,7 @@ from ci.training.export import predictor
 from ci.training.inputs import make_deterministic, read_part
 
 GOLDEN_ROWS = 32
+"""Golden requests at most."""
 GOLDEN_SIZE = 2**18
 """Bytes of golden requests at most, so that they can be kept with the release: large files are few."""
 

@@ -32,6 +32,7 @@ _SHARES = (*MORE_IS_BETTER, "calibration_error")
 """Metrics that lie between 0 and 1."""
 _KNOWN = {name for names in METRICS.values() for name in names}
 CALIBRATION_BINS = 10
+"""Bins of equal mass in which predictions are compared with outcomes."""
 LEVEL = 0.95
 """Of every interval."""
 MATRIX_DAYS = 1000

@@ -83,7 +83,7 @@ def absolute_gates(
     """Return every absolute gate of the settings with its measured value.
 
     Args:
-        metrics: values by name; None, or NaN, for one that cannot be computed.
+        metrics: values by name; None or NaN where a value cannot be computed.
         settings: the thresholds.
         problems: why a metric cannot be computed, by name, as far as that is known.
     """
@@ -119,7 +119,7 @@ def decide(
         comparison: None if the champion could not be scored.
         settings: the level of confidence, and the primary metric's name.
         missing: why the challenger's primary metric cannot be computed, in words; None if it can be.
-        trivial: why the challenger is no better than one that always answers the same, in words; None if it is better.
+        trivial: why the challenger is no better than a model with one constant answer, in words; None if it is better.
         resampled: what the comparison resampled, in words: days, or what a task without days has in their place.
     """
     if failed := [gate for gate in gates if not gate.passed]:

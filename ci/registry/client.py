@@ -165,7 +165,7 @@ class Repository:
         url = self._led(path)
         try:
             answer = self._send(method, url, **options)
-            if answer.status_code == 401:  # no token yet, one that has expired, or one that only lets read
+            if answer.status_code == 401:  # there is no token yet, it has expired, or it only allows reading
                 answer.close()
                 self._log_in(answer.headers.get("WWW-Authenticate", ""))
                 if hasattr(options.get("data"), "seek"):

@@ -28,6 +28,7 @@ _RECORDS = 4096
 """Length of the records before an entry at most: a long name, a size beyond 8 GiB; bytes."""
 _BLOCK = tarfile.BLOCKSIZE
 _CHUNK = 1 << 20
+"""Bytes that are read at once."""
 
 
 class _LayerError(Exception):

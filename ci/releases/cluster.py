@@ -212,7 +212,7 @@ def _size(files: dict[str, str]) -> int:
 
 
 def _essence(files: dict[str, str]) -> dict[str, Any]:
-    """Return evidence without the digests of what it was made from: these differ where the champion was another one."""
+    """Return evidence without the digests of its inputs, which differ where the build had another champion."""
     manifest = json.loads(files["manifest.json"])
     return {**files, "manifest.json": {key: value for key, value in manifest.items() if key != "digests"}}
 

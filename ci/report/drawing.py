@@ -1,6 +1,6 @@
 """How the report draws: with matplotlib, the same data giving the same bytes.
 
-Everything is told apart by marker, line style or hatch, never by colour alone. Text becomes outlines, so that a picture
+Everything differs by marker, line style or hatch, never by colour alone. Text becomes outlines, so that a picture
 looks the same on every machine, and styles become attributes, because Jenkins' Content-Security-Policy forbids the
 others.
 """

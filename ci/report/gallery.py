@@ -24,7 +24,7 @@ _ROWS = 40
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture: one that a stage drew, if `file` is given, or one that the report draws from `data`."""
+    """A picture: `file` if a stage has drawn it, else the report draws it from `data`."""
 
     name: str
     alt: str

@@ -41,7 +41,7 @@ def read(settings: History) -> list[Record]:
 
 
 def is_new(latest: Record, records: list[Record]) -> bool:
-    """Tell whether a build differs from the last one that was recorded, in more than its time."""
+    """Tell whether a build differs from the last recorded build, in more than its time."""
     return not records or latest.identity != records[-1].identity
 
 

@@ -115,12 +115,12 @@ def _environment(*, autoescape: bool) -> Any:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """Return a number with fixed digits and a real minus sign; None is one that cannot be computed."""
+    """Return a number with fixed digits and a real minus sign; None means that it could not be computed."""
     return "cannot be computed" if value is None else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def signed(value: float | None, digits: int = 4) -> str:
-    """Return a number that always has its sign; a dash stands for one that cannot be computed."""
+    """Return a number that always has its sign; a dash means that it could not be computed."""
     return "–" if value is None else ("" if value < 0 else "+") + number(value, digits)
 
 

@@ -17,7 +17,7 @@ Measured = Annotated[
 
 
 class Interval(Result):
-    """A metric on the holdout with its 95 % interval over resampled days, and why it cannot be computed, if so."""
+    """A metric on the holdout with its 95 % interval by resampling, and why it cannot be computed, if so."""
 
     value: Measured
     low: Measured
@@ -64,7 +64,7 @@ class ChampionScore(Result):
 
 
 class Comparison(Result):
-    """By how much the challenger is better, with the interval, and in which share of resampled days."""
+    """By how much the challenger is better, with the interval, and in which share of the resamples."""
 
     gain: Measured
     low: Measured

@@ -1,4 +1,4 @@
-"""A result file: where it lies, what it holds, and reading and writing it; what is wrong is told by file and key."""
+"""A result file: where it lies, what it holds, and reading and writing it; errors name file and key."""
 
 import json
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ Plain = bool | Whole | Real | str | None
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 """The digest of an image; it becomes the name of files and folders."""
 Many = Annotated[list[T], FailFast()]
-"""A list in which the first wrong value is told."""
+"""A list; the error names the first wrong value."""
 Version = Annotated[str, Field(pattern=r"^[0-9]{1,18}$")]
 """The version of a model; it becomes part of paths and addresses."""
 

@@ -23,7 +23,7 @@ class Drift(Result):
 class Monitoring(Result):
     """The verdict on a window of traffic, by feature, for the predictions, and overall.
 
-    `prediction` is the one that moved most. Where the task has no days, the window ends at `as_of`, and has none.
+    `prediction` is the prediction that moved most. Without days in the task the window ends at `as_of`, and has none.
     """
 
     window: Window

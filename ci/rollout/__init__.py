@@ -1,1 +1,1 @@
-"""How a packaged model takes over from the one that serves: decisions, and the places where it runs."""
+"""How a packaged model replaces the model that serves: decisions, and the places where versions run."""

@@ -1,4 +1,4 @@
-"""The way back of a rollout that failed: what served before serves again, as far as it can be had."""
+"""The way back of a rollout that failed: what served before serves again, if that is possible."""
 
 import random
 import time
@@ -19,8 +19,8 @@ from ci.settings import Rollout as Settings
 _CONFLICTS = 6
 """How often a step may meet a write of somebody else before that counts as a failure."""
 _ROLLS = 10
-"""Times `startup_timeout` that a roll may take, pod after pod, before it counts as stalled: Kubernetes' own deadline
-does not see one that is paused, nor replicas that an autoscaler asks for and no node takes."""
+"""Times `startup_timeout` that a roll may take, pod after pod, before it counts as stalled. Kubernetes' own deadline
+misses a roll that is paused, and replicas that an autoscaler asks for and no node takes."""
 
 
 @dataclass

@@ -192,7 +192,7 @@ def admit(
         reason: the evaluation's reason for it.
         same: the package's image is the one that serves.
         withdrawn: number of the release of this image that was rolled back, None if none was.
-        overtaken: why the verdict is about another champion than the one that serves, None if it is not.
+        overtaken: why the verdict compares with another champion than what serves now; None if it does not.
     """
     if verdict == "block":
         return Decision("refuse", f"the evaluation blocked this model: {reason}")

@@ -102,7 +102,7 @@ def cases(steps: Sequence[Json], summary: Json, problem: str | None) -> list[jun
 
 
 def _measures(name: str, entry: Json) -> Iterator[junit.Case]:
-    """Yield a step's measures; one that still waited for traffic failed if that ended the rollout."""
+    """Yield a step's measures. If the rollout ended there, a measure that still waited for traffic counts as failed."""
     for measure in entry.get("measures", ()):
         word, reason = measure["verdict"], measure["reason"]
         failed = word == "fail" or (word == "wait" and reason in entry.get("failed", ""))

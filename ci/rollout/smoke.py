@@ -1,4 +1,4 @@
-"""Asking a version whether it is the one that was packaged: its status, its signature, its golden predictions."""
+"""Is a running version the packaged one? It is asked for its status, its signature and its golden predictions."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from ci.rollout.decision import numbers, smoke_problem
 from ci.rollout.where import Where
 
 _CONNECTIONS = 3
-"""How often a version is asked if its connection breaks; on a cluster that leads through the API server."""
+"""Attempts to ask a version when its connection breaks; on a cluster it goes through the API server."""
 _TIMEOUT = 30.0
 """Longest wait for one answer of a version under test; seconds."""
 

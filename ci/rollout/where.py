@@ -27,7 +27,7 @@ class Servers(Protocol):
         """Start a version that takes no traffic."""
 
     def promote(self, digest: str) -> None:
-        """Let a version take all new connections; one that was paused, again."""
+        """Let a version take all new connections, also after it was paused."""
 
     def restore(self, digest: str) -> None:
         """Let the last verified release take all new connections again, as it was when it was verified."""

@@ -1,4 +1,4 @@
-"""The whole contract between a task and the pipeline, tried on a few rows: what is wrong is told in seconds."""
+"""The whole contract between a task and the pipeline, tried on a few rows: errors show in seconds, not hours."""
 
 import time
 from pathlib import Path

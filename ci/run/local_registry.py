@@ -65,7 +65,7 @@ def start(say: Callable[[str], None]) -> None:
 
 
 def _run() -> Done:
-    """Make and start the container; of one that cannot start nothing is left."""
+    """Make and start the container. If it cannot start, it is removed."""
     known = bool(_OURS.text())
     _OURS.write("made by this machine's `make cluster` or `make ci`")
     published = f"127.0.0.1:{PORT}:5000"

@@ -25,7 +25,7 @@ _NOISE = re.compile(
     r"|(Updating|Generating) lock file|Stage '\S+' didn't change"
     r"|ERROR: failed to reproduce '\S+': failed to run: .* exited with \d+$"  # a negative number is a signal, and shown
 )
-"""What DVC says that is no matter of a reader of the log: builds commit no `dvc.lock`, and push by themselves."""
+"""Lines of DVC that are left out of the log. They ask for a commit of `dvc.lock` or a push: builds do the push."""
 _MESSAGE = ("bad input: ", "failed: ")
 
 
@@ -140,7 +140,7 @@ def _run(command: Sequence[str], hear: Callable[[str], None]) -> tuple[int, str]
     message: list[str] = []
     said = False
     # A stage is interrupted together with us, and may have something to put back.
-    with patient("the stage that runs is heard out") as interrupted:
+    with patient("the stage that runs now is allowed to end") as interrupted:
         process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -232,7 +232,8 @@ def _cached(stages: list[str]) -> dict[str, float]:
 def _finish(outcome: dict[str, str], *, changed: bool) -> None:
     """Write down why each cached stage was run or not, for the report.
 
-    If none was `changed`, say what changed all the same; a result from the cache of runs is a change too.
+    If no stage was `changed`, name the changed files and settings that no stage depends on. A result from the cache of
+    runs counts as a change.
     """
     try:
         before = RUNS.read_if_there() or {}
@@ -252,7 +253,7 @@ def _unread_changes(now: Cached) -> list[str]:
     try:
         seen = CACHED_BUILD.read_if_there()
     except InputError as error:  # it will be written anew, and nothing but this line depends on it
-        print(f"dvc: what changed is told from the commit before: {error}")
+        print(f"dvc: changes are shown against the previous commit: {error}")
         seen = None
     before, after = dict(_flat(seen.settings if seen else {})), dict(_flat(now.settings))
     settings = [key for key in after if before and before.get(key) != after[key]]

@@ -19,10 +19,10 @@ class Part:
 
     Attributes:
         name: what people call it.
-        pod: its kind: the small one with tools only, the one that trains, which Plan sizes, or the small one with
-            the account that makes the tuning Job, or that rolls out.
-        container: the one that the commands run in.
-        groups: by the name of a stage of the build, its commands; the first one that fails ends the part.
+        pod: its kind: small with tools only; for training, in the size that Plan decides; or small with the account
+            that makes the tuning Job, or with the account that rolls out.
+        container: name of the container that the commands run in.
+        groups: by the name of a stage of the build, its commands; the first failure ends the part.
         always: what runs at the end of the part, also when it failed.
     """
 

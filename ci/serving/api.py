@@ -179,7 +179,7 @@ def _version(match: re.Match[str]) -> int | None:
 
 
 def _unpacked(body: bytes) -> bytes:
-    """Return the content of a gzip body; as in the server, one that cannot be unpacked counts as empty."""
+    """Return the content of a gzip body. As in the server, a body that cannot be unpacked counts as empty."""
     unpacking, problem = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS), ""
     try:
         found = unpacking.decompress(body, BODY + 1)

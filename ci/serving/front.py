@@ -20,6 +20,7 @@ from ci.serving.api import BODY, Answer, Api, refusal
 from ci.serving.tensors import Refused
 
 BACKLOG = 2048
+"""Connections that may wait to be accepted."""
 _LINE = 64 << 10
 """Bytes of a request's first line."""
 _FIELD = 8 << 10

@@ -1,8 +1,8 @@
 """Answer predict requests from a SavedModel on disk, without a server: the answers that every server must give.
 
-`python -m ci.serving.offline FOLDER REQUESTS ANSWERS` is a process of its own because TensorFlow holds Python's lock
-for seconds while it is imported, in which its caller could renew no Lease, and because what goes wrong in a model's
-code, or for want of memory, must not end the caller.
+`python -m ci.serving.offline FOLDER REQUESTS ANSWERS` is a process of its own, for two reasons. While TensorFlow is
+imported, it holds Python's lock for seconds, and the caller could not renew its Lease. And if a model's code fails or
+memory runs out, the caller goes on.
 """
 
 import json

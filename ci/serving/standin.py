@@ -78,8 +78,8 @@ class Server:
     async def _stop_accepting(server: asyncio.Server | None) -> None:
         """Stop accepting, and keep every connection that was already accepted.
 
-        A server that is closed forgets connections between accept() and their set-up, so the listener is taken out of
-        the event loop first, and closed when those set-ups, which are queued before us, have run.
+        Closing a server loses connections that are accepted but not set up yet. So the listener first leaves the event
+        loop. It is closed after these set-ups, which are already in the loop's queue, have run.
         """
         if server is None:
             return

@@ -1,4 +1,4 @@
-"""Running code of the fork's `model/`: what it lacks or raises is told as bad input, with its file and line."""
+"""Running code of the fork's `model/`: what it lacks or raises becomes bad input, with its file and line."""
 
 import importlib
 import importlib.util

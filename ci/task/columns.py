@@ -22,6 +22,7 @@ from ci.task.declaration import Field, Output, Task
 Mask = npt.NDArray[np.bool_]
 """Shape (rows,)."""
 EXAMPLES = 5
+"""Wrong values that a message shows, at most."""
 _LONG = 40
 """Characters of an example."""
 LARGEST = float(np.finfo(np.float32).max)

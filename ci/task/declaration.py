@@ -140,7 +140,7 @@ def read() -> Task:
 
 
 def _outputs() -> tuple[Output, ...]:
-    """Return the outputs: those of `OUTPUTS`, or the one that the short form declares."""
+    """Return the outputs: those of `OUTPUTS`, or the single output of the short form."""
     declared = optional("model", "OUTPUTS")
     if declared is None:
         kind = _kind(part("model", "KIND"), "KIND")

@@ -107,7 +107,7 @@ def seat(problem: Problem, node_of: Ints, open_to: NDArray[np.bool_], weights: F
 
 
 class _Plan:
-    """Which task is on which node (-1: none), what is left of every node, and what tasks are worth."""
+    """Which task is on which node (-1: none), what is still free on each node, and what tasks are worth."""
 
     def __init__(self, problem: Problem, node_of: Ints, weights: Floats) -> None:
         # In columns, because the questions are whether all resources suffice: ten times faster than in rows.
@@ -128,7 +128,7 @@ class _Plan:
         self.node_of[task] = node
 
     def place(self, task: int, open_to: NDArray[np.bool_]) -> int | None:
-        """Place a task; return the smaller one that made room for it, -1 if none had to, or None if it has no place."""
+        """Place a task. Return the smaller task that was moved away for it, -1 if none was, None if it fits nowhere."""
         asked, may = self.problem.requests[task], self.problem.allowed[self.problem.rule[task]] & open_to
         worth = self.worth
         fits = may & np.all(self.left >= asked, axis=1)

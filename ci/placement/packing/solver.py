@@ -22,7 +22,9 @@ from ci.placement.packing.search import best_first, first_fit, greedy, seat, squ
 from ci.placement.packing.solution import Solution
 
 _SCALE = 2**24
+"""Parts of a node in which a certificate counts prices, so that they are whole numbers."""
 _COARSE, _EXACT, _PROOF = 20_000, 1_500_000, 100_000
+"""Cells of a grid at most: for the first prices, for an exact grid, and for a proof where no exact grid is used."""
 _TRIES, _WHOLE = (0.8, None, 0.6, None, 0.95, None, 0.5, None), 2.0
 _LATE = 1.0
 """Seconds after the limit in which a first plan may still become complete."""

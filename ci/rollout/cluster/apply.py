@@ -233,7 +233,7 @@ class Cluster(Namespace):
             self._apply(_named(self._rendered, manifests.SERVICE))
 
     def _configure(self, objects: list[Json]) -> None:
-        """Create the configuration that pods mount. Its name has its digest, so one that exists already is the same."""
+        """Create the configuration that pods mount. Its name holds its digest, so an existing one is equal."""
         for wanted in (each for each in objects if each["kind"] == "ConfigMap"):
             self._checked()
             with suppress(Conflict):

@@ -128,7 +128,7 @@ class Namespace:
     def addresses(self, digest: str, *, public: bool) -> Iterator[list[str]]:
         """Give the URLs of a version's ready pods: of its canary, or (public) of all that clients' requests reach.
 
-        A version without a canary that serves as stable is asked there.
+        If the version has no canary but serves as stable, these are the URLs of its stable pods.
 
         Raises:
             StageError: there is none.
@@ -209,7 +209,7 @@ class Namespace:
         return ""
 
     def told(self, track: str | None = None, digest: str | None = None) -> dict[str, Json]:
-        """Return what the gateways of ready pods tell, of a track or of a version; a pod may go while it is asked."""
+        """Return what the gateways of the ready pods of a track or a version report. A pod may disappear meanwhile."""
         told = {}
         for name in self._ready(track, digest):
             try:

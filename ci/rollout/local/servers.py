@@ -167,7 +167,7 @@ class Local:
         return f"`make serve` starts release {release}"
 
     def promote(self, digest: str) -> None:
-        """Let a version accept on the public port, and mark it as one that is not verified yet if it is no release."""
+        """Let a version accept on the public port. If it is no release, mark it as not verified yet."""
         last = self._ledger.last()
         if last is None or last["digest"] != digest:
             _UNVERIFIED.write_text(digest)

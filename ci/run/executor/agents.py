@@ -31,7 +31,7 @@ def manifest(
         template: as `ci/agents/` has it, or as Plan made it.
         name: of the pod.
         build: what all pods of this build share.
-        container: the one that steps run in.
+        container: name of the container that steps run in.
         image: its image, in place of the template's.
 
     Raises:

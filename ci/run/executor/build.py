@@ -75,7 +75,7 @@ def run(build: Build) -> None:
     """
     packed = code.pack()
     build.say(f"executor: commit {packed.commit[:12]}{f' ({packed.note})' if packed.note else ''}")
-    with patient("the step that runs is heard out, then its pod is removed") as interrupted:
+    with patient("the step that runs now is allowed to end, then its pod is removed") as interrupted:
 
         def tick() -> None:
             if interrupted():

@@ -46,7 +46,7 @@ class Agent:
     Args:
         api: the API server.
         manifest: the pod, with name and namespace.
-        container: the one that steps run in.
+        container: name of the container that steps run in.
         say: called with what there is to know while we wait.
         tick: called several times a second; what it raises ends what is under way.
         wait: longest wait for the pod to start; seconds.

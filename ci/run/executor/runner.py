@@ -17,7 +17,7 @@ from pathlib import Path
 def main(folder: Path, offset: int, seconds: float, workspace: str = "", command: Sequence[str] = ()) -> None:
     """Start the command if it was not started yet, and follow it for a while.
 
-    Without a command one that was started is interrupted, as Ctrl-C would do it, and followed to its end.
+    Without a command, the command that was started is interrupted, as by Ctrl-C, and followed to its end.
 
     Args:
         folder: of this step; it is made by whoever starts the step.
@@ -79,7 +79,7 @@ def follow(folder: Path, offset: int, until: float) -> None:
 
 
 def lives(process: str) -> bool:
-    """Tell whether a process runs; one that has ended and that nobody asks for its exit code does not."""
+    """Tell whether a process runs. A zombie (ended, but its exit code was not read yet) does not."""
     try:
         return Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
