@@ -121,6 +121,10 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in shown)
 
 
+PREFIXES = ("bad input: ", "failed: ")
+"""How the message of a stage begins that ended badly: by what the user gave, or by anything else."""
+
+
 def run(stage: Callable[[], int | None]) -> int:
     """Run a stage and return its exit code: 0 done, 1 failed, 2 bad input, 130 interrupted.
 
@@ -130,14 +134,14 @@ def run(stage: Callable[[], int | None]) -> int:
     try:
         return stage() or 0
     except InputError as error:
-        print(f"bad input: {printable(str(error))}", file=sys.stderr)
+        print(f"{PREFIXES[0]}{printable(str(error))}", file=sys.stderr)
         return 2
     except StageError as error:
-        print(f"failed: {printable(str(error))}", file=sys.stderr)
+        print(f"{PREFIXES[1]}{printable(str(error))}", file=sys.stderr)
         return 1
     except OSError as error:  # a full disk, a folder where a file should be, a right that is missing
         where = f"{error.filename}: " if error.filename else ""
-        print(f"failed: {printable(f'{where}{error.strerror or error}')}", file=sys.stderr)
+        print(f"{PREFIXES[1]}{printable(f'{where}{error.strerror or error}')}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted: run the same command again to continue", file=sys.stderr)

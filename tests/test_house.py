@@ -103,5 +103,9 @@ def test_the_guide_shows_the_floors_and_names_only_what_exists():
     guide = (REPOSITORY / "docs/architecture.md").read_text()
     for path in re.findall(r"`((?:ci|model|tests|build)/[\w./]+)`", guide):
         assert path.startswith("build/") or (REPOSITORY / path).exists(), path
+    for path, lines in re.findall(
+        r"^\| \d+ \| `(ci/[\w/.]+)` \| (\d+) \|", guide, re.M
+    ):  # such a file grows: about so long
+        assert len((REPOSITORY / path).read_text().splitlines()) == pytest.approx(int(lines), rel=0.2), path
     rooms = re.findall(r"^\| [a-z]* ?\| `ci/(\w+)` \|", guide, re.M)
     assert rooms == [name for floor in reversed(FLOORS[1:]) for name in floor]

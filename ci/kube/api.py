@@ -121,7 +121,7 @@ class ApiServer:
         try:
             return dict(json.loads(answer or b"{}"))
         except (ValueError, TypeError, RecursionError):
-            raise StageError(f"{method} {path}: this is no API server: {_said(answer)[:80]!r}") from None
+            raise StageError(f"{method} {path}: this is no API server: {message_of(answer)[:80]!r}") from None
 
     def raw(
         self,
@@ -154,7 +154,7 @@ class ApiServer:
             raise StageError(f"{method} {path}: the API server gives no answer: {error}") from None
         if answer.status < 300:
             return bytes(answer.data)
-        said = _said(answer.data) or answer.reason
+        said = message_of(answer.data) or answer.reason
         problem = f"{method} {path}: the API server answers {answer.status}: {said}"
         if answer.status == 429 or answer.status >= 500:
             raise StageError(f"{problem}, {tries} times")
@@ -171,7 +171,7 @@ def _refusal(problem: str, status: int, answer: bytes) -> StageError:
     return (Foreign if _owned(answer) else _KINDS.get(status, StageError))(problem)
 
 
-def _said(answer: bytes) -> str:
+def message_of(answer: bytes) -> str:
     """Return the message of a `Status` object, or the beginning of whatever was answered."""
     try:
         return str(json.loads(answer)["message"])

@@ -1,7 +1,7 @@
 """A command in a container, through the API server: what `kubectl exec` does.
 
 The connection is a websocket that may break at any moment while the command goes on. So whoever runs something long
-starts it apart from the connection, and asks again how it went (`ci.run.executor.steps`).
+starts it apart from the connection, and asks again how it went (`ci.run.executor.runner`).
 """
 
 import json
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ci.errors import StageError
-from ci.kube.api import ApiServer, Denied, Missing
+from ci.kube.api import ApiServer, Denied, Missing, message_of
 
 _STDIN, _STDOUT, _STDERR, _ERROR = 0, 1, 2, 3
 _FRAME = 1 << 18
@@ -104,7 +104,7 @@ def _connected(api: ApiServer, place: Place, command: Sequence[str]) -> Any:
         return WSClient(settings, get_websocket_url(settings.host + path, query), headers, False, binary=True)
     except WebSocketBadStatusException as error:
         said = (error.resp_body or b"")[:300]
-        problem = f"pod {place.pod}: the API server answers {error.status_code}: {_message(said)}"
+        problem = f"pod {place.pod}: the API server answers {error.status_code}: {message_of(said)}"
         raise {401: Denied, 403: Denied, 404: Missing}.get(error.status_code, Broken)(problem) from None
     except (WebSocketException, OSError) as error:
         raise Broken(f"pod {place.pod}: no connection: {error}") from None
@@ -128,13 +128,5 @@ def _code(status: bytes, place: Place) -> int:
         causes = (told.get("details") or {}).get("causes") or ()
         return next(int(cause["message"]) for cause in causes if cause.get("reason") == "ExitCode")
     except (ValueError, LookupError, TypeError, AttributeError, StopIteration):
-        said = _message(status) or "its end was not told"
+        said = message_of(status) or "its end was not told"
         raise Broken(f"pod {place.pod}: the connection ended: {said}") from None
-
-
-def _message(answer: bytes) -> str:
-    """Return the message of a `Status` object, or the beginning of whatever was answered."""
-    try:
-        return str(json.loads(answer)["message"])
-    except (ValueError, LookupError, TypeError):
-        return answer[:200].decode(errors="replace").strip()

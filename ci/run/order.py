@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ci import git, reading_yaml, workspace
-from ci.command import NOT_COMPUTED, RESTORE_ONLY, patient
+from ci.command import NOT_COMPUTED, PREFIXES, RESTORE_ONLY, patient
 from ci.errors import InputError, StageError
 from ci.results.build import CACHED as CACHED_BUILD
 from ci.results.build import RUNS, Cached
@@ -26,7 +26,6 @@ _NOISE = re.compile(
     r"|ERROR: failed to reproduce '\S+': failed to run: .* exited with \d+$"  # a negative number is a signal, and shown
 )
 """Lines of DVC that are left out of the log. They ask for a commit of `dvc.lock` or a push: builds do the push."""
-_MESSAGE = ("bad input: ", "failed: ")
 
 
 def run(stages: Sequence[str], overrides: Sequence[str]) -> dict[str, float]:
@@ -155,7 +154,7 @@ def _run(command: Sequence[str], hear: Callable[[str], None]) -> tuple[int, str]
             for line in map(str.rstrip, process.stdout):
                 if _NOISE.match(line):
                     continue
-                if message or line.startswith(_MESSAGE):
+                if message or line.startswith(PREFIXES):
                     message.append(line)
                 else:
                     said = True
@@ -171,7 +170,7 @@ def _run(command: Sequence[str], hear: Callable[[str], None]) -> tuple[int, str]
 
 def _error(stage: str, code: int, message: str) -> InputError | StageError:
     """Return the error of a stage that ended with this code and message."""
-    kind = InputError if message.startswith(_MESSAGE[0]) else StageError
+    kind = InputError if message.startswith(PREFIXES[0]) else StageError
     text = message.partition(": ")[2] or f"{_end(code)}; what it said is above"
     return kind(f"{stage}: {text}")
 

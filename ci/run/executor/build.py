@@ -6,13 +6,18 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from ci import reading_yaml, workspace
-from ci.command import patient
+from ci.command import PREFIXES, patient
 from ci.errors import InputError, StageError
 from ci.kube.api import ApiServer, Missing
 from ci.pods.templates import NAMESPACE
+from ci.results.build import Handoff
+from ci.results.file import first
 from ci.run.executor import agents, code, results
 from ci.run.executor.clients import clients
 from ci.run.executor.pod import Agent, Lost
@@ -22,7 +27,6 @@ Json = dict[str, Any]
 _TRIES = 2
 """How often a part may begin, if its pod is lost; so it is in the `Jenkinsfile`."""
 _HANDOFF = str(workspace.HANDOFF)
-_MESSAGE = ("bad input: ", "failed: ")
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,21 @@ def run(build: Build) -> None:
 
 def _settings(build: Build) -> Json:
     """Return the effective settings of the build, which Plan wrote."""
-    text = json.loads(build.handoff)["files"][str(workspace.SETTINGS)]
-    return dict(reading_yaml.parse(text, workspace.SETTINGS))
+    return dict(reading_yaml.parse(_handed_over(build, workspace.SETTINGS), workspace.SETTINGS))
+
+
+def _handed_over(build: Build, path: Path) -> str:
+    """Return the text of a file in the hand-over that the last pod packed.
+
+    Raises:
+        StageError: the hand-over is not as `scripts.handoff` packs it, or lacks the file.
+    """
+    try:
+        return Handoff.model_validate_json(build.handoff).files[str(path)]
+    except ValidationError as error:
+        raise StageError(f"{_HANDOFF} of the last pod: {first(error)}") from None
+    except KeyError:
+        raise StageError(f"{_HANDOFF} of the last pod: files.{path} is missing") from None
 
 
 def clean(api: ApiServer, say: Callable[[str], object]) -> None:
@@ -157,7 +174,7 @@ def _template(build: Build, part: Part) -> Mapping[str, Any]:
     """Return the pod of a part: a file of `ci/agents`, or what Plan made of it for the training stages."""
     if part.pod != "training":
         return dict(reading_yaml.read(part.template))
-    return dict(json.loads(json.loads(build.handoff)["files"][str(workspace.AGENT)]))
+    return dict(json.loads(_handed_over(build, workspace.AGENT)))
 
 
 def _command(build: Build, agent: Agent, command: str, stage: str) -> None:
@@ -170,7 +187,7 @@ def _command(build: Build, agent: Agent, command: str, stage: str) -> None:
     message: list[str] = []
 
     def hear(line: str) -> None:
-        if message or line.startswith(_MESSAGE):
+        if message or line.startswith(PREFIXES):
             message.append(line)
         else:
             build.say(line)
@@ -178,7 +195,7 @@ def _command(build: Build, agent: Agent, command: str, stage: str) -> None:
     variables = build.variables if stage == "Plan" else {}
     exit_code = agent.step(shlex.split(command), hear, variables)
     if exit_code:
-        kind = InputError if message and message[0].startswith(_MESSAGE[0]) else StageError
+        kind = InputError if message and message[0].startswith(PREFIXES[0]) else StageError
         text = "\n".join(message).partition(": ")[2] or f"`{command}` ended with exit code {exit_code}"
         raise kind(text)
     for line in message:  # it began like a message, and was none

@@ -46,6 +46,8 @@ def main(words: list[str]) -> int:
     if words == ["handoff", "pack"]:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         files = {"build/agent.json": Path("build/agent.json").read_text(), "build/settings.yaml": settings()}
+        if (REMOTE / "without").exists():
+            del files[(REMOTE / "without").read_text()]
         HANDOFF.write_text(json.dumps({"commit": commit, "files": {**files, "by": pod}}))
     if words == ["handoff", "restore"]:
         Path("build/agent.json").write_text(json.loads(HANDOFF.read_text())["files"]["build/agent.json"])

@@ -142,6 +142,16 @@ def test_a_command_that_fails_ends_the_build_with_its_own_words_after_the_report
     assert not pods.pods
 
 
+def test_a_hand_over_that_lacks_the_settings_ends_the_build_in_words(here):
+    pods, api, repository = here
+    tell(repository, "without", "build/settings.yaml")
+    with pytest.raises(
+        StageError, match=r"build/handoff\.json of the last pod: files\.build/settings\.yaml is missing"
+    ):
+        build.run(new(api, []))
+    assert not pods.pods
+
+
 @pytest.mark.parametrize("command", ["tune", "deploy"])
 def test_a_part_whose_pod_is_lost_begins_again_once_in_a_new_one(here, command):
     pods, api, repository = here
