@@ -136,7 +136,7 @@ class Fork:
         """Leave a plan whose serving pods prefer these nodes."""
         term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": list(nodes)}]}
         preferred = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}]}
-        builds.write("placement/plan.json", builds.plan(inventory="by hand"))
+        builds.write("placement/plan.json", builds.plan(inventory="by hand", sets={"serving": list(nodes)}))
         workspace.write_json(
             workspace.PLACEMENT / "handover.json", {"serving": {"affinity": {"nodeAffinity": preferred}}}
         )
