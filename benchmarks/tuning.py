@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.lines import Line, arguments, finish
-from ci import workspace
+from ci import stages, workspace
 
 os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"})
 
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--plot", type=Path, help="draw regret against trials into this file")
     options = parser.parse_args(argv)
     if not options.quick:
-        workspace.require(workspace.DATA / "train.parquet")
+        stages.require(workspace.DATA / "train.parquet")
     wanted = [job for job in _jobs(quick=options.quick) if not options.only or job[1] in options.only]
     _run(wanted, options.runs, options.processes)
     if options.only:
