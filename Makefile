@@ -30,14 +30,14 @@ test: $(READY)  ## run the tests, on every core: about 5 minutes on two
 	@python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 
 test-e2e: $(READY)  ## run whole builds that are killed, repeated or months apart
-	@python -m pytest -m e2e tests/e2e --numprocesses logical --dist loadfile --no-loadscope-reorder
+	@python -m pytest -m e2e tests/e2e --timeout 1200 --numprocesses logical --dist loadfile --no-loadscope-reorder
 
 test-cluster: $(READY)  ## run the tests that make a Kubernetes cluster: needs kind, kubectl, kwok, docker, skopeo
-	@python -m pytest -m 'cluster and not long' tests/cluster
+	@python -m pytest -m 'cluster and not long' tests/cluster --timeout 1500
 
 test-long: $(READY)  ## try about 100,000 mutated inputs (FUZZ_FACTOR times those of `make test`), then the long drills on a cluster
-	@FUZZ_FACTOR=$${FUZZ_FACTOR:-30} python -m pytest -m fuzz tests/fuzz --numprocesses logical --dist load
-	@python -m pytest -m 'cluster and long' tests/cluster
+	@FUZZ_FACTOR=$${FUZZ_FACTOR:-30} python -m pytest -m fuzz tests/fuzz --timeout 1200 --numprocesses logical --dist load
+	@python -m pytest -m 'cluster and long' tests/cluster --timeout 3600
 
 mutants: $(READY) ## change single lines of decisions and guards: do the fast tests notice? (about 20 minutes)
 	@python -m tests.mutants
