@@ -1,4 +1,8 @@
-"""Make sure that the last verified release serves, and print a command that asks it for a prediction."""
+"""Make sure that the last verified release serves, and print a command that asks it for a prediction.
+
+Where the last build's model is served from a cluster (serving.context), nothing is started here: this says how it is
+reached from this machine.
+"""
 
 import json
 import shlex
@@ -11,11 +15,17 @@ from ci.command import command
 def serve() -> None:
     """Start the server if it does not run, and say how to ask it."""
     from ci import configuration
+    from ci.kube.context import chosen
     from ci.releases.machine import MachineLedger
     from ci.results.evaluation import sent
     from ci.rollout import deploy
 
     settings = configuration.effective()
+    if context := chosen(None, settings.serving.context):
+        from ci.run.executor import asking
+
+        print(f"serve: {asking.from_here(settings, context)}")
+        return
     release = deploy.serve(settings, lambda: datetime.now(UTC))
     version = MachineLedger().version(release["digest"])
     body = json.dumps({"instances": sent(version.instances[:1])})  # ASCII: any console can show it

@@ -62,6 +62,8 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
             elif before and not place.settled(before["digest"]):
                 _rollout(settings, place, before["digest"], clock).run()
                 again = f"; release {before['release']} was not all that serves, and is now"
+            elif place.where.shares and before and (rescaled := place.where.rescale()):
+                again = f"; serving.replicas has changed: {rescaled}"
         last = place.ledger.last()
     if decision.action == "nothing" or last is None:
         return f"nothing to do: {decision.reason}{again}"

@@ -98,6 +98,9 @@ class Shared(Servers, Protocol):
     def leftover(self, digest: str) -> bool:
         """Tell whether a version serves as stable while its canary still runs."""
 
+    def rescale(self) -> str | None:
+        """Set how many pods serve at least, and return that in a sentence; None if it is as the settings say."""
+
     def lacking(self, digest: str) -> str | None:
         """Return how many pods of a version answer and what the others wait for; None if all answer, or none."""
 

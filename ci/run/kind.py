@@ -38,6 +38,8 @@ LABELS = {
 """By kind of pod, the label of ci/kind/cluster.yaml that its nodes have."""
 _CREATING, _READY = 900.0, 180.0
 """Longest waits for `kind create`, and for nodes; seconds."""
+_PREFIX = "kind-"
+"""What Kind puts before a cluster's name in the kubeconfig."""
 Say = Callable[[str], None]
 locked = state.locked
 
@@ -53,7 +55,7 @@ class Cluster:
     @property
     def context(self) -> str:
         """Its context in the kubeconfig."""
-        return f"kind-{self.name}"
+        return f"{_PREFIX}{self.name}"
 
     @property
     def url(self) -> str:
@@ -117,6 +119,24 @@ def overrides(server: str, references: Mapping[str, str]) -> list[str]:
         f"packaging.plain_http=[{local_registry.INSIDE}]",
         f"packaging.base={inside['stand-in'] if server == 'stand-in' else 'serving'}",
     ]
+
+
+def address(context: str) -> str | None:
+    """Return where clients on this machine reach the model of a cluster of ours; None if it is another's.
+
+    Args:
+        context: its name in the kubeconfig.
+
+    Raises:
+        StageError: Kind has no such cluster any more.
+    """
+    name = context.removeprefix(_PREFIX)
+    if name == context or checks.kind().wrong:
+        return None
+    seen = clusters.look(name, patience=0)
+    if not seen.listed:
+        raise StageError(f"there is no cluster {name} any more: `make ci` makes it, and serves from it again")
+    return Cluster(name, int(seen.record["port"])).url if seen.marked and "port" in seen.record else None
 
 
 def delete(name: str, say: Say) -> None:

@@ -83,14 +83,31 @@ class Cluster(Namespace):
         if force and manifests.STABLE in self._seen and deployments.digest(self._seen[manifests.STABLE]) == digest:
             self.promote(digest)
 
+    def rescale(self) -> str | None:
+        """Set how many pods stable has at least where the settings alone have changed, and return that in a sentence.
+
+        Raises:
+            StageError: somebody else has set it to another number.
+        """
+        self._see_autoscaler()
+        before = self._seen.get(manifests.AUTOSCALER, {}).get("spec", {}).get("minReplicas")
+        if before == (wanted := self._settings.serving.replicas):
+            return None
+        self._scale()
+        return f"{manifests.STABLE} has at least {wanted} pods now, {before or 'no number of'} before"
+
+    def _see_autoscaler(self) -> None:
+        self._seen.pop(manifests.AUTOSCALER, None)
+        with suppress(Missing):
+            self._seen[manifests.AUTOSCALER] = self._api.get(self._path(manifests.AUTOSCALER))
+
     def _scale(self) -> None:
         """Set how many pods stable has at least, before a new version is started.
 
         Raises:
             StageError: somebody else has set it to another number.
         """
-        with suppress(Missing):
-            self._seen[manifests.AUTOSCALER] = self._api.get(self._path(manifests.AUTOSCALER))
+        self._see_autoscaler()
         try:
             self._apply(_named(self._rendered, manifests.AUTOSCALER))
         except Foreign as error:

@@ -4,12 +4,19 @@ import json
 import math
 import shlex
 import time
+from typing import Any
 
 from ci import http
 from ci.errors import StageError
 from ci.kube.api import ApiServer
+from ci.kube.context import Context
 from ci.releases.cluster import ClusterLedger
 from ci.results.evaluation import sent
+from ci.rollout.cluster.manifests import SERVICE
+from ci.rollout.cluster.observe import PORT
+from ci.rollout.decision import numbers
+from ci.run import kind
+from ci.settings import Settings
 
 NAMESPACE = "model-serving"
 """Where the model is served."""
@@ -36,15 +43,38 @@ def working(api: ApiServer, url: str, tolerance: float) -> str:
     body = json.dumps({"instances": sent(golden.instances[:1])})  # ASCII: any console can show it
     address = f"{url}/v1/models/{release['model']}:predict"
     answer, expected = _answer(address, body), golden.predictions[0]
-    if not math.isclose(answer, expected, rel_tol=0, abs_tol=tolerance):
+    if not _alike(answer, expected, tolerance):
         raise StageError(f"{address} answers {answer}, and release {release['release']} answers {expected}")
-    name = f"version {release['version']} (release {release['release']})"
+    name, said = f"version {release['version']} (release {release['release']})", json.dumps(answer)
+    return f"{name} answers {said}, as it did when it was tested; ask it with\ncurl -d {shlex.quote(body)} {address}"
+
+
+def from_here(settings: Settings, context: Context) -> str:
+    """Return how what serves on a cluster is reached from this machine.
+
+    Raises:
+        StageError: the cluster is one of Kind and is not there, or what serves there does not answer as it should.
+    """
+    if url := kind.address(context.name):
+        return working(ApiServer(context), url, settings.rollout.golden_tolerance)
+    named, port = f"--context {shlex.quote(context.name)} " * (context.given is not None), settings.serving.port
+    forward = f"kubectl {named}-n {NAMESPACE} port-forward service/{SERVICE} {port}:{PORT}"
     return (
-        f"{name} answers {answer:g}, as it did when it was tested; ask it with\ncurl -d {shlex.quote(body)} {address}"
+        f"the model is served from the cluster of context {context.name}, not from this machine: `{forward}` leads to "
+        f"it from http://127.0.0.1:{port}, and `python -m scripts.status` says what serves"
     )
 
 
-def _answer(address: str, body: str) -> float:
+def _alike(found: Any, expected: Any, tolerance: float) -> bool:
+    """Tell whether an answer is the expected one: a number, or several by their places."""
+    there, here = numbers(found), numbers(expected)
+    return there.keys() == here.keys() and all(
+        type(value) in (int, float) and math.isclose(value, here[place], rel_tol=0, abs_tol=tolerance)
+        for place, value in there.items()
+    )
+
+
+def _answer(address: str, body: str) -> Any:
     """Return the first prediction that is answered."""
     import requests
 
@@ -53,7 +83,7 @@ def _answer(address: str, body: str) -> float:
         try:
             with http.session() as session:
                 answer = session.post(address, data=body, timeout=10)
-            return float(answer.json()["predictions"][0])
+            return answer.json()["predictions"][0]
         except (requests.RequestException, ValueError, LookupError, TypeError) as error:
             if time.monotonic() > end:
                 raise StageError(f"{address} does not answer: {error!r}") from None

@@ -67,7 +67,8 @@ def run(cluster: str, overrides: Sequence[str], seconds: dict[str, float]) -> No
         build.clean(api, print)
         lines = overrides_there(settings, references, given)
         _require_room(configuration.read(_FILE, lines), found.context)
-        site = build.Site(found.context, {pod: references[image] for pod, image in _IMAGES.items()}, found.url)
+        named = {pod: by_digest(references[image]) for pod, image in _IMAGES.items()}
+        site = build.Site(found.context, named, found.url)
         build.run(build.Build(api, site, secrets.token_hex(3), {VARIABLE: "\n".join(lines)}, print, seconds))
         print(f"executor: {asking.working(api, found.url, settings.rollout.golden_tolerance)}")
 
@@ -83,6 +84,12 @@ def overrides_there(settings: Settings, references: Mapping[str, str], given: Se
     # All of `resources` first: where pipeline.yaml has none of it, a part of one pod's alone would not be enough.
     sizes = f"resources={settings.resources.model_dump_json()}"
     return [sizes, *kind.overrides(settings.serving.server, references), HISTORY, *given]
+
+
+def by_digest(reference: str) -> str:
+    """Return a reference without its tag: only so the scheduler knows which nodes have the image, and prefers them."""
+    named, _, digest = reference.partition("@")
+    return f"{named.rpartition(':')[0]}@{digest}"
 
 
 def _given(text: str) -> list[str]:

@@ -79,6 +79,20 @@ def test_a_minimum_that_somebody_else_has_set_is_refused_before_anything_starts_
     assert world.store.objects[AUTOSCALER]["spec"]["minReplicas"] == 3
 
 
+def test_another_number_of_pods_alone_is_set_without_a_rollout(world: World) -> None:
+    world.released("a")
+    with world.lease() as lease:
+        assert world.where(lease).rescale() is None
+        world.settings = world.settings.model_copy(update={"serving": Serving(replicas=5)})
+        for scaler in (each for each in world.rendered if manifests.key(each) == manifests.AUTOSCALER):
+            scaler["spec"]["minReplicas"] = 5
+        template = copy.deepcopy(world.store.objects[STABLE]["spec"]["template"])
+        assert world.where(lease).rescale() == "model-stable has at least 5 pods now, 3 before"
+        assert world.where(lease).rescale() is None
+    assert world.store.objects[AUTOSCALER]["spec"]["minReplicas"] == 5
+    assert world.store.objects[STABLE]["spec"]["template"] == template
+
+
 # A step that changes nothing.
 
 

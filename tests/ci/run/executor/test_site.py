@@ -87,3 +87,8 @@ def test_the_settings_of_a_build_there_are_valid_also_for_a_fork_that_leaves_mos
     assert found.history.folder == "/var/lib/dvc-remote/history"
     assert found.packaging.base == f"kind-registry:5000/model-pipeline/stand-in:1@sha256:{'a' * 64}"
     assert found.resources.training.cpu == settings.resources.training.cpu
+
+
+def test_pods_name_images_as_nodes_list_them():
+    digest = f"sha256:{'a' * 64}"
+    assert site.by_digest(f"localhost:5001/a/b:12@{digest}") == f"localhost:5001/a/b@{digest}"
