@@ -87,7 +87,7 @@ def _network(values: Values) -> list[float]:
 
 
 @cache
-def _flights() -> tuple[Any, ...]:
+def _task() -> tuple[Any, ...]:
     """Return settings, encoder, and encoded training and validation days of the shipped task, a tenth of the rows."""
     from ci import configuration, task
     from ci.training.fit import encode
@@ -101,13 +101,13 @@ def _flights() -> tuple[Any, ...]:
     return settings, encoder, encode(encoder, train, wanted), encode(encoder, read_part("validation"), wanted)
 
 
-def _declare_flights(hp: Any) -> None:
+def _declare_task(hp: Any) -> None:
     from ci import task
 
-    task.part("model.network", "build")(hp, _flights()[1])
+    task.part("model.network", "build")(hp, _task()[1])
 
 
-def _flights_network(values: Values) -> list[float]:
+def _task_network(values: Values) -> list[float]:
     """Return the validation loss after each of four epochs of the shipped network."""
     import keras
     import keras_tuner
@@ -115,7 +115,7 @@ def _flights_network(values: Values) -> list[float]:
     from ci import task
     from ci.training.fit import fit
 
-    settings, encoder, train, validation = _flights()
+    settings, encoder, train, validation = _task()
     keras.backend.clear_session()
     keras.utils.set_random_seed(settings.seed)
     hp = keras_tuner.HyperParameters()
@@ -132,6 +132,6 @@ PROBLEMS = {
     **{name: _function(entry) for name, entry in {**functions.FIRST, **functions.OTHERS, **functions.UNSEEN}.items()},
     "boosting": Problem(_declare_boosting, _once(_boosting), 40),
     "network": Problem(_declare_network, _network, 40),
-    "flights": Problem(_declare_flights, _flights_network, 30),
+    "task": Problem(_declare_task, _task_network, 30),
 }
 LEARNING = ("boosting", "network")

@@ -134,7 +134,7 @@ def gateway(*, seconds: int) -> Iterator[Line]:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = saved_models.save(folder / "models/flights/1")
+        model = saved_models.save(folder / "models/demo/1")
         with _standin(model.parent) as port:
             found = Gateway(folder, port)
             try:
@@ -161,10 +161,10 @@ def gateway(*, seconds: int) -> Iterator[Line]:
 def _standin(base: Path) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
-    options = [f"--rest_api_port={port}", "--model_name=flights", f"--model_base_path={base}"]
+    options = [f"--rest_api_port={port}", "--model_name=demo", f"--model_base_path={base}"]
     process = subprocess.Popen([sys.executable, "-m", "ci.serving.standin", *options])
     try:
-        url, body = f"http://127.0.0.1:{port}/v1/models/flights:predict", {"instances": [ROW]}
+        url, body = f"http://127.0.0.1:{port}/v1/models/demo:predict", {"instances": [ROW]}
         for _ in range(600):
             with suppress(requests.ConnectionError):
                 if requests.post(url, json=body, timeout=10).ok:
@@ -181,7 +181,7 @@ def _wrk(folder: Path, url: str, connections: int, seconds: int) -> tuple[float,
     body = json.dumps({"instances": [ROW]})
     script = folder / "post.lua"
     script.write_text(f"wrk.method = 'POST'\nwrk.body = '{body}'\n")
-    target = f"{url}/v1/models/flights:predict"
+    target = f"{url}/v1/models/demo:predict"
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script, target]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     _expect("Non-2xx" not in said, said)

@@ -3,7 +3,7 @@
 python -m benchmarks.tuning --quick
 python -m benchmarks.tuning --runs build/benchmarks/tuning.jsonl --only "Optuna GP" "Optuna TPE"
 
-Needs benchmarks/requirements.txt and, for the flights network, build/settings.yaml and build/data/ of
+Needs benchmarks/requirements.txt and, for the network of model/, build/settings.yaml and build/data/ of
 `python -m scripts.configure` and `python -m scripts.prepare`. Each search that ends is a line of the file of runs, with
 its seed and trials; a search that is there is not run again, so that hours can be split. The smaller form has fewer
 trials and seeds, and four functions and the small network only: comparisons are printed, and held to nothing.
@@ -73,7 +73,7 @@ def _jobs(*, quick: bool) -> Iterator[Job]:
 
     for search in SEARCHES:
         for name, problem in PROBLEMS.items():
-            if search.endswith(("8 workers", "plain")) and name == "flights":
+            if search.endswith(("8 workers", "plain")) and name == "task":
                 continue
             if name in {**OTHERS, **UNSEEN} and (quick or search not in ("ours", "ours, plain", "Optuna GP")):
                 continue
@@ -81,7 +81,7 @@ def _jobs(*, quick: bool) -> Iterator[Job]:
                 continue
             seeds, trials = SEEDS, problem.trials
             if quick:
-                seeds, trials = 0 if name in ("boosting", "flights") else 1, QUICK_TRIALS
+                seeds, trials = 0 if name in ("boosting", "task") else 1, QUICK_TRIALS
             yield from ((name, search, seed, trials) for seed in range(seeds))
 
 
@@ -93,7 +93,7 @@ def _read(path: Path) -> dict[Job, dict[str, Any]]:
 
 
 def _run(jobs: Iterable[Job], path: Path, processes: int) -> None:
-    missing = sorted(set(jobs) - _read(path).keys(), key=lambda job: (job[0] == "flights", job[2], job[1]))
+    missing = sorted(set(jobs) - _read(path).keys(), key=lambda job: (job[0] == "task", job[2], job[1]))
     path.parent.mkdir(parents=True, exist_ok=True)
     with get_context("spawn").Pool(processes) as pool, path.open("a") as file:
         if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
@@ -159,8 +159,8 @@ def _ratios(best: Best) -> Iterator[Line]:
             yield _at_most(f"{problem}: score / Optuna GP's", _ratio(best, problem, "Optuna GP"), 1.0)
             value = _ratio(best, problem, "ours, plain")
             yield Line(f"{problem}: score / plain expected improvement's", value, "printed", True)
-    if ("flights", "ours") in best:
-        yield Line("flights: score / Optuna GP's", _ratio(best, "flights", "Optuna GP"), "printed", True)
+    if ("task", "ours") in best:
+        yield Line("task: score / Optuna GP's", _ratio(best, "task", "Optuna GP"), "printed", True)
 
 
 def _many_workers(best: Best) -> Iterator[Line]:

@@ -73,7 +73,7 @@ def monitoring(prediction: str = "shifted", features: Sequence[str] = ("drifted"
 def release(**values: Any) -> dict[str, Any]:
     """Return what a deployment records of the first release, some of its keys changed."""
     told = {"time": "2026-01-01T00:00:00+00:00", "inputs": "i", "commit": None, "champion": None}
-    return {**told, "digest": BEFORE, "version": "1", "as_of": "2013-04-01", "model": "flights", **values}
+    return {**told, "digest": BEFORE, "version": "1", "as_of": "2013-04-01", "model": "demo", **values}
 
 
 def trial(name: str, hyperparameters: dict[str, Any], objective: float | None) -> dict[str, Any]:
@@ -84,9 +84,9 @@ def trial(name: str, hyperparameters: dict[str, Any], objective: float | None) -
 
 def manifest(**values: Any) -> dict[str, Any]:
     """Return a package's manifest, some of its keys changed."""
-    image = {"reference": "localhost/models/flights:2013040112345", "digest": IMAGE, "base": None}
+    image = {"reference": "localhost/models/demo:2013040112345", "digest": IMAGE, "base": None}
     signature = {"inputs": {"carrier": "DT_STRING", "temp": "DT_FLOAT"}, "outputs": {"late": {}}}
-    found = {"model": "flights", "version": "2013040112345", "as_of": "2013-04-01", "image": image}
+    found = {"model": "demo", "version": "2013040112345", "as_of": "2013-04-01", "image": image}
     return {**found, "signature": signature, "digests": {}, **values}
 
 
@@ -122,7 +122,7 @@ def evaluation(**values: Any) -> dict[str, Any]:
 
 def leave(slice_name: str = "UA") -> None:
     """Leave a complete build with a champion in the current folder: every stage has run, the challenger is promoted."""
-    assert configure.main(["--file", str(REPOSITORY / "pipeline.yaml")]) == 0
+    assert configure.main(["--file", str(REPOSITORY / "tests/pipeline.yaml")]) == 0
     champion = {"digest": BEFORE, "version": "2013030100001", "as_of": "2013-03-01", "release": 1}
     write("champion.json", champion)
     window = {"first": "2013-04-01", "end": "2013-04-15"}

@@ -270,7 +270,7 @@ def test_parameters_reach_the_settings_unaltered_and_unexecuted(pipeline, tmp_pa
     [variable] = block(stages(pipeline)["Plan"], "environment")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(variable["name"], variable["args"][0])
-    assert configure.main(["--file", str(REPOSITORY / "pipeline.yaml")]) == 0
+    assert configure.main(["--file", str(REPOSITORY / "tests/pipeline.yaml")]) == 0
     settings = yaml.safe_load((tmp_path / "build/settings.yaml").read_text())
     assert str(settings["as_of"]) == HOSTILE["AS_OF"]
     assert (settings["tuning"]["max_trials"], settings["tuning"]["strategy"], settings["seed"]) == (30, "random", 7)
@@ -286,7 +286,7 @@ def test_parameters_left_alone_change_nothing(pipeline, tmp_path, monkeypatch):
     [variable] = block(stages(plan)["Plan"], "environment")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PIPELINE_SET", raising=False)
-    arguments = ["--file", str(REPOSITORY / "pipeline.yaml")]
+    arguments = ["--file", str(REPOSITORY / "tests/pipeline.yaml")]
     assert configure.main(arguments) == 0
     shipped = Path("build/settings.yaml").read_bytes()
     monkeypatch.setenv(variable["name"], variable["args"][0])
@@ -306,7 +306,7 @@ def test_the_guide_lists_every_parameter_and_strategies_are_those_of_the_setting
 @pytest.mark.parametrize("name", ["Release", "Rollback"])
 def test_one_release_at_a_time_and_never_an_older_one_after_a_newer(pipeline, name):
     release = stages(pipeline)[name]
-    assert {"name": "lock", "args": [{"resource": "deploy-flights"}], "interpolated": True, "body": None} in block(
+    assert {"name": "lock", "args": [{"resource": "deploy-demo"}], "interpolated": True, "body": None} in block(
         release, "options"
     )
     first = stages(release)["Place"] if name == "Release" else release
@@ -335,7 +335,7 @@ def test_results_are_published_whatever_happened_and_the_last_line_says_where(pi
     [always] = block(pipeline, "post")
     [last] = always["body"]
     assert last["args"] == [
-        "SUCCESS: the decision and why: https://jenkins.example.com/job/flights/7/artifact/build/report/index.html"
+        "SUCCESS: the decision and why: https://jenkins.example.com/job/demo/7/artifact/build/report/index.html"
     ]
 
 

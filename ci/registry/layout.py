@@ -111,7 +111,7 @@ def index(layout: Path, images: dict[str, str]) -> None:
 
     Args:
         layout: a layout that has the blobs.
-        images: digest of each image to its reference, such as `localhost/models/flights:2013040100000`.
+        images: digest of each image to its reference, such as `localhost/models/digits:2013040100000`.
     """
     entries = [
         {

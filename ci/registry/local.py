@@ -52,7 +52,7 @@ def released(digest: str, repository: str, plain: Collection[str] = ()) -> Path:
 
     Args:
         digest: of its manifest.
-        repository: where releases are sent to, such as `registry.example.com/models/flights`.
+        repository: where releases are sent to, such as `registry.example/models/digits`.
         plain: see `Repository`.
 
     Raises:

@@ -12,7 +12,7 @@ from ci.kube.api import ApiServer, Conflict, Missing
 LABELS = "app.kubernetes.io/part-of=model-pipeline"
 """What the pods in `ci/agents` are labelled with."""
 _RUN = "runUrl"
-"""The annotation in which the Kubernetes plugin writes which build a pod is for, such as `job/flights/7/`."""
+"""The annotation in which the Kubernetes plugin writes which build a pod is for, such as `job/digits/7/`."""
 
 
 def leftovers(pods: Iterable[Mapping[str, Any]], build_url: str) -> Iterator[tuple[Mapping[str, Any], str]]:
@@ -22,7 +22,7 @@ def leftovers(pods: Iterable[Mapping[str, Any]], build_url: str) -> Iterator[tup
 
     Args:
         pods: of the agents' namespace.
-        build_url: address of the build that asks, such as `https://jenkins.example.com/job/flights/8/`.
+        build_url: address of the build that asks, such as `https://jenkins.example.com/job/digits/8/`.
     """
     job, number = _build(build_url)
     for pod in pods:

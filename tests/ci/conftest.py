@@ -8,8 +8,8 @@ from tests import saved_models, tasks
 
 
 @pytest.fixture(scope="session")
-def flights_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved_models.save(tmp_path_factory.mktemp("flights") / "saved_model")
+def plain_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved_models.save(tmp_path_factory.mktemp("demo") / "saved_model")
 
 
 @pytest.fixture(scope="session")

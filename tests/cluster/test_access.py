@@ -142,7 +142,7 @@ def test_what_is_denied_is_refused_when_it_is_done(operated, account, command):
 def test_the_deployer_may_apply_exactly_what_a_rollout_applies(operated, tmp_path, monkeypatch):
     monkeypatch.chdir(pods.REPOSITORY)
     monkeypatch.setattr(manifests, "_ROOT", tmp_path / "manifests")
-    for each in manifests.render(configuration.read(pods.REPOSITORY / "pipeline.yaml")):
+    for each in manifests.render(configuration.read(pods.REPOSITORY / "tests/pipeline.yaml")):
         text = yaml.safe_dump(each)
         if each["kind"] == "ConfigMap":
             made = attempt("create", "--dry-run=server", "-f", "-", given=text, account="deployer")

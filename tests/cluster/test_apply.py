@@ -57,7 +57,7 @@ def test_what_was_not_there_when_it_was_looked_for_is_not_overwritten(operated, 
     forget_rollouts()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "k8s").symlink_to(pods.REPOSITORY / "k8s")
-    api, settings = ApiServer(), configuration.read(pods.REPOSITORY / "pipeline.yaml")
+    api, settings = ApiServer(), configuration.read(pods.REPOSITORY / "tests/pipeline.yaml")
     rendered = manifests.render(settings)
     with Lease(api, SERVING, LEASE, "both") as lease:
         late, first = (Cluster(api, settings, rendered, ClusterLedger(api, SERVING), lease) for _ in range(2))

@@ -99,7 +99,9 @@ def test_the_scheduler_puts_the_pods_of_an_overlay_where_the_plan_has_them(
     root["patches"] = [{"target": {"kind": "Deployment"}, "patch": yaml.safe_dump(patch)}]
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(root))
     given = ["serving.overlay=own", f"placement.affinity={affinity}"]
-    assert configure.main(["--file", str(REPOSITORY / "pipeline.yaml"), *(f"--set={each}" for each in given)]) == 0
+    assert (
+        configure.main(["--file", str(REPOSITORY / "tests/pipeline.yaml"), *(f"--set={each}" for each in given)]) == 0
+    )
     try:
         for release in ("first", "second"):
             assert place.main(["--context", "-", "--group", "serving"]) == 0

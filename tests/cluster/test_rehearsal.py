@@ -63,7 +63,7 @@ class Clients:
 
 def predict(instances: list[dict[str, Any]]) -> list[float]:
     """Return what clients get from outside."""
-    service = "http://127.0.0.1:30851/v1/models/flights:predict"
+    service = "http://127.0.0.1:30851/v1/models/demo:predict"
     # What is missing is null in the evidence, and NaN for the server.
     rows = [{name: math.nan if value is None else value for name, value in row.items()} for row in instances]
     answer = requests.post(service, data=json.dumps({"instances": rows}), timeout=30)
@@ -112,7 +112,7 @@ def rehearsal(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     checkout = fork.repository(folder, ready)
     fork.operate(checkout)
     cloud = Cloud(fork.kubeconfig(folder / "kubeconfig"), PIPELINE, ready["tools"])
-    job = Job(folder / "flights.git", "main", folder, cloud.start)
+    job = Job(folder / "demo.git", "main", folder, cloud.start)
     clients = Clients()
     yield Rehearsal(checkout, job, clients)
     clients.stop()

@@ -31,10 +31,10 @@ def rendered(operated, tmp_path_factory) -> dict[str, dict[str, Any]]:
     """What a rollout applies, by name, with a model that the nodes have."""
     folder = tmp_path_factory.mktemp("images")
     model = saved_models.save(folder / "saved_model")
-    reference = images.load(operated, folder, images.base(folder), model, "flights", VERSION)
+    reference = images.load(operated, folder, images.base(folder), model, "demo", VERSION)
     images.gateway(operated)
     small = "resources.serving={cpu: 500m, memory: 1Gi}"  # so that two replicas fit on a node of two cores
-    settings = configuration.read(pods.REPOSITORY / "pipeline.yaml", ["serving.server=stand-in", small])
+    settings = configuration.read(pods.REPOSITORY / "tests/pipeline.yaml", ["serving.server=stand-in", small])
     with pytest.MonkeyPatch.context() as here:
         here.chdir(folder)
         (folder / "k8s").symlink_to(pods.REPOSITORY / "k8s")
@@ -98,17 +98,17 @@ def forwarded(pod: str) -> Iterator[str]:
 
 def test_a_pod_under_restricted_answers_as_tensorflow_serving_does(stable):
     with forwarded(stable) as url:
-        status = requests.get(f"{url}/v1/models/flights", timeout=30).json()["model_version_status"]
+        status = requests.get(f"{url}/v1/models/demo", timeout=30).json()["model_version_status"]
         assert [(each["version"], each["state"]) for each in status] == [(VERSION, "AVAILABLE")]
         for body, key in (
             ({"instances": [ROW]}, "predictions"),
             ({"inputs": {k: [v] for k, v in ROW.items()}}, "outputs"),
         ):
-            answer = requests.post(f"{url}/v1/models/flights:predict", json=body, timeout=30)
+            answer = requests.post(f"{url}/v1/models/demo:predict", json=body, timeout=30)
             assert answer.status_code == 200
             assert answer.json()[key] == pytest.approx([PREDICTED])
         metrics = requests.get(f"{url}/monitoring/prometheus/metrics", timeout=30).text
-        assert ':tensorflow:serving:request_count{model_name="flights",status="OK"}' in metrics
+        assert ':tensorflow:serving:request_count{model_name="demo",status="OK"}' in metrics
 
 
 def test_the_pod_is_neither_root_nor_able_to_write_its_root(stable):
@@ -169,7 +169,7 @@ def test_a_canary_takes_no_traffic_until_the_service_lets_it_and_is_gone_when_de
     del open_to_all["spec"]["selector"]["track"]
     kubectl(*APPLY, given=yaml.safe_dump(open_to_all), account="deployer")
     until(lambda: "the canary takes traffic", lambda: endpoints("model") == {canary, *names("track=stable")}, 30)
-    path = f"/api/v1/namespaces/{SERVING}/services/model:rest/proxy/v1/models/flights"
+    path = f"/api/v1/namespaces/{SERVING}/services/model:rest/proxy/v1/models/demo"
     assert json.loads(kubectl("get", "--raw", path))["model_version_status"][0]["state"] == "AVAILABLE"
 
     kubectl(*APPLY, given=yaml.safe_dump(rendered[manifests.SERVICE]), account="deployer")

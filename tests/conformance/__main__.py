@@ -27,7 +27,10 @@ from tests import pods, saved_models
 CLUSTER, PORT = "model-pipeline-conformance", 18501
 """A cluster of its own, and the port that leads to its model."""
 CONTRACT = ("tests/ci/serving/test_contract.py", "tests/ci/serving/test_api.py")
-SMALL = ("tuning.workers=2", "tuning.max_trials=4", "tuning.epochs=1", "training.epochs=1", f"serving.port={PORT}")
+SMALL = (
+    *("tuning.workers=2", "tuning.max_trials=4", "tuning.epochs=1", "training.epochs=1"),
+    *("model.name=demo", f"serving.port={PORT}"),
+)
 """Settings of a build that is over soon; verdicts and gates are as in pipeline.yaml."""
 LOADING = 120.0
 """Longest wait for TensorFlow Serving to load a small model; seconds."""
@@ -140,7 +143,7 @@ class Build:
         self._run()
         if self._code:
             raise FailedError(f"the build ended with exit code {self._code}, see above")
-        answer = requests.get(f"http://127.0.0.1:{PORT}/v1/models/flights", timeout=10)
+        answer = requests.get(f"http://127.0.0.1:{PORT}/v1/models/demo", timeout=10)
         if answer.status_code != 200 or '"AVAILABLE"' not in answer.text:
             raise FailedError(f"HTTP {answer.status_code}: {answer.text[:200]}")
         return "its model answers AVAILABLE"

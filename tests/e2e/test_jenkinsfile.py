@@ -26,7 +26,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fork, "BUDGET", {**LITTLE, "history.folder": str(folder / "history"), "gates.resamples": "200"})
         fork.repository(folder, {})
-    return Job(folder / "flights.git", "main", folder, folders.start(folder / "agents"))
+    return Job(folder / "demo.git", "main", folder, folders.start(folder / "agents"))
 
 
 @pytest.fixture(autouse=True)

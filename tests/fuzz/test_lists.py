@@ -67,7 +67,7 @@ def test_images(surface: Surface) -> None:
 
 
 def test_graphs(surface: Surface) -> None:
-    assert configure.main(["--file", str(REPOSITORY / "pipeline.yaml")]) == 0
+    assert configure.main(["--file", str(REPOSITORY / "tests/pipeline.yaml")]) == 0
     Path("model").mkdir()
     Path("model/data.py").write_text("one")
 

@@ -15,7 +15,7 @@ from tests.pods import REPOSITORY
 
 pytestmark = pytest.mark.fuzz
 
-WHOLE = yaml.safe_load(configuration.dump(configuration.read(REPOSITORY / "pipeline.yaml")))
+WHOLE = yaml.safe_load(configuration.dump(configuration.read(REPOSITORY / "tests/pipeline.yaml")))
 KEYS = sorted({path.removeprefix(".") for path, *_ in places(WHOLE)})
 YAML = (
     "&a [*a]", "*a", "&a x", "!!int x", "!!python/name:os.system x", "!x y", "? [a]\n: b", "<<: *a", "{<<: {a: 1}}",

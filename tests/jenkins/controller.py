@@ -118,7 +118,7 @@ class Job:
     branch: str
     folder: Path
     start: Start
-    name: str = "flights"
+    name: str = "demo"
     watch: Callable[[str, Agent | None], None] = lambda *_: None
     builds: list[Build] = field(default_factory=list)
     milestones: dict[int, int] = field(default_factory=dict)

@@ -25,6 +25,7 @@ BUDGET = {
     "tuning.epochs": "1",
     "training.epochs": "1",
     "data.training_days": "40",
+    "model.name": "demo",
     "gates.resamples": "200",
     "gates.confidence": "0.6",
     "gates.slice_margin": "1.0",
@@ -95,7 +96,7 @@ def repository(folder: Path, ready: Mapping[str, str]) -> Path:
             text = text.replace(f"image: {ours[name]}\n", f"image: {reference}\n")
         path.write_text(text)
     settings(checkout, {**BUDGET, "packaging.base": ready.get("stand-in", "null")})
-    bare = folder / "flights.git"
+    bare = folder / "demo.git"
     run("git", "init", "-q", "--bare", "-b", "main", bare)
     run("git", "init", "-q", "-b", "main", checkout)
     commit(checkout, "The fork", remote=bare)

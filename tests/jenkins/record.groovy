@@ -77,7 +77,7 @@ class Lines extends CodeVisitorSupport {
 def source = new File(args[0]).getText('UTF-8')
 def recorder = new Block(globals: [
     params: new JsonSlurper().parseText(args[1]),
-    env: [JOB_NAME: 'flights', BUILD_URL: 'https://jenkins.example.com/job/flights/7/'],
+    env: [JOB_NAME: 'demo', BUILD_URL: 'https://jenkins.example.com/job/demo/7/'],
     currentBuild: [currentResult: 'SUCCESS'],
 ])
 def configuration = new CompilerConfiguration(scriptBaseClass: Recorded.name)

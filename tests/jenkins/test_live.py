@@ -120,7 +120,7 @@ def test_a_failure_skips_what_follows_but_not_post_and_each_agent_starts_empty(j
     assert found.skipped == {"Never": "when", "After": "earlier failure", "Last": "earlier failure"}
     assert len(found.agents) == 2
     assert "typed $HOME `touch pwned` ${JOB_NAME}, in main" in found.log
-    for said in ("handed over: from flights", "so far FAILURE", "result FAILURE"):
+    for said in ("handed over: from demo", "so far FAILURE", "result FAILURE"):
         assert said in found.lines
     assert not {"not reached", "never", "after", "last", "all is well"} & {*found.lines}
     assert (found.artifacts / "kept/file").read_text() == "kept\n"
@@ -235,7 +235,7 @@ def test_a_milestone_stops_an_older_build_and_a_missing_file_or_an_unknown_step_
         found = build(job, text, WHAT=what)
         assert found.result == "FAILURE"
         assert message in found.log
-        assert "Lock released on resource [Resource: deploy-flights]" in found.lines
+        assert "Lock released on resource [Resource: deploy-demo]" in found.lines
 
 
 def test_a_build_that_is_stopped_ends_aborted_and_still_runs_post(job):

@@ -23,7 +23,7 @@ from tests.programs import needed
 
 GATEWAY = REPOSITORY / "k8s/server/gateway"
 MODULE = Path("/usr/lib/nginx/modules/ngx_http_js_module.so")
-PREDICT = "/v1/models/flights:predict"
+PREDICT = "/v1/models/demo:predict"
 
 
 class Server:
@@ -154,7 +154,7 @@ def test_a_prediction_goes_through_unchanged_and_is_counted_with_its_time(gatewa
 
 
 def test_what_is_no_prediction_is_not_counted(gateway):
-    requests.get(f"{gateway.url}/v1/models/flights", timeout=5)
+    requests.get(f"{gateway.url}/v1/models/demo", timeout=5)
     assert gateways.ask(gateway.inside)["requests"] == 0
 
 
@@ -332,7 +332,7 @@ def test_whatever_is_sent_each_line_of_the_access_log_is_json(gateway):
         b'GET /v1/"\\' + end,
         b"P\xff\xff /v1/" + end,
         b'G"{} /' + end,
-        b"GET /v1/models/flights\r\n",
+        b"GET /v1/models/demo\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
         b"no HTTP\r\n\r\n",
     ]
@@ -444,9 +444,9 @@ def has_ipv6():
 
 def test_the_gateway_listens_on_both_families_of_addresses(gateway):
     there = has_ipv6()
-    for url in (f"{gateway.url6}/v1/models/flights", f"{gateway.inside6}/traffic"):
+    for url in (f"{gateway.url6}/v1/models/demo", f"{gateway.inside6}/traffic"):
         assert reached(url) is there
-    for url in (f"{gateway.url}/v1/models/flights", f"{gateway.inside}/traffic"):
+    for url in (f"{gateway.url}/v1/models/demo", f"{gateway.inside}/traffic"):
         assert reached(url)
 
 
@@ -455,8 +455,8 @@ def test_on_a_node_without_ipv6_it_starts_all_the_same(tmp_path, server):
     (tmp_path / "state/ipv6-clients").write_text("listen [::1]:1;")  # left by a container that was started before
     found = Gateway(tmp_path, server.port, ipv6=False)
     try:
-        assert reached(f"{found.url}/v1/models/flights")
-        assert not reached(f"{found.url6}/v1/models/flights")
+        assert reached(f"{found.url}/v1/models/demo")
+        assert not reached(f"{found.url6}/v1/models/demo")
         assert not reached(f"{found.inside6}/traffic")
     finally:
         found.process.terminate()

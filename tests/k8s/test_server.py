@@ -17,7 +17,7 @@ DEPLOYMENTS = ["model-stable", "model-canary"]
 
 @pytest.fixture(scope="module")
 def settings():
-    return configuration.read(pods.REPOSITORY / "pipeline.yaml")
+    return configuration.read(pods.REPOSITORY / "tests/pipeline.yaml")
 
 
 @pytest.fixture(params=OVERLAYS)

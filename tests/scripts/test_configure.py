@@ -12,7 +12,7 @@ import yaml
 from ci import reading_yaml, workspace
 from scripts import configure
 
-GOOD = "schema_version: 1\nas_of: 2013-04-01\nmodel: {name: flights}\n"
+GOOD = "schema_version: 1\nas_of: 2013-04-01\nmodel: {name: demo}\n"
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_the_schema_describes_every_field(folder, capsys):
         (GOOD + "seed: true\n", [], "pipeline.yaml:4: seed:"),
         (GOOD + "data:\n  holdout_days: 0\n", [], "pipeline.yaml:5: data.holdout_days: input should be greater than"),
         (GOOD.replace("2013-04-01", "soon"), [], "pipeline.yaml:2: as_of: input should be a valid date"),
-        (GOOD.replace("flights", "My_Model"), [], "pipeline.yaml:3: model.name:"),
+        (GOOD.replace("demo", "My_Model"), [], "pipeline.yaml:3: model.name:"),
         (GOOD + "seed: 1\nseed: 2\n", [], "pipeline.yaml:5: not valid YAML: the key seed appears twice"),
         (GOOD + "tuning: [1, 2\n", [], "not valid YAML"),
         (GOOD + "x: !!python/object:os.system {}\n", [], "pipeline.yaml:4: not valid YAML: it has a tag"),

@@ -30,7 +30,7 @@ def phases(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PIPELINE_SET", raising=False)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    shutil.copy(builds.REPOSITORY / "pipeline.yaml", "pipeline.yaml")
+    shutil.copy(builds.REPOSITORY / "tests/pipeline.yaml", "pipeline.yaml")
     shutil.copy(builds.REPOSITORY / "dvc.yaml", "dvc.yaml")
     assert configure.main([]) == 0
     monkeypatch.setattr("ci.lineage.inputs_digest", lambda: "now")

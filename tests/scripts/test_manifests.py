@@ -10,7 +10,7 @@ from scripts import configure, manifests
 from tests import builds, pods
 from tests.programs import needed
 
-IMAGE = {"reference": "localhost/models/flights:2013040112345", "base": "registry.example.com/model-stand-in:0.1.0"}
+IMAGE = {"reference": "localhost/models/demo:2013040112345", "base": "registry.example/model-stand-in:0.1.0"}
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,10 @@ def deployments(text):
 
 def configured(*settings):
     assert (
-        configure.main(["--file", str(pods.REPOSITORY / "pipeline.yaml"), *(f"--set={each}" for each in settings)]) == 0
+        configure.main(
+            ["--file", str(pods.REPOSITORY / "tests/pipeline.yaml"), *(f"--set={each}" for each in settings)]
+        )
+        == 0
     )
 
 
@@ -74,7 +77,7 @@ def test_a_package_without_a_server_is_refused(monkeypatch, capsys):
 
 
 def test_a_wrong_server_is_refused_with_those_that_there_are(capsys):
-    assert configure.main(["--file", str(pods.REPOSITORY / "pipeline.yaml"), "--set=serving.server=nginx"]) == 2
+    assert configure.main(["--file", str(pods.REPOSITORY / "tests/pipeline.yaml"), "--set=serving.server=nginx"]) == 2
     assert (
         "serving.server: input should be 'tensorflow-serving' or 'stand-in', found 'nginx'" in capsys.readouterr().err
     )

@@ -16,7 +16,7 @@ def effective(tmp_path, monkeypatch):
 
     def run(text, *arguments):
         monkeypatch.setenv("PIPELINE_SET", text)
-        code = configure.main(["--file", str(REPOSITORY / "pipeline.yaml"), *arguments])
+        code = configure.main(["--file", str(REPOSITORY / "tests/pipeline.yaml"), *arguments])
         written = tmp_path / "build/settings.yaml"
         return code, yaml.safe_load(written.read_text()) if written.exists() else None
 

@@ -26,7 +26,7 @@ def workspace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("ci", "k8s"):
         (tmp_path / folder).symlink_to(REPOSITORY / folder)
-    assert configure.main(["--file", str(REPOSITORY / "pipeline.yaml")]) == 0
+    assert configure.main(["--file", str(REPOSITORY / "tests/pipeline.yaml")]) == 0
     return tmp_path / "build" / "placement"
 
 
@@ -59,7 +59,9 @@ def test_a_group_can_be_planned_alone(workspace):
 
 
 def test_a_task_that_fits_nowhere_is_named_with_what_is_missing(workspace, capsys):
-    configure.main(["--file", str(REPOSITORY / "pipeline.yaml"), "--set", "resources.training={cpu: 64, memory: 4Gi}"])
+    configure.main(
+        ["--file", str(REPOSITORY / "tests/pipeline.yaml"), "--set", "resources.training={cpu: 64, memory: 4Gi}"]
+    )
     assert place.main([]) == 1
     out, err = capsys.readouterr()
     assert "training (64.1 CPU, 4.25 GiB memory, 4.25 GiB ephemeral-storage) fits on no node" in out
@@ -85,7 +87,7 @@ def test_a_bad_inventory_leaves_the_old_plan(workspace, capsys):
 
 def test_a_full_cluster_can_be_left_to_the_scheduler(workspace, capsys):
     overrides = ["--set", "resources.training={cpu: 64, memory: 4Gi}", "--set", "placement.full=default"]
-    configure.main(["--file", str(REPOSITORY / "pipeline.yaml"), *overrides])
+    configure.main(["--file", str(REPOSITORY / "tests/pipeline.yaml"), *overrides])
     assert place.main([]) == 0
     assert "warning: the cluster is full" in capsys.readouterr().out
     assert json.loads((workspace / "handover.json").read_text()) == {}
@@ -104,7 +106,7 @@ def test_serving_survives_the_loss_of_any_node(workspace):
 
 
 def test_the_canary_may_stand_beside_a_replica(workspace):
-    configure.main(["--file", str(REPOSITORY / "pipeline.yaml"), "--set", "serving.replicas=2"])
+    configure.main(["--file", str(REPOSITORY / "tests/pipeline.yaml"), "--set", "serving.replicas=2"])
     Path("two.json").write_text(json.dumps({"items": [a_node("a"), a_node("b")]}))
     assert place.main(["--inventory", "two.json", "--group", "serving"]) == 0
     plan = json.loads((workspace / "plan.json").read_text())["plan"]
@@ -304,7 +306,9 @@ def test_the_pods_that_the_repository_makes_are_found_by_their_own_labels(worksp
 
 
 def test_a_task_asks_for_all_that_the_pods_file_asks_for_with_the_settings_cpu_and_memory(workspace):
-    configure.main(["--file", str(REPOSITORY / "pipeline.yaml"), "--set", "resources.training={cpu: 3, memory: 5Gi}"])
+    configure.main(
+        ["--file", str(REPOSITORY / "tests/pipeline.yaml"), "--set", "resources.training={cpu: 3, memory: 5Gi}"]
+    )
     assert place.main([]) == 0
     asked = {task["name"]: task["requests"] for task in json.loads((workspace / "plan.json").read_text())["pods"]}
     beside = {"cpu": 100, "memory": 256 * 2**20}  # jnlp
@@ -354,7 +358,7 @@ def test_whether_a_plan_still_fits_the_nodes_can_be_checked_too(capsys):
     assert f"is on {gone}, which is not there" in said
     assert f"{full}: cpu" in said
 
-    more = ["--file", str(REPOSITORY / "pipeline.yaml"), "--set", "serving.replicas=9"]
+    more = ["--file", str(REPOSITORY / "tests/pipeline.yaml"), "--set", "serving.replicas=9"]
     assert configure.main(more) == 0
     assert place.main(["--verify", "--inventory", str(EXAMPLE)]) == 1
     assert "has no node" in capsys.readouterr().err

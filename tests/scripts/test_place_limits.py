@@ -31,7 +31,7 @@ def workspace(tmp_path, monkeypatch):
 
 def configured(*changes: str) -> None:
     given = [text for change in changes for text in ("--set", change)]
-    assert configure.main(["--file", str(REPOSITORY / "pipeline.yaml"), *given]) == 0
+    assert configure.main(["--file", str(REPOSITORY / "tests/pipeline.yaml"), *given]) == 0
 
 
 def a_node(name: str, cpu: object, memory: object, pods: object = 110) -> dict:

@@ -69,7 +69,9 @@ def run(*items, group="serving", settings=(), spec=None, arguments=()):
     """Plan for a cluster of these objects; return the exit code."""
     overlay(**(spec or {}))
     given = ["serving.overlay=own", *settings]
-    assert configure.main(["--file", str(REPOSITORY / "pipeline.yaml"), *(f"--set={each}" for each in given)]) == 0
+    assert (
+        configure.main(["--file", str(REPOSITORY / "tests/pipeline.yaml"), *(f"--set={each}" for each in given)]) == 0
+    )
     Path("cluster.json").write_text(json.dumps({"kind": "List", "items": list(items)}))
     return place.main(["--inventory", "cluster.json", "--group", group, "--explain", *arguments])
 
@@ -445,7 +447,7 @@ def test_the_agents_plan_is_for_the_pod_that_is_created(workspace, capsys):
     file.write_text(yaml.safe_dump(pod))
     nodes = [a_node("small", "4", pool="build"), a_node("large", "8", pool="build"), a_node("other", "64")]
     Path("cluster.json").write_text(json.dumps({"kind": "List", "items": nodes}))
-    given = ["--file", str(REPOSITORY / "pipeline.yaml"), "--set=placement.inventory=cluster.json"]
+    given = ["--file", str(REPOSITORY / "tests/pipeline.yaml"), "--set=placement.inventory=cluster.json"]
     assert configure.main(given) == 0
     assert agent.main([]) == 0
     assert "preferably on large" in (out := capsys.readouterr().out)  # 4.1 CPU with the sidecar

@@ -25,8 +25,8 @@ def package(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PIPELINE_SET", raising=False)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    for name in ("pipeline.yaml", "dvc.yaml"):
-        shutil.copy(builds.REPOSITORY / name, name)
+    for name in ("tests/pipeline.yaml", "dvc.yaml"):
+        shutil.copy(builds.REPOSITORY / name, ".")
     assert configure.main([]) == 0
     monkeypatch.setattr("ci.lineage.inputs_digest", lambda: "now")
     monkeypatch.setattr(local.Local, "phases", lambda _: {A: Phase.SERVING})

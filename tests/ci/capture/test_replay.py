@@ -27,11 +27,11 @@ pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
 
 @pytest.fixture(scope="module")
-def url(flights_model: Path) -> Iterator[str]:
-    version = Version("flights", 1)
-    version.load(flights_model)
-    for address in serving(Api("flights", version)):
-        yield f"{address}/v1/models/flights"
+def url(plain_model: Path) -> Iterator[str]:
+    version = Version("demo", 1)
+    version.load(plain_model)
+    for address in serving(Api("demo", version)):
+        yield f"{address}/v1/models/demo"
 
 
 def table(levels: int) -> pd.DataFrame:
@@ -41,9 +41,9 @@ def table(levels: int) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("levels", [1, 3, 100, 100_000])
-def test_the_holdout_sent_through_the_server_does_not_differ_from_itself(url, flights_model, levels):
+def test_the_holdout_sent_through_the_server_does_not_differ_from_itself(url, plain_model, levels):
     holdout = table(levels)
-    evaluated = predictor(flights_model)(raw_inputs(holdout, FEATURES))["late"].astype("float64")
+    evaluated = predictor(plain_model)(raw_inputs(holdout, FEATURES))["late"].astype("float64")
     served = replay.send(url, holdout, FEATURES, OUTPUTS)["late"]
     found = drift.examine("prediction", pd.Series(served), describe_predictions(evaluated), Monitoring())
     assert found["psi"] == 0
@@ -68,4 +68,4 @@ def test_what_the_server_answers_instead_of_predictions_is_told(url):
     with pytest.raises(StageError, match=r"no predictions: the server answered: .*hour"):
         replay.send(url, table(3), {name: dtype for name, dtype in FEATURES.items() if name != "hour"}, OUTPUTS)
     with pytest.raises(StageError, match="`make serve` starts the server"):
-        replay.send("http://127.0.0.1:9/v1/models/flights", table(3), FEATURES, OUTPUTS)
+        replay.send("http://127.0.0.1:9/v1/models/demo", table(3), FEATURES, OUTPUTS)

@@ -24,8 +24,8 @@ from tests.ci.serving.servers import serving
 from tests.k8s.test_gateway import Gateway
 
 VERSION = "2013040112345"
-MANIFEST = {"model": "flights", "version": VERSION}
-PREDICT = "/v1/models/flights:predict"
+MANIFEST = {"model": "demo", "version": VERSION}
+PREDICT = "/v1/models/demo:predict"
 ROW = {"x": 1.0, "carrier": "AA", "hour": 3}
 ROWS, COLUMNS = (
     json.dumps({"instances": [ROW, ROW]}),
@@ -34,9 +34,9 @@ ROWS, COLUMNS = (
 
 
 @pytest.fixture(scope="module")
-def score(flights_model: Path) -> skew.Score:
-    version = Version("flights", int(VERSION))
-    version.load(flights_model)
+def score(plain_model: Path) -> skew.Score:
+    version = Version("demo", int(VERSION))
+    version.load(plain_model)
     return lambda requests: [offline.answer(version, request) for request in requests]
 
 
@@ -97,8 +97,8 @@ def test_a_difference_is_named_with_its_request_its_place_and_both_values(
     [
         (entry("{", '{"error": "JSON Parse error"}', status=400), "refused or failed"),
         (entry(ROWS, '{"error": "the model server does not answer"}', status=503), "refused or failed"),
-        (entry(ROWS, "{}", path="/v1/models/flights/versions/2013030100000:predict"), "no prediction of this version"),
-        (entry(ROWS, "{}", path="/v1/models/flights:classify"), "no prediction of this version"),
+        (entry(ROWS, "{}", path="/v1/models/demo/versions/2013030100000:predict"), "no prediction of this version"),
+        (entry(ROWS, "{}", path="/v1/models/demo:classify"), "no prediction of this version"),
         (entry(ROWS[:-5], '{"predictions": [5.6, 5.6]}'), "not captured whole"),
         (entry(ROWS, '{"predictions": [5.6, 5'), "not captured whole"),
         (entry(ROWS, ""), "not captured whole"),
@@ -114,7 +114,7 @@ def test_what_tells_nothing_about_the_model_is_passed_over_and_counted(captured:
 
 
 def test_a_path_may_name_the_version(score: skew.Score) -> None:
-    path = f"/v1/models/flights/versions/{VERSION}:predict"
+    path = f"/v1/models/demo/versions/{VERSION}:predict"
     found = skew.compare([entry(ROWS, '{"predictions": [9.0, 9.0]}', path=path)], score, MANIFEST, 1e-5)
     assert len(found.different) == 1
 
@@ -175,26 +175,26 @@ def test_the_sample_is_the_newest_of_each_pod_alike(numbers: dict[str, list[int]
 
 
 @pytest.fixture(scope="module")
-def packaged(flights_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+def packaged(plain_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     """Return a package's manifest and its image."""
     layout = tmp_path_factory.mktemp("package") / "image"
-    files = package.model_files(flights_model)
-    digest = image.build(layout, {f"models/flights/{VERSION}/{name}": path for name, path in files.items()}, {})
-    image.index(layout, {digest: "localhost/models/flights:1"})
-    digests = {"model": package.model_digest(flights_model), "image": digest}
+    files = package.model_files(plain_model)
+    digest = image.build(layout, {f"models/demo/{VERSION}/{name}": path for name, path in files.items()}, {})
+    image.index(layout, {digest: "localhost/models/demo:1"})
+    digests = {"model": package.model_digest(plain_model), "image": digest}
     return {**MANIFEST, "image": {"digest": digest}, "digests": digests}, layout
 
 
 @pytest.fixture(scope="module")
-def captured(flights_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def captured(plain_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Return what a real gateway captured in front of a server of the model."""
-    version = Version("flights", int(VERSION))
-    version.load(flights_model)
+    version = Version("demo", int(VERSION))
+    version.load(plain_model)
     return list(_captured(version, tmp_path_factory.mktemp("gateway")))
 
 
 def _captured(version: Version, folder: Path) -> Iterator[dict[str, Any]]:
-    for url in serving(Api("flights", version)):
+    for url in serving(Api("demo", version)):
         gateway = Gateway(folder, int(url.rpartition(":")[2]))
         with requests.Session() as session:
             for number in range(400):
@@ -207,7 +207,7 @@ def _captured(version: Version, folder: Path) -> Iterator[dict[str, Any]]:
                     body = {"inputs": {key: [row[key] for row in rows] for key in ROW}}
                 if number % 100 == 50:
                     body = {"instances": [{"x": 1.0}]}
-                session.post(f"{gateway.url}/v1/models/flights{named}:predict", json=body, timeout=10)
+                session.post(f"{gateway.url}/v1/models/demo{named}:predict", json=body, timeout=10)
         yield from gateways.ask(gateway.inside)["captured"]
         gateway.process.terminate()
         gateway.process.wait()

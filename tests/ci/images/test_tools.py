@@ -99,9 +99,17 @@ def test_no_package_of_the_image_is_there_for_nothing():
 
 
 def test_plan_and_report_run_where_nothing_else_is_installed(tmp_path):
-    for path in ("pipeline.yaml", "dvc.yaml", "requirements.txt", "model", "scripts", "k8s", "ci"):
+    for path in (
+        "tests/e2e/fork/pipeline.yaml",
+        "tests/e2e/fork/model",
+        "dvc.yaml",
+        "requirements.txt",
+        "scripts",
+        "k8s",
+        "ci",
+    ):
         copy = shutil.copytree if (REPOSITORY / path).is_dir() else shutil.copy
-        copy(REPOSITORY / path, tmp_path / path)
+        copy(REPOSITORY / path, tmp_path / Path(path).name)
     owners, present = packages_distributions(), installed()
     absent = {each for each, names in owners.items() if not {name(owner) for owner in names} & present}
     assert {"tensorflow", "keras", "sklearn", "pandera", "keras_tuner"} <= absent

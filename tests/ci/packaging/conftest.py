@@ -36,7 +36,7 @@ def assemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assemble:
 
     def assemble(base: Any = None, **settings: str) -> dict[str, Any]:
         with workspace.replacing(workspace.PACKAGE) as folder:
-            arguments = ("flights", Packaging(**settings), date(2013, 4, 1), DIGESTS, SIGNATURE, base)
+            arguments = ("demo", Packaging(**settings), date(2013, 4, 1), DIGESTS, SIGNATURE, base)
             return package.assemble(folder, *arguments)
 
     return assemble

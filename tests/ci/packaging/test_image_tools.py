@@ -36,7 +36,7 @@ def evaluated(saved_model: Path) -> list[np.float32]:
 def served(models: Path) -> list[float]:
     """Return what the stand-in server, started on a folder of versions, predicts."""
     control = Path("control.sock")
-    command = [sys.executable, "-m", "ci.serving.standin", "--rest_api_port=0", "--model_name=flights"]
+    command = [sys.executable, "-m", "ci.serving.standin", "--rest_api_port=0", "--model_name=demo"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen([*command, f"--model_base_path={models}", f"--control={control}"], env=environment)
     try:
@@ -46,7 +46,7 @@ def served(models: Path) -> list[float]:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         port = Remote(control).ask("status")["private_port"]
-        url = f"http://127.0.0.1:{port}/v1/models/flights:predict"
+        url = f"http://127.0.0.1:{port}/v1/models/demo:predict"
         answer = requests.post(url, data=json.dumps({"instances": INSTANCES}), timeout=30)
         predictions: list[float] = answer.json()["predictions"]
         return predictions
@@ -58,12 +58,12 @@ def served(models: Path) -> list[float]:
 @pytest.mark.slow
 @pytest.mark.parametrize("on_base", [False, True])
 def test_an_image_that_skopeo_and_umoci_have_handled_predicts_as_it_was_evaluated(
-    assemble: Assemble, flights_model: Path, tmp_path: Path, on_base: bool
+    assemble: Assemble, plain_model: Path, tmp_path: Path, on_base: bool
 ) -> None:
     skopeo, umoci = needed("skopeo", DEBIAN), needed("umoci", DEBIAN)
     saved_model = workspace.MODEL / "saved_model"
     shutil.rmtree(saved_model)
-    shutil.copytree(flights_model, saved_model)
+    shutil.copytree(plain_model, saved_model)
     base = None
     if on_base:
         (tmp_path / "server").write_text("server")
@@ -76,11 +76,11 @@ def test_an_image_that_skopeo_and_umoci_have_handled_predicts_as_it_was_evaluate
     seen = json.loads(subprocess.run([skopeo, "inspect", source], capture_output=True, check=True).stdout)
     assert seen["Digest"] == digest
     assert seen["Labels"]["org.opencontainers.image.version"] == manifest["version"]
-    for step in ([source, "docker-archive:image.tar:flights:1"], ["docker-archive:image.tar", "oci:again:flights"]):
+    for step in ([source, "docker-archive:image.tar:demo:1"], ["docker-archive:image.tar", "oci:again:demo"]):
         subprocess.run([skopeo, "--insecure-policy", "copy", "--quiet", *step], check=True)
-    subprocess.run([umoci, "unpack", "--rootless", "--image", "again:flights", "bundle"], check=True)
+    subprocess.run([umoci, "unpack", "--rootless", "--image", "again:demo", "bundle"], check=True)
     root = Path("bundle/rootfs")
     assert (root / "usr/bin/server").exists() == on_base
 
-    answer = served(root / "models" / "flights")
+    answer = served(root / "models" / "demo")
     assert [np.float32(value) for value in answer] == evaluated(saved_model), "JSON shortens float32"

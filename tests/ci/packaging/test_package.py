@@ -45,7 +45,7 @@ def _somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def assemble(**settings: str) -> dict[str, Any]:
     with workspace.replacing(workspace.PACKAGE) as folder:
-        return package.assemble(folder, "flights", Packaging(**settings), date(2013, 4, 1), DIGESTS, SIGNATURE)
+        return package.assemble(folder, "demo", Packaging(**settings), date(2013, 4, 1), DIGESTS, SIGNATURE)
 
 
 def packaged() -> dict[str, bytes]:
@@ -71,11 +71,11 @@ def test_the_same_model_gives_the_same_bytes_whatever_the_umask_times_and_random
 def test_the_image_holds_the_model_below_its_name_and_version() -> None:
     manifest = assemble()
     found = image.verify(workspace.PACKAGE / "image", manifest["image"]["digest"])
-    base = f"models/flights/{manifest['version']}"
+    base = f"models/demo/{manifest['version']}"
     with tarfile.open(found.blobs[2]) as archive:
         entries = {entry.name: entry for entry in archive}
     assert sorted(entries) == [
-        "models", "models/flights", base, f"{base}/saved_model.pb", f"{base}/variables",
+        "models", "models/demo", base, f"{base}/saved_model.pb", f"{base}/variables",
         f"{base}/variables/variables.index",
     ]  # fmt: skip
     assert {(entry.uid, entry.gid, entry.mtime) for entry in entries.values()} == {(0, 0, 0)}
@@ -110,7 +110,7 @@ def test_a_version_ends_in_the_last_digits_of_the_models_digest(number: int, dig
 def test_every_changed_byte_of_a_package_is_refused_and_its_file_named() -> None:
     assemble()
     intact = packaged()
-    assert package.verify(workspace.PACKAGE)["model"] == "flights"
+    assert package.verify(workspace.PACKAGE)["model"] == "demo"
     for name, content in intact.items():
         path = workspace.PACKAGE / name
         for position in sorted({0, len(content) // 2, len(content) - 1}):
@@ -119,7 +119,7 @@ def test_every_changed_byte_of_a_package_is_refused_and_its_file_named() -> None
                 package.verify(workspace.PACKAGE)
             assert name == package.SUMS or name in str(error.value)
         path.write_bytes(content)
-    assert package.verify(workspace.PACKAGE)["model"] == "flights"
+    assert package.verify(workspace.PACKAGE)["model"] == "demo"
 
 
 def test_a_file_too_many_or_too_few_is_refused_and_named() -> None:
@@ -143,7 +143,7 @@ def test_the_registry_gives_back_what_was_pushed_and_repairs_what_was_unpacked()
     digest, reference = manifest["image"]["digest"], manifest["image"]["reference"]
     registry.push(workspace.PACKAGE / "image", digest, reference)
     folder = registry.unpack(digest)
-    assert folder.parts[-2:] == ("flights", manifest["version"])
+    assert folder.parts[-2:] == ("demo", manifest["version"])
     assert package.model_digest(folder) == manifest["digests"]["model"]
     (folder / "saved_model.pb").write_bytes(b"changed")
     assert (registry.unpack(digest) / "saved_model.pb").read_bytes() == b"graph"
@@ -174,9 +174,9 @@ def test_a_changed_registry_is_refused_and_the_blob_named() -> None:
         registry.unpack(digest)
 
 
-def test_the_signature_is_read_from_the_model(flights_model: Path) -> None:
+def test_the_signature_is_read_from_the_model(plain_model: Path) -> None:
     inputs = {"carrier": "DT_STRING", "hour": "DT_INT64", "x": "DT_FLOAT"}
-    assert saved_model.signature(flights_model) == {"inputs": inputs, "shapes": {}, "outputs": {"late": {"shape": []}}}
+    assert saved_model.signature(plain_model) == {"inputs": inputs, "shapes": {}, "outputs": {"late": {"shape": []}}}
 
 
 def test_the_manifest_names_every_digest_and_each_is_what_it_says() -> None:

@@ -73,4 +73,4 @@ def test_options_markers_and_hashes_of_requirements_are_understood(assemble: Ass
     lines = ["-c other.txt", "NumPy==2.4.6 \\", f"    --hash=sha256:{hashlib.sha256(b'').hexdigest()}  # a"]
     Path("requirements.txt").write_text("\n".join([*lines, "no-such; python_version < '3'", "pyyaml"]))
     assemble()
-    assert [component["name"] for component in bill()["components"]] == ["flights-data", "numpy", "pyyaml"]
+    assert [component["name"] for component in bill()["components"]] == ["demo-data", "numpy", "pyyaml"]

@@ -107,7 +107,7 @@ def test_an_unsigned_package_and_one_of_another_key_are_refused(assemble: Assemb
 def test_deploy_refuses_before_it_changes_anything(assemble: Assemble, capsys: pytest.CaptureFixture[str]) -> None:
     public = keys("owner")[1]
     demanding = Packaging(verify_key=public)
-    settings = Settings(schema_version=1, as_of=date(2013, 4, 1), model=Model(name="flights"), packaging=demanding)
+    settings = Settings(schema_version=1, as_of=date(2013, 4, 1), model=Model(name="demo"), packaging=demanding)
     workspace.write_text(workspace.SETTINGS, configuration.dump(settings))
     assemble()
     for arguments in ([], ["--dry-run"]):

@@ -280,6 +280,6 @@ def test_a_file_that_is_no_training_pod_is_named_with_the_fix(tmp_path, text, pr
 def checkout(folder, monkeypatch):
     """Make `folder` a checkout with the files that the commands read."""
     shutil.copytree(REPOSITORY / "ci/agents", folder / "ci/agents")
-    shutil.copy(REPOSITORY / "pipeline.yaml", folder)
+    shutil.copy(REPOSITORY / "tests/pipeline.yaml", folder)
     monkeypatch.chdir(folder)
     monkeypatch.delenv("PIPELINE_SET", raising=False)

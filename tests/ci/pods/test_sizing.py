@@ -19,7 +19,7 @@ from ci.pods.templates import Template
 from ci.settings import Request, Toleration
 from tests.pods import REPOSITORY, violations
 
-SETTINGS = configuration.read(REPOSITORY / "pipeline.yaml")
+SETTINGS = configuration.read(REPOSITORY / "tests/pipeline.yaml")
 DEVICE = "nvidia.com/gpu"
 TAINT = {"key": DEVICE, "value": "", "effect": "NoSchedule"}
 TOLERATION = Toleration(key=DEVICE, operator="Exists")
@@ -127,7 +127,7 @@ def test_a_plan_gives_each_pod_its_device_on_a_node_that_takes_it_and_no_pod_is_
     ],
 )
 def test_a_device_a_label_or_a_toleration_that_is_none_is_named_by_file_line_and_key(tmp_path, line, said):
-    text = (REPOSITORY / "pipeline.yaml").read_text()
+    text = (REPOSITORY / "tests/pipeline.yaml").read_text()
     number = next(n for n, each in enumerate(text.splitlines(), 1) if each.startswith("  training: {"))
     lines = text.splitlines()
     lines[number - 1] = f"  training: {line}"

@@ -12,7 +12,7 @@ GATES = Gates(slice_min_rows=100, resamples=1000)
 
 
 def holdout(challenger_noise, champion_noise, days=14, rows=400, seed=0):
-    """Flights whose chance of being late is known; each model sees it through noise."""
+    """Rows whose chance of being late is known; each model sees it through noise."""
     random = np.random.default_rng(seed)
     chance = random.normal(size=days * rows)
     targets = (random.normal(size=days * rows) + chance > 1).astype(float)

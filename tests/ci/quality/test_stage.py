@@ -48,14 +48,14 @@ def strictly(text: str) -> object:
 
 
 @pytest.fixture
-def task(tmp_path, monkeypatch, flights_model):
+def task(tmp_path, monkeypatch, plain_model):
     """A small task whose model predicts x / 10 + 0.5, with ten days of one row every half hour."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PIPELINE_SET", raising=False)
     for name, text in TASK.items():
         workspace.write_text(Path("model") / name, text)
     workspace.write_text(Path("pipeline.yaml"), SETTINGS)
-    shutil.copytree(flights_model, workspace.MODEL / "saved_model")
+    shutil.copytree(plain_model, workspace.MODEL / "saved_model")
     workspace.write_json(workspace.CHAMPION, None)
     builds.write("data/summary.json", builds.summary())
     workspace.write_json(workspace.DATA / "reference.json", {"x": OF_TRAINING})

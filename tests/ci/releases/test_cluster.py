@@ -62,7 +62,7 @@ def test_the_list_keeps_to_its_room_and_numbers_go_on(history):
     """What was written before there was a limit is longer than a ConfigMap will take with one record more."""
     store, releases = history
     rival = {"digest": f"sha256:{'e' * 64}", "version": "20130301120000", "as_of": "2013-03-01", "release": 1}
-    more = {"model": "flights", "commit": "c" * 40, "revision": "5d4f8c7b9", "inputs": "d" * 64, "champion": rival}
+    more = {"model": "demo", "commit": "c" * 40, "revision": "5d4f8c7b9", "inputs": "d" * 64, "champion": rival}
     old = [{**A, **more, "digest": f"sha256:{n:064x}"} for n in range(1, 2031)]
     value = {"schema": 1, "releases": [{"release": n, **each} for n, each in enumerate(old, 1)]}
     store.objects[f"{PATH}/{NAME}"]["data"] = {"history.json": json.dumps(value)}

@@ -226,7 +226,7 @@ def test_what_is_left_has_the_room_that_there_is_to_the_byte() -> None:
 
 def test_a_version_is_read_once_from_its_evidence() -> None:
     place = MachineLedger()
-    manifest = builds.manifest(image={"reference": "localhost/models/flights:1", "digest": A, "base": None})
+    manifest = builds.manifest(image={"reference": "localhost/models/demo:1", "digest": A, "base": None})
     golden = {"instances": [{"x": 1.0}], "predictions": [0.5]}
     for name, value in (("manifest.json", manifest), ("golden.json", golden)):
         workspace.write_json(place.evidence(A) / name, value)

@@ -73,7 +73,7 @@ class Checkout:
         settings = Settings(
             schema_version=1,
             as_of=date.fromisoformat(as_of),
-            model=Model(name="flights"),
+            model=Model(name="demo"),
             serving=Serving(port=self.port),
             rollout=Rollout(startup_timeout=120.0, drain_timeout=10.0),
         )
@@ -95,7 +95,7 @@ class Checkout:
         assert package.main([]) == 0
 
     def predict(self) -> float:
-        url = f"http://127.0.0.1:{self.port}/v1/models/flights:predict"
+        url = f"http://127.0.0.1:{self.port}/v1/models/demo:predict"
         answer = requests.post(url, data=json.dumps({"instances": INSTANCES[:1]}), timeout=10)
         return float(answer.json()["predictions"][0])
 
@@ -137,7 +137,7 @@ class Load:
     """Clients that ask without pause: half on a new connection each time, half on kept ones, without retries."""
 
     def __init__(self, port: int, clients: int = 4):
-        self.url = f"http://127.0.0.1:{port}/v1/models/flights:predict"
+        self.url = f"http://127.0.0.1:{port}/v1/models/demo:predict"
         self.answers: list[float] = []
         self.failures: list[str] = []
         self.done = threading.Event()
@@ -376,7 +376,7 @@ def test_where_requests_are_captured_a_version_that_answers_otherwise_than_its_s
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def captured(_: str) -> dict[str, list[dict[str, object]]]:
-        entry = {"number": 1, "time": "now", "path": "/v1/models/flights:predict", "status": 200}
+        entry = {"number": 1, "time": "now", "path": "/v1/models/demo:predict", "status": 200}
         body = json.dumps({"instances": INSTANCES[:1]})
         return {"pod": [{**entry, "request": body, "response": json.dumps({"predictions": [5.6]})}]}
 
@@ -530,7 +530,7 @@ def test_a_proxy_has_no_part_in_what_stays_on_this_machine(checkout: Checkout) -
     assert serve.main([]) == 0
     last = LEDGER.last()
     assert last is not None
-    url = f"http://127.0.0.1:{checkout.port}/v1/models/flights"
+    url = f"http://127.0.0.1:{checkout.port}/v1/models/demo"
     features = {"x": Field("float32"), "carrier": Field("string"), "hour": Field("int64")}
     found = send(url, pd.DataFrame(INSTANCES[:1]), features, (Output("late", "binary", ("late",)),))
     assert found["late"] == pytest.approx([5.6], abs=1e-5)

@@ -19,7 +19,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     (checkout / "ci").mkdir(parents=True)
     shutil.copytree(REPOSITORY / "ci/kind", checkout / "ci/kind")
     shutil.copytree(REPOSITORY / "ci/images", checkout / "ci/images")
-    for file in ("pipeline.yaml", "requirements.txt"):
+    for file in ("tests/pipeline.yaml", "requirements.txt"):
         shutil.copy(REPOSITORY / file, checkout)
     monkeypatch.chdir(checkout)
     return made

@@ -113,7 +113,7 @@ def tracked(tmp_path_factory):
         patch.chdir(folder)
         patch.delenv("PIPELINE_SET", raising=False)
         repositories.two_versions()
-        assert configure.main(["--file", str(REPOSITORY / "pipeline.yaml")]) == 0
+        assert configure.main(["--file", str(REPOSITORY / "tests/pipeline.yaml")]) == 0
     return folder
 
 

@@ -25,7 +25,7 @@ def packed(tmp_path, monkeypatch, capfd) -> Path:
     monkeypatch.chdir(plan)
     git("init", "-q")
     (plan / ".gitignore").write_text("/build\n")
-    shutil.copy(REPOSITORY / "pipeline.yaml", plan)
+    shutil.copy(REPOSITORY / "tests/pipeline.yaml", plan)
     (plan / "model").mkdir()
     (plan / "model/card.md").write_text("## Intended use\r\nNaïve: ä\n", newline="")
     git("add", "-A")

@@ -261,7 +261,7 @@ def test_the_settings_of_a_build_on_kind_lead_to_the_registry_that_pods_see():
     found = {"stand-in": "localhost:5001/model-pipeline/stand-in:12@sha256:" + "0" * 64}
     given = kind.overrides("stand-in", found)
     assert "packaging.base=kind-registry:5000/model-pipeline/stand-in:12@sha256:" + "0" * 64 in given
-    settings = configuration.read(REPOSITORY / "pipeline.yaml", given)
+    settings = configuration.read(REPOSITORY / "tests/pipeline.yaml", given)
     assert settings.packaging.plain_http == ["kind-registry:5000"]
     assert settings.packaging.repository == "kind-registry:5000/models"
     assert settings.serving.context == "-"

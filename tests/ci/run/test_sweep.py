@@ -8,10 +8,10 @@ import pytest
 from ci.run.sweep import leftovers
 from tests.builds import REPOSITORY
 
-URL = "https://jenkins.example.com/prefix/job/team/job/flights/8/"
+URL = "https://jenkins.example.com/prefix/job/team/job/demo/8/"
 
 
-def pod(run="prefix/job/team/job/flights/7/", phase="Pending", node=None, **metadata):
+def pod(run="prefix/job/team/job/demo/7/", phase="Pending", node=None, **metadata):
     annotations = {"runUrl": run} if run is not None else None
     found = {"metadata": {"name": "p", "annotations": annotations, **metadata}, "spec": {}, "status": {"phase": phase}}
     if node:
@@ -24,7 +24,7 @@ def pod(run="prefix/job/team/job/flights/7/", phase="Pending", node=None, **meta
     [
         (pod(), "no node takes it, and it was build 7's"),
         (
-            pod(run="job/team/job/flights/7/"),
+            pod(run="job/team/job/demo/7/"),
             "no node takes it, and it was build 7's",
         ),  # as Jenkins has it, without prefix
         (pod(phase="Failed", node="n"), "it has ended, and was build 7's"),
@@ -40,13 +40,13 @@ def test_what_an_earlier_build_left_goes(left, why):
     [
         pod(node="n"),  # it is being started
         pod(phase="Running", node="n"),
-        pod(run="job/team/job/flights/8/"),  # our own
-        pod(run="job/team/job/flights/10/"),  # a later one: numbers are compared, not texts
-        pod(run="job/other/job/flights/7/"),
-        pod(run="job/flights-eu/7/"),
+        pod(run="job/team/job/demo/8/"),  # our own
+        pod(run="job/team/job/demo/10/"),  # a later one: numbers are compared, not texts
+        pod(run="job/other/job/demo/7/"),
+        pod(run="job/demo-eu/7/"),
         pod(run="ights/7/"),
         pod(run=None),  # not of Jenkins
-        pod(run="job/team/job/flights/x/"),
+        pod(run="job/team/job/demo/x/"),
         pod(run="7/"),
         pod(deletionTimestamp="2026-01-01T00:00:00Z"),
     ],

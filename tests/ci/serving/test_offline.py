@@ -11,9 +11,9 @@ from ci.serving.model import Version
 
 
 @pytest.fixture(scope="module")
-def flights(flights_model: Path) -> Version:
-    version = Version("flights", 1)
-    version.load(flights_model)
+def demo(plain_model: Path) -> Version:
+    version = Version("demo", 1)
+    version.load(plain_model)
     return version
 
 
@@ -37,9 +37,9 @@ ROW = {"x": 1.0, "carrier": "AA", "hour": 3}
     ],
 )
 def test_rows_and_columns_of_floats_texts_and_integers_are_answered(
-    flights: Version, request_: str, response: dict[str, Any]
+    demo: Version, request_: str, response: dict[str, Any]
 ) -> None:
-    answer = offline.answer(flights, request_)
+    answer = offline.answer(demo, request_)
     assert json.loads(answer["response"] or "") == response
     assert answer["error"] is None
 
@@ -60,7 +60,7 @@ def test_the_signature_that_a_request_names_is_run(echo: Version) -> None:
         ('{"instances": [', "JSON Parse error"),
     ],
 )
-def test_what_the_model_does_not_take_is_refused_with_the_reason(flights: Version, request_: str, error: str) -> None:
-    answer = offline.answer(flights, request_)
+def test_what_the_model_does_not_take_is_refused_with_the_reason(demo: Version, request_: str, error: str) -> None:
+    answer = offline.answer(demo, request_)
     assert answer["response"] is None
     assert error in (answer["error"] or "")

@@ -12,9 +12,9 @@ from ci.serving.starting import left_out
 from tests.pods import REPOSITORY
 
 
-def test_a_process_that_loads_and_runs_a_model_says_nothing(tmp_path, flights_model):
+def test_a_process_that_loads_and_runs_a_model_says_nothing(tmp_path, plain_model):
     (tmp_path / "requests").write_text('["{\\"instances\\": [{\\"x\\": 1, \\"carrier\\": \\"AA\\", \\"hour\\": 3}]}"]')
-    command = [sys.executable, "-m", "ci.serving.offline", flights_model, tmp_path / "requests", tmp_path / "answers"]
+    command = [sys.executable, "-m", "ci.serving.offline", plain_model, tmp_path / "requests", tmp_path / "answers"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
     assert "predictions" in (tmp_path / "answers").read_text()

@@ -219,7 +219,7 @@ def settings() -> Settings:
     """The shipped settings with a light model, short waits, and a window that a drill can wait for."""
     watch = {"window": 6.0, "timeout": 45.0, "min_predictions": 30}
     return configuration.read(
-        pods.REPOSITORY / "pipeline.yaml",
+        pods.REPOSITORY / "tests/pipeline.yaml",
         [
             "as_of=2013-04-01",
             "model.name=light",

@@ -13,7 +13,7 @@ from ci.settings import Serving
 from tests import pods
 from tests.programs import needed
 
-IMAGE = "registry.example.com/models/flights@sha256:" + "ab" * 32
+IMAGE = "registry.example/models/demo@sha256:" + "ab" * 32
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def settings(tmp_path, monkeypatch):
     needed("kubectl", "https://kubernetes.io/docs/tasks/tools/ (1.30 or newer)")
     monkeypatch.chdir(tmp_path)
     Path("k8s").symlink_to(pods.REPOSITORY / "k8s")
-    return configuration.read(pods.REPOSITORY / "pipeline.yaml")
+    return configuration.read(pods.REPOSITORY / "tests/pipeline.yaml")
 
 
 def serving(settings, **changes):
@@ -41,9 +41,9 @@ def test_a_version_is_in_the_pods_of_both_deployments_and_nowhere_else(settings)
     for container in containers(objects):
         assert container["image"] == IMAGE
         values = {variable["name"]: variable.get("value") for variable in container["env"]}
-        assert (values["MODEL_NAME"], values["MODEL_VERSION"]) == ("flights", "2013040112345")
+        assert (values["MODEL_NAME"], values["MODEL_VERSION"]) == ("demo", "2013040112345")
         for probe in ("startupProbe", "readinessProbe"):
-            assert container[probe]["httpGet"]["path"] == "/v1/models/flights/versions/2013040112345/metadata"
+            assert container[probe]["httpGet"]["path"] == "/v1/models/demo/versions/2013040112345/metadata"
         for kind in ("requests", "limits"):
             assert container["resources"][kind]["memory"] == settings.resources.serving.memory
     for each in (*objects, *before):

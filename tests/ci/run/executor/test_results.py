@@ -51,7 +51,7 @@ def test_nothing_is_written_elsewhere(folder, name):
 
 
 def test_the_settings_name_the_cluster_as_this_machine_knows_it():
-    settings = configuration.read(REPOSITORY / "pipeline.yaml", ['serving.context="-"', "seed=7"])
+    settings = configuration.read(REPOSITORY / "tests/pipeline.yaml", ['serving.context="-"', "seed=7"])
     results.unpack(archive({"build/settings.yaml": configuration.dump(settings).encode()}), "kind-x")
     assert configuration.effective().serving.context == "kind-x"
     assert configuration.effective().seed == 7

@@ -11,7 +11,7 @@ from tests.pods import REPOSITORY
 @pytest.fixture
 def nothing(tmp_path, monkeypatch):
     """A folder with the shipped settings, and no program on the PATH."""
-    (tmp_path / "pipeline.yaml").write_text((REPOSITORY / "pipeline.yaml").read_text())
+    (tmp_path / "pipeline.yaml").write_text((REPOSITORY / "tests/pipeline.yaml").read_text())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
@@ -76,7 +76,7 @@ def test_a_wrong_name_of_a_cluster_is_refused(programs, capsys):
     assert "is no name of a cluster" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("file", ["pipeline.yaml", "tests/e2e/fork/pipeline.yaml"])
+@pytest.mark.parametrize("file", ["tests/pipeline.yaml", "tests/e2e/fork/pipeline.yaml"])
 def test_the_settings_of_a_build_there_are_valid_also_for_a_fork_that_leaves_most_to_their_defaults(file):
     given = ["serving.server=stand-in", "serving.replicas=2", "seed=7"]
     settings = configuration.read(REPOSITORY / file, given)

@@ -16,7 +16,7 @@ TEMPLATE = yaml.safe_load((REPOSITORY / "ci/agents/tuning.yaml").read_text())
 WORK = "outs:\n- md5: 0123.dir\n  path: work\n"
 
 
-def named(build="flights-7", work=WORK, owner=None, image=None):
+def named(build="demo-7", work=WORK, owner=None, image=None):
     return manifest.named(TEMPLATE, build, work, owner=owner, image=image)
 
 
@@ -33,7 +33,7 @@ def test_the_job_has_its_name_its_build_its_work_and_its_owner_and_else_what_the
     assert reference == {"apiVersion": "v1", "kind": "Pod", "name": "tuner-7", "uid": "uid"}
     assert violations(job["spec"]["template"]["spec"]) == []
     for labels in (job["metadata"]["labels"], job["spec"]["template"]["metadata"]["labels"]):
-        assert labels.pop("model-pipeline/build") == "flights-7"
+        assert labels.pop("model-pipeline/build") == "demo-7"
     del job["metadata"]["name"], job["metadata"]["ownerReferences"]
     for each in (*container["env"], *before["spec"]["template"]["spec"]["containers"][0]["env"]):
         if each["name"] in ("WORK", "CHIEF"):
@@ -52,7 +52,7 @@ def test_whatever_a_build_is_called_kubernetes_accepts_the_names(build, work):
 
 
 def test_two_builds_and_two_commits_have_jobs_of_their_own():
-    names = {job["metadata"]["name"] for job in (named(), named("flights-8"), named(work=WORK + " "))}
+    names = {job["metadata"]["name"] for job in (named(), named("demo-8"), named(work=WORK + " "))}
     assert len(names) == 3
 
 

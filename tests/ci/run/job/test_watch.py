@@ -24,7 +24,7 @@ def server(monkeypatch) -> Iterator[tuple]:
         yield store, api
 
 
-def a_pod(name, index, build="flights-7", job=None, **status):
+def a_pod(name, index, build="demo-7", job=None, **status):
     labels = {"model-pipeline/build": build, "app.kubernetes.io/component": "tuning",
               "batch.kubernetes.io/job-name": job or named()["metadata"]["name"]}  # fmt: skip
     annotations = {"batch.kubernetes.io/job-completion-index": str(index)}
@@ -138,7 +138,7 @@ def test_whatever_ends_the_wait_the_job_is_removed(server):
 
 def test_what_an_earlier_run_of_the_build_left_goes_first_and_no_other(server):
     store, api = server
-    for name, build in (("tuning-old", "flights-7"), ("tuning-other", "flights-8")):
+    for name, build in (("tuning-old", "demo-7"), ("tuning-other", "demo-8")):
         labels = {BUILD: build}
         store.objects[f"{JOBS}/{name}"] = {"metadata": {"name": name, "labels": labels, "resourceVersion": "1"}}
     said: list[str] = []
