@@ -4,6 +4,7 @@ EXECUTOR ?= auto
 export CLUSTER ?= model-pipeline
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
+REQUIREMENTS := requirements.txt requirements-dev.txt $(wildcard model/requirements.txt)
 
 .PHONY: help setup ci check test test-e2e test-cluster test-long mutants conformance doctor cluster cluster-delete lint report serve stop pin-images prune clean
 
@@ -11,13 +12,13 @@ help:           ## print this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(READY) ## create .venv with the pinned packages
-$(READY): requirements.txt requirements-dev.txt
+$(READY): $(REQUIREMENTS)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11, 2) <= sys.version_info[:3] < (3, 12))' 2>/dev/null || \
 	  { echo "setup: Python 3.11 is needed, 3.11.2 or newer: name it, as in \`make PYTHON=/usr/bin/python3.11\`"; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	  { echo "setup: Python's venv module is missing: on Debian, \`apt-get install python3-venv\`"; exit 2; }
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+	.venv/bin/pip install --quiet --disable-pip-version-check $(REQUIREMENTS:%=-r %)
 	@touch $@
 
 ci: $(READY)    ## run the whole pipeline; SET="as_of=2013-07-01 seed=3" overrides settings (with spaces in a value: PIPELINE_SET)

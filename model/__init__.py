@@ -1,4 +1,4 @@
-"""The task: will a flight leaving New York arrive late? A fork replaces this folder; README.md says with what."""
+"""The task: will a flight leaving New York arrive late? A fork replaces this folder; docs/task.md says with what."""
 
 KIND = "binary"
 """What the model predicts: `binary`, the probability of a yes, or `regression`, a number."""

@@ -53,16 +53,18 @@ class _Wanted:
     distribution: metadata.Distribution
 
 
-def installed(path: Path) -> dict[str, metadata.Distribution]:
-    """Return every installed distribution that a requirement file leads to, by its canonical name.
+def installed(*paths: Path) -> dict[str, metadata.Distribution]:
+    """Return every installed distribution that requirement files lead to, by its canonical name.
 
-    These are the ones that it names and all that they need, with the extras that it asks for.
+    These are the ones that they name and all that these need, with the extras that are asked for.
 
     Raises:
         InputError: a file is missing, a line cannot be understood, or what it names is not installed, or not in this
             version; names file and line.
     """
-    return dict(sorted(_with_needs(list(_read(stages.require(path), set()))), key=lambda found: found[0]))
+    seen: set[Path] = set()
+    wanted = [one for path in paths for one in _read(stages.require(path), seen)]
+    return dict(sorted(_with_needs(wanted), key=lambda found: found[0]))
 
 
 def origin(distribution: metadata.Distribution) -> tuple[str, str] | None:

@@ -14,6 +14,8 @@ from ci.packaging import requirements
 from ci.registry.layout import Base
 
 REQUIREMENTS = Path("requirements.txt")
+OF_TASK = Path("model/requirements.txt")
+"""What only the task needs; it may be missing."""
 _OSI = "License :: OSI Approved :: "
 
 
@@ -53,7 +55,8 @@ def bill(
         "hashes": _hashes(digests["model"]),
         "modelCard": {"modelParameters": card},
     }
-    packages = [_package(name, found) for name, found in requirements.installed(REQUIREMENTS).items()]
+    files = [REQUIREMENTS, *([OF_TASK] if OF_TASK.exists() else [])]
+    packages = [_package(name, found) for name, found in requirements.installed(*files).items()]
     below = [{"type": "container", "name": base.reference, "hashes": _hashes(base.digest)}] if base else []
     return {
         "bomFormat": "CycloneDX",

@@ -98,6 +98,9 @@ def inputs(dockerfile: Path) -> list[Path]:
     """
     found: set[Path] = set()
     for source in _copied(dockerfile):
+        if "[" in source:  # a pattern: what may be missing
+            found |= set(Path().glob(source))
+            continue
         path = Path(source)
         if path.is_absolute() or ".." in path.parts or not path.exists():
             raise InputError(f"{dockerfile}: COPY {source}: there is no such file in the repository")

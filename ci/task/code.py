@@ -10,7 +10,7 @@ from typing import Any
 
 from ci.errors import InputError
 
-GUIDE = "model/README.md says what a task provides"
+GUIDE = "docs/task.md says what a task provides"
 
 
 def part(module: str, name: str) -> Any:

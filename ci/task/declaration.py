@@ -286,7 +286,7 @@ def _metrics(outputs: Sequence[Output]) -> dict[str, Metric]:
     """Return the task's own metrics.
 
     Raises:
-        InputError: one is not declared as `model/README.md` explains.
+        InputError: one is not declared as `docs/task.md` explains.
     """
     declared = optional("model", "METRICS", {})
     if not isinstance(declared, Mapping):

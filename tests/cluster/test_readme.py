@@ -43,7 +43,11 @@ def test_the_commands_of_the_section_on_kind_lead_to_a_model_that_answers_and_le
     clone, home = tmp_path / "my clone", tmp_path / "my home"
     subprocess.run(["git", "clone", "-q", REPOSITORY, clone], check=True)
     (clone / ".venv").symlink_to((REPOSITORY / ".venv").resolve())
-    for file in ("requirements.txt", "requirements-dev.txt"):  # what is installed is up to date
+    for file in (
+        "requirements.txt",
+        "requirements-dev.txt",
+        "model/requirements.txt",
+    ):  # what is installed is up to date
         os.utime(clone / file, (0, 0))
     environment = {
         **os.environ,

@@ -1,4 +1,4 @@
-"""The task: who built a plane? README.md in model/ says what each file provides."""
+"""The task: who built a plane? docs/task.md says what each file provides."""
 
 KIND = "multiclass"
 TARGET = "manufacturer"

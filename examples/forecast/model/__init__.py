@@ -1,4 +1,4 @@
-"""The task: the temperature of the next hours. README.md in model/ says what each file provides."""
+"""The task: the temperature of the next hours. docs/task.md says what each file provides."""
 
 HOURS = (1, 3, 6, 12, 24)
 PAST = 48

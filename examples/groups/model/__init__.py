@@ -1,4 +1,4 @@
-"""The task: minutes in the air. README.md in model/ says what each file provides."""
+"""The task: minutes in the air. docs/task.md says what each file provides."""
 
 KIND = "regression"
 TARGET = "air_time"

@@ -1,4 +1,4 @@
-"""The task: which digit does a picture show? README.md in model/ says what each file provides."""
+"""The task: which digit does a picture show? docs/task.md says what each file provides."""
 
 KIND = "multiclass"
 TARGET = "digit"

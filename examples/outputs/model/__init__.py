@@ -1,4 +1,4 @@
-"""The task: rain and wind of the afternoon. README.md in model/ says what each file provides."""
+"""The task: rain and wind of the afternoon. docs/task.md says what each file provides."""
 
 OUTPUTS = {
     "rain": {"kind": "binary", "target": "rain_later", "classes": ("dry", "wet")},

@@ -1,4 +1,4 @@
-"""The task: which library was this docstring written for? README.md in model/ says what each file provides."""
+"""The task: which library was this docstring written for? docs/task.md says what each file provides."""
 
 KIND = "multiclass"
 TARGET = "library"

@@ -74,3 +74,14 @@ def test_options_markers_and_hashes_of_requirements_are_understood(assemble: Ass
     Path("requirements.txt").write_text("\n".join([*lines, "no-such; python_version < '3'", "pyyaml"]))
     assemble()
     assert [component["name"] for component in bill()["components"]] == ["demo-data", "numpy", "pyyaml"]
+
+
+def test_what_only_the_task_needs_is_in_the_bill(assemble: Assemble) -> None:
+    Path("requirements.txt").write_text("numpy\n")
+    Path("model").mkdir()
+    Path("model/requirements.txt").write_text(f"# data\npyyaml=={metadata.version('pyyaml')}\n")
+    assemble()
+    assert [component["name"] for component in bill()["components"]] == ["demo-data", "numpy", "pyyaml"]
+    Path("model/requirements.txt").write_text("no-such-package-here==1\n")
+    with pytest.raises(InputError, match=r"model/requirements\.txt:1: no-such-package-here==1 is not installed here"):
+        assemble()

@@ -47,6 +47,11 @@ def test_an_image_is_built_and_pushed_once_and_again_when_an_input_changes(machi
     assert second != first
     assert {"build", "push"} <= set(commands(machine))
 
+    Path("model").mkdir()
+    Path("model/requirements.txt").write_text("what-only-the-task-needs==1\n")
+    assert ready()["pipeline"] not in (first, second)
+    assert "./model/requirements.txt" in machine.read("context-files").split()
+
 
 def test_an_image_that_somebody_removed_from_the_registry_is_pushed_again(machine, registry: Registry):
     first = ready()["pipeline"]

@@ -65,7 +65,7 @@ def test_a_declaration_that_is_missing_is_named(task, name):
     task.write("__init__.py", INIT.replace(name, f"OTHER_{name}"))
     code, said = task.prepare()
     assert code == 2
-    assert said == f"bad input: model/__init__.py: {name} is missing: model/README.md says what a task provides\n"
+    assert said == f"bad input: model/__init__.py: {name} is missing: docs/task.md says what a task provides\n"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_module_that_is_missing_is_named(task, name):
     (task.folder / f"model/{name}.py").unlink()
     code, said = task.prepare()
     assert code == 2
-    assert said == f"bad input: model/{name}.py is missing: model/README.md says what a task provides\n"
+    assert said == f"bad input: model/{name}.py is missing: docs/task.md says what a task provides\n"
 
 
 def test_a_folder_without_a_task_says_what_is_missing(task, monkeypatch, tmp_path):
@@ -180,7 +180,7 @@ def test_a_folder_without_a_task_says_what_is_missing(task, monkeypatch, tmp_pat
     monkeypatch.setattr(
         "sys.path", [str(tmp_path), *[path for path in __import__("sys").path if "site-packages" in path]]
     )
-    with pytest.raises(InputError, match=r"model/__init__\.py is missing: model/README\.md says"):
+    with pytest.raises(InputError, match=r"model/__init__\.py is missing: docs/task\.md says"):
         declarations.part("model", "KIND")
 
 
