@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
 REQUIREMENTS := requirements.txt requirements-dev.txt $(wildcard model/requirements.txt)
 
-.PHONY: help setup ci check test test-e2e test-cluster test-long mutants conformance doctor cluster cluster-delete lint report serve stop pin-images prune clean
+.PHONY: help setup ci check test test-e2e test-cluster test-long mutants conformance doctor cluster cluster-delete lint report serve promote stop pin-images prune clean
 
 help:           ## print this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ report: $(READY) ## write the report of what the last build left
 
 serve: $(READY) ## serve the last verified model and print a request that works
 	@python -m scripts.serve
+
+promote: $(READY) ## roll out in environment TO=production what was verified in the one before; BY=name approves it
+	@python -m scripts.promote --to "$(TO)" --approved-by "$(BY)"
 
 stop: $(READY)  ## end the server
 	@python -m scripts.stop

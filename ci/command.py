@@ -36,6 +36,18 @@ def parser(module_doc: str | None, name: str) -> argparse.ArgumentParser:
     )
 
 
+def environment(arguments: argparse.ArgumentParser, otherwise: str = "the first") -> None:
+    """Add the option that names one of the environments in pipeline.yaml.
+
+    Args:
+        arguments: the command's.
+        otherwise: what the command is about without it.
+    """
+    arguments.add_argument(
+        "--environment", metavar="NAME", help=f"one of `environments` in pipeline.yaml ({otherwise})"
+    )
+
+
 class Main(Protocol):
     """A command's `main`."""
 

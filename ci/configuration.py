@@ -46,9 +46,24 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Settings:
         raise InputError("\n".join(_explain_all(error.errors(), path, lines, given))) from None
 
 
-def effective() -> Settings:
-    """Return the settings that `scripts.configure` wrote, which every other stage reads."""
-    return read(stages.require(workspace.SETTINGS))
+def effective(environment: str | None = None) -> Settings:
+    """Return the settings that `scripts.configure` wrote, which every other stage reads.
+
+    Args:
+        environment: which one of `environments` they are for; None: the first, which builds release to.
+
+    Raises:
+        InputError: there is no such environment.
+    """
+    settings = read(stages.require(workspace.SETTINGS))
+    if environment is None:
+        return settings.first()
+    if environment not in settings.environments:
+        known = (
+            f"pipeline.yaml has {', '.join(settings.environments)}" if settings.environments else "there is only one"
+        )
+        raise InputError(f"--environment: there is no environment {_short(repr(environment))}: {known}")
+    return settings.at(environment)
 
 
 def dump(settings: Settings) -> str:

@@ -10,13 +10,28 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ci import references
 
 _NAME = r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$"
 Name = Annotated[str, Field(pattern=_NAME)]
 """A name that Kubernetes, image references and URLs all accept."""
+
+EnvironmentName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,14}[a-z0-9])?$")]
+"""A short name: it is part of the path of a socket, which may have 107 bytes."""
 
 Quantity = Annotated[
     str,
@@ -392,6 +407,31 @@ class Retention(Section):
     """Last releases whose images are kept, beside the champion of the last one and whatever runs; releases."""
 
 
+class Environment(Section):
+    """One of several places where the model serves, such as staging; what is null is as in `serving` and `rollout`."""
+
+    context: str | None = None
+    """Kubeconfig context of its cluster, as in `serving.context`."""
+    overlay: Name | None = None
+    """Folder of k8s/overlays, which also says the namespace; two environments of one cluster need two."""
+    replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Serving pods on a cluster."""
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """REST port on a machine without a cluster; each environment there needs its own."""
+    analysis: Analysis | None = None
+    """The watch over a canary there, in place of `rollout.analysis` as a whole."""
+    approval: bool = False
+    """Whether somebody must approve what is promoted to it."""
+    approvers: list[Annotated[str, Field(min_length=1, max_length=100)]] = []
+    """Names of those who may; empty: anybody may, as where Jenkins decides whom it asks."""
+
+    @model_validator(mode="after")
+    def _approved(self) -> "Environment":
+        if self.approvers and not self.approval:
+            raise ValueError("approvers are asked only with `approval: true`")
+        return self
+
+
 class Settings(Section):
     """All settings of a fork."""
 
@@ -429,8 +469,72 @@ class Settings(Section):
     """The record of finished builds."""
     retention: Retention = Retention()
     """What is left of the past."""
+    environments: Annotated[dict[EnvironmentName, Environment], Field(exclude_if=lambda named: not named)] = {}
+    """Where the model serves, in the order of promotion: builds release to the first. Empty: in one place."""
+
+    _whole: "Settings | None" = PrivateAttr(default=None)
+    _environment: str | None = PrivateAttr(default=None)
+
+    @field_validator("environments")
+    @classmethod
+    def _apart(cls, named: dict[str, Environment], info: ValidationInfo) -> dict[str, Environment]:
+        """Make sure that no two environments are the same place, and that builds can release to the first."""
+        serving = info.data.get("serving", Serving())
+        places: dict[object, str] = {}
+        for number, (name, found) in enumerate(named.items()):
+            at = _at(serving, found)
+            if number == 0 and found.approval:
+                raise _wrong(
+                    name, "approval", True, "builds release to the first environment unasked: approve later ones"
+                )
+            place = (at.context, at.overlay) if at.context else at.port
+            if (other := places.setdefault(place, name)) != name:
+                key, what = ("overlay", "context and overlay") if at.context else ("port", "port")
+                why = f"it has the {what} of {other}, and would be the same place: give it its own"
+                raise _wrong(name, key, getattr(at, key), why)
+        return named
+
+    @property
+    def environment(self) -> str | None:
+        """The environment that these settings are for; None where there is one place only."""
+        return self._environment
+
+    @property
+    def option(self) -> str:
+        """What names that environment in a command line, with a space before it; empty where there is one place."""
+        return f" --environment {self._environment}" if self._environment else ""
+
+    def at(self, environment: str) -> "Settings":
+        """Return the settings for one of the environments."""
+        whole = self._whole or self
+        found = whole.environments[environment]
+        rollout = whole.rollout.model_copy(update={"analysis": found.analysis or whole.rollout.analysis})
+        changed = whole.model_copy(update={"serving": _at(whole.serving, found), "rollout": rollout})
+        changed._whole, changed._environment = whole, environment
+        return changed
+
+    def first(self) -> "Settings":
+        """Return the settings for the environment that builds release to."""
+        return self.at(next(iter(self.environments))) if self.environments else self
+
+    def last(self) -> "Settings":
+        """Return the settings for the environment whose release is the champion."""
+        return self.at([*self.environments][-1]) if self.environments else self
 
     @property
     def source(self) -> Path | None:
         """The data source as a path, or None for the data that the task ships with."""
         return None if self.data.source is None else Path(self.data.source)
+
+
+def _at(serving: Serving, environment: Environment) -> Serving:
+    """Return how an environment serves."""
+    own = {name: getattr(environment, name) for name in ("context", "overlay", "replicas", "port")}
+    return serving.model_copy(update={name: value for name, value in own.items() if value is not None})
+
+
+def _wrong(name: str, key: str, value: object, why: str) -> ValidationError:
+    """Return the error that a key of an environment is wrong, so that its line is told."""
+    problem = PydanticCustomError("value_error", "{why}", {"why": why})
+    details = InitErrorDetails(type=problem, loc=(name, key), input=value)
+    return ValidationError.from_exception_data("environments", [details])

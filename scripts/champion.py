@@ -1,9 +1,10 @@
 """Write down what is serving, before the build: build/champion.json.
 
 The test stage compares this build's model with it. Its content is digest, version, as_of and release, or null when
-nothing was ever released. If the serving release was built from the inputs that are checked out now, it is the champion
-that release was compared with, so that a rerun changes nothing. Two cases are errors, as the next model
-would be compared with nothing: a server runs but does not answer, or it serves a version that no release records.
+nothing was ever released. Of several environments it is what serves in the last one. If the serving release was built
+from the inputs that are checked out now, it is the champion that release was compared with, so that a rerun changes
+nothing. Two cases are errors, as the next model would be compared with nothing: a server runs but does not answer, or
+it serves a version that no release records.
 """
 
 import sys
@@ -20,7 +21,7 @@ def champion() -> None:
     from ci.rollout import place as places
     from ci.rollout.decision import Phase
 
-    place = places.look(configuration.effective())
+    place = places.look(configuration.effective().last())
     last, phases = place.ledger.last(), place.where.phases()
     if hung := next((digest for digest, phase in phases.items() if phase is Phase.UNREACHABLE), None):
         raise StageError(place.where.failure(hung))

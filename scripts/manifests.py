@@ -28,7 +28,7 @@ def manifests() -> None:
     version = Version.load(PACKAGE)
     reference = image(version)
     objects = render(settings)
-    put(objects, settings, version.number, reference, planned.read().fields)
+    put(objects, settings, version.number, reference, planned.read(settings.environment).fields)
     print(yaml.safe_dump_all(objects, sort_keys=False), end="")
 
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ci.command import parser, run
+from ci.command import environment, parser, run
 
 if TYPE_CHECKING:
     from ci.placement.inventory import Inventory
@@ -34,16 +34,14 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--verify", action="store_true", help="check the certificate of the last plan again")
     arguments.add_argument("--compare", action="store_true", help="compare the last plan with where pods are now")
     arguments.add_argument("--dry-run", action="store_true", help="print what would be planned, write nothing")
+    environment(arguments)
     options = arguments.parse_args(argv)
+    where = (options.inventory, options.context, options.environment)
     if options.verify:
-        return run(lambda: verify(options.inventory, options.context))
+        return run(lambda: verify(*where))
     if options.compare:
-        return run(lambda: compare(options.inventory, options.context, dry_run=options.dry_run))
-    return run(
-        lambda: place(
-            options.inventory, options.context, options.group, explain=options.explain, dry_run=options.dry_run
-        )
-    )
+        return run(lambda: compare(*where, dry_run=options.dry_run))
+    return run(lambda: place(*where, options.group, explain=options.explain, dry_run=options.dry_run))
 
 
 def read(file: Path | None, context: str | None, settings: "Settings") -> "Inventory":
@@ -69,14 +67,16 @@ def demand(settings: "Settings") -> "Demand":
     return Demand(wanted.Build.of(settings), serving, unread)
 
 
-def place(file: Path | None, context: str | None, group: str | None, *, explain: bool, dry_run: bool) -> None:
+def place(
+    file: Path | None, context: str | None, named: str | None, group: str | None, *, explain: bool, dry_run: bool
+) -> None:
     """Plan, check, write the results and print what was decided."""
     from ci import configuration, workspace
     from ci.errors import StageError
     from ci.placement import plan, report
     from ci.placement.amounts import counted
 
-    settings = configuration.effective()
+    settings = configuration.effective(named)
     if file is None and settings.placement.inventory is None:
         context = context or settings.serving.context
     wanted = demand(settings)
@@ -87,7 +87,9 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
     for each in made.said:
         print(f"place: {each}")
     folder, solution = None if dry_run else workspace.PLACEMENT, made.solution
-    lines = report.write(folder, made, required=settings.placement.affinity == "required")
+    lines = report.write(
+        folder, made, required=settings.placement.affinity == "required", environment=settings.environment
+    )
     if explain or dry_run or solution.unplaced:
         print("\n".join(lines))
     else:
@@ -108,13 +110,13 @@ def place(file: Path | None, context: str | None, group: str | None, *, explain:
     print(f"place: {lines[0]} ({solution.seconds:.2f} s) -> {where}")
 
 
-def compare(file: Path | None, context: str | None, *, dry_run: bool) -> None:
+def compare(file: Path | None, context: str | None, named: str | None, *, dry_run: bool) -> None:
     """Say which pods are not where the last plan has their group."""
     from ci import configuration
     from ci.placement.handover import strays
     from ci.results.placement import ACTUAL, PLAN
 
-    settings = configuration.effective()
+    settings = configuration.effective(named)
     if file is None and settings.placement.inventory is None:
         context = context or settings.serving.context
     planned = PLAN.read()
@@ -126,7 +128,7 @@ def compare(file: Path | None, context: str | None, *, dry_run: bool) -> None:
     print("\n".join(f"place: {line}" for line in lines))
 
 
-def verify(source: Path | None, context: str | None) -> None:
+def verify(source: Path | None, context: str | None, named: str | None) -> None:
     """Check the last plan's bound once more, from what plan.json holds, and perhaps that it fits a cluster."""
     from ci import stages
     from ci.errors import StageError
@@ -140,7 +142,7 @@ def verify(source: Path | None, context: str | None) -> None:
         raise stages.damaged(file, f"its certificate is not whole ({error})") from None
     fits = source is not None or context is not None
     if fits:
-        wrong = [*wrong, *misfits(source, context)]
+        wrong = [*wrong, *misfits(source, context, named)]
     if wrong:
         raise StageError(f"{file}: {'; '.join(wrong)}")
     shown, lacking = plan["certificate"]["proves"], plan["certificate"]["unplaced"]
@@ -152,12 +154,12 @@ def verify(source: Path | None, context: str | None) -> None:
     print(f"place: {file} holds: at least {shown} {what}{rest}")
 
 
-def misfits(source: Path | None, context: str | None) -> list[str]:
+def misfits(source: Path | None, context: str | None, named: str | None) -> list[str]:
     """Return in sentences why the last plan does not fit the nodes of a cluster or a file; nothing if it does."""
     from ci import configuration
     from ci.results.placement import PLAN
 
-    settings = configuration.effective()
+    settings = configuration.effective(named)
     last = PLAN.read()
     names = {pod.name for pod in last.pods}
     group = None if {"canary", "training"} <= names else "serving" if "canary" in names else "training"

@@ -54,9 +54,10 @@ def images(settings: "Settings", *, dry_run: bool) -> tuple[list["Path"], int]:
     from ci.releases import machine, retention
     from ci.rollout import place as places
 
-    with machine.alone():
-        count = settings.retention.releases
-        keep = places.here(settings).needed(count) | places.look(settings).needed(count)
+    with machine.all_alone():
+        count, keep = settings.retention.releases, set[str]()
+        for each in everywhere(settings):
+            keep |= places.here(each).needed(count) | places.look(each).needed(count)
         return retention.prune(keep, dry_run=dry_run)
 
 
@@ -64,8 +65,15 @@ def evidence(settings: "Settings", *, dry_run: bool) -> list[str]:
     """Delete the evidence of such images that the cluster keeps, and return its names."""
     from ci.rollout import place as places
 
-    place = places.look(settings)
-    return place.forget(place.needed(settings.retention.releases), dry_run=dry_run)
+    found = []
+    for place in [places.look(each) for each in everywhere(settings)]:
+        found += place.forget(place.needed(settings.retention.releases), dry_run=dry_run)
+    return found
+
+
+def everywhere(settings: "Settings") -> "list[Settings]":
+    """Return the settings for each environment."""
+    return [settings.at(name) for name in settings.environments] or [settings]
 
 
 if __name__ == "__main__":

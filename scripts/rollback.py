@@ -10,7 +10,7 @@ Exit codes: 0 it serves; 1 there is none to go back to, or it failed a check and
 import sys
 from datetime import UTC, datetime
 
-from ci.command import end_in_order, parser, run, seconds
+from ci.command import end_in_order, environment, parser, run, seconds
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,17 +22,23 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--dry-run", action="store_true", help="print what would be done and stop")
     arguments.add_argument("--context", help="the cluster of this kubeconfig context (`-`: the current one)")
     arguments.add_argument("--wait", type=seconds, default=0.0, help="seconds to wait for another deployment there (0)")
+    environment(arguments, "must be named where there are several")
     options = arguments.parse_args(argv)
-    return run(lambda: rollback(options.to, options.context, options.wait, dry_run=options.dry_run))
+    where = (options.environment, options.context)
+    return run(lambda: rollback(options.to, *where, options.wait, dry_run=options.dry_run))
 
 
-def rollback(to: int | None, context: str | None, wait: float, *, dry_run: bool) -> None:
+def rollback(to: int | None, named: str | None, context: str | None, wait: float, *, dry_run: bool) -> None:
     """Roll back, or say what would be done."""
     from ci import configuration
+    from ci.errors import InputError
     from ci.rollout import deploy as rollout
 
     end_in_order()
-    settings = configuration.effective()
+    settings = configuration.effective(named)
+    if named is None and len(settings.environments) > 1:
+        known = ", ".join(settings.environments)
+        raise InputError(f"--environment: name where a release is to come back: {known}")
     did = rollout.rollback(settings, lambda: datetime.now(UTC), to, context, wait, dry_run=dry_run)
     print(f"rollback: {did}")
 

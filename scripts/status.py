@@ -6,26 +6,29 @@ all that runs; 1 it is not, or cannot be seen; 2 bad input.
 
 import sys
 
-from ci.command import parser, run
+from ci.command import environment, parser, run
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     arguments = parser(__doc__, "status")
     arguments.add_argument("--context", help="the cluster of this kubeconfig context (`-`: the current one)")
+    environment(arguments, "all")
     options = arguments.parse_args(argv)
-    return run(lambda: status(options.context))
+    return run(lambda: status(options.environment, options.context))
 
 
-def status(context: str | None) -> int:
-    """Print the status; return the exit code."""
+def status(named: str | None, context: str | None) -> int:
+    """Print the status of one environment, or of all; return the exit code."""
     from ci import configuration
     from ci.rollout import place as places
 
-    place = places.look(configuration.effective(), context)
-    found = place.status()
-    print("\n".join(f"status: {line}" if number == 0 else f"  {line}" for number, line in enumerate(found.lines)))
-    return 0 if found.well else 1
+    settings, well = configuration.effective(named), True
+    for each in [settings] if named else [settings.at(name) for name in settings.environments] or [settings]:
+        found = places.look(each, context).status()
+        print("\n".join(f"status: {line}" if number == 0 else f"  {line}" for number, line in enumerate(found.lines)))
+        well = well and found.well
+    return 0 if well else 1
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def stop() -> None:
     from ci.settings import Rollout
 
     drain_timeout = (configuration.effective().rollout if workspace.SETTINGS.exists() else Rollout()).drain_timeout
-    with machine.alone():
+    with machine.all_alone():
         for line in servers.stop(drain_timeout) or ["nothing was serving"]:
             print(f"stop: {line}")
 

@@ -13,7 +13,7 @@ from ci.placement.planning import Question
 from ci.results.placement import HANDOVER, PLAN, TIMING
 
 
-def write(folder: Path | None, plan: Plan, *, required: bool) -> list[str]:
+def write(folder: Path | None, plan: Plan, *, required: bool, environment: str | None = None) -> list[str]:
     """Write a plan, its explanation, its picture and its wall time, and return the explanation's sentences.
 
     `plan.json` has the certificate of its bound; it is checked as it will be read. `handover.json` has for each group
@@ -46,6 +46,8 @@ def write(folder: Path | None, plan: Plan, *, required: bool) -> list[str]:
         "unplaced": [pods[i].name for i in solution.unplaced],
         "pods": [{"name": pod.name, "group": pod.group, "requests": pod.requests} for pod in pods],
     }
+    if environment:
+        document["environment"] = environment
     if solution.proof:
         document["certificate"] = certificate.record(problem, solution.proof, unplaced=bool(solution.unplaced))
         if wrong := certificate.recheck(document):

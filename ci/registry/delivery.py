@@ -1,4 +1,4 @@
-"""Bringing a packaged image to where a cluster's nodes can have it: its registry, or into the nodes of Kind."""
+"""Bringing an image to where a cluster's nodes can have it: its registry, or into the nodes of Kind."""
 
 import shutil
 import subprocess
@@ -33,7 +33,7 @@ def deliver(layout: Path, digest: str, reference: str, context: str, plain: Coll
         StageError: a blob was changed, the registry refuses, or Kind does, or takes too long.
     """
     name, _, tag = reference.rpartition(":")
-    if name.partition("/")[0] != references.LOCAL:
+    if not _is_local(reference):
         found = image.verify(layout, digest)
         Repository(name, plain).send(found.blobs[1:], found.blobs[0], tag)
         return f"sent to {name}"
@@ -57,3 +57,28 @@ def deliver(layout: Path, digest: str, reference: str, context: str, plain: Coll
     if done.returncode:
         raise StageError(f"kind could not load {reference} into the cluster of {context}: {done.stderr.strip()[-500:]}")
     return f"loaded into the nodes of {context}"
+
+
+def require(layout: Path, digest: str, reference: str, context: str, plain: Collection[str] = ()) -> None:
+    """Make sure that the nodes of a cluster can have an image that was delivered to another one.
+
+    Args:
+        layout: where this machine keeps the images that name no registry.
+        digest: of its manifest.
+        reference: its name, `HOST/REPOSITORY:TAG`.
+        context: name of the cluster's context.
+        plain: see `Repository`.
+
+    Raises:
+        StageError: its registry does not have it, or does not answer; or Kind does not take it.
+    """
+    name, _, _ = reference.rpartition(":")
+    if not _is_local(reference):
+        Repository(name, plain).digest(digest)
+    elif context.startswith(_KIND):
+        deliver(layout, digest, reference, context)
+
+
+def _is_local(reference: str) -> bool:
+    """Tell whether an image's name has no registry in it."""
+    return reference.partition("/")[0] == references.LOCAL

@@ -1,8 +1,11 @@
-"""The releases of this machine: a file with a record for each, and a folder with the evidence of each."""
+"""The releases of this machine: a file with a record for each, and a folder with the evidence of each.
+
+Each environment has its own, in a folder with its lock and its servers' sockets.
+"""
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ci import workspace
@@ -14,8 +17,27 @@ FOLDER = workspace.STATE / "serving"
 RECORDS = RELEASES.path
 
 
+def folder(environment: str | None) -> Path:
+    """Return the folder of an environment on this machine; None where there is one place only."""
+    return FOLDER if environment is None else FOLDER.with_name(f"{FOLDER.name}-{environment}")
+
+
+def folders() -> list[Path]:
+    """Return the folder of every place that something may have been released to."""
+    return [FOLDER, *sorted(FOLDER.parent.glob(f"{FOLDER.name}-*"))]
+
+
 class MachineLedger(Ledger):
-    """The releases that this checkout has served on this machine."""
+    """The releases that this checkout has served on this machine.
+
+    Args:
+        environment: where, if there are several environments.
+    """
+
+    def __init__(self, environment: str | None = None) -> None:
+        super().__init__()
+        self.folder = folder(environment)
+        self.records = self.folder / RECORDS.name
 
     def read(self) -> list[Release]:
         """Return every release, the oldest first.
@@ -24,38 +46,50 @@ class MachineLedger(Ledger):
             StageError: the record is damaged; names file, line and key.
         """
         try:
-            found: list[Release] = RELEASES.plain_all()
+            found: list[Release] = RELEASES.plain_all(self.records)
         except InputError as error:  # nobody but the pipeline writes it
             raise StageError(f"{error}, or delete it to begin anew") from None
         for number, release in enumerate(found, 1):
             if release["release"] != number:
                 why = f"release: it is {release['release']}, where release {number} should be"
-                raise StageError(f"{RECORDS}:{number}: {why}: restore it, or delete it to begin anew")
+                raise StageError(f"{self.records}:{number}: {why}: restore it, or delete it to begin anew")
         return found
 
     def add(self, release: Release) -> Release:
         """Record a release under the next number, and return it with that number."""
         releases = self.read()
         record = {"release": len(releases) + 1, **release}
-        workspace.write_text(RECORDS, RELEASES.text([*releases, record]))
+        workspace.write_text(self.records, RELEASES.text([*releases, record]))
         return record
 
     def evidence(self, digest: str) -> Path:
         """Return the folder with a version's manifest, golden predictions and reference statistics."""
-        return FOLDER / "releases" / digest.removeprefix("sha256:")
+        return self.folder / "releases" / digest.removeprefix("sha256:")
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def alone(place: Path = FOLDER) -> Iterator[None]:
     """Hold the lock on what serves on this machine; it ends with the process at the latest.
+
+    Args:
+        place: the folder of the environment.
 
     Raises:
         StageError: another command holds it.
     """
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / "lock").open("a") as file:
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StageError("another deploy, serve or stop is under way here: wait for it, then try again") from None
+        yield
+
+
+@contextmanager
+def all_alone() -> Iterator[None]:
+    """Hold the locks of all environments on this machine; raises as `alone` does."""
+    with ExitStack() as held:
+        for place in folders():
+            held.enter_context(alone(place))
         yield

@@ -12,7 +12,7 @@ from ci.releases import machine
 def prune(keep: Set[str], *, dry_run: bool) -> tuple[list[Path], int]:
     """Delete what belongs to none of the images to keep, and return what that was and its size in bytes.
 
-    Fetched bases go too: packaging fetches again what it needs. The caller holds `machine.alone`.
+    Fetched bases go too: packaging fetches again what it needs. The caller holds `machine.all_alone`.
 
     Args:
         keep: digests of the images that stay.
@@ -22,7 +22,8 @@ def prune(keep: Set[str], *, dry_run: bool) -> tuple[list[Path], int]:
         StageError: an image to keep was changed; nothing was deleted.
     """
     names = {digest.removeprefix("sha256:") for digest in keep}
-    records = [*(machine.FOLDER / "releases").glob("*"), *machine.FOLDER.glob("*.log")]
+    places = machine.folders()
+    records = [path for place in places for path in (*(place / "releases").glob("*"), *place.glob("*.log"))]
     paths = [*registry.unused(keep), *(path for path in records if path.stem not in names), *bases.CACHE.glob("*")]
     freed = sum(workspace.size(path) for path in paths)
     if not dry_run:

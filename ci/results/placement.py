@@ -62,6 +62,8 @@ class Plan(Result):
     unplaced: Many[str]
     pods: Many[Pod]
     certificate: Certificate | None = None
+    environment: str | None = None
+    """Whose pods it is about, if there are several."""
 
 
 class Expression(Result):

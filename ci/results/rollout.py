@@ -8,7 +8,7 @@ from pydantic import ConfigDict, JsonValue
 from ci import workspace
 from ci.results.build import Champion
 from ci.results.file import Count, Day, Digest, File, Lines, Many, Real, Result, Version
-from ci.settings import Name
+from ci.settings import EnvironmentName, Name
 
 Action = Literal["deploy", "roll back", "nothing", "refuse"]
 
@@ -55,6 +55,13 @@ class Step(Result):
     observed: dict[str, str]
 
 
+class Origin(Result):
+    """The release of another environment that was promoted."""
+
+    environment: EnvironmentName
+    release: Count
+
+
 class Release(Result):
     """A version that was verified while it served."""
 
@@ -71,6 +78,10 @@ class Release(Result):
     """The release that was rolled back, where this one brought an earlier one back."""
     revision: str | None = None
     """On a cluster, the name of the pod template that was verified."""
+    promoted_from: Origin | None = None
+    """Where it was verified before, if it was promoted."""
+    approved_by: str | None = None
+    """Who has approved that, if somebody was asked."""
 
 
 SUMMARY: File[Rollout] = File(workspace.ROLLOUT / "rollout.json", Rollout)

@@ -183,7 +183,13 @@ class Decision:
 
 
 def admit(
-    verdict: str, reason: str, *, same: bool, withdrawn: int | None = None, overtaken: str | None = None
+    verdict: str,
+    reason: str,
+    *,
+    same: bool,
+    withdrawn: int | None = None,
+    overtaken: str | None = None,
+    option: str = "",
 ) -> Decision:
     """Decide about a package by its evaluation's verdict.
 
@@ -193,13 +199,14 @@ def admit(
         same: the package's image is the one that serves.
         withdrawn: number of the release of this image that was rolled back, None if none was.
         overtaken: why the verdict compares with another champion than what serves now; None if it does not.
+        option: what names the environment in a command line.
     """
     if verdict == "block":
         return Decision("refuse", f"the evaluation blocked this model: {reason}")
     if same:
         return Decision("nothing", "this image is already serving")
     if withdrawn is not None:
-        again = f"`python -m scripts.rollback --to {withdrawn}` brings it back"
+        again = f"`python -m scripts.rollback{option} --to {withdrawn}` brings it back"
         return Decision("nothing", f"this image is release {withdrawn}, which was rolled back: {again}")
     if verdict == "keep":
         return Decision("nothing", f"the champion is kept: {reason}")

@@ -1,8 +1,7 @@
 """From a package to a release: decide, roll out, record; also rolling back, and starting the last release again."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from ci import git, lineage, workspace
@@ -14,14 +13,13 @@ from ci.releases.version import Version
 from ci.results.build import CHAMPION
 from ci.results.evaluation import EVALUATION
 from ci.results.rollout import SUMMARY
-from ci.rollout import outcome
+from ci.rollout import attempt, outcome
 from ci.rollout import place as places
+from ci.rollout.attempt import Clock
+from ci.rollout.candidate import APPROVAL, overtaken
 from ci.rollout.decision import Decision, Phase, admit
 from ci.rollout.place import Place
-from ci.rollout.rollout import Rollout
 from ci.settings import Settings
-
-Clock = Callable[[], datetime]
 
 
 def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: float = 0.0) -> str:
@@ -46,10 +44,10 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
         digest = manifest["image"]["digest"]
         place = held.enter_context(places.locked(settings, context, wait))
         begin()
-        before, decision = _decide(place, manifest)
-        summary = _summarised(decision.action, decision.reason, digest, manifest["version"], before)
+        before, decision = _decide(settings, place, manifest)
+        summary = attempt.summarised(decision.action, decision.reason, digest, manifest["version"], before)
         again = ""
-        with _summary(settings, place, clock, summary):
+        with attempt.written_down(settings, place, clock, summary):
             place.require_agreement(digest)
             if decision.action == "refuse":
                 raise StageError(f"not deployed: {decision.reason}")
@@ -58,9 +56,9 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
             if decision.action == "deploy":
                 place.keep(Version.load(workspace.PACKAGE))
                 record, rescore = _recorder(place, manifest, clock), _rescorer(settings, place, manifest)
-                _rollout(settings, place, digest, clock, record, rescore).run()
+                attempt.rollout(settings, place, digest, clock, record, rescore).run()
             elif before and not place.settled(before["digest"]):
-                _rollout(settings, place, before["digest"], clock).run()
+                attempt.rollout(settings, place, before["digest"], clock).run()
                 again = f"; release {before['release']} was not all that serves, and is now"
             elif place.where.shares and before and (rescaled := place.where.rescale()):
                 again = f"; serving.replicas has changed: {rescaled}"
@@ -70,35 +68,15 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
     return f"version {last['version']} serves on {place.name} as release {last['release']}"
 
 
-def _summarised(action: str, reason: str, digest: str, number: str, before: Release | None) -> dict[str, Any]:
-    """Return what was decided, as `build/rollout/rollout.json` has it but for how it ended."""
-    last = before and {key: before[key] for key in ("digest", "version", "release")}
-    return {"action": action, "reason": reason, "digest": digest, "version": number, "before": last}
-
-
-@contextmanager
-def _summary(settings: Settings, place: Place, clock: Clock, summary: dict[str, Any]) -> Iterator[None]:
-    """Write down how the block's rollout ended, and say in its error what serves now."""
-    try:
-        yield
-    except (InputError, StageError) as error:
-        start = summary["action"] != "nothing" and not isinstance(error, InputError)
-        message = f"{error}; {_serving(settings, place, clock, start=start)}"
-        SUMMARY.write({**summary, "failed": message})
-        raise type(error)(message) from None
-    last = place.ledger.last()
-    SUMMARY.write({**summary, "release": last and last["release"]})
-
-
 def preview(settings: Settings, clock: Clock, context: str | None = None) -> str:
     """Return what `deploy` would do, changing nothing."""
     manifest = package.verify(workspace.PACKAGE, settings.packaging.verify_key)
     digest, place = manifest["image"]["digest"], places.look(settings, context)
     place.require_agreement(digest)
-    _, decision = _decide(place, manifest)
+    _, decision = _decide(settings, place, manifest)
     steps = ""
     if decision.action == "deploy":
-        steps = f"\nsteps: {' -> '.join(_rollout(settings, place, digest, clock).plan())}"
+        steps = f"\nsteps: {' -> '.join(attempt.rollout(settings, place, digest, clock).plan())}"
         if place.where.shares:
             steps = f"{steps}\n{place.where.difference(Version.load(workspace.PACKAGE))}".rstrip()
     return f"would {decision.action} version {manifest['version']}: {decision.reason}{steps}"
@@ -133,7 +111,7 @@ def rollback(
     if dry_run:
         place = places.look(settings, context)
         found = _earlier(place, to)
-        steps = _rollout(settings, place, found["digest"], clock, trusted=True).plan()
+        steps = attempt.rollout(settings, place, found["digest"], clock, trusted=True).plan()
         return f"would bring back release {found['release']}, version {found['version']}\nsteps: {' -> '.join(steps)}"
     with outcome.written() as begin, places.locked(settings, context, wait) as place:
         begin()
@@ -142,17 +120,18 @@ def rollback(
 
         def record() -> None:
             instead = {**found, "time": clock().isoformat(timespec="seconds"), "instead_of": before["release"]}
-            del instead["release"]
+            for key in ("release", *APPROVAL):  # nobody has approved this one
+                instead.pop(key, None)
             place.add(instead)
 
         reason = f"somebody asked for release {found['release']}"
-        summary = _summarised("roll back", reason, found["digest"], found["version"], before)
+        summary = attempt.summarised("roll back", reason, found["digest"], found["version"], before)
         if found["digest"] == before["digest"] and place.settled(found["digest"]):
             why = f"release {before['release']} serves on {place.name}, which is that image"
             SUMMARY.write({**summary, "action": "nothing", "reason": why, "release": before["release"]})
             return f"nothing to do: {why}"
-        with _summary(settings, place, clock, summary):
-            _rollout(settings, place, found["digest"], clock, record, trusted=True).run()
+        with attempt.written_down(settings, place, clock, summary):
+            attempt.rollout(settings, place, found["digest"], clock, record, trusted=True).run()
         last = place.ledger.last()
         number = last["release"] if last else 1
     return f"version {found['version']} of release {found['release']} serves on {place.name} again, as release {number}"
@@ -188,7 +167,7 @@ def serve(settings: Settings, clock: Clock) -> Release:
         if last is None:
             raise StageError("nothing was released yet: run `make ci`, or `python -m scripts.deploy` after packaging")
         if not place.settled(last["digest"]):
-            _rollout(settings, place, last["digest"], clock).run()
+            attempt.rollout(settings, place, last["digest"], clock).run()
     return last
 
 
@@ -201,7 +180,7 @@ def served(settings: Settings) -> tuple[int, bool] | None:
     return last["release"], place.where.phases().get(last["digest"]) is Phase.SERVING
 
 
-def _decide(place: Place, manifest: dict[str, Any]) -> tuple[Release | None, Decision]:
+def _decide(settings: Settings, place: Place, manifest: dict[str, Any]) -> tuple[Release | None, Decision]:
     known = place.ledger.read()
     last = known[-1] if known else None
     recorded, evaluation, file = CHAMPION.plain(), EVALUATION.read(), EVALUATION.path
@@ -212,45 +191,11 @@ def _decide(place: Place, manifest: dict[str, Any]) -> tuple[Release | None, Dec
         )
     digest = manifest["image"]["digest"]
     same, gone = last is not None and last["digest"] == digest, withdrawn(known).get(digest)
-    overtaken = _overtaken(recorded, champion(last, lineage.inputs_digest()))
-    return last, admit(evaluation.verdict, evaluation.reason, same=same, withdrawn=gone, overtaken=overtaken)
-
-
-def _overtaken(recorded: Mapping[str, Any] | None, found: Mapping[str, Any] | None) -> str | None:
-    """Return why a verdict no longer counts: it is about another champion than there is now; None if it counts."""
-    was, now = (champion and (champion["release"], champion["digest"]) for champion in (recorded, found))
-    if was == now:
-        return None
-    alike = was and now and was[0] == now[0]  # the record was begun anew, so numbers say nothing
-    names = [f"release {each[0]}{f' ({each[1][:19]})' * bool(alike)}" if each else "nothing" for each in (was, now)]
-    told, there = names
-    return (
-        f"this model was compared with {told}, but {there} serves now: rebuild, or run "
-        "`python -m scripts.pipeline champion test package deploy`"
-    )
-
-
-def _serving(settings: Settings, place: Place, clock: Clock, *, start: bool) -> str:
-    """Return what serves after a failure, in a clause; `start` the last verified release first if it does not."""
-    try:
-        last, phases = place.ledger.last(), place.where.phases()
-    except (InputError, StageError) as error:
-        return f"what serves now cannot be seen: {error}"
-    if last is None:
-        left = "it stays there, as there is no release to go back to"
-        return left if {Phase.SERVING, Phase.ROLLING} & {*phases.values()} else "nothing is serving"
-    name = f"version {last['version']} of release {last['release']}"
-    if phases.get(last["digest"]) is Phase.SERVING:
-        return f"{name} serves"
-    if place.where.shares:
-        return f"{name} does not serve: see `python -m scripts.status`"
-    if not start:
-        return f"{name} does not serve: `make serve` starts it"
-    try:
-        _rollout(settings, place, last["digest"], clock).run()
-    except (InputError, StageError) as error:
-        return f"{name} had ended and could not be started again: {error}"
-    return f"{name} had ended, was started again and serves"
+    final = settings.last()
+    newest = last if final.environment == settings.environment else places.look(final).ledger.last()
+    why = overtaken(recorded, champion(newest, lineage.inputs_digest()))
+    verdict, reason = evaluation.verdict, evaluation.reason
+    return last, admit(verdict, reason, same=same, withdrawn=gone, overtaken=why, option=settings.option)
 
 
 def _recorder(place: Place, manifest: Mapping[str, Any], clock: Clock) -> Callable[[], None]:
@@ -282,21 +227,3 @@ def _rescorer(settings: Settings, place: Place, manifest: Mapping[str, Any]) -> 
         return {"skew": skew.check(captured, manifest, layout, tolerance)}
 
     return rescore
-
-
-def _recorded() -> None:
-    raise AssertionError("the last release is recorded already")
-
-
-def _rollout(
-    settings: Settings,
-    place: Place,
-    digest: str,
-    clock: Clock,
-    record: Callable[[], None] = _recorded,
-    rescore: Callable[[], dict[str, Any]] = dict,
-    *,
-    trusted: bool = False,
-) -> Rollout:
-    """Return the rollout of a version: of the last release, unless `record` records another that `rescore` tests."""
-    return Rollout(place.where, digest, place.ledger, record, settings.rollout, clock, trusted, rescore)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ci import reading, workspace
@@ -33,6 +34,8 @@ class Place:
         where: its servers.
         ledger: its releases.
         keep: stores the packaged version's image and evidence, for its rollout and for the next build.
+        adopt: makes sure that the image of a version that another environment has verified can be had here, and stores
+            its evidence, which is in a folder.
         add: records a release and returns it with its number.
         lost: what to do if something serves that is not recorded as released.
         forget: deletes the evidence of images that are not among those to keep, and returns its names.
@@ -42,6 +45,7 @@ class Place:
     where: Where
     ledger: Ledger
     keep: Callable[[Version], None]
+    adopt: Callable[[Version, Path], None]
     add: Callable[[Release], Release]
     lost: str
     forget: Callable[..., list[str]] = lambda *_, **__: []
@@ -120,7 +124,7 @@ class Place:
 
 def here(settings: Settings) -> Place:
     """Return this machine."""
-    ledger = machine.MachineLedger()
+    ledger = machine.MachineLedger(settings.environment)
     where = Local(settings.serving.port, settings.rollout.drain_timeout, ledger)
 
     def keep(version: Version) -> None:
@@ -128,15 +132,25 @@ def here(settings: Settings) -> Place:
         for name in (*_EVIDENCE, package.SBOM, package.CARD):
             workspace.write_bytes(ledger.evidence(version.digest) / name, (workspace.PACKAGE / name).read_bytes())
 
+    def adopt(version: Version, folder: Path) -> None:
+        registry.unpack(version.digest)
+        for path in folder.iterdir():
+            workspace.write_bytes(ledger.evidence(version.digest) / path.name, path.read_bytes())
+
     def add(release: Release) -> Release:
         where.verified(release["digest"])
         return ledger.add(release)
 
     lost = (
-        f"restore {machine.RECORDS} from a backup, finish the deployment that left it by `python -m scripts.deploy`, "
+        f"restore {ledger.records} from a backup, finish the deployment that left it by `python -m scripts.deploy`, "
         "or end it by `make stop` to begin anew"
     )
-    return Place(f"port {settings.serving.port}", where, ledger, keep, add, lost)
+    return Place(_name(settings, f"port {settings.serving.port}"), where, ledger, keep, adopt, add, lost)
+
+
+def _name(settings: Settings, where: str) -> str:
+    """Return the name of a place for people."""
+    return f"{settings.environment} ({where})" if settings.environment else where
 
 
 def _keep_image(version: Version) -> None:
@@ -159,7 +173,7 @@ def locked(settings: Settings, context: str | None = None, wait: float = 0.0) ->
     """
     cluster = chosen(context, settings.serving.context)
     if cluster is None:
-        with machine.alone():
+        with machine.alone(machine.folder(settings.environment)):
             yield here(settings)
         return
     from ci.kube.api import ApiServer
@@ -192,22 +206,26 @@ def look(settings: Settings, context: str | None = None) -> Place:
 
 
 def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease: Any, context: Context) -> Place:
-    from ci.registry.delivery import deliver
+    from ci.registry.delivery import deliver, require
     from ci.releases.cluster import NAME, ClusterLedger
     from ci.rollout.cluster import manifests, planned
     from ci.rollout.cluster.apply import Cluster
 
-    ledger = ClusterLedger(api, manifests.namespace(rendered))
+    ledger, plain = ClusterLedger(api, manifests.namespace(rendered)), settings.packaging.plain_http
 
     def keep(version: Version) -> None:
         _keep_image(version)
-        layout, plain = workspace.PACKAGE / package.IMAGE, settings.packaging.plain_http
+        layout = workspace.PACKAGE / package.IMAGE
         image = deliver(layout, version.digest, version.reference, context.name, plain)
         print(f"deploy: image {image}")
         files = {name: reading.text(workspace.PACKAGE / name) for name in _EVIDENCE}
         ledger.keep(version.digest, files)
 
-    where = Cluster(api, settings, rendered, ledger, lease, planned.read())
+    def adopt(version: Version, folder: Path) -> None:
+        require(registry.LAYOUT, version.digest, version.reference, context.name, plain)
+        ledger.keep(version.digest, {name: reading.text(folder / name) for name in _EVIDENCE})
+
+    where = Cluster(api, settings, rendered, ledger, lease, planned.read(settings.environment))
 
     def add(release: Release) -> Release:
         where.verified(release["digest"])
@@ -217,6 +235,8 @@ def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease
 
     lost = (
         f"restore the ConfigMap {NAME} of namespace {where.namespace} from a backup, bring a release back with "
-        f"`python -m scripts.rollback --to RELEASE`, or delete the Deployment {manifests.STABLE} to begin anew"
+        f"`python -m scripts.rollback{settings.option} --to RELEASE`, or delete the Deployment "
+        f"{manifests.STABLE} to begin anew"
     )
-    return Place(f"namespace {where.namespace}", where, ledger, keep, add, lost, ledger.forget)
+    name = _name(settings, f"namespace {where.namespace}")
+    return Place(name, where, ledger, keep, adopt, add, lost, ledger.forget)

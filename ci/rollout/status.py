@@ -59,6 +59,10 @@ def describe(
         what = f"release {release['release']:>3}  {release['time']}  version {release['version']}"
         if number := release.get("instead_of"):
             what += f"  in place of release {number}"
+        if origin := release.get("promoted_from"):
+            what += f"  from release {origin['release']} of {origin['environment']}"
+        if by := release.get("approved_by"):
+            what += f", approved by {by}"
         if gone.get(release["digest"]) == release["release"]:
             what += "  (rolled back)"
         lines.append(what)

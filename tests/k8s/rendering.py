@@ -9,7 +9,7 @@ import yaml
 from tests import pods
 from tests.programs import needed
 
-OVERLAYS = ("kind", "production")
+OVERLAYS = ("kind", "production", "staging")
 ROOTS = [f"k8s/overlays/{overlay}{part}" for overlay in OVERLAYS for part in ("", "/server")] + ["ci/jenkins"]
 
 

@@ -53,7 +53,8 @@ def test_operator_and_deployer_share_no_object(overlay):
 def test_every_namespace_that_is_used_is_made_and_enforces_pod_security_restricted(applied):
     used = {each["metadata"]["namespace"] for each in applied.values() if "namespace" in each["metadata"]}
     made = {name: each for (kind, name), each in applied.items() if kind == "Namespace"}
-    assert used == set(made) == {"model-pipeline", "model-serving"}
+    assert used == set(made) == {"model-pipeline", serving(applied)}
+    assert serving(applied) in ("model-serving", "model-staging")
     for each in made.values():
         assert each["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
@@ -80,12 +81,17 @@ def test_the_canary_service_reaches_the_canary_only(applied):
     assert reached == {"model-canary"}
 
 
+def serving(applied):
+    """Return the namespace in which the model serves."""
+    return applied["Service", "model-canary"]["metadata"]["namespace"]
+
+
 def of_serving(applied):
     """Return names and network policies of the serving namespace."""
     return [
         (name, each)
         for (kind, name), each in applied.items()
-        if kind == "NetworkPolicy" and each["metadata"]["namespace"] == "model-serving"
+        if kind == "NetworkPolicy" and each["metadata"]["namespace"] == serving(applied)
     ]
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ci import reading_yaml, workspace
+from ci import configuration, reading_yaml, workspace
 from scripts import configure
 
 GOOD = "schema_version: 1\nas_of: 2013-04-01\nmodel: {name: demo}\n"
+ENVIRONMENTS = "environments:\n  staging: {}\n  production:\n"
 
 
 @pytest.fixture
@@ -46,6 +47,31 @@ def test_the_effective_settings_are_read_back_as_they_are(folder):
     assert workspace.SETTINGS.read_bytes() == first
 
 
+def test_environments_take_what_they_do_not_say_from_the_sections(folder):
+    text = "serving: {replicas: 5, overlay: kind}\nrollout: {analysis: {window: 7.0, timeout: 70.0}}\nenvironments:\n"
+    more = "  staging: {port: 8601, replicas: 1, analysis: {window: 2.0}}\n  production: {overlay: production}\n"
+    Path("pipeline.yaml").write_text(GOOD + text + more)
+    assert configure.main(["--set", "environments.production.replicas=9"]) == 0
+    first, last = configuration.effective(), configuration.effective("production")
+    assert (first.environment, first.serving.port, first.serving.replicas, first.serving.overlay) == (
+        "staging", 8601, 1, "kind",
+    )  # fmt: skip
+    assert (first.rollout.analysis.window, first.rollout.analysis.timeout) == (2.0, 600.0)
+    assert (last.environment, last.serving.port, last.serving.replicas, last.serving.overlay) == (
+        "production", 8501, 9, "production",
+    )  # fmt: skip
+    assert last.rollout.analysis.window == 7.0
+    assert first.last() == last
+    assert last.first() == first
+
+
+def test_without_environments_nothing_is_written_of_them(folder):
+    assert configure.main([]) == 0
+    assert "environments" not in workspace.SETTINGS.read_text()
+    settings = configuration.effective()
+    assert (settings.environment, settings.option, settings.first(), settings.last()) == (None, "", settings, settings)
+
+
 def test_the_shipped_settings_are_valid(folder):
     assert configure.main(["--file", str(Path(__file__).parents[2] / "pipeline.yaml")]) == 0
 
@@ -68,6 +94,43 @@ def test_the_schema_describes_every_field(folder, capsys):
             [],
             "pipeline.yaml:5: tuning.max_trial: there is no such key; did you mean",
         ),
+        (
+            GOOD + ENVIRONMENTS + "    contex: x\n",
+            [],
+            "pipeline.yaml:7: environments.production.contex: there is no such key;",
+        ),
+        (
+            GOOD + ENVIRONMENTS + "    port: 8501\n",
+            [],
+            "pipeline.yaml:7: environments.production.port: it has the port of staging",
+        ),
+        (
+            GOOD + ENVIRONMENTS + "    context: a\n",
+            ["--set", "environments.staging.context=a"],
+            "pipeline.yaml:6: environments.production: it has the context and overlay of staging, and would be",
+        ),
+        (
+            GOOD + ENVIRONMENTS + "    analysis: {windw: 3}\n",
+            [],
+            "environments.production.analysis.windw: there is no such",
+        ),
+        (
+            GOOD + ENVIRONMENTS + "    replicas: 0\n",
+            [],
+            "pipeline.yaml:7: environments.production.replicas: input should be",
+        ),
+        (GOOD + ENVIRONMENTS + "    approvers: [ada]\n", [], "approvers are asked only with `approval: true`"),
+        (
+            GOOD + "environments:\n  production:\n    approval: true\n",
+            [],
+            "pipeline.yaml:6: environments.production.approval: builds release to the first environment unasked",
+        ),
+        (
+            GOOD + "environments: {Staging: {}}\n",
+            [],
+            "pipeline.yaml:4: environments.Staging: string should match pattern",
+        ),
+        (GOOD + "environments: [staging]\n", [], "pipeline.yaml:4: environments: input should be a valid dictionary"),
         (GOOD + "tunning: {}\n", [], "pipeline.yaml:4: tunning: there is no such key; did you mean tuning?"),
         (GOOD + "seed: abc\n", [], "pipeline.yaml:4: seed: input should be a valid integer, found 'abc'"),
         (GOOD + "seed: true\n", [], "pipeline.yaml:4: seed:"),

@@ -8,6 +8,7 @@ import pytest
 
 from ci import workspace
 from ci.lineage import file_digest
+from ci.releases import machine
 from ci.releases.machine import MachineLedger
 from ci.results.rollout import RELEASES
 from ci.rollout.decision import Phase
@@ -100,7 +101,7 @@ def test_what_runs_and_takes_no_requests_needs_no_record(phases, phase):
 
 def test_a_deployment_that_was_killed_before_the_record_is_no_lost_record(phases, tmp_path):
     """By its mark, where nothing was released before; by the release that waits beside it, where something was."""
-    mark = tmp_path / local.FOLDER / "unverified"
+    mark = tmp_path / machine.FOLDER / "unverified"
     workspace.write_text(mark, B)
     assert champion.main([]) == 0
     mark.unlink()

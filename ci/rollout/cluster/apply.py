@@ -57,7 +57,7 @@ class Cluster(Namespace):
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        super().__init__(api, rendered, ledger, plan or Planned())
+        super().__init__(api, rendered, ledger, plan or Planned(), settings.option)
         self._settings, self._lease, self._clock, self._pause = settings, lease, clock, pause
         self._force = False
 

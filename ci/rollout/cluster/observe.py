@@ -50,14 +50,18 @@ class Namespace:
         rendered: what `manifests.render` made of the settings.
         ledger: the namespace's releases.
         plan: where the placement's plan wants the pods.
+        option: what names the environment in a command line.
     """
 
     shares: Literal[True] = True
     interval = 1.0
 
-    def __init__(self, api: ApiServer, rendered: list[Json], ledger: ClusterLedger, plan: Planned) -> None:
+    def __init__(
+        self, api: ApiServer, rendered: list[Json], ledger: ClusterLedger, plan: Planned, option: str = ""
+    ) -> None:
         self._api, self._ledger, self._plan, self._rendered = api, ledger, plan, rendered
         self.namespace = manifests.namespace(rendered)
+        self._option = option
         self._seen: dict[str, Json] = {}
 
     def phases(self) -> dict[str, Phase]:
@@ -104,7 +108,7 @@ class Namespace:
         back = next((release for release in reversed(releases) if release["digest"] == serves), None)
         if stable is None or back is None:
             return None
-        last, undo = releases[-1]["release"], f"`python -m scripts.rollback --to {back['release']}`"
+        last, undo = releases[-1]["release"], f"`python -m scripts.rollback{self._option} --to {back['release']}`"
         if serves not in (digest, releases[-1]["digest"]):
             return (
                 f"release {last} was verified last, but {manifests.STABLE} is of release {back['release']}: it was "
@@ -192,7 +196,7 @@ class Namespace:
 
     def by_hand(self, release: int) -> str:
         """Return what somebody can do to bring a release back where a rollout could not."""
-        look, bring = "`python -m scripts.status`", f"`python -m scripts.rollback --to {release}`"
+        look, bring = "`python -m scripts.status`", f"`python -m scripts.rollback{self._option} --to {release}`"
         return f"{bring} brings release {release} back; {look} says what serves until then"
 
     def last_lines(self, pod: Json) -> str:

@@ -32,10 +32,13 @@ class Planned:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read() -> Planned:
-    """Return what the last plan says; nothing if there is none, or if it was made for the example's nodes."""
+def read(environment: str | None = None) -> Planned:
+    """Return what the last plan says; nothing if there is none, or if it was made for the example's nodes.
+
+    Neither if it was made for another environment, which may be another cluster.
+    """
     plan = PLAN.read_if_there()
-    if plan is None or plan.inventory == "example":
+    if plan is None or plan.inventory == "example" or plan.environment != environment:
         return Planned()
     return Planned(frozenset(plan.sets.get(GROUP, ())), plan.required, HANDOVER.plain().get(GROUP, {}))
 

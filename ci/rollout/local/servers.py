@@ -16,14 +16,14 @@ from typing import Any, Literal
 import ci
 from ci.errors import InputError, StageError
 from ci.registry import local as registry
-from ci.releases.machine import FOLDER, MachineLedger, alone
+from ci.releases.machine import MachineLedger, alone, folders
 from ci.rollout.decision import Phase
 from ci.serving.control import Dead, Remote, Unreachable
 
-PID = FOLDER / "pid"
-"""The serving process, for people; the control sockets, not this file, say who is there."""
-_UNVERIFIED = FOLDER / "unverified"
-"""The version that was given the public port and is not verified yet, from promotion to the record."""
+_PID = "pid"
+"""File with the serving process, for people; the control sockets, not this file, say who is there."""
+_UNVERIFIED = "unverified"
+"""File with the version that was given the public port and is not verified yet, from promotion to the record."""
 _LISTENS = 120.0
 """Longest wait for a server's control socket, which is there before its model; seconds."""
 _HOST = "127.0.0.1"
@@ -36,7 +36,7 @@ class Local:
     interval = 0.05
 
     def __init__(self, port: int, drain_timeout: float, ledger: MachineLedger):
-        self._ledger = ledger
+        self._ledger, self._folder, self._unverified = ledger, ledger.folder, ledger.folder / _UNVERIFIED
         self.port = port
         self.drain_timeout = drain_timeout
         self._reserved: socket.socket | None = None
@@ -44,7 +44,7 @@ class Local:
     def phases(self) -> dict[str, Phase]:
         """Return what each running version does."""
         found = {}
-        for path in sorted(FOLDER.glob("*.sock")):
+        for path in sorted(self._folder.glob("*.sock")):
             try:
                 found[_named(path)] = self._phase(Remote(path).ask("status"))
             except Dead:
@@ -96,7 +96,7 @@ class Local:
     def start(self, digest: str) -> None:
         """Start a version beside the others, on a private port that the system picks."""
         folder = registry.unpack(digest)
-        path = _control(digest)
+        path = self._control(digest)
         path.unlink(missing_ok=True)
         command = ["--rest_api_port=0", f"--model_name={folder.parent.name}", f"--model_base_path={folder.parent}"]
         command += [f"--control={path}", f"--drain_timeout={self.drain_timeout}"]
@@ -127,7 +127,7 @@ class Local:
     def busy(self) -> str | None:
         """Return that another command holds this machine's serving, if one does."""
         try:
-            with alone():
+            with alone(self._folder):
                 return None
         except StageError:
             return "another command"
@@ -135,32 +135,32 @@ class Local:
     def failure(self, digest: str) -> str:
         """Return why a version could not load, or that its server hangs."""
         if self.phases().get(digest) is Phase.UNREACHABLE:
-            log = _control(digest).with_suffix(".log")
+            log = self._control(digest).with_suffix(".log")
             return f"a server lives but does not answer: look at {log}; `make stop` ends it"
-        return str(_ask(digest, "status")["error"])
+        return str(self._ask(digest, "status")["error"])
 
     def waiting(self, digest: str) -> str:
         """Return what a version's server said last."""
-        log = _control(digest).with_suffix(".log")
+        log = self._control(digest).with_suffix(".log")
         return f"its log ends with: {_tail(log)}" if log.exists() and log.stat().st_size else "its log is empty so far"
 
     @contextmanager
     def addresses(self, digest: str, *, public: bool) -> Iterator[list[str]]:
         """Give the URL of a version's own port, or of the public one."""
-        port = self.port if public else _ask(digest, "status")["private_port"]
+        port = self.port if public else self._ask(digest, "status")["private_port"]
         yield [f"http://{_HOST}:{port}"]
 
     def pending(self, digest: str) -> bool:
         """Tell whether a deployment gave a version the port and was interrupted before it had verified it."""
-        return _UNVERIFIED.exists() and _UNVERIFIED.read_text(encoding="utf-8", errors="replace") == digest
+        return self._unverified.exists() and self._unverified.read_text(encoding="utf-8", errors="replace") == digest
 
     def verified(self, digest: str) -> None:  # noqa: ARG002 - there is one mark
         """Take away the mark that a version is not verified yet: from now on it must be in the record."""
-        _UNVERIFIED.unlink(missing_ok=True)
+        self._unverified.unlink(missing_ok=True)
 
     def disturbed(self, digest: str) -> str:
         """Return where to look for what undoes a deployment's steps."""
-        return f"its log is {_control(digest).with_suffix('.log')}"
+        return f"its log is {self._control(digest).with_suffix('.log')}"
 
     def by_hand(self, release: int) -> str:
         """Return what somebody can do to bring a release back where a rollout could not."""
@@ -170,7 +170,7 @@ class Local:
         """Let a version accept on the public port. If it is no release, mark it as not verified yet."""
         last = self._ledger.last()
         if last is None or last["digest"] != digest:
-            _UNVERIFIED.write_text(digest)
+            self._unverified.write_text(digest)
         self.restore(digest)
 
     def restore(self, digest: str) -> None:
@@ -179,35 +179,53 @@ class Local:
         if digest in holders:
             listener = None
         elif holders:
-            listener = _ask(holders[0], "give")["listener"]
+            listener = self._ask(holders[0], "give")["listener"]
         else:
             if self._reserved is None:
                 self.reserve(digest, force=False)
             listener = self._reserved
-        status = _ask(digest, "take", listener)
+        status = self._ask(digest, "take", listener)
         self._reserved = None
-        PID.write_text(f"{status['pid']}\n")
+        (self._folder / _PID).write_text(f"{status['pid']}\n")
         if not self.pending(digest):  # the mark is of a version that does not have the port any more
-            _UNVERIFIED.unlink(missing_ok=True)
+            self._unverified.unlink(missing_ok=True)
 
     def pause(self, digest: str) -> None:
         """Let a version accept no more; its connections go on."""
-        _ask(digest, "pause")
+        self._ask(digest, "pause")
 
     def retire(self, digest: str) -> str:
         """End a version after its requests, by force when `drain_timeout` is over; return how it went."""
-        return _end(Remote(_control(digest)), self.drain_timeout)
+        return _end(Remote(self._control(digest)), self.drain_timeout)
+
+    def _ask(self, digest: str, command: str, listener: socket.socket | None = None) -> dict[str, Any]:
+        """Send a command to a version's server and return its answer.
+
+        Raises:
+            StageError: its process has ended, or does not answer.
+        """
+        log = self._control(digest).with_suffix(".log")
+        try:
+            return Remote(self._control(digest)).ask(command, listener)
+        except Dead:
+            raise StageError(f"the server's process has ended: {_tail(log)} (the last line of {log})") from None
+        except Unreachable as error:
+            raise StageError(f"the server hangs: {error}; its log is {log}") from None
+
+    def _control(self, digest: str) -> Path:
+        return self._folder / f"{digest.removeprefix('sha256:')}.sock"
 
 
 def stop(drain_timeout: float) -> list[str]:
-    """End every server of this checkout and return a line for each; none is fine."""
+    """End every server of this checkout, in all environments, and return a line for each; none is fine."""
     said = []
-    for path in sorted(FOLDER.glob("*.sock")):
-        if (pid := _pid(Remote(path))) is not None:
-            said.append(f"{path.stem} (process {pid}): {_end(Remote(path), drain_timeout)}")
-        path.unlink(missing_ok=True)
-    PID.unlink(missing_ok=True)
-    _UNVERIFIED.unlink(missing_ok=True)
+    for folder in folders():
+        for path in sorted(folder.glob("*.sock")):
+            if (pid := _pid(Remote(path))) is not None:
+                said.append(f"{path.stem} (process {pid}): {_end(Remote(path), drain_timeout)}")
+            path.unlink(missing_ok=True)
+        for name in (_PID, _UNVERIFIED):
+            (folder / name).unlink(missing_ok=True)
     return said
 
 
@@ -249,21 +267,6 @@ def _ended(process: int, seconds: float) -> bool:
     return bool(waiting.poll(seconds * 1000))
 
 
-def _ask(digest: str, command: str, listener: socket.socket | None = None) -> dict[str, Any]:
-    """Send a command to a version's server and return its answer.
-
-    Raises:
-        StageError: its process has ended, or does not answer.
-    """
-    log = _control(digest).with_suffix(".log")
-    try:
-        return Remote(_control(digest)).ask(command, listener)
-    except Dead:
-        raise StageError(f"the server's process has ended: {_tail(log)} (the last line of {log})") from None
-    except Unreachable as error:
-        raise StageError(f"the server hangs: {error}; its log is {log}") from None
-
-
 def _pid(remote: Remote) -> int | None:
     """Return the process that listens on a control socket, None if none does.
 
@@ -274,10 +277,6 @@ def _pid(remote: Remote) -> int | None:
         return remote.pid()
     except Unreachable as error:
         raise StageError(f"a server cannot be asked for its process: {error}") from None
-
-
-def _control(digest: str) -> Path:
-    return FOLDER / f"{digest.removeprefix('sha256:')}.sock"
 
 
 def _named(path: Path) -> str:

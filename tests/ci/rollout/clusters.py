@@ -215,7 +215,13 @@ class World:
 def place(world: World, where: Cluster | None = None) -> Place:
     """The place of a cluster, as commands see it."""
     return Place(
-        "namespace models", where or world.where(), world.history, lambda _: None, world.history.add, "mend it"
+        "namespace models",
+        where or world.where(),
+        world.history,
+        lambda _: None,
+        lambda *_: None,
+        world.history.add,
+        "mend it",
     )
 
 

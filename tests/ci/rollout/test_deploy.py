@@ -3,16 +3,14 @@
 import json
 import os
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,105 +20,25 @@ import pandas as pd
 import pytest
 import requests
 
-from ci import configuration, saved_model, workspace
+from ci import configuration, workspace
 from ci.capture.replay import send
 from ci.releases import machine
-from ci.releases.machine import MachineLedger
 from ci.releases.version import Version
 from ci.rollout import deploy as rollout_deploy
 from ci.rollout import smoke
-from ci.rollout.decision import Phase, Step
+from ci.rollout.decision import Step
 from ci.rollout.deploy import served
 from ci.rollout.local import servers as local
 from ci.rollout.rollout import Rollout as Rollout_
 from ci.rollout.timeline import describe
 from ci.serving.control import Remote
-from ci.settings import Model, Rollout, Serving, Settings
+from ci.settings import Settings
 from ci.task import Field, Output
-from scripts import champion, deploy, package, rollback, serve, status, stop
-from tests import builds, saved_models
+from scripts import champion, deploy, rollback, serve, status, stop
+from tests.ci.rollout.checkouts import INSTANCES, LEDGER, Checkout
 from tests.programs import needed
 
-LEDGER = MachineLedger()
-
 ROOT = Path(__file__).resolve().parents[3]
-INSTANCES = [{"x": 1.0, "carrier": "AA", "hour": 3}, {"x": float("nan"), "carrier": "B6", "hour": 23}]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[float, Path]:
-    folder = tmp_path_factory.mktemp("models")
-    return {bias: saved_models.save(folder / str(bias), bias) for bias in (0.25, 0.5, 0.75)}
-
-
-class Checkout:
-    """A repository's folder with one packaged build at a time."""
-
-    def __init__(self, models: dict[float, Path]):
-        self.models = models
-        self.port = free_port()
-        Path("code.py").write_text("")
-        Path("requirements.txt").write_text("numpy\n")
-        graph = {"cmd": "x", "deps": ["code.py"], "params": [{"build/settings.yaml": ["as_of"]}]}
-        Path("dvc.yaml").write_text(json.dumps({"stages": {"train": graph}}))
-
-    def configure(self, as_of: str = "2013-04-01") -> None:
-        settings = Settings(
-            schema_version=1,
-            as_of=date.fromisoformat(as_of),
-            model=Model(name="demo"),
-            serving=Serving(port=self.port),
-            rollout=Rollout(startup_timeout=120.0, drain_timeout=10.0),
-        )
-        workspace.write_text(workspace.SETTINGS, configuration.dump(settings))
-
-    def build(self, bias: float, verdict: str = "promote", off: float = 0.0, as_of: str = "2013-04-01") -> None:
-        """Do what the stages up to package do; `off` makes the golden predictions wrong."""
-        self.configure(as_of)
-        assert champion.main([]) == 0
-        shutil.rmtree(workspace.MODEL, ignore_errors=True)
-        shutil.copytree(self.models[bias], workspace.MODEL / "saved_model")
-        found = saved_model.signature(workspace.MODEL / "saved_model")
-        workspace.write_json(workspace.MODEL / "signature.json", found)
-        predictions = [0.1 + bias + 3 + 2 + off, bias + 23 + 2]
-        builds.write("data/summary.json", builds.summary(as_of=as_of))
-        workspace.write_json(workspace.EVALUATION / "golden.json", {"instances": INSTANCES, "predictions": predictions})
-        workspace.write_json(workspace.EVALUATION / "reference.json", {})
-        builds.write("evaluation/evaluation.json", builds.evaluation(verdict=verdict, reason="a test"))
-        assert package.main([]) == 0
-
-    def predict(self) -> float:
-        url = f"http://127.0.0.1:{self.port}/v1/models/demo:predict"
-        answer = requests.post(url, data=json.dumps({"instances": INSTANCES[:1]}), timeout=10)
-        return float(answer.json()["predictions"][0])
-
-    def phases(self) -> dict[str, Phase]:
-        return local.Local(self.port, 10.0, LEDGER).phases()
-
-    def serves(self, bias: float, release: int) -> None:
-        """Assert that one server runs, that it is the last release, and that it predicts as it should."""
-        last = LEDGER.last()
-        assert last is not None
-        assert last["release"] == release
-        assert self.phases() == {last["digest"]: Phase.SERVING}
-        assert not (machine.FOLDER / "unverified").exists()
-        assert self.predict() == pytest.approx(5.1 + bias, abs=1e-5)
-
-
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: dict[float, Path]) -> Iterator[Checkout]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.setattr("ci.packaging.card.render", lambda *_: "a card")  # there is no evidence for one here
-    workspace.write_text(workspace.CARD, "")
-    yield Checkout(models)
-    assert stop.main([]) == 0
-    assert stop.main([]) == 0
 
 
 @pytest.fixture
@@ -426,7 +344,7 @@ def test_a_release_outlives_its_process_and_is_never_mistaken_for_none(
     assert served(configuration.effective()) == (1, True)
     os.kill(pid, signal.SIGKILL)
     assert served(configuration.effective()) == (1, False)
-    local.PID.write_text(f"{os.getpid()}\n")  # a stale number, by now somebody else's
+    (machine.FOLDER / "pid").write_text(f"{os.getpid()}\n")  # a stale number, by now somebody else's
     assert champion.main([]) == 0
     assert "nothing serves; taking release 1" in capsys.readouterr().out
     assert json.loads(workspace.CHAMPION.read_text())["release"] == 1
@@ -471,7 +389,7 @@ def test_a_server_that_dies_or_hangs_between_two_steps_is_given_up_and_the_relea
     def check_and_lose(where: Any, version: Version, tolerance: float, *, public: bool) -> dict[str, Any]:
         measured = check(where, version, tolerance, public=public)
         if before is not None and version.digest != before["digest"]:
-            pid = Remote(local._control(version.digest)).pid()
+            pid = Remote(machine.FOLDER / f"{version.digest.removeprefix('sha256:')}.sock").pid()
             assert pid is not None
             os.kill(pid, number)
         return measured

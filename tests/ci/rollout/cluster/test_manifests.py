@@ -146,8 +146,8 @@ def test_what_is_applied_agrees_with_the_replicas_of_the_settings(settings, over
 
 
 def test_an_overlay_that_is_not_there_and_a_missing_kubectl_are_bad_input(settings, monkeypatch):
-    with pytest.raises(InputError, match=r"serving\.overlay: k8s/overlays/staging/server has no kustomization\.yaml"):
-        manifests.render(serving(settings, overlay="staging"))
+    with pytest.raises(InputError, match=r"serving\.overlay: k8s/overlays/nowhere/server has no kustomization\.yaml"):
+        manifests.render(serving(settings, overlay="nowhere"))
     monkeypatch.setenv("PATH", "")
     with pytest.raises(InputError, match="kubectl is not on the PATH"):
         manifests.render(settings)

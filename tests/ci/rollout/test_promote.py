@@ -1,0 +1,154 @@
+"""Promotion on this machine: two environments with their own ports, ledgers and locks, by the commands people run."""
+
+import json
+from pathlib import Path
+
+import pytest
+import requests
+
+from ci import configuration, workspace
+from ci.releases import machine
+from ci.releases.machine import MachineLedger
+from ci.settings import Environment
+from scripts import champion, deploy, promote, prune, rollback, serve, status, stop
+from tests.ci.rollout.checkouts import INSTANCES, Checkout, free_port
+
+STAGING, PRODUCTION = MachineLedger("staging"), MachineLedger("production")
+ADA = ["--to", "production", "--approved-by", "ada"]
+
+
+@pytest.fixture
+def both(checkout: Checkout) -> Checkout:
+    """A folder with two environments, the second of which ada and grace may approve for."""
+    checkout.environments = {
+        "staging": Environment(port=checkout.port),
+        "production": Environment(port=free_port(), approval=True, approvers=["ada", "grace"]),
+    }
+    return checkout
+
+
+def answer(checkout: Checkout, environment: str) -> float:
+    """Return what an environment answers, less what the model with bias 0 would."""
+    url = f"http://127.0.0.1:{checkout.environments[environment].port}/v1/models/demo:predict"
+    found = requests.post(url, data=json.dumps({"instances": INSTANCES[:1]}), timeout=10).json()["predictions"][0]
+    return round(float(found) - 5.1, 4)
+
+
+@pytest.mark.slow
+def test_the_very_image_that_staging_verified_goes_to_production(
+    both: Checkout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both.build(0.5)
+    assert promote.main(ADA) == 1
+    assert "nothing was released in staging yet" in capsys.readouterr().err
+    assert deploy.main([]) == 0
+    assert "serves on staging (port" in capsys.readouterr().out
+    assert PRODUCTION.read() == []
+
+    for arguments, why in {
+        (): "production needs an approval",
+        ("--approved-by", "mallory"): "mallory may not approve for production: ada, grace may",
+        ("--approved-by", "ada", "--digest", f"sha256:{'0' * 64}"): "was never verified in staging",
+    }.items():
+        assert promote.main(["--to", "production", *arguments]) == 1
+        assert why in capsys.readouterr().err
+        assert why in (workspace.ROLLOUT / "junit.xml").read_text()
+    assert promote.main([*ADA, "--dry-run"]) == 0
+    assert "would deploy version" in capsys.readouterr().out
+    assert PRODUCTION.read() == []
+
+    [verified] = STAGING.read()
+    assert promote.main(ADA) == 0
+    assert "serves on production (port" in capsys.readouterr().out
+    [promoted] = PRODUCTION.read()
+    assert promoted["digest"] == verified["digest"]
+    assert (promoted["approved_by"], promoted["promoted_from"]) == ("ada", {"environment": "staging", "release": 1})
+    assert (answer(both, "staging"), answer(both, "production")) == (0.5, 0.5)
+    assert promote.main(ADA) == 0
+    assert "nothing to do: this image is already serving" in capsys.readouterr().out
+
+    both.build(0.75, as_of="2013-05-01")  # compared with what production serves
+    assert json.loads(workspace.CHAMPION.read_text())["digest"] == promoted["digest"]
+    assert deploy.main([]) == 0
+    both.build(0.25, as_of="2013-06-01")  # likewise: staging's are for its rollback only
+    assert json.loads(workspace.CHAMPION.read_text())["digest"] == promoted["digest"]
+    assert deploy.main([]) == 0
+    assert (answer(both, "staging"), answer(both, "production")) == (0.25, 0.5)
+    capsys.readouterr()
+    assert rollback.main([]) == 2
+    assert "name where a release is to come back: staging, production" in capsys.readouterr().err
+    assert rollback.main(["--environment", "staging"]) == 0
+    last = STAGING.read()[2]["digest"]
+    assert promote.main([*ADA, "--digest", last]) == 1
+    assert "release 3 of staging was rolled back there" in capsys.readouterr().err
+    assert promote.main(["--to", "production", "--approved-by", "grace"]) == 0  # what staging went back to
+    assert (answer(both, "staging"), answer(both, "production")) == (0.75, 0.75)
+    assert promote.main([*ADA, "--digest", verified["digest"]]) == 1
+    assert "`python -m scripts.rollback --environment production --to 1` brings it back" in capsys.readouterr().err
+
+    assert rollback.main(["--environment", "production"]) == 0
+    assert (answer(both, "staging"), answer(both, "production")) == (0.75, 0.5)
+    assert "approved_by" not in PRODUCTION.read()[-1]
+    capsys.readouterr()
+    assert status.main([]) == 0
+    said = capsys.readouterr().out
+    assert "status: staging (port" in said
+    assert "from release 4 of staging, approved by grace" in said
+    gone, _ = prune.images(configuration.effective(), dry_run=True)
+    needed = {each["digest"].removeprefix("sha256:") for each in (*STAGING.read(), *PRODUCTION.read())}
+    assert not [path for path in gone if path.stem in needed]
+    assert stop.main([]) == 0
+    assert serve.main(["--environment", "production"]) == 0
+    assert answer(both, "production") == 0.5
+
+
+@pytest.mark.slow
+def test_what_fails_in_production_leaves_what_served_there(both: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
+    both.build(0.5)
+    assert deploy.main([]) == 0
+    with machine.alone(PRODUCTION.folder):
+        assert deploy.main([]) == 0  # another environment, another lock
+        assert promote.main(ADA) == 1
+    assert "another deploy, serve or stop is under way here" in capsys.readouterr().err
+    assert promote.main(ADA) == 0
+    both.build(0.75, as_of="2013-05-01")
+    assert deploy.main([]) == 0
+    last = STAGING.read()[-1]
+    golden = STAGING.evidence(last["digest"]) / "golden.json"
+    told = json.loads(golden.read_text())
+    golden.write_text(json.dumps({**told, "predictions": [number + 1 for number in told["predictions"]]}))
+    assert promote.main(ADA) == 1
+    assert "golden prediction 0" in capsys.readouterr().err
+    assert (answer(both, "staging"), answer(both, "production")) == (0.75, 0.5)
+    assert len(PRODUCTION.read()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--to", "staging"], "builds release to staging; what can be promoted to: production"),
+        (["--to", "prod"], "there is no environment 'prod'"),
+        (["--to", ""], "there is no environment ''"),
+        (["--to", "production", "--digest", "sha256:1"], "--digest: 'sha256:1' is none"),
+        (["--to", "production", "--approved-by", "a\nb"], "--approved-by: 'a\\nb'"),
+        (["--to", "production", "--approved-by", "x" * 101], "up to 100 printable characters"),
+    ],
+)
+def test_bad_input_is_refused_by_name(
+    both: Checkout, capsys: pytest.CaptureFixture[str], arguments: list[str], why: str
+) -> None:
+    both.configure()
+    assert promote.main(arguments) == 2
+    assert why in capsys.readouterr().err
+    assert not Path("build/state").exists()
+
+
+def test_one_environment_is_as_simple_as_ever(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
+    checkout.configure()
+    assert "environments" not in workspace.SETTINGS.read_text()
+    assert promote.main(["--to", "production"]) == 2
+    assert "pipeline.yaml names no `environments`" in capsys.readouterr().err
+    assert status.main(["--environment", "staging"]) == 2
+    assert "--environment: there is no environment 'staging': there is only one" in capsys.readouterr().err
+    assert champion.main([]) == 0
+    assert not list(Path("build/state").glob("serving-*"))
