@@ -1,6 +1,8 @@
 """A process that has imported TensorFlow, Keras and keras-tuner, and forks one for each command that it is asked for.
 
-TensorFlow may be forked as long as it has done nothing: its threads and devices begin with its first operation.
+TensorFlow may be forked as long as it has done nothing: its threads and devices begin with its first operation. Two of
+the libraries begin threads when they are imported, and a fork copies the locks that these hold, but not the threads: so
+they are told not to.
 """
 
 import importlib
@@ -16,11 +18,16 @@ IMPORTED = ("ci.serving.starting", "keras", "keras_tuner", "pandas", "pyarrow.pa
 """What takes long to import and knows nothing of a task; the command's own modules are imported by itself."""
 
 
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+
+
 def main() -> None:
     """Read what to run, a line of JSON each, and answer with the exit code."""
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ.update(ONE_THREAD, TF_CPP_MIN_LOG_LEVEL="3")
     for name in IMPORTED:
         importlib.import_module(name)
+    threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    assert len(threads) == 1, f"a fork could wait for ever for a lock of {threads}"
     repository = sys.path.pop(0)
     for line in sys.stdin:
         pid = os.fork()
