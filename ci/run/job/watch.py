@@ -134,7 +134,7 @@ class Job:
         try:
             job = self._api.get(f"{self._jobs}/{self.name}")
         except Missing:
-            raise StageError(f"Job {self.name} was deleted by somebody else") from None
+            raise Missing(f"Job {self.name} was deleted by somebody else") from None
         found = self._api.get(self._pods, labelSelector=f"{manifest.JOB}={self.name}")["items"]
         return job, manifest.newest(found)
 
