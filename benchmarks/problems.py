@@ -90,15 +90,16 @@ def _network(values: Values) -> list[float]:
 def _task() -> tuple[Any, ...]:
     """Return settings, encoder, and encoded training and validation days of the shipped task, a tenth of the rows."""
     from ci import configuration, task
+    from ci.rows import Rows
     from ci.training.fit import encode
-    from ci.training.inputs import make_deterministic, read_part
+    from ci.training.inputs import make_deterministic, prepared
 
     settings = configuration.effective()
     make_deterministic(settings.seed, settings.training.threads)
-    train = read_part("train").sample(frac=0.1, random_state=0)
+    train = prepared("train").whole().sample(frac=0.1, random_state=0)
     encoder = task.part("model.features", "encoder")(train)
     wanted = task.load()
-    return settings, encoder, encode(encoder, train, wanted), encode(encoder, read_part("validation"), wanted)
+    return settings, encoder, encode(encoder, Rows.of(train), wanted), encode(encoder, prepared("validation"), wanted)
 
 
 def _declare_task(hp: Any) -> None:

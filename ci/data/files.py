@@ -1,7 +1,7 @@
 """Files that rows name: each is read once, to see that it can be, and to know its content."""
 
 import hashlib
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import pandas as pd
 
 from ci import reading
 from ci.errors import InputError
-from ci.results.data import Part
 from ci.settings import Settings
 from ci.task import Task
 from ci.task.values import MOST
@@ -20,50 +19,70 @@ _SHOWN = 5
 """Unreadable files that a message names, at most."""
 
 
-def readable(
-    parts: Mapping[Part, pd.DataFrame], settings: Settings, wanted: Task
-) -> tuple[dict[Part, pd.DataFrame], list[str]]:
-    """Return the parts without rows whose files cannot be read, and in sentences which these were.
+@dataclass
+class Files:
+    """The files that the rows of a task name.
 
-    In what is returned, the column of a `bytes` field holds paths from the repository's folder, and a column beside it
-    the digest of each file.
-
-    Args:
-        parts: rows whose columns hold what the task declares; a path begins in the folder of the data source.
+    Attributes:
         settings: the source, and the share of unreadable files that is tolerated.
         wanted: the task.
-
-    Raises:
-        InputError: more files cannot be read; names some of them and why.
+        rows: that were met.
+        left: rows that were left out.
+        problems: why, for some of them.
     """
-    fields = [name for name, field in wanted.features.items() if field.dtype == "bytes"]
-    if not fields:
-        return dict(parts), []
-    root = Path("." if settings.source is None else settings.source)
-    root = root if root.is_dir() else root.parent
-    made: dict[Part, pd.DataFrame] = {}
-    problems: list[str] = []
-    for part, rows in parts.items():
+
+    settings: Settings
+    wanted: Task
+    rows: int = 0
+    left: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def root(self) -> Path:
+        """The folder in which paths begin."""
+        root = Path("." if self.settings.source is None else self.settings.source)
+        return root if root.is_dir() else root.parent
+
+    def readable(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows whose files can be read.
+
+        The column of a `bytes` field holds paths from the repository's folder then, and a column beside it the digest
+        of each file.
+
+        Args:
+            rows: columns hold what the task declares; a path begins in the folder of the data source.
+        """
+        fields = [name for name, field in self.wanted.features.items() if field.dtype == "bytes"]
+        if not fields:
+            return rows
+        root = self.root
         good = pd.Series(True, index=rows.index)
         for name in fields:
             found = [_digest(root, path) for path in rows[name]]
             paths = [(root / path).as_posix() if isinstance(path, str) else None for path in rows[name]]
             rows = rows.assign(**{name: pd.Series(paths, rows.index, dtype=object)})
             rows[DIGEST + name] = [digest for digest, _ in found]
-            problems += [problem for _, problem in found if problem]
+            self.problems += [problem for _, problem in found if problem]
             good &= rows[DIGEST + name] != ""
-        made[part] = rows[good].reset_index(drop=True)
-    total, left = sum(map(len, parts.values())), sum(map(len, made.values()))
-    if left == total:
-        return made, []
-    shown = "; ".join(problems[:_SHOWN]) + (f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else "")
-    share = (total - left) / total
-    if share > settings.data.unreadable:
-        raise InputError(
-            f"{root}: {total - left} of {total} rows ({share:.2%}) name files that cannot be read: {shown}; "
-            f"mend them, or tolerate more (data.unreadable is {settings.data.unreadable:g})"
-        )
-    return made, [f"left out: {total - left} rows ({share:.2%}), whose files cannot be read: {shown}"]
+        self.rows, self.left = self.rows + len(rows), self.left + int((~good).sum())
+        return rows[good].reset_index(drop=True)
+
+    def told(self) -> list[str]:
+        """Return in sentences which rows were left out.
+
+        Raises:
+            InputError: more than are tolerated; names some of the files and why.
+        """
+        if not self.left:
+            return []
+        more = f"; and {len(self.problems) - _SHOWN} more" if len(self.problems) > _SHOWN else ""
+        shown, share = "; ".join(self.problems[:_SHOWN]) + more, self.left / self.rows
+        if share > self.settings.data.unreadable:
+            raise InputError(
+                f"{self.root}: {self.left} of {self.rows} rows ({share:.2%}) name files that cannot be read: {shown}; "
+                f"mend them, or tolerate more (data.unreadable is {self.settings.data.unreadable:g})"
+            )
+        return [f"left out: {self.left} rows ({share:.2%}), whose files cannot be read: {shown}"]
 
 
 def _digest(root: Path, path: Any) -> tuple[str, str]:

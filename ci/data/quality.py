@@ -1,50 +1,73 @@
 """Applying the task's schema to a table: what it changed, and which checks failed, with counts and examples."""
 
 import copy
-import re
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
+from ci.data.outcome import EXAMPLES, Outcome, Violation, component, matches, place, tolerated
 from ci.errors import InputError
 from ci.task import told
-
-EXAMPLES = 5
-"""Values that the report of a failed check shows, at most."""
-
-
-@dataclass(frozen=True)
-class Violation:
-    """A check that a column, or the whole table, failed."""
-
-    column: str | None
-    check: str
-    rows: int | None
-    """Number of rows that failed; None if the check is about a column or the table as a whole."""
-    share: float | None
-    fatal: bool
-    examples: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        """Describe the violation in a line."""
-        where = f"column {self.column}" if self.column else "table"
-        count = "" if self.rows is None else f": {self.rows} rows ({self.share:.2%})"
-        examples = f", such as {', '.join(self.examples)}" if self.examples else ""
-        return f"{where}: {self.check}{count}{examples}"
 
 
 @dataclass(frozen=True)
 class Applied:
-    """The table with the schema applied, the failed checks, and what the schema changed."""
+    """The table with the schema applied, and what it found and changed."""
 
     table: pd.DataFrame
-    violations: list[Violation]
-    changes: list[str]
-    """What the schema changed or dropped, with counts."""
+    outcome: Outcome
+
+    @property
+    def violations(self) -> list[Violation]:
+        """The checks that failed."""
+        return self.outcome.violations
+
+    @property
+    def changes(self) -> list[str]:
+        """What the schema changed or dropped, with counts."""
+        return self.outcome.changes
+
+
+def require_by_row(schema: pa.DataFrameSchema, table: pd.DataFrame) -> None:
+    """Check that a schema judges and changes each row by itself, as it must where it meets some rows at a time.
+
+    Args:
+        schema: the task's.
+        table: some rows, by which it is tried.
+
+    Raises:
+        InputError: it does not; names the column and the rule.
+    """
+    mend = "a Parquet data set is read some rows at a time: judge each row by itself, or have load return a table"
+    unique = [f"column {name} must be unique" for name, column in schema.columns.items() if column.unique]
+    if unique or schema.unique:
+        raise InputError(f"model/schema.py: {unique[0] if unique else 'rows must be unique'}: {mend}")
+    made = apply(table, schema).table
+    judged: list[tuple[str, Any, Any]] = [("table", schema.checks, made)]
+    judged += [(f"column {name}", _component_checks(schema, str(name)), made[name]) for name in made]
+    for what, checks, values in judged:
+        for check in checks:
+            with told(f"the schema in model/schema.py cannot be applied: {check.name or check}"):
+                whole = check.groupby is not None or not hasattr(check(values).check_output, "index")
+            if whole:
+                raise InputError(f"model/schema.py: {what}: {check.name or check}: this needs all rows, and {mend}")
+    half = apply(table.head(len(table) // 2), schema).table
+    alike = made.loc[made.index.isin(half.index)]
+    for name in half:
+        if name not in alike or _differences(alike[name], half[name]):
+            raise InputError(
+                f"model/schema.py: column {name}: its values depend on the rows beside them, as where a parser fills "
+                f"gaps with the mean; {mend}"
+            )
+
+
+def _component_checks(schema: pa.DataFrameSchema, column: str) -> list[Any]:
+    found = component(schema, column)
+    return [] if found is None else list(found[1].checks)
 
 
 def usable(schema: Any) -> pa.DataFrameSchema:
@@ -73,9 +96,9 @@ def usable(schema: Any) -> pa.DataFrameSchema:
 
 def shaped(column: pd.DataFrame, schema: pa.DataFrameSchema) -> Applied:
     """Return a table of one column as the schema's parsers and types for that column make it, without its checks."""
-    found = _component(schema, str(column.columns[0]))
+    found = component(schema, str(column.columns[0]))
     if found is None:
-        return Applied(column, [], [])
+        return Applied(column, _outcome(column, [], {}, [], len(column)))
     alone = copy.deepcopy(found[1])
     alone.checks, alone.unique = [], False
     alone.coerce = alone.coerce or schema.coerce
@@ -96,13 +119,27 @@ def apply(table: pd.DataFrame, schema: pa.DataFrameSchema) -> Applied:
     for part in (keeping, *keeping.columns.values()):
         part.drop_invalid_rows = False
     made, cases = _validated(keeping, table)
-    changes = list(_changes(table, made))
+    changed, judged = dict(_changes(table, made)), len(made)
+    dropped: list[Violation] = []
     for part in (keeping, *keeping.columns.values()):
         part.parsers = []
     while (lost := _to_drop(cases, schema)) is not None and (gone := made.index.isin(lost["index"])).any():
-        changes += [f"dropped: {found}" for found in _violations(lost, len(made), schema)]
+        dropped += _violations(lost, len(made), schema)
         made, cases = _validated(keeping, made[~gone])
-    return Applied(made, [] if cases is None else _violations(cases, len(made), schema), changes)
+    violations = [] if cases is None else _violations(cases, len(made), schema)
+    return Applied(made, _outcome(made, violations, changed, dropped, judged))
+
+
+def _outcome(
+    made: pd.DataFrame,
+    violations: list[Violation],
+    changed: Mapping[str, int | None],
+    dropped: list[Violation],
+    judged: int,
+) -> Outcome:
+    types = {str(name): str(column.dtype) for name, column in made.items()}
+    missing = {str(name): int(column.isna().sum()) for name, column in made.items()}
+    return Outcome(len(made), types, missing, violations, changed, dropped, judged)
 
 
 def _validated(schema: pa.DataFrameSchema, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None]:
@@ -123,7 +160,7 @@ def _to_drop(cases: pd.DataFrame | None, schema: pa.DataFrameSchema) -> pd.DataF
     if schema.drop_invalid_rows:
         return by_row
     columns = [name for name, column in schema.columns.items() if column.drop_invalid_rows]
-    flagged = [any(_matches(schema, name, str(column)) for name in columns) for column in by_row["column"]]
+    flagged = [any(matches(schema, name, str(column)) for name in columns) for column in by_row["column"]]
     return by_row[np.array(flagged, dtype=bool)]
 
 
@@ -132,22 +169,22 @@ def _by_row(cases: pd.DataFrame) -> pd.Series:
     return ~cases["check"].astype(str).str.startswith(("missing share", "dtype(", "column_in_"))
 
 
-def _changes(before: pd.DataFrame, after: pd.DataFrame) -> Iterator[str]:
-    """Yield what parsers, defaults and coercion made of a table, a sentence each."""
+def _changes(before: pd.DataFrame, after: pd.DataFrame) -> Iterator[tuple[str, int | None]]:
+    """Yield what parsers, defaults and coercion made of a table in words, and in how many rows if rows count."""
     if len(before) > len(after):
-        yield f"dropped: {len(before) - len(after)} rows"
+        yield "dropped", len(before) - len(after)
     elif len(after) > len(before):
-        yield f"added: {len(after) - len(before)} rows"
+        yield "added", len(after) - len(before)
     # Rows that were numbered anew cannot be compared with those that they were.
     anew = len(before) != len(after) and after.index.equals(pd.RangeIndex(len(after)))
     for name in after.columns:
         if name not in before:
-            yield f"added: column {name}"
+            yield f"added: column {name}", None
         elif not anew and (count := _differences(before[name], after[name])):
-            yield f"changed: column {name}: {count} rows"
+            yield f"changed: column {name}", count
     for name in before.columns:
         if name not in after:
-            yield f"dropped: column {name}"
+            yield f"dropped: column {name}", None
 
 
 def _differences(before: pd.Series, after: pd.Series) -> int:
@@ -165,18 +202,6 @@ def _differences(before: pd.Series, after: pd.Series) -> int:
     absent, gone = before.isna().to_numpy(dtype=bool), after.isna().to_numpy(dtype=bool)
     differ = (before.astype(object) != after.astype(object)).to_numpy(dtype=bool)
     return int((np.where(absent | gone, absent != gone, differ)).sum())
-
-
-def _matches(schema: pa.DataFrameSchema, name: Any, column: str) -> bool:
-    return str(name) == column or bool(schema.columns[name].regex and re.match(name, column))
-
-
-def _component(schema: pa.DataFrameSchema, column: str) -> tuple[int, pa.Column] | None:
-    """Return place and rules of a column in the schema, by its name or else by the first pattern that it matches."""
-    named = list(enumerate(schema.columns.items()))
-    exact = ((place, found) for place, (name, found) in named if str(name) == column)
-    pattern = ((place, found) for place, (name, found) in named if _matches(schema, name, column))
-    return next(exact, None) or next(pattern, None)
 
 
 def _violations(cases: pd.DataFrame, rows: int, schema: pa.DataFrameSchema) -> list[Violation]:
@@ -202,18 +227,13 @@ def _violations(cases: pd.DataFrame, rows: int, schema: pa.DataFrameSchema) -> l
                 check=_in_words(str(name)),
                 rows=count,
                 share=share,
-                fatal=share is None or share > _tolerated(schema, named),
+                fatal=share is None or share > tolerated(schema, named),
                 examples=list(dict.fromkeys(map(_example, group["failure_case"])))[:EXAMPLES]
                 if told and (named is not None or not by_row) and not str(name).startswith("column_in")
                 else [],
             )
         )
-    return sorted(found, key=lambda violation: _place(schema, violation.column))
-
-
-def _place(schema: pa.DataFrameSchema, column: str | None) -> int:
-    found = None if column is None else _component(schema, column)
-    return len(schema.columns) if found is None else found[0]
+    return sorted(found, key=lambda violation: place(schema, violation.column))
 
 
 def _in_words(check: str) -> str:
@@ -224,33 +244,5 @@ def _in_words(check: str) -> str:
     }.get(check, check.replace("dtype(", "should be of type (") if check.startswith("dtype(") else check)
 
 
-def _tolerated(schema: pa.DataFrameSchema, column: str | None) -> float:
-    found = None if column is None else _component(schema, column)
-    return float(((found and found[1].metadata) or {}).get("tolerated", 0.0))
-
-
 def _example(value: Any) -> str:
     return "missing" if pd.api.types.is_scalar(value) and pd.isna(value) else str(value)
-
-
-def report(applied: Applied, schema: pa.DataFrameSchema) -> dict[str, Any]:
-    """Return the schema report: what was checked, changed and found, and each column's missing share."""
-    table = applied.table
-    expanded = [
-        (name, column)
-        for pattern, column in schema.columns.items()
-        for name in ([each for each in table if _matches(schema, pattern, str(each))] or [pattern])
-    ]
-    return {
-        "rows": len(table),
-        "columns": {
-            name: {
-                "type": str(table[name].dtype) if name in table else None,
-                "missing": round(float(table[name].isna().mean()), 6) if name in table else None,
-                "checks": [check.name or str(check) for check in column.checks],
-            }
-            for name, column in expanded
-        },
-        "changes": applied.changes,
-        "violations": [asdict(violation) for violation in applied.violations],
-    }

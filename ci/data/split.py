@@ -1,7 +1,6 @@
 """Which row belongs to which part: by its day, or by a hash where the task has no days; a group is never divided."""
 
 import hashlib
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 
 from ci.data.windows import PARTS, Windows, number_days
 from ci.results.data import Part
+from ci.rows import Rows
 from ci.settings import Data
 from ci.task import Field, Task
 from ci.task.columns import plain_bytes
@@ -19,11 +19,11 @@ BLOCKS = 1000
 """
 
 
-def by_day(table: pd.DataFrame, placed: Windows, wanted: Task) -> tuple[dict[Part, pd.DataFrame], list[str]]:
-    """Return the rows of each part, and in sentences what was left out.
+def by_day(table: pd.DataFrame, placed: Windows, wanted: Task) -> dict[Part, pd.DataFrame]:
+    """Return the rows of each part.
 
-    A group stays together: in the training window it is for training or for validation as a whole, and what a holdout
-    row's group has in the training window takes the row out of the holdout. Traffic stands for requests and keeps all.
+    A group stays together: in the training window it is for training or for validation as a whole. Of the holdout, rows
+    have yet to be left out whose group is in the training window, too. Traffic stands for requests and keeps all.
 
     Args:
         table: rows whose columns hold what the task declares.
@@ -33,15 +33,11 @@ def by_day(table: pd.DataFrame, placed: Windows, wanted: Task) -> tuple[dict[Par
     days = table[wanted.time].dt.date
     part_of = {day: placed.part(day) for day in set(days)}
     parts = days.map(part_of)
-    if wanted.group is None:
-        return {part: table[parts == part] for part in PARTS}, []
-    groups = table[wanted.group]
-    learning = parts.isin(["train", "validation"])
-    chosen = _uniform(groups, 0) < 1 / placed.validation_every
-    parts = parts.mask(learning & chosen, "validation").mask(learning & ~chosen, "train")
-    known = (parts == "holdout") & groups.isin(set(groups[learning]))
-    notes = [f"left out: {int(known.sum())} rows of the holdout, whose {wanted.group} is in training days, too"]
-    return {part: table[(parts == part) & ~known] for part in PARTS}, notes if known.any() else []
+    if wanted.group is not None:
+        learning = parts.isin(["train", "validation"])
+        chosen = _uniform(table[wanted.group], 0) < 1 / placed.validation_every
+        parts = parts.mask(learning & chosen, "validation").mask(learning & ~chosen, "train")
+    return {part: table[parts == part] for part in PARTS}
 
 
 def by_hash(table: pd.DataFrame, settings: Data, wanted: Task) -> dict[Part, pd.DataFrame]:
@@ -61,16 +57,16 @@ def by_hash(table: pd.DataFrame, settings: Data, wanted: Task) -> dict[Part, pd.
     return {part: table[found == names.index(part)] for part in PARTS}
 
 
-def units(table: pd.DataFrame, wanted: Task) -> npt.NDArray[np.int64]:
+def units(rows: Rows, wanted: Task) -> npt.NDArray[np.int64]:
     """Return the number, from 0, of what each row is resampled with: its day, its group, or a block of rows.
 
     Where the task has both days and groups, the one of which there are fewer: its rows are more alike.
     """
     found = []
     if wanted.time is not None:
-        found.append(number_days(table[wanted.time]))
+        found.append(number_days(pd.concat([table[wanted.time] for table in rows])))
     if wanted.group is not None or wanted.time is None:
-        keys = _keys(table, wanted)
+        keys = pd.concat([_keys(table, wanted) for table in rows], ignore_index=True)
         numbers = pd.factorize(keys)[0] if keys.nunique() <= BLOCKS else (_uniform(keys, 1) * BLOCKS).astype("int64")
         found.append(np.unique(numbers, return_inverse=True)[1])
     return min(found, key=lambda numbers: int(numbers.max(initial=0)))
@@ -124,9 +120,3 @@ def _uniform(keys: "pd.Series[Any]", seed: int) -> npt.NDArray[np.float64]:
     """Return a number in [0, 1) for each key, the same for the same text and seed."""
     hashed = pd.util.hash_pandas_object(keys.astype(str), index=False, hash_key=f"{seed:016d}"[-16:])
     return hashed.to_numpy().astype("float64") / 2**64
-
-
-def counted(parts: Mapping[Part, pd.DataFrame], name: str) -> str:
-    """Return in words which group is the largest, for a message about a part without rows."""
-    sizes = pd.concat([rows[name] for rows in parts.values()]).value_counts()
-    return f"the largest {name}, {sizes.index[0]}, has {sizes.iloc[0]} of {sizes.sum()} rows" if len(sizes) else ""

@@ -12,7 +12,7 @@ from ci.monitoring import drift
 from ci.results.data import SUMMARY, Window
 from ci.results.monitoring import MONITORING
 from ci.settings import Settings
-from ci.training.inputs import read_part
+from ci.training.inputs import prepared
 
 
 def monitor(settings: Settings, url: str, reference: dict[str, Any]) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def monitor(settings: Settings, url: str, reference: dict[str, Any]) -> dict[str
         reference: the served model's reference statistics, as the test stage wrote them.
     """
     wanted = task.load()
-    table = read_part("traffic")
+    table = prepared("traffic").whole()
     summary = SUMMARY.read()
     window = summary.windows.traffic if summary.windows else Window(first=summary.as_of, end=summary.as_of)
     answers = replay.send(url, table, wanted.features, wanted.outputs)

@@ -18,6 +18,7 @@ from ci.quality.compare import Scored
 from ci.registry import local as registry
 from ci.registry.client import Unreachable
 from ci.results.build import CHAMPION
+from ci.rows import Rows, together
 from ci.settings import Settings
 from ci.task import columns
 from ci.training.export import INFORMATION, predictor
@@ -42,8 +43,13 @@ class Model:
     predict: Any
     features: Mapping[str, task.Field]
 
-    def answers(self, table: pd.DataFrame) -> dict[str, Array]:
+    def answers(self, rows: Rows) -> dict[str, Array]:
         """Return the predictions by output; shapes (rows,) and (rows, values)."""
+        found = [self.answer(table) for table in rows]
+        return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+
+    def answer(self, table: pd.DataFrame) -> dict[str, Array]:
+        """Return the same for one table."""
         step = _ROWS if any(field.dtype == "bytes" for field in self.features.values()) else max(1, len(table))
         parts = [
             self.predict(raw_inputs(table.iloc[start : start + step], self.features))
@@ -52,15 +58,22 @@ class Model:
         return {name: np.concatenate([part[name] for part in parts]).astype("float64") for name in parts[0]}
 
 
+def judged(holdout: Rows, wanted: task.Task) -> pd.DataFrame:
+    """Return the columns of the holdout by which models are judged, of all rows; fields are read some at a time."""
+    names = dict.fromkeys([*wanted.targets, *wanted.slices, *filter(None, (wanted.time, wanted.weight))])
+    return together([table[list(names)] for table in holdout])
+
+
 def scored(
-    holdout: pd.DataFrame, wanted: task.Task, challenger: Mapping[str, Array], champion: Mapping[str, Array] | None
+    holdout: Rows, wanted: task.Task, challenger: Mapping[str, Array], champion: Mapping[str, Array] | None
 ) -> dict[str, Scored]:
     """Return the holdout with the predictions of each output, by its name."""
     days = split.units(holdout, wanted)
-    weights = None if wanted.weight is None else holdout[wanted.weight].to_numpy(dtype="float64")
+    kept = judged(holdout, wanted)
+    weights = None if wanted.weight is None else kept[wanted.weight].to_numpy(dtype="float64")
     return {
         output.name: Scored(
-            columns.outcomes(holdout, output),
+            columns.outcomes(kept, output),
             days,
             challenger[output.name],
             None if champion is None else champion[output.name],
@@ -72,7 +85,7 @@ def scored(
 
 
 def before(
-    holdout: pd.DataFrame, wanted: task.Task, settings: Settings, division: str
+    holdout: Rows, wanted: task.Task, settings: Settings, division: str
 ) -> tuple[verdict.Champion | None, dict[str, Array] | None]:
     """Return the champion and its predictions for the holdout; None for either if it is not available.
 
@@ -105,7 +118,7 @@ def before(
         )
         return verdict.Champion(record.as_of, problem), None
     fields = _fields(folder, wanted)
-    if missing := [name for name in fields if name not in holdout]:
+    if missing := [name for name in fields if name not in next(iter(holdout))]:
         return verdict.Champion(record.as_of, f"its input {', '.join(missing)} is not in these data"), None
     try:
         answers = Model(predictor(folder), fields).answers(holdout)

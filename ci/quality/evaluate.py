@@ -1,9 +1,11 @@
 """The test stage: score the holdout, compare with the champion, check behaviour, decide."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from ci import junit, stages, task, workspace
@@ -14,10 +16,11 @@ from ci.quality.compare import Scored
 from ci.quality.judge import judge
 from ci.results import data
 from ci.results.evaluation import EVALUATION, GOLDEN, REFERENCE
+from ci.rows import Rows
 from ci.settings import Settings
 from ci.task import values
 from ci.training.export import predictor
-from ci.training.inputs import make_deterministic, read_part
+from ci.training.inputs import make_deterministic, prepared
 
 GOLDEN_ROWS = 32
 """Golden requests at most."""
@@ -33,39 +36,46 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     """
     wanted = task.load()
     metrics.require(settings.gates, wanted)
-    holdout = read_part("holdout")
+    rows = prepared("holdout")
     make_deterministic(settings.seed, settings.training.threads)
     model = challenger.Model(predictor(stages.require(workspace.MODEL / "saved_model")), wanted.features)
     summary = data.SUMMARY.read()
-    champion, predicted = challenger.before(holdout, wanted, settings, summary.split)
+    champion, predicted = challenger.before(rows, wanted, settings, summary.split)
     with task.told("the model cannot answer the holdout"):
-        answers = model.answers(holdout)
-    scored = challenger.scored(holdout, wanted, answers, predicted)
+        answers = model.answers(rows)
+    scored = challenger.scored(rows, wanted, answers, predicted)
+    holdout = challenger.judged(rows, wanted)
     numbers = behaviour.Numbers.of(wanted)
     checks = behaviour.run(
-        task.part("model.behaviour", "CHECKS"), lambda table: numbers.table(model.answers(table)), holdout, numbers
+        task.part("model.behaviour", "CHECKS"),
+        lambda table: numbers.table(model.answer(table)),
+        rows.take(_spaced(rows.count, behaviour.SAMPLE)),
+        numbers,
     )
     result = judge(holdout, wanted, scored, checks, champion, settings, summary)
     with workspace.replacing(workspace.EVALUATION) as folder:
         EVALUATION.write(result, folder)
         workspace.write_text(folder / "junit.xml", junit.render("evaluation", _cases(result)))
-        GOLDEN.write(_golden(holdout, wanted, model), folder)
+        GOLDEN.write(_golden(rows, wanted, model), folder)
         REFERENCE.write(_reference(wanted, scored), folder)
         _predictions(holdout, wanted, scored).to_parquet(folder / "predictions.parquet", index=False)
     return result
 
 
-def _golden(holdout: pd.DataFrame, wanted: task.Task, model: challenger.Model) -> dict[str, Any]:
+def _spaced(rows: int, most: int) -> npt.NDArray[np.int64]:
+    """Return evenly spaced places among rows, counted from 0."""
+    return np.linspace(0, rows - 1, min(most, rows)).astype(int)
+
+
+def _golden(holdout: Rows, wanted: task.Task, model: challenger.Model) -> dict[str, Any]:
     """Return some requests and the answers that every copy of this model must give.
 
     JSON has no infinity: rows with one are left out. A missing number becomes null.
     """
     numbers = {name: field for name, field in wanted.features.items() if field.dtype == "float32"}
-    fits = np.full(len(holdout), True)
-    for array in values.arrays(holdout, numbers).values():
-        fits &= ~np.isinf(array).reshape(len(holdout), -1).any(axis=1)
-    table = holdout[fits]
-    rows = table.iloc[np.linspace(0, len(table) - 1, min(GOLDEN_ROWS, len(table))).astype(int)]
+    fits = np.concatenate([_finite(table, numbers) for table in holdout])
+    places = np.flatnonzero(fits)
+    rows = holdout.take(places[_spaced(len(places), GOLDEN_ROWS)])
     instances: list[dict[str, Any]] = []
     size = 0
     for instance in values.instances(rows, wanted.features):
@@ -73,12 +83,20 @@ def _golden(holdout: pd.DataFrame, wanted: task.Task, model: challenger.Model) -
         if instances and size > GOLDEN_SIZE:
             break
         instances.append(instance)
-    answers = model.answers(rows.iloc[: len(instances)]) if instances else {}
+    answers = model.answer(rows.iloc[: len(instances)]) if instances else {}
     answered = [
         dict(zip(answers, row, strict=True)) for row in zip(*map(np.ndarray.tolist, answers.values()), strict=True)
     ]
     alone = len(wanted.outputs) == 1
     return {"instances": instances, "predictions": [next(iter(row.values())) if alone else row for row in answered]}
+
+
+def _finite(table: pd.DataFrame, numbers: Mapping[str, task.Field]) -> npt.NDArray[np.bool_]:
+    """Return which rows hold no infinity in fields of numbers."""
+    fits = np.full(len(table), True)
+    for array in values.arrays(table, numbers).values():
+        fits &= ~np.isinf(array).reshape(len(table), -1).any(axis=1)
+    return fits
 
 
 def _reference(wanted: task.Task, scored: dict[str, Scored]) -> dict[str, Any]:

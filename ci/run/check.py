@@ -1,5 +1,6 @@
 """The whole contract between a task and the pipeline, tried on a few rows: errors show in seconds, not hours."""
 
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,19 @@ import numpy as np
 import pandas as pd
 
 from ci import reading, task
-from ci.data import prepare, quality
+from ci.data import divide, prepare, quality
 from ci.errors import InputError
 from ci.packaging import card
 from ci.quality import behaviour, jackknife, metrics
+from ci.rows import stored
 from ci.settings import Settings
 from ci.task import columns
-from ci.training.inputs import make_deterministic, raw_inputs
+from ci.training.inputs import by_batches, made_encoder, make_deterministic, raw_inputs
 from ci.tuning import contract
 
 _CARD = Path("model/card.md")
+_TABLES = 20
+"""Tables of a Parquet data set that are tried, at most about so many."""
 
 
 def check(settings: Settings) -> list[str]:
@@ -32,15 +36,23 @@ def check(settings: Settings) -> list[str]:
     card.checked(reading.text(_CARD), str(_CARD))
     said = [f"model/: {_in_words(wanted)}"]
     schema = quality.usable(task.part("model.schema", "SCHEMA"))
-    parts, divided = prepare.divide(settings, wanted, schema)
-    rows = ", ".join(f"{part} {len(found)}" for part, found in parts.items())
-    said.append(f"data: {divided.read} rows; {rows}; {len(divided.known.violations)} violations are tolerated")
-    make_deterministic(settings.seed, settings.training.threads)
-    with task.told("encoder fails"):
-        encoder = task.part("model.features", "encoder")(parts["train"])
-    ask = contract.check(settings, wanted, parts["train"], encoder)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        divided = divide.divide(settings, wanted, schema, folder, _TABLES)
+        counts = ", ".join(f"{part} {tally.rows}" for part, tally in divided.tallies.items())
+        said.append(
+            f"data: {divided.read} rows{' tried' if divided.parts else ''}; {counts}; "
+            f"{len(divided.known.violations)} violations are tolerated"
+        )
+        make_deterministic(settings.seed, settings.training.threads)
+        with prepare.opened(folder) as files:
+            train = stored(files["train"])
+            encoder = made_encoder(train)
+            some = next(iter(stored(files["holdout"]))).head(contract.ROWS)
+            ask = contract.check(settings, wanted, next(iter(train)), encoder)
+    if divided.parts and not by_batches(task.part("model.features", "encoder")):
+        said.append("encoder: it takes all training rows as one table; with `encoder(batches)` they need not fit")
     said.append("network: built, fitted for a step, saved, loaded; it answers alike before, after and as a server")
-    some = parts["holdout"].head(contract.ROWS)
     with task.told("the model cannot answer rows of the holdout"):
         answers = {name: made.astype("float64") for name, made in ask(raw_inputs(some, wanted.features)).items()}
     said += _metrics(wanted, some, answers)

@@ -1,7 +1,7 @@
 """One way to fit a network, for trials and for the final training alike.
 
-The raw fields are encoded once, outside the training loop: the network alone is fitted, on arrays in memory. Where rows
-name files and what the encoder makes of them would not fit, a batch is encoded when it is needed.
+The raw fields are encoded once, outside the training loop: the network alone is fitted, on arrays in memory. What would
+not fit there is read and encoded anew in each epoch, some rows at a time.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +14,7 @@ import pandas as pd
 
 from ci import task
 from ci.errors import InputError
+from ci.rows import Rows, together
 from ci.settings import Settings
 from ci.task import columns
 from ci.training.inputs import raw_inputs
@@ -23,6 +24,10 @@ FILES = 1024
 """Rows with files that are encoded at a time."""
 MOST = 2**31
 """Bytes of encoded inputs that are kept; of more, each batch is encoded anew when it is needed."""
+POOL = 8
+"""Tables whose rows are shuffled together where not all are in memory."""
+AHEAD = 64
+"""Batches that are encoded at a time there, if rows name no files."""
 
 
 @dataclass(frozen=True)
@@ -30,76 +35,132 @@ class Examples:
     """A part as the network reads it; the rows lie along the first axis of everything.
 
     Attributes:
-        inputs: encoded fields; None if they are encoded batch by batch.
-        targets: for one output an array of shape (rows, values), for several a dict of them.
-        weights: how much each row counts, shape (rows,), likewise; None: all alike.
-        encoded: returns the encoded fields of some rows.
+        count: rows.
+        kept: inputs, targets and, where rows differ in weight, weights (see `_examples`); None if they are made anew
+            in each pass.
+        rows: what they are made from.
+        made: returns the same for some rows.
+        ahead: batches that are made at a time where they are made anew.
     """
 
-    inputs: Arrays | None
-    targets: Any
-    weights: Any
-    encoded: Callable[[npt.NDArray[np.int64]], Arrays]
+    count: int
+    kept: tuple[Any, ...] | None
+    rows: Rows
+    made: Callable[[pd.DataFrame], tuple[Any, ...]]
+    ahead: int
 
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(next(iter(self.targets.values())) if isinstance(self.targets, dict) else self.targets)
+    @property
+    def inputs(self) -> Arrays | None:
+        """The encoded fields, if they are kept."""
+        return None if self.kept is None else self.kept[0]
 
-    def batch(self, rows: npt.NDArray[np.int64]) -> tuple[Any, ...]:
-        """Return inputs, targets and, where rows differ in weight, weights of some rows."""
-        parts: tuple[Any, ...] = (self.encoded(rows), _rows(self.targets, rows))
-        return parts if self.weights is None else (*parts, _rows(self.weights, rows))
+    def batches(self, size: int, random: np.random.Generator | None) -> Iterator[tuple[Any, ...]]:
+        """Yield batches of so many rows, the last one of those that are left; shuffled if there is a generator."""
+        if self.kept is not None:
+            order = np.arange(self.count)
+            if random is not None:
+                random.shuffle(order)
+            for start in range(0, self.count, size):
+                yield _rows(self.kept, order[start : start + size])
+            return
+        for table in _pools(self.rows, size, random):
+            for start in range(0, len(table), size * self.ahead):
+                made = self.made(table.iloc[start : start + size * self.ahead])
+                count = min(size * self.ahead, len(table) - start)
+                for at in range(0, count, size):
+                    yield _rows(made, np.arange(at, min(at + size, count)))
 
 
 def _rows(values: Any, rows: npt.NDArray[np.int64]) -> Any:
+    """Return some rows of arrays in tuples and dicts."""
+    if isinstance(values, tuple):
+        return tuple(_rows(each, rows) for each in values)
     return {name: each[rows] for name, each in values.items()} if isinstance(values, dict) else values[rows]
 
 
-def encode(encoder: Any, table: pd.DataFrame, wanted: task.Task) -> Examples:
-    """Return a table's examples as the network reads them.
+def _pools(rows: Rows, size: int, random: np.random.Generator | None) -> Iterator[pd.DataFrame]:
+    """Yield all rows in tables of whole batches, only the last one may end in a smaller batch.
+
+    Tables come in an order by chance, and the rows of `POOL` of them are shuffled together.
+    """
+    order, pool = np.arange(len(rows.groups)), 1
+    if random is not None:
+        random.shuffle(order)
+        pool = POOL
+    left: list[pd.DataFrame] = []
+    for start in range(0, len(order), pool):
+        table = together([*left, *(rows.groups[group]() for group in order[start : start + pool])])
+        if random is not None:
+            table = table.iloc[random.permutation(len(table))]
+        whole = len(table) if start + pool >= len(order) else len(table) // size * size
+        yield table.iloc[:whole]
+        left = [table.iloc[whole:]]
+
+
+def encode(encoder: Any, rows: Rows, wanted: task.Task) -> Examples:
+    """Return the examples of some rows as the network reads them.
 
     Raises:
         InputError: the encoder fails; names the file that it fails on, if rows name files.
     """
     files = [name for name, field in wanted.features.items() if field.dtype == "bytes"]
 
-    def plain(rows: pd.DataFrame) -> Arrays:
-        return {name: np.asarray(value) for name, value in encoder(raw_inputs(rows, wanted.features)).items()}
+    def plain(table: pd.DataFrame) -> Arrays:
+        return {name: np.asarray(value) for name, value in encoder(raw_inputs(table, wanted.features)).items()}
 
-    def some(rows: pd.DataFrame) -> Arrays:
+    def some(table: pd.DataFrame) -> Arrays:
         try:
             with task.told("the encoder of model/features.py fails", but=(MemoryError, OSError)):
-                return plain(rows)
+                return plain(table)
         except InputError:
-            for place in range(len(rows)) if files else ():
-                with task.told(f"{', '.join(rows.iloc[place][files])}: the encoder of model/features.py fails"):
-                    plain(rows.iloc[[place]])
+            for place in range(len(table)) if files else ():
+                with task.told(f"{', '.join(table.iloc[place][files])}: the encoder of model/features.py fails"):
+                    plain(table.iloc[[place]])
             raise
 
-    inputs: Arrays | None
-    if files:
-        first = some(table.iloc[:FILES])
-        if sum(array.nbytes for array in first.values()) / len(table.iloc[:FILES]) * len(table) > MOST:
-            inputs = None
-        else:
-            parts = [first, *(some(table.iloc[at : at + FILES]) for at in range(FILES, len(table), FILES))]
-            inputs = {name: np.concatenate([part[name] for part in parts]) for name in first}
-    else:
-        inputs = some(table)
+    def made(table: pd.DataFrame) -> tuple[Any, ...]:
+        return (some(table), *_answers(table, wanted))
 
-    def encoded(rows: npt.NDArray[np.int64]) -> Arrays:
-        if inputs is None:
-            return some(table.iloc[rows])
-        return {name: array[rows] for name, array in inputs.items()}
+    def everything() -> tuple[Any, ...] | None:
+        inputs: list[Arrays] = []
+        answers: list[tuple[Any, ...]] = []
+        for table in rows:
+            step = FILES if files else max(1, len(table))
+            for start in range(0, len(table), step):
+                inputs.append(some(table.iloc[start : start + step]))
+                if len(inputs) == 1 and _bytes(inputs[0]) / min(step, len(table)) * rows.count > MOST:
+                    return None
+            answers.append(_answers(table, wanted))
+        return (_joined(inputs), *(_joined(each) for each in zip(*answers, strict=True)))
 
+    return Examples(rows.count, everything(), rows, made, 1 if files else AHEAD)
+
+
+def _bytes(inputs: Arrays) -> int:
+    return sum(array.nbytes for array in inputs.values())
+
+
+def _joined(parts: Any) -> Any:
+    """Return arrays, or dicts of arrays, one after the other."""
+    if isinstance(parts[0], dict):
+        return {name: _joined([part[name] for part in parts]) for name in parts[0]}
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _answers(table: pd.DataFrame, wanted: task.Task) -> tuple[Any, ...]:
+    """Return targets and, where rows differ in weight, weights.
+
+    For one output targets are an array of shape (rows, values), and weights of shape (rows,); for several both are
+    dicts of them.
+    """
     targets = {output.name: _targets(table, output) for output in wanted.outputs}
     weights = {output.name: _weights(table, output, wanted) for output in wanted.outputs}
     alike = all(weight is None for weight in weights.values())
     filled = {name: np.ones(len(table), "float32") if each is None else each for name, each in weights.items()}
     if len(wanted.outputs) == 1:
         (name,) = targets
-        return Examples(inputs, targets[name], None if alike else filled[name], encoded)
-    return Examples(inputs, targets, None if alike else filled, encoded)
+        return (targets[name],) if alike else (targets[name], filled[name])
+    return (targets,) if alike else (targets, filled)
 
 
 def _targets(table: pd.DataFrame, output: task.Output) -> npt.NDArray[np.float32]:
@@ -132,71 +193,39 @@ def fit(network: Any, train: Examples, validation: Examples, settings: Settings,
     Raises:
         InputError: the task's own `fit` fails, calls no callback, or returns no history.
     """
+    if network.built and not network.optimizer.built:
+        # A step that makes variables is traced twice by TensorFlow: nearly half of what a short trial costs.
+        network.optimizer.build(network.trainable_variables)
     own = task.optional("model.training", "fit")
-    size = settings.training.batch_size
-    if own is not None:
-        return _own(
-            own, network, _dataset(train, settings, shuffled=True), _dataset(validation, settings), epochs, options
-        )
-    if train.inputs is None or validation.inputs is None:
-        parts = _stream(train, size, settings.seed), _stream(validation, size, None)
-        return network.fit(parts[0], validation_data=parts[1], epochs=epochs, verbose=0, **options)
-    weighted = {} if train.weights is None else {"sample_weight": train.weights}
-    judged: tuple[Any, ...] = (validation.inputs, validation.targets)
+    if own is not None or train.kept is None or validation.kept is None:
+        parts = _dataset(train, settings, shuffled=True), _dataset(validation, settings)
+        if own is not None:
+            return _own(own, network, *parts, epochs, options)
+        return network.fit(parts[0], validation_data=parts[1], epochs=epochs, shuffle=False, verbose=0, **options)
+    weighted = {} if len(train.kept) == 2 else {"sample_weight": train.kept[2]}
     return network.fit(
-        train.inputs,
-        train.targets,
-        validation_data=judged if validation.weights is None else (*judged, validation.weights),
+        train.kept[0],
+        train.kept[1],
+        validation_data=validation.kept,
         epochs=epochs,
-        batch_size=size,
+        batch_size=settings.training.batch_size,
         verbose=0,
         **weighted,
         **options,
     )
 
 
-def _stream(examples: Examples, size: int, seed: int | None) -> Any:
-    """Return examples batch by batch for Keras, shuffled anew in each epoch if there is a seed."""
-    import keras
-
-    class Stream(keras.utils.PyDataset):  # type: ignore[misc]
-        """Encodes a batch when it is asked for."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.random = None if seed is None else np.random.default_rng(seed)
-            self.order = np.arange(len(examples))
-            self.on_epoch_end()
-
-        def __len__(self) -> int:
-            return -(-len(examples) // size)
-
-        def __getitem__(self, place: int) -> tuple[Any, ...]:
-            return examples.batch(self.order[place * size : (place + 1) * size])
-
-        def on_epoch_end(self) -> None:
-            if self.random is not None:
-                self.random.shuffle(self.order)
-
-    return Stream()
-
-
 def _dataset(examples: Examples, settings: Settings, *, shuffled: bool = False) -> Any:
-    """Return examples as a data set of TensorFlow's, in batches, for a task's own `fit`."""
+    """Return examples as a data set of TensorFlow's, in batches."""
     import tensorflow as tf
 
     size, random = settings.training.batch_size, np.random.default_rng(settings.seed)
-
-    def batches() -> Iterator[tuple[Any, ...]]:
-        order = np.arange(len(examples))
-        if shuffled:
-            random.shuffle(order)
-        for start in range(0, len(order), size):
-            yield examples.batch(order[start : start + size])
-
-    first = examples.batch(np.arange(1))
+    first = _rows(examples.kept, np.arange(1)) if examples.kept else examples.made(examples.rows.groups[0]().head(1))
     kinds = tf.nest.map_structure(lambda array: tf.TensorSpec([None, *array.shape[1:]], array.dtype), first)
-    return tf.data.Dataset.from_generator(batches, output_signature=kinds).prefetch(1)
+    found = tf.data.Dataset.from_generator(
+        lambda: examples.batches(size, random if shuffled else None), output_signature=kinds
+    )
+    return found.apply(tf.data.experimental.assert_cardinality(-(-examples.count // size))).prefetch(1)
 
 
 def _own(own: Any, network: Any, train: Any, validation: Any, epochs: int, options: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from ci.saved_model import signature
 from ci.settings import Settings
 from ci.training import export
 from ci.training.fit import encode, fit
-from ci.training.inputs import make_deterministic, read_part
+from ci.training.inputs import made_encoder, make_deterministic, prepared
 
 
 def train(settings: Settings) -> dict[str, Any]:
@@ -27,10 +27,9 @@ def train(settings: Settings) -> dict[str, Any]:
 
     wanted = task.load()
     chosen = BEST.read().hyperparameters
-    table = read_part("train")
+    rows = prepared("train")
     make_deterministic(settings.seed, settings.training.threads)
-    with task.told("encoder fails"):
-        encoder = task.part("model.features", "encoder")(table)
+    encoder = made_encoder(rows)
     hyperparameters = keras_tuner.HyperParameters()
     hyperparameters.values = dict(chosen)
     with task.told("build fails"):
@@ -47,7 +46,7 @@ def train(settings: Settings) -> dict[str, Any]:
     )
     show = keras.callbacks.LambdaCallback(on_epoch_end=_show(settings.training.epochs))
     guard = keras.callbacks.TerminateOnNaN()
-    examples = encode(encoder, table, wanted), encode(encoder, read_part("validation"), wanted)
+    examples = encode(encoder, rows, wanted), encode(encoder, prepared("validation"), wanted)
     with task.told("the network of model/network.py cannot be fitted", but=(MemoryError, OSError)):
         history = fit(network, *examples, settings, settings.training.epochs, callbacks=[stop, show, guard]).history
     epoch = len(history["loss"])

@@ -14,6 +14,7 @@ import pandas as pd
 
 from ci import task
 from ci.errors import InputError
+from ci.rows import Rows
 from ci.serving import offline
 from ci.serving.model import Version
 from ci.settings import Settings
@@ -52,7 +53,7 @@ def check(settings: Settings, wanted: task.Task, rows: pd.DataFrame, encoder: An
         raise InputError("model/network.py: build returned no compiled Keras model: call network.compile(…), return it")
     export.require(network, wanted)
     with task.told("the encoder in model/features.py fails"):
-        examples = encode(encoder, rows, wanted)
+        examples = encode(encoder, Rows.of(rows), wanted)
     with task.told("the network of model/network.py cannot be fitted"):
         history = fit(network, examples, examples, settings, 1).history
     objective = settings.tuning.objective.name

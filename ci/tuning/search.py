@@ -12,7 +12,7 @@ from ci.errors import InputError, StageError
 from ci.results.training import BEST, Best
 from ci.settings import Settings
 from ci.training.fit import encode, fit
-from ci.training.inputs import make_deterministic, read_part
+from ci.training.inputs import made_encoder, make_deterministic, prepared
 
 STATE = workspace.STATE / "tuning"
 SHARED = "TUNING_STATE"
@@ -71,10 +71,9 @@ def _search(settings: Settings) -> Any:
     from ci.tuning.bayes.halving import Halving
     from ci.tuning.distributed import Tuner
 
-    table = read_part("train")
+    train = prepared("train")
     make_deterministic(settings.seed, settings.training.threads)
-    with task.told("encoder fails"):
-        encoder = task.part("model.features", "encoder")(table)
+    encoder = made_encoder(train)
     wanted = task.load()
     build = task.part("model.network", "build")
     encoded: dict[str, Any] = {}
@@ -84,8 +83,8 @@ def _search(settings: Settings) -> Any:
 
         def run_trial(self, trial: Any, **_: Any) -> None:
             if not encoded:  # a chief never needs them
-                for part, rows in (("train", table), ("validation", read_part("validation"))):
-                    encoded[part] = encode(encoder, rows, wanted)
+                encoded["train"] = encode(encoder, train, wanted)
+                encoded["validation"] = encode(encoder, prepared("validation"), wanted)
             keras.backend.clear_session()
             keras.utils.set_random_seed(settings.seed)
             network = build(trial.hyperparameters, encoder)
@@ -101,7 +100,7 @@ def _search(settings: Settings) -> Any:
         halving=Halving(last=settings.tuning.epochs) if settings.tuning.stop_poor_trials else None,
     )
     if "chief" in os.environ.get("KERASTUNER_TUNER_ID", "chief"):
-        contract.check(settings, wanted, table, encoder)
+        contract.check(settings, wanted, next(iter(train)), encoder)
     search = Search(oracle, lambda space: build(space, encoder), directory=str(STATE))
     oracle.space()  # a chief that met an empty one while it serves would leave its workers waiting
     name = _fingerprint(settings, oracle.hyperparameters)
@@ -150,5 +149,8 @@ def _fingerprint(settings: Settings, space: Any) -> str:
         path for room in ("model", "ci/task", "ci/training", "ci/tuning") for path in sorted(Path(room).rglob("*.py"))
     ]
     for path in [workspace.DATA / "train.parquet", workspace.DATA / "validation.parquet", *code]:
-        digest.update(str(path).encode() + path.read_bytes())
+        digest.update(str(path).encode())
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
     return digest.hexdigest()[:16]

@@ -63,15 +63,16 @@ def test_a_missing_file_is_an_error(tmp_path):
 
 
 def test_missing_unknown_and_extreme_values_are_encoded(flights):
+    from ci.rows import Rows
     from ci.training.fit import encode
     from model.features import encoder
 
     wanted = task.load()
     rows = flights.dropna(subset=["late"]).head(5_000)
     odd = rows.head(3).assign(dest="???", temp=np.nan, wind_speed=1e6, hour=99)
-    encoded = encode(encoder(rows), odd, wanted)
+    encoded = encode(encoder(rows), Rows.of(odd), wanted)
     assert np.isfinite(encoded.inputs["numbers"]).all()
     assert np.abs(encoded.inputs["numbers"]).max() <= 5
     assert (encoded.inputs["dest"] == 0).all()
     assert ((encoded.inputs["hour"] >= 0) & (encoded.inputs["hour"] < 24)).all()
-    assert encoded.targets.shape == (3, 1)
+    assert encoded.kept[1].shape == (3, 1)

@@ -236,9 +236,9 @@ def test_a_truncated_table_names_the_command_that_writes_it(folder, capsys):
     workspace.DATA.mkdir(exist_ok=True)
     Path("build/data/train.parquet").write_bytes(whole[: len(whole) // 2])
     builds.write("tuning/best.json", builds.trial("0", {}, 0.5))
-    from ci.training.inputs import read_part
+    from ci.training.inputs import prepared
 
-    assert run(lambda: read_part("train") is None) == 2
+    assert run(lambda: prepared("train") is None) == 2
     said = capsys.readouterr().err
     assert "build/data/train.parquet: not a whole Parquet file" in said
     assert "run `python -m scripts.prepare` to write it again" in said
@@ -318,7 +318,7 @@ def test_deploy_refuses_a_package_that_was_not_made_from_this_evaluation(folder,
 
 
 def test_prepared_data_without_rows_or_without_a_column_are_damaged(small, capsys):
-    from ci.training.inputs import read_part
+    from ci.training.inputs import prepared
 
     whole = tasks.table().head(2).assign(y=1.0)
     path = workspace.DATA / "holdout.parquet"
@@ -334,12 +334,12 @@ def test_prepared_data_without_rows_or_without_a_column_are_damaged(small, capsy
         (whole.assign(day="today"), "column day: declared as TIME"),
     ):
         table.to_parquet(path)
-        assert run(lambda: read_part("holdout") is None) == 2
+        assert run(lambda: prepared("holdout") is None) == 2
         said = capsys.readouterr().err
         assert f"bad input: {path}: {problem}" in said
         assert "run `python -m scripts.prepare` to write it again" in said
     whole.to_parquet(path)
-    assert len(read_part("holdout")) == 2
+    assert prepared("holdout").count == 2
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci.data import split
+from ci.rows import Rows
 from ci.settings import Data
 from ci.task import Field, Output, Task
 
@@ -75,11 +76,11 @@ def test_with_another_field_the_parts_are_others_and_the_model_says_so():
 
 def test_what_is_resampled_are_groups_or_as_many_blocks_of_rows():
     rows = table()
-    assert set(split.units(rows, GROUPS)) == set(range(rows["g"].nunique()))
-    assert split.units(rows, ROWS).max() < split.BLOCKS
-    assert np.bincount(split.units(rows, ROWS)).min() >= 1
+    assert set(split.units(Rows.of(rows), GROUPS)) == set(range(rows["g"].nunique()))
+    assert split.units(Rows.of(rows), ROWS).max() < split.BLOCKS
+    assert np.bincount(split.units(Rows.of(rows), ROWS)).min() >= 1
     days = rows.assign(day=pd.Timestamp("2024-01-01") + pd.to_timedelta(rows.index % 9, "D"))
-    assert split.units(days, Task(OUTPUTS, "day", {"x": Field("float32")}, (), group="g")).max() == 8
+    assert split.units(Rows.of(days), Task(OUTPUTS, "day", {"x": Field("float32")}, (), group="g")).max() == 8
 
 
 def test_a_group_of_the_training_days_is_not_in_the_holdout(task):

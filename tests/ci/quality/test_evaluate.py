@@ -17,6 +17,7 @@ from ci.quality.judge import judge
 from ci.quality.verdict import Champion
 from ci.results.data import SUMMARY
 from ci.results.evaluation import Evaluation
+from ci.rows import Rows
 from ci.settings import Data, Gates, Model, Settings, Tuning
 from tests import builds
 
@@ -181,7 +182,7 @@ def test_a_champion_whose_input_is_not_in_the_data_is_not_scored(monkeypatch):
     monkeypatch.setattr("ci.registry.local.unpack", lambda _: workspace.MODEL)  # as where there is no registry
     fields = dict.fromkeys(("x", "gone"), task.Field("float32"))
     monkeypatch.setattr("ci.quality.challenger._fields", lambda *_: fields)
-    champion, predictions = challenger.before(pd.DataFrame({"x": [1.0]}), WANTED, settings(), "")
+    champion, predictions = challenger.before(Rows.of(pd.DataFrame({"x": [1.0]})), WANTED, settings(), "")
     assert champion.problem == "its input gone is not in these data"
     assert predictions is None
 
@@ -196,6 +197,6 @@ def test_a_champion_that_cannot_answer_these_rows_is_not_scored(monkeypatch):
     monkeypatch.setattr("ci.registry.local.unpack", lambda _: workspace.MODEL)  # as where there is no registry
     monkeypatch.setattr("ci.quality.challenger._fields", lambda *_: {"x": task.Field("float32")})
     monkeypatch.setattr("ci.quality.challenger.predictor", lambda _: refuses)
-    champion, predictions = challenger.before(pd.DataFrame({"x": [1.0]}), WANTED, settings(), "")
+    champion, predictions = challenger.before(Rows.of(pd.DataFrame({"x": [1.0]})), WANTED, settings(), "")
     assert champion.problem.startswith("these data do not fit its inputs: InvalidArgumentError: ")
     assert predictions is None
