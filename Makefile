@@ -6,10 +6,10 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
 REQUIREMENTS := requirements.txt requirements-dev.txt $(wildcard model/requirements.txt)
 
-.PHONY: help setup ci check test test-e2e test-cluster test-long mutants conformance doctor cluster cluster-delete lint report serve promote stop pin-images prune clean
+.PHONY: help setup ci check test test-e2e test-cluster test-long mutants conformance doctor cluster cluster-delete lint report serve promote stop pin-images prune update clean
 
 help:           ## print this list
-	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(READY) ## create .venv with the pinned packages
 $(READY): $(REQUIREMENTS)
@@ -75,6 +75,11 @@ pin-images: $(READY) ## write the digests of the base images into ci/images/imag
 
 prune: $(READY) ## delete images of old releases and unused DVC cache
 	@python -m scripts.prune
+
+update: $(READY) ## merge a newer version of the template: FROM=upstream/main
+	@python -m scripts.update $${FROM:+"--from=$$FROM"}
+
+-include examples/fork.mk
 
 clean:          ## remove everything that was built, the served releases too
 	@if [ -x .venv/bin/python ] && [ -d build ]; then .venv/bin/python -m scripts.stop; fi

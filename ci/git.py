@@ -75,14 +75,19 @@ def check_out(commit: str) -> bool:
     return True
 
 
-def output(*arguments: str) -> str:
+def output(*arguments: str, given: bytes | None = None, index: Path | None = None) -> str:
     """Run Git and return what it prints.
+
+    Args:
+        arguments: of Git.
+        given: what it reads.
+        index: a file that takes the place of the repository's index.
 
     Raises:
         InputError: it failed; the message is Git's own.
     """
     try:
-        return _git(*arguments)
+        return _git(*arguments, given=given, index=index)
     except _GitError as failed:
         raise InputError(f"git: {failed}") from None
 
@@ -140,23 +145,40 @@ def changed_since(revision: str) -> list[str]:
     return [name for name in listed.split("\0") if name]
 
 
-def _git(*arguments: str) -> str:
+def require_clean() -> None:
+    """Refuse a folder that is not the root of a repository, or has something that is not committed.
+
+    Raises:
+        InputError: says which, and what to do.
+    """
+    root = output("rev-parse", "--show-toplevel").strip()
+    if Path(root).resolve() != Path.cwd().resolve():
+        raise InputError(f"run it in the repository's folder, {root}")
+    if changed := output("status", "--porcelain").splitlines():
+        raise InputError(
+            f"{len(changed)} files are not as committed, such as {changed[0][3:]}: commit or stash them first, so that "
+            "Git can undo what this changes"
+        )
+
+
+def _git(*arguments: str, given: bytes | None = None, index: Path | None = None) -> str:
     """Run Git and return what it prints.
 
     Raises:
         _GitError: Git ended with an error, was not found, or took too long.
     """
-    done = _run(*arguments)
+    done = _run(*arguments, given=given, index=index)
     if done.returncode:
         raise _GitError(_line(done.stderr) or f"exit code {done.returncode}")
     return done.stdout
 
 
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def _run(*arguments: str, given: bytes | None = None, index: Path | None = None) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
             ["git", *arguments],
-            env=environment(),
+            input=None if given is None else given.decode(errors="surrogateescape"),
+            env=environment() | ({"GIT_INDEX_FILE": str(index)} if index else {}),
             capture_output=True,
             encoding="utf-8",
             errors="surrogateescape",

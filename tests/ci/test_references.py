@@ -14,7 +14,7 @@ NAMES = [
     "a__b", "a--b", "a.b", "a_b", "a---b", "a", "0", "team/a__b/c-d", "registry.example/a__b",
     "registry.example:5000/team/models", "localhost/models", "localhost:5000/models", "192.168.1.1:5000/models",
     "[::1]:5000/models", "[2001:db8::1]/models", "[2001:0db8:85a3:0000:0000:8a2e:0370:7334]:443/m", "xn--n3h.com/m",
-    "Registry.Example.com/m", "a-b.com/m", "001a.com/m", "example.com/xn--7o8h.com/m", "a/" * 20 + "a",
+    "Registry.Example.org/m", "a-b.com/m", "001a.com/m", "example.com/xn--7o8h.com/m", "a/" * 20 + "a",
     "123456789012.dkr.ecr.eu-central-1.amazonaws.com/models", "europe-docker.pkg.dev/my-project/my_repo",
 ]  # fmt: skip
 WRONG = [
