@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from ci import reading, reading_yaml, stages, workspace
+from ci import migration, reading, reading_yaml, stages, workspace
 from ci.errors import InputError
 from ci.reading_yaml import Key
 from ci.settings import Settings
@@ -40,6 +40,10 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Settings:
         key, value = _override(override)
         _assign(values, key, value, override)
         given[key] = override
+    if problem := migration.problem(values.get("schema_version")):
+        line = lines.get(("schema_version",), 1)
+        place = given.get(("schema_version",))
+        raise InputError(f"{f'--set {_short(place)}' if place else f'{path}:{line}'}: schema_version: {problem}")
     try:
         return Settings.model_validate(values)
     except ValidationError as error:

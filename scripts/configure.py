@@ -5,6 +5,7 @@ alone are in build/overrides.json, for the retrain stage.
 Overrides are typed and checked like the file: --set tuning.max_trials=30 --set as_of=2013-07-01
 The environment variable PIPELINE_SET may hold more, one KEY=VALUE per line, applied before those of the command
 line; a line without a value, such as `as_of=`, overrides nothing. Jenkins passes a build's parameters in it.
+After an update, --migrate brings an older file to the newest `schema_version`, and shows what it changes in it.
 """
 
 import json
@@ -34,7 +35,12 @@ def main(argv: list[str] | None = None) -> int:
         metavar="KEY",
         help="print a table of all keys, or of those below KEY, with unit, bounds, default and meaning, and stop",
     )
+    arguments.add_argument(
+        "--migrate", action="store_true", help="bring the file to the newest schema_version and stop"
+    )
     options = arguments.parse_args(argv)
+    if options.migrate:
+        return run(lambda: migrate(options.file))
     if options.explain is not None:
         return run(lambda: explain(options.explain))
     return run(
@@ -74,6 +80,25 @@ def explain(key: str) -> None:
             f"--explain {key}: there is no such key; did you mean {configuration.nearest(tuple(key.split('.')))}?"
         )
     print(manual.table(found, shutil.get_terminal_size((160, 24)).columns))
+
+
+def migrate(file: Path) -> None:
+    """Write the settings file in the newest structure, and print what that changes; a file that has it stays."""
+    import tempfile
+
+    from ci import configuration, migration, reading, workspace
+
+    before = reading.text(file)
+    after = migration.migrate(before, file)
+    if after == before:
+        print(f"configure: {file} has schema_version {migration.NEWEST}, the newest: nothing to do")
+        return
+    with tempfile.TemporaryDirectory() as folder:  # what could not be read afterwards is not written
+        workspace.write_text(Path(folder) / file.name, after)
+        configuration.read(Path(folder) / file.name)
+    print(migration.difference(before, after, file), end="")
+    workspace.write_text(file, after)
+    print(f"configure: {file} has schema_version {migration.NEWEST} now; commit it, or `git checkout -- {file}`")
 
 
 def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
