@@ -153,6 +153,7 @@ PLUMBING = (
     "ci/configuration.py",
     "ci/errors.py",
     "ci/http.py",
+    "ci/migration.py",
     "ci/reading.py",
     "ci/reading_yaml.py",
     "ci/references.py",
