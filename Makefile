@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
 REQUIREMENTS := requirements.txt requirements-dev.txt $(wildcard model/requirements.txt)
 
-.PHONY: help setup ci check test test-e2e test-cluster test-long mutants conformance doctor cluster cluster-delete lint report serve promote stop pin-images prune update clean
+.PHONY: help setup ci check test test-e2e test-cluster test-long mutants conformance doctor cluster cluster-delete jenkins jenkins-build jenkins-delete push-demo lint report serve promote stop pin-images prune update clean
 
 help:           ## print this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -57,6 +57,25 @@ cluster: $(READY) ## make or mend the cluster of Kind, CLUSTER=model-pipeline, w
 
 cluster-delete: $(READY) ## delete that cluster and the registry
 	@python -m scripts.cluster delete
+
+jenkins: $(READY) ## put a Jenkins controller on that cluster, and say how to reach it
+	@python -m scripts.jenkins create $(SET:%=--set %)
+
+# What `make` was given as NAME=VALUE is in the environment of its commands: only the names pass through this line.
+GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+OWN = CLUSTER PYTHON EXECUTOR SET JOB BRANCH REQUEST MAKEFLAGS MAKEOVERRIDES
+
+jenkins-build: export JENKINS_JOB = $(JOB)
+jenkins-build: export JENKINS_BRANCH = $(BRANCH)
+jenkins-build: export JENKINS_REQUEST = $(REQUEST)
+jenkins-build: $(READY) ## start a build on Jenkins and follow its log: make jenkins-build AS_OF=2013-07-01
+	@python -m scripts.jenkins_build $(addprefix --from=,$(filter-out $(OWN),$(GIVEN)))
+
+jenkins-delete: $(READY) ## delete that controller and all that belongs to it
+	@python -m scripts.jenkins delete
+
+push-demo: $(READY) ## serve this clone to that controller: from then on `git push demo` starts a build
+	@python -m scripts.jenkins push $(if $(BRANCH),--branch "$$BRANCH")
 
 report: $(READY) ## write the report of what the last build left
 	@python -m scripts.report

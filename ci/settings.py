@@ -432,6 +432,23 @@ class Environment(Section):
         return self
 
 
+class Jenkins(Section):
+    """The controller that builds this repository."""
+
+    url: str | None = None
+    """Its address for `scripts.jenkins_build` and retraining; null: that of `make jenkins` on Kind."""
+    job: Annotated[str, Field(min_length=1)] = "model-pipeline"
+    """The job, with its folders; a multibranch project as `scripts.jenkins` makes it, or any other."""
+    branch: Annotated[str, Field(min_length=1)] | None = "main"
+    """The branch that is built, as Git calls it; null for a job that has no branches."""
+    repository: Annotated[str, Field(pattern=r"^(https?|ssh|git)://[^\s]+$|^[\w.-]+@[\w.-]+:[^\s]+$")] | None = None
+    """Where a controller of ours fetches this repository; null: what `make push-demo` serves on Kind."""
+    source: Literal["github", "git"] = "github"
+    """Whose branches it discovers: GitHub's, with pull requests; or those of any Git repository, which has none."""
+    credentials: bool = True
+    """Whether the repository asks who fetches it: then GIT_USER and GIT_TOKEN of the controller's Secret do."""
+
+
 class Settings(Section):
     """All settings of a fork."""
 
@@ -469,6 +486,8 @@ class Settings(Section):
     """The record of finished builds."""
     retention: Retention = Retention()
     """What is left of the past."""
+    jenkins: Jenkins = Jenkins()
+    """The controller."""
     environments: Annotated[dict[EnvironmentName, Environment], Field(exclude_if=lambda named: not named)] = {}
     """Where the model serves, in the order of promotion: builds release to the first. Empty: in one place."""
 

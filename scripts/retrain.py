@@ -2,6 +2,10 @@
 
 Reads build/settings.yaml, build/monitoring/ and the serving release. Writes decision.json. Without --start nothing is
 started; the command that would be run is printed. It has the overrides of this build, all but as_of.
+
+Where jenkins.url of the settings names a controller, what is started is a build there (see scripts.jenkins_build for
+JENKINS_USER and JENKINS_TOKEN), and not waited for. It is named after the release that serves and the day, so that the
+same finding starts one build, however often it is made. Else the pipeline runs here.
 """
 
 import shlex
@@ -35,7 +39,12 @@ def retrain(*, start: bool) -> int:
     decision = decide(monitoring, date.fromisoformat(release["as_of"]), settings.retraining)
     as_of = str(monitoring.window.end)
     overrides = [text for text in OVERRIDES.read() if not text.startswith("as_of=")]
-    command = ["python", "-m", "scripts.pipeline", *(f"--set={text}" for text in [*overrides, f"as_of={as_of}"])]
+    if settings.jenkins.url:
+        request = f"retrain-{release['digest'].removeprefix('sha256:')[:12]}-{as_of}"
+        given = [f"AS_OF={as_of}", *(["SETTINGS=" + "\n".join(overrides)] if overrides else [])]
+        command = ["python", "-m", "scripts.jenkins_build", "--no-follow", f"--request={request}", "--", *given]
+    else:
+        command = ["python", "-m", "scripts.pipeline", *(f"--set={text}" for text in [*overrides, f"as_of={as_of}"])]
     RETRAINING.write(
         {"retrain": decision.retrain, "reason": decision.reason, "as_of": as_of, "command": shlex.join(command)}
     )

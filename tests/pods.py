@@ -12,7 +12,11 @@ UID = 1000
 
 def manifests() -> list[Path]:
     """Return the manifests of agents and of what is applied to a cluster."""
-    return [path for room in ("ci/agents", "ci/jenkins", "k8s") for path in sorted((REPOSITORY / room).rglob("*.yaml"))]
+    return [
+        path
+        for room in ("ci/agents", "ci/jenkins", "ci/kind/jenkins", "k8s")
+        for path in sorted((REPOSITORY / room).rglob("*.yaml"))
+    ]
 
 
 def pod_specs() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -9,7 +9,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 FLOORS = (
     ("ground",),
-    ("kube", "pods", "task"),
+    ("kube", "pods", "task", "jenkins"),
     ("data", "training", "registry", "serving"),
     ("releases", "capture", "placement", "packaging", "quality", "tuning"),
     ("rollout", "monitoring"),

@@ -10,7 +10,11 @@ from tests import pods
 from tests.programs import needed
 
 OVERLAYS = ("kind", "production", "staging")
-ROOTS = [f"k8s/overlays/{overlay}{part}" for overlay in OVERLAYS for part in ("", "/server")] + ["ci/jenkins"]
+ROOTS = [f"k8s/overlays/{overlay}{part}" for overlay in OVERLAYS for part in ("", "/server")] + [
+    "ci/jenkins",
+    "ci/jenkins/controller",
+    "ci/kind/jenkins",
+]
 
 
 def text(root: str) -> str:

@@ -1,0 +1,1 @@
+"""Jenkins: the files that make a controller, and a client that starts builds on one."""

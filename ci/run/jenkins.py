@@ -1,0 +1,224 @@
+"""The controller of this repository on a cluster of Kind: made, reached, pushed to, deleted; and one that is elsewhere.
+
+said = jenkins.create(name, settings, image, print)        # tried by a dry run first
+with jenkins.meant(settings.jenkins, name) as remote:      # the one that jenkins.url names, or that on Kind
+    ...
+jenkins.delete(name, print)                                # leaves nothing
+"""
+
+import base64
+import json
+import os
+import secrets
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ci import git
+from ci.errors import InputError, StageError
+from ci.jenkins import rendering
+from ci.jenkins.remote import Remote
+from ci.jenkins.rendering import AGENTS, NAMESPACE, SECRET
+from ci.kube.api import ApiServer
+from ci.kube.context import Context
+from ci.kube.forward import forward
+from ci.run import clusters
+from ci.run.programs import attempt, last_words, output
+from ci.settings import Jenkins
+
+CONTROLLER, KIND = Path("ci/jenkins/controller"), Path("ci/kind/jenkins")
+USER = "robot"
+"""Who starts builds on our controllers: it may read, build and stop the job, and nothing else."""
+REMOTE = "demo"
+"""The remote of this clone that leads to the repository on Kind."""
+_APPLY = ("apply", "--server-side", "--force-conflicts", "-f", "-")
+_READY, _GONE = 900, 300
+"""Longest waits for Jenkins to say that it is ready, and for its namespace to be gone; seconds."""
+Say = Callable[[str], None]
+
+
+def manifests(folder: Path, settings: Jenkins, image: str) -> list[dict[str, Any]]:
+    """Return what is applied.
+
+    Args:
+        folder: `CONTROLLER`, or `KIND`.
+        settings: of the fork.
+        image: the controller's.
+
+    Raises:
+        InputError: a setting does not fit.
+        StageError: kubectl fails.
+    """
+    objects = list(yaml.safe_load_all(output("kubectl", "kustomize", str(folder))))
+    jobs = {name: (CONTROLLER / f"job-{name}.xml").read_text(encoding="utf-8") for name in ("git", "github")}
+    return rendering.put(objects, jobs, settings, image)
+
+
+def create(name: str, settings: Jenkins, image: str, say: Say) -> None:
+    """Put the controller on a cluster, and wait until it is ready. What is there is changed to what it is to be.
+
+    Raises:
+        InputError: a setting does not fit.
+        StageError: the API server refuses an object, and then none was applied; or Jenkins does not get ready.
+    """
+    objects = manifests(KIND, settings, image)
+    namespace, *others = sorted(objects, key=lambda each: each["kind"] != "Namespace")
+    fresh = not _there(name)
+    _kubectl(name, *_APPLY, given=json.dumps(namespace))  # without it the dry run of all others fails
+    text = yaml.safe_dump_all(others)
+    tried = attempt("kubectl", "--context", _context(name), *_APPLY, "--dry-run=server", given=text, timeout=120)
+    if tried.returncode:
+        if fresh:
+            _kubectl(name, "delete", "namespace", NAMESPACE, timeout=_GONE)
+        raise StageError(f"the API server refuses the controller, and nothing was applied: {last_words(tried)}")
+    say(f"jenkins: {len(objects)} objects pass a dry run on {_context(name)}")
+    if _secret(name) is None:
+        made = rendering.secret(os.environ, lambda: secrets.token_urlsafe(24))
+        _kubectl(name, "create", "-f", "-", given=json.dumps(made))
+        say(f"jenkins: passwords drawn: Secret {SECRET} of namespace {NAMESPACE}")
+    _kubectl(name, *_APPLY, given=text, timeout=120)
+    say("jenkins: starting, which takes minutes the first time")
+    for each in (f"statefulset/{SECRET}", "statefulset/git"):
+        waited = ("rollout", "status", each, f"--namespace={NAMESPACE}", f"--timeout={_READY}s")
+        done = attempt("kubectl", "--context", _context(name), *waited, timeout=_READY + 30)
+        if done.returncode:
+            raise StageError(f"{each} does not get ready: {last_words(done)}: {_why(name)}")
+
+
+def greeting(name: str, settings: Jenkins) -> list[str]:
+    """Return in lines how people reach it."""
+    kubectl = f"kubectl --context {_context(name)} --namespace {NAMESPACE}"
+    repository = settings.repository or "what `make push-demo` pushes"
+    return [
+        f"jenkins: ready, and builds {repository}",
+        f"  {kubectl} port-forward service/jenkins 8080:8080     # then: http://127.0.0.1:8080",
+        "  user admin, password:",
+        f"  {kubectl} get secret {SECRET} --output go-template='{{{{.data.ADMIN_PASSWORD | base64decode}}}}'",
+    ]
+
+
+def delete(name: str, say: Say) -> None:
+    """Delete the controller, its home, its passwords, the repository on Kind, and the agents that it left.
+
+    Raises:
+        StageError: the cluster does not answer.
+    """
+    _forget_remote(name)
+    if name not in clusters.listed():
+        say(f"jenkins: there is no cluster {name}")
+        return
+    _kubectl(name, "delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait", timeout=_GONE)
+    agents = ("delete", "pods", f"--namespace={AGENTS}", "--selector=model-pipeline/controller=jenkins", "--wait")
+    _kubectl(name, *agents, timeout=_GONE)
+    say(f"jenkins: nothing of it is left on {_context(name)}")
+
+
+@contextmanager
+def meant(settings: Jenkins, cluster: str) -> Iterator[Remote]:
+    """Give the controller that settings mean, for as long as the block lasts.
+
+    Args:
+        settings: of the fork: without an address, the controller on Kind is meant.
+        cluster: of Kind.
+
+    Raises:
+        InputError: nothing says who asks, or there is none on Kind.
+    """
+    if settings.url is not None:
+        user, token = (os.environ.get(name, "") for name in ("JENKINS_USER", "JENKINS_TOKEN"))
+        if not user or not token:
+            raise InputError(f"{settings.url}: set JENKINS_USER and JENKINS_TOKEN to a user of it and an API token")
+        yield Remote(settings.url, user, token)
+        return
+    clusters.require_name(cluster)
+    found = _secret(cluster) if cluster in clusters.listed() else None
+    if found is None:
+        raise InputError(
+            f"there is no controller on the cluster {cluster}: `make jenkins` makes one; or name yours in jenkins.url"
+        )
+    api = ApiServer(Context(_context(cluster)))
+    with forward(api, NAMESPACE, f"{SECRET}-0", 8080) as url:
+        yield Remote(url, USER, found["ROBOT_PASSWORD"])
+
+
+def push(name: str, settings: Jenkins, branch: str | None, say: Say) -> None:
+    """Push a branch of this clone to the repository on Kind, over a remote that stays for `git push demo`.
+
+    The push goes through `kubectl exec`, so that only who may do that can write there.
+
+    Raises:
+        InputError: there is no such repository, or no branch is checked out.
+        StageError: Git or the cluster fails.
+    """
+    if settings.repository:
+        raise InputError(f"jenkins.repository is {settings.repository}: push there; null builds what is pushed to Kind")
+    if name not in clusters.listed() or not _there(name):
+        raise InputError(f"there is no controller on the cluster {name}: `make jenkins` makes one")
+    branch = branch or _git("symbolic-ref", "--quiet", "--short", "HEAD")
+    if not branch:
+        raise InputError("no branch is checked out: name one, as in `make push-demo BRANCH=main`")
+    _git("remote", "remove", REMOTE)
+    if _git("remote", "add", REMOTE, _remote(name)) is None:
+        raise InputError("this folder is in no Git repository: `git init` makes it one")
+    _git("config", "protocol.ext.allow", "user")  # a remote that is a command: for pushes that somebody types
+    command = ["git", "push", REMOTE, f"HEAD:refs/heads/{branch}" if branch == _git("branch", "--show-current") else
+               f"refs/heads/{branch}:refs/heads/{branch}"]  # fmt: skip
+    done = subprocess.run(command, env=git.environment(), stdin=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        raise StageError(f"`{' '.join(command)}` failed with exit code {done.returncode}")
+    say(
+        f"jenkins: from now on `git push {REMOTE}` builds what you have committed; `make jenkins-build` follows a build"
+    )
+
+
+def _remote(name: str) -> str:
+    return (
+        f"ext::kubectl --context {_context(name)} --namespace {NAMESPACE} exec --stdin git-0 -- %S /srv/git/model.git"
+    )
+
+
+def _forget_remote(name: str) -> None:
+    if _git("remote", "get-url", REMOTE) == _remote(name):
+        _git("remote", "remove", REMOTE)
+        _git("config", "--unset", "protocol.ext.allow", "^user$")
+
+
+def _git(*words: str) -> str | None:
+    """Return what Git says; None if it fails."""
+    done = subprocess.run(["git", *words], env=git.environment(), capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _context(name: str) -> str:
+    return f"kind-{name}"
+
+
+def _kubectl(name: str, *words: str, given: str | None = None, timeout: float = 60.0) -> str:
+    return output("kubectl", "--context", _context(name), *words, given=given, timeout=timeout)
+
+
+def _there(name: str) -> bool:
+    return bool(_kubectl(name, "get", "namespace", NAMESPACE, "--ignore-not-found", "--output=name"))
+
+
+def _secret(name: str) -> dict[str, str] | None:
+    """Return what the controller's Secret holds; None if there is none."""
+    get = ("get", "secret", SECRET, f"--namespace={NAMESPACE}", "--ignore-not-found", "--output=json")
+    found = _kubectl(name, *get)
+    if not found.strip():
+        return None
+    return {key: base64.b64decode(value).decode() for key, value in json.loads(found)["data"].items()}
+
+
+def _why(name: str) -> str:
+    """Return what is known of pods that do not get ready: their events, and the last lines of Jenkins' log."""
+    words: Sequence[tuple[str, ...]] = (
+        ("get", "events", "--field-selector=type=Warning", "--output=jsonpath={.items[-1:].message}"),
+        ("logs", f"{SECRET}-0", "--tail=5"),
+    )
+    said = [attempt("kubectl", "--context", _context(name), f"--namespace={NAMESPACE}", *each) for each in words]
+    return " | ".join(line for done in said for line in done.stdout.splitlines() if line.strip()) or "no more is known"
