@@ -14,6 +14,7 @@ from ci.kube.api import ApiServer
 from ci.kube.context import Context
 from ci.placement import cluster as inventory
 from ci.placement import explain
+from ci.placement.inventory import Node
 from ci.placement.wanted import Build as Wanted
 from ci.placement.wanted import reported
 from ci.run import checks, images, kind
@@ -66,7 +67,7 @@ def run(cluster: str, overrides: Sequence[str], seconds: dict[str, float]) -> No
         api = ApiServer(Context(found.context))
         build.clean(api, print)
         lines = overrides_there(settings, references, given)
-        _require_room(configuration.read(_FILE, lines), found.context)
+        require_room(configuration.read(_FILE, lines), inventory.read(Context(found.context)).nodes)
         named = {pod: by_digest(references[image]) for pod, image in _IMAGES.items()}
         site = build.Site(found.context, named, found.url)
         build.run(build.Build(api, site, secrets.token_hex(3), {VARIABLE: "\n".join(lines)}, print, seconds))
@@ -109,14 +110,15 @@ def _lines(overrides: Sequence[str]) -> list[str]:
     return [f"{override}null" if override.strip().endswith("=") else override for override in overrides]
 
 
-def _require_room(settings: Settings, context: str) -> None:
+def require_room(settings: Settings, nodes: Sequence[Node]) -> None:
     """Make sure that each pod of a build could run on a node of the cluster, if nothing else ran there.
 
     Raises:
         StageError: one could not; the message says what it lacks.
     """
-    nodes, wanted = inventory.read(Context(context)).nodes, Wanted.of(settings)
-    pods, _ = reported([*wanted.pods(), wanted.tools()], nodes)
+    wanted = Wanted.of(settings)
+    job = wanted.workers > 1  # one worker tunes in the pod that trains, the last of these
+    pods, _ = reported([*wanted.pods()[0 if job else -1 :], wanted.tools()], nodes)
     if misfits := explain.nowhere(pods, nodes):
         raise StageError(f"{'; '.join(misfits)}: lower its resources in pipeline.yaml; nothing was started")
 

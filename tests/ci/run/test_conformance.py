@@ -37,6 +37,27 @@ def test_a_real_server_that_does_not_start_is_a_failure(machine, capsys, monkeyp
     assert "failed: docker does not run it: exec format error" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("summary", "good"),
+    [
+        ("48 passed, 3 deselected in 4.11s", True),
+        ("3 deselected in 0.11s", False),
+        ("40 passed, 8 skipped in 4.11s", False),
+        ("47 passed, 1 failed in 4.11s", False),
+    ],
+)
+def test_cases_that_were_left_out_have_not_passed(summary, good):
+    assert conformance.all_passed(summary) is good
+
+
+def test_a_build_without_the_job_has_not_tuned_by_one():
+    trials = "  trial 0000: units 8 (Sobol)\n  trial 0000 reached 0.5 · 1 of 1\n"
+    assert conformance.tuned(f"{trials}tune_job: 2 pods, 31 s\n") == "2 pods, 31 s, 1 trials"
+    for said in (trials, "tune_job: 2 pods, 31 s\n", f"{trials}failed: Job tuning-1 failed\n"):
+        with pytest.raises(conformance.FailedError):
+            conformance.tuned(said)
+
+
 @pytest.mark.slow
 def test_a_server_that_is_given_is_the_one_that_is_asked():
     environment = {**os.environ, "CONFORMANCE_URL": "http://127.0.0.1:1"}

@@ -224,9 +224,15 @@ def test_several_workers_tune_in_a_job_that_a_pod_of_its_own_makes_before_the_on
     ("command", "number"),
     [
         ("champion", signal.SIGINT),
+        ("prepare", signal.SIGINT),
         ("tune", signal.SIGTERM),
         ("--run-cache", signal.SIGINT),
+        ("train", signal.SIGINT),
+        ("test", signal.SIGINT),
+        ("package", signal.SIGINT),
+        ("serving", signal.SIGINT),
         ("deploy", signal.SIGTERM),
+        ("retrain", signal.SIGINT),
     ],
 )
 def test_an_interrupted_build_hears_its_step_out_and_leaves_no_pod(here, command, number):
@@ -239,6 +245,18 @@ def test_an_interrupted_build_hears_its_step_out_and_leaves_no_pod(here, command
     assert process.returncode == 130, said
     assert "put back" in said
     assert not pods.pods
+
+
+def test_a_build_that_is_interrupted_while_its_pod_waits_for_a_node_leaves_no_pod(here):
+    pods, api, _ = here
+    message = "0/3 nodes are available: 3 Insufficient cpu."
+    scheduled = {"type": "PodScheduled", "status": "False", "message": message}
+    pods.becomes = lambda _: {"phase": "Pending", "conditions": [scheduled]}
+    process = start(api)
+    until(lambda: pods.pods)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=30)
+    assert (process.returncode, pods.pods) == (130, {}), said
 
 
 def start(api) -> subprocess.Popen[str]:
@@ -272,3 +290,11 @@ def test_a_clone_that_lacks_older_commits_is_refused_with_what_mends_it(here, tm
     monkeypatch.chdir(tmp_path / "shallow")
     with pytest.raises(InputError, match="`git fetch --unshallow` fetches them"):
         code.pack()
+
+
+def test_a_repository_of_another_user_is_refused_with_gits_way_out(here, monkeypatch):
+    pods, api, _ = here
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # Git's own switch for its tests
+    with pytest.raises(InputError, match=r"pods clone a commit: .*dubious ownership.*safe\.directory"):
+        build.run(new(api, []))
+    assert not pods.created

@@ -3,9 +3,14 @@
 import pytest
 
 from ci import configuration
+from ci.errors import StageError
+from ci.placement.inventory import Node
+from ci.run import kind
 from ci.run.executor import site
 from scripts import pipeline
 from tests.pods import REPOSITORY
+
+FILE = REPOSITORY / "pipeline.yaml"
 
 
 @pytest.fixture
@@ -87,6 +92,32 @@ def test_the_settings_of_a_build_there_are_valid_also_for_a_fork_that_leaves_mos
     assert found.history.folder == "/var/lib/dvc-remote/history"
     assert found.packaging.base == f"kind-registry:5000/model-pipeline/stand-in:1@sha256:{'a' * 64}"
     assert found.resources.training.cpu == settings.resources.training.cpu
+
+
+def node(name: str, cpu: float, gigabytes: int, label: str) -> Node:
+    """A node of Kind."""
+    room = {"cpu": int(cpu * 1000), "memory": gigabytes * 2**30, "ephemeral-storage": 50 * 2**30, "pods": 110}
+    return Node(name, room, room, labels={label: "true", "kubernetes.io/hostname": name})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "missing"),
+    [
+        ([], ""),
+        (["resources.training.cpu=4"], r"training \(4.1 CPU, .* lacks 2.1 CPU: lower its .*; nothing was started"),
+        (["resources.tuning.memory=9Gi"], ""),  # no Job is made for one worker
+        (["tuning.workers=2", "resources.tuning.memory=9Gi"], r"tuning-0 .*9 GiB memory.*nothing was started"),
+    ],
+)
+def test_a_pod_that_fits_no_node_of_the_cluster_is_told_before_anything_starts(overrides, missing):
+    given = site.overrides_there(configuration.read(FILE, overrides), {}, overrides)
+    settings = configuration.read(FILE, given)
+    nodes = [node("one", 2, 8, kind.LABELS["training"]), node("two", 2, 8, kind.LABELS["serving"])]
+    if missing:
+        with pytest.raises(StageError, match=missing):
+            site.require_room(settings, nodes)
+    else:
+        site.require_room(settings, nodes)
 
 
 def test_pods_name_images_as_nodes_list_them():
