@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError
@@ -130,7 +130,9 @@ def pin(digests: Mapping[str, str]) -> list[Path]:
 
 
 def get(name: str | None, plain: Collection[str] = ()) -> image.Base | None:
-    """Return the base that `packaging.base` names, fetching it if it is not on this machine, or None for no base.
+    """Return the base that `packaging.base` names, or None for no base.
+
+    Of one in a registry, manifest and configuration are fetched; its layers stay there, see `layer`.
 
     Args:
         name: what the list calls it, or a reference, `REPOSITORY:TAG` or `REPOSITORY:TAG@DIGEST`.
@@ -149,12 +151,30 @@ def get(name: str | None, plain: Collection[str] = ()) -> image.Base | None:
         layout = listed.layout
         found = _for_platform(digest, lambda wanted: image.verified(layout, wanted, image.MANIFEST_SIZE), reference)
         return image.Base(layout, found, reference, pinned=listed.digest is not None)
-    repository = Repository(listed.repository, plain)
-    found = _for_platform(digest, lambda wanted: _cached(repository, "manifests", wanted), reference)
-    config, layers = image.parts(_cached(repository, "manifests", found).read_bytes(), reference)
-    for part in (config, *layers):
-        _cached(repository, "blobs", part["digest"], part["size"])
-    return image.Base(CACHE, found, reference, pinned=listed.digest is not None)
+    registry = Repository(listed.repository, plain)
+    found = _for_platform(digest, lambda wanted: _cached(registry, "manifests", wanted), reference)
+    config, _ = image.parts(_cached(registry, "manifests", found).read_bytes(), reference)
+    _cached(registry, "blobs", config["digest"], config["size"])
+    return image.Base(CACHE, found, reference, pinned=listed.digest is not None, whole=False)
+
+
+def repository(reference: str) -> str | None:
+    """Return the repository that a base's reference names; None if it is a folder on this machine."""
+    return None if reference.startswith("oci:") else reference.partition("@")[0].rpartition(":")[0]
+
+
+def layer(name: str, part: Mapping[str, Any], plain: Collection[str] = ()) -> Path:
+    """Return the file of a base's layer, fetching it if it is not on this machine.
+
+    Args:
+        name: the repository that has it.
+        part: what a manifest says of it: digest and size.
+        plain: see `Repository`.
+
+    Raises:
+        StageError: the registry does not have it, or cannot be reached.
+    """
+    return _cached(Repository(name, plain), "blobs", part["digest"], part["size"])
 
 
 def _of_list(name: str) -> Listed:

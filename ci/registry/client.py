@@ -108,6 +108,27 @@ class Repository:
             raise StageError(f"{self.name}: the registry sent other content than {digest}: try again")
         partial.replace(path)
 
+    def has(self, digest: str) -> bool:
+        """Tell whether it has a blob; raises as `send` does."""
+        with self._ask("HEAD", f"blobs/{digest}", (200, 404)) as answer:
+            return answer.status_code == 200
+
+    def mount(self, digest: str, other: str) -> bool:
+        """Take a blob over from another repository, which costs no transfer, and tell whether the registry did that.
+
+        Args:
+            digest: the blob's.
+            other: the repository that has it, such as `docker.io/tensorflow/serving`.
+
+        Raises:
+            StageError: as `send` does.
+        """
+        host, path = references.split(other)
+        if host != self._host:
+            return False
+        with self._ask("POST", "blobs/uploads/", (201, 202), params={"mount": digest, "from": path}) as answer:
+            return answer.status_code == 201  # 202: it wants the content
+
     def send(self, blobs: Sequence[Path], manifest: Path, tag: str) -> None:
         """Upload an image: the blobs that the registry lacks, then the manifest, which makes it visible under the tag.
 
@@ -121,9 +142,8 @@ class Repository:
         """
         for path in blobs:
             digest = f"sha256:{path.name}"
-            with self._ask("HEAD", f"blobs/{digest}", (200, 404)) as answer:
-                if answer.status_code == 200:
-                    continue
+            if self.has(digest):
+                continue
             with self._ask("POST", "blobs/uploads/", (202,)) as answer:
                 where = answer.headers.get("Location", "")
             if not where:

@@ -53,13 +53,15 @@ class Base:
     """The image that a model's layer is put on."""
 
     layout: Path
-    """The layout that has its blobs."""
+    """The layout that has its manifest and configuration."""
     digest: str
     """Of its manifest for the platform."""
     reference: str
     """Its name for people and records: `REPOSITORY:TAG@DIGEST`."""
     pinned: bool
     """The digest was written down, not just looked up."""
+    whole: bool = True
+    """The layout has its layers too; otherwise they stay in the registry that the reference names."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,15 @@ class Image:
 
     digest: str
     blobs: tuple[Path, ...]
-    """Manifest, configuration, then the layers from the lowest on."""
+    """Manifest, configuration, then the layers that are here from the lowest on; the top one always is."""
+    elsewhere: tuple[dict[str, Any], ...] = ()
+    """What the manifest says of the layers that are not here: those of a base that is in a registry."""
 
 
 def build(layout: Path, files: dict[str, Path], labels: dict[str, str], base: Base | None = None) -> str:
     """Write an image of a base, or of nothing, and one uncompressed layer on it, and return its digest.
+
+    Of a base that is not whole the layers are named and not copied: they are not the model's, and hundreds of MB.
 
     The same files on the same base give the same digest: entries are sorted, times are 0, the owner is root and modes
     are fixed.
@@ -151,19 +157,24 @@ def images(layout: Path) -> dict[str, str]:
 def verify(layout: Path, digest: str) -> Image:
     """Return an image after comparing each of its blobs with its digest and with the size that its manifest declares.
 
+    Layers below the top one may be elsewhere: the manifest names them by digest, so they are what they are.
+
     Raises:
         StageError: a blob is missing, does not have its digest or its size, or is no manifest; the message names the
             file.
     """
     manifest = verified(layout, digest, MANIFEST_SIZE)
     config, layers = parts(manifest.read_bytes(), str(manifest))
+    elsewhere = [part for part in layers[:-1] if not blob(layout, part["digest"]).exists()]
     found = []
     for part in (config, *layers):
+        if part in elsewhere:
+            continue
         path = verified(layout, part["digest"], part["size"])
         if path.stat().st_size != part["size"]:
             raise StageError(f"{path} does not have the size that {manifest} declares: package again")
         found.append(path)
-    return Image(digest, (manifest, *found))
+    return Image(digest, (manifest, *found), tuple(elsewhere))
 
 
 def parts(manifest: bytes, where: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -245,13 +256,15 @@ def verified(layout: Path, digest: str, limit: int | None = None) -> Path:
 
 
 def _copy(base: Base, blobs: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Copy a base's layers, and return what the manifest says of them and the base's configuration."""
-    manifest, config, *layers = verify(base.layout, base.digest).blobs
+    """Copy a base's layers if it has them, and return what the manifest says of them and the base's configuration."""
+    manifest = verified(base.layout, base.digest, MANIFEST_SIZE)
+    part, described = parts(manifest.read_bytes(), str(manifest))
+    config = verified(base.layout, part["digest"], part["size"])
     if config.stat().st_size > MANIFEST_SIZE:
         raise StageError(f"{config} is too large for an image configuration: {base.reference} cannot be a base")
-    for found in layers:
+    for layer_ in described if base.whole else ():
+        found = verified(base.layout, layer_["digest"], layer_["size"])
         shutil.copyfile(found, blobs / found.name)
-    described = parts(manifest.read_bytes(), str(manifest))[1]
     below = [
         {
             "mediaType": part["mediaType"].replace(_DOCKER_LAYER, _LAYER).replace("tar.gzip", "tar+gzip"),

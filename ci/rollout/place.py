@@ -216,13 +216,13 @@ def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease
     def keep(version: Version) -> None:
         _keep_image(version)
         layout = workspace.PACKAGE / package.IMAGE
-        image = deliver(layout, version.digest, version.reference, context.name, plain)
+        image = deliver(layout, version.digest, version.reference, context.name, plain, version.base)
         print(f"deploy: image {image}")
         files = {name: reading.text(workspace.PACKAGE / name) for name in _EVIDENCE}
         ledger.keep(version.digest, files)
 
     def adopt(version: Version, folder: Path) -> None:
-        require(registry.LAYOUT, version.digest, version.reference, context.name, plain)
+        require(registry.LAYOUT, version.digest, version.reference, context.name, plain, version.base)
         ledger.keep(version.digest, {name: reading.text(folder / name) for name in _EVIDENCE})
 
     where = Cluster(api, settings, rendered, ledger, lease, planned.read(settings.environment))

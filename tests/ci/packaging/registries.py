@@ -21,6 +21,8 @@ class Registry:
     """What a client must show; empty if anybody may read."""
     content: dict[str, bytes] = field(default_factory=dict)
     """By `manifests/DIGEST`, `manifests/TAG` and `blobs/DIGEST`."""
+    beside: dict[str, bytes] = field(default_factory=dict)
+    """The same of a repository beside it."""
     asked: list[str] = field(default_factory=list)
     """The paths that were answered with content."""
     shown: list[str] = field(default_factory=list)
@@ -52,6 +54,7 @@ def serving(
     store: str = "",
     once: str = "",
     token_answer: bytes = b"",
+    mounts: str = "",
 ) -> Iterator[Registry]:
     """Serve an empty registry.
 
@@ -66,6 +69,7 @@ def serving(
         store: where it leads for blobs, instead of to itself.
         once: a method that finds the token expired once.
         token_answer: what it answers instead of a token.
+        mounts: a repository beside, whose blobs it takes over where it is asked to.
     """
     expired = [once]
     expected = f"Basic {base64.b64encode(login.encode()).decode()}" if basic else token and f"Bearer {token}"
@@ -111,6 +115,10 @@ def serving(
                 return self.answer(200, json.dumps({"access_token": token}).encode())
             if self.refused():
                 return None
+            asked = parse_qs(urlsplit(self.path).query)
+            if asked.get("from") == [mounts] and f"blobs/{asked['mount'][0]}" in registry.beside:
+                registry.content[f"blobs/{asked['mount'][0]}"] = registry.beside[f"blobs/{asked['mount'][0]}"]
+                return self.answer(201, b"")
             return self.answer(202, b"", ("Location", uploads or f"/v2/{repository}/blobs/uploads/1?state=x"))
 
         def do_PUT(self) -> None:

@@ -51,6 +51,12 @@ def put(registry: Registry, **config: Any) -> tuple[str, str]:
     return registry.put("manifests", json.dumps({"manifests": entries}).encode(), tag="2.20.0"), found
 
 
+def lower(registry: Registry, manifest: str) -> dict[str, Any]:
+    """What a manifest says of its lowest layer."""
+    part: dict[str, Any] = json.loads(registry.content[f"manifests/{manifest}"])["layers"][0]
+    return part
+
+
 def listed(repository: str, digest: str = "null", tag: str = "2.20.0") -> None:
     bases.LIST.parent.mkdir(parents=True, exist_ok=True)
     lines = ["# all images", "images:", "- name: serving   # the base", f"  repository: {repository}"]
@@ -82,7 +88,7 @@ def test_the_models_layer_is_put_on_a_base_that_is_fetched_once(registry: Regist
     assert (base.digest, base.pinned, base.reference) == (manifest, True, f"{registry.name}:2.20.0@{pinned}")
     asked = len(registry.asked)
     assert bases.get("serving") == base
-    assert len(registry.asked) == asked == 4
+    assert len(registry.asked) == asked == 3  # index, manifest, configuration: the layers stay where they are
     digest = built("one", base)
     assert built("two", base) == digest
     made = image.verify(Path("one"), digest)
@@ -91,7 +97,8 @@ def test_the_models_layer_is_put_on_a_base_that_is_fetched_once(registry: Regist
     assert config["config"]["Entrypoint"] == ["/server"]
     assert config["config"]["Labels"] == {"vendor": "us", "title": "m"}
     assert [entry["created_by"] for entry in config["history"]] == ["base", "ci.packaging"]
-    packed, layer = made.blobs[2:]
+    [layer], [below] = made.blobs[2:], made.elsewhere
+    packed = bases.layer(registry.name, below)
     assert config["rootfs"]["diff_ids"] == [
         f"sha256:{hashlib.sha256(gzip.decompress(packed.read_bytes())).hexdigest()}",
         f"sha256:{layer.name}",
@@ -122,6 +129,7 @@ def test_a_damaged_copy_of_a_base_is_fetched_again(registry: Registry) -> None:
 def test_a_base_may_be_a_layout_on_this_machine(registry: Registry) -> None:
     listed(registry.name, put(registry)[0])
     fetched = found()
+    bases.layer(registry.name, lower(registry, fetched.digest))
     shutil.copytree(bases.CACHE, "layout")
     image.index(Path("layout"), {fetched.digest: "x/serving:2.20.0"})
     listed("oci:layout")
@@ -129,18 +137,21 @@ def test_a_base_may_be_a_layout_on_this_machine(registry: Registry) -> None:
     assert f"digest: {fetched.digest}   # by command" in bases.LIST.read_text()
     registry.content.clear()
     base = found()
-    assert (base.layout, base.pinned) == (Path("layout"), True)
-    assert built("one", base) == built("two", fetched)
+    assert (base.layout, base.pinned, base.whole, fetched.whole) == (Path("layout"), True, True, False)
+    digest = built("one", base)
+    assert built("two", fetched) == digest
+    assert [bool(image.verify(Path(each), digest).elsewhere) for each in ("one", "two")] == [False, True]
 
 
 def test_a_registry_that_sends_something_else_is_not_believed(registry: Registry) -> None:
     pinned, manifest = put(registry)
     listed(registry.name, pinned)
-    layer = json.loads(registry.content[f"manifests/{manifest}"])["layers"][0]["digest"]
-    registry.content[f"blobs/{layer}"] = b"other"
-    with pytest.raises(StageError, match=f"sent other content than {layer}: try again"):
-        bases.get("serving")
-    assert not list(bases.CACHE.rglob(layer.removeprefix("sha256:")))
+    found()
+    layer = lower(registry, manifest)
+    registry.content[f"blobs/{layer['digest']}"] = b"other"
+    with pytest.raises(StageError, match=f"sent other content than {layer['digest']}: try again"):
+        bases.layer(registry.name, layer)
+    assert not list(bases.CACHE.rglob(layer["digest"].removeprefix("sha256:")))
 
 
 def test_what_cannot_be_had_is_said_with_its_name(registry: Registry) -> None:
@@ -298,10 +309,11 @@ def test_a_registry_that_names_a_path_instead_of_a_digest_writes_nothing_there(r
 def test_a_registry_that_never_ends_is_left(registry: Registry) -> None:
     pinned, manifest = put(registry)
     listed(registry.name, pinned)
-    layer = json.loads(registry.content[f"manifests/{manifest}"])["layers"][0]["digest"]
-    registry.content[f"blobs/{layer}"] = bytes(50_000_000)
+    found()
+    layer = lower(registry, manifest)
+    registry.content[f"blobs/{layer['digest']}"] = bytes(50_000_000)
     with pytest.raises(StageError, match=r"the registry sends more than the \d+ bytes it has"):
-        bases.get("serving")
+        bases.layer(registry.name, layer)
     registry.put("manifests", bytes(5_000_000), tag="huge")
     listed(registry.name, tag="huge")
     with pytest.raises(StageError, match=r"the registry sends more than the 4,194,304 bytes"):

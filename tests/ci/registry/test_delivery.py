@@ -1,6 +1,7 @@
 """Images on their way to a cluster: to a registry that wants a token, and into the nodes of Kind."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -80,6 +81,58 @@ def test_a_cluster_of_kind_has_the_image_loaded(packaged, tmp_path, monkeypatch,
     assert delivery.deliver(*packaged, "localhost/models/m:1", "kind-laptop") == "loaded into the nodes of kind-laptop"
     assert (tmp_path / "asked").read_text().split()[-2:] == ["--name", "laptop"]
     assert {"oci-layout", "index.json"} < set((tmp_path / "listed").read_text().split())
+
+
+@pytest.fixture
+def on_a_base(tmp_path, monkeypatch):
+    """A layout with one image on a base whose layer is not in it: the layout, the digest, and the layer's content."""
+    monkeypatch.chdir(tmp_path)
+    lower, file = tmp_path / "server", tmp_path / "model.txt"
+    lower.write_text("a server")
+    file.write_text("weights")
+    below = image.Base(tmp_path / "base", image.build(tmp_path / "base", {"server": lower}, {}), "x:1", pinned=True)
+    digest = image.build(tmp_path / "image", {"models/m/1/model.txt": file}, {}, replace(below, whole=False))
+    image.index(tmp_path / "image", {digest: "localhost/models/m:1"})
+    return tmp_path / "image", digest, image.verify(below.layout, below.digest).blobs[-1].read_bytes()
+
+
+def test_a_layer_of_a_base_in_the_same_registry_is_taken_over_there_and_fetched_from_another(on_a_base):
+    layout, digest, lower = on_a_base
+    [part] = image.verify(layout, digest).elsewhere
+    with registries.serving("library/base") as other:
+        assert other.put("blobs", lower) == part["digest"]
+        for mounts in ("library/base", ""):
+            with registries.serving("models/m", mounts=mounts) as registry:
+                registry.beside = {f"blobs/{part['digest']}": lower}
+                base = f"{registry.host if mounts else other.host}/library/base:1@sha256:{'a' * 64}"
+                delivery.deliver(layout, digest, f"{registry.name}:7", "production", base=base)
+                assert registry.content[f"blobs/{part['digest']}"] == lower
+                assert registry.asked.count("put blobs/1") == (2 if mounts else 3)
+                assert registry.content["manifests/7"] == image.blob(layout, digest).read_bytes()
+        assert other.asked == [f"blobs/{part['digest']}"]
+
+
+def test_kind_gets_the_layers_of_the_base_too(on_a_base, tmp_path, monkeypatch):
+    layout, digest, lower = on_a_base
+    [part] = image.verify(layout, digest).elsewhere
+    (tmp_path / "kind").write_text(f'#!/bin/sh\ntar -tf "$3" > {tmp_path}/listed\n')
+    (tmp_path / "kind").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with registries.serving("library/base") as other:
+        other.put("blobs", lower)
+        delivery.deliver(layout, digest, "localhost/models/m:1", "kind-laptop", base=f"{other.name}:1")
+    assert f"blobs/{part['digest'].replace(':', '/')}" in (tmp_path / "listed").read_text().split()
+
+
+@pytest.mark.parametrize("base", [None, "oci:layout:1@sha256:0"])
+def test_a_layer_that_no_registry_has_is_missing(on_a_base, base, tmp_path, monkeypatch):
+    layout, digest, _ = on_a_base
+    (tmp_path / "kind").write_text("#!/bin/sh\n")
+    (tmp_path / "kind").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for reference in ("127.0.0.1:9/m:1", "localhost/models/m:1"):
+        with pytest.raises(StageError, match="is missing from the image, and its base is in no registry"):
+            delivery.deliver(layout, digest, reference, "kind-laptop", base=base)
 
 
 def test_kind_that_hangs_is_not_waited_for_for_ever(packaged, tmp_path, monkeypatch):
