@@ -52,28 +52,25 @@ def prune(*, dry_run: bool, tips: bool) -> None:
 def images(settings: "Settings", *, dry_run: bool) -> tuple[list["Path"], int]:
     """Delete the images that nothing needs any more, here or on the cluster; return the paths and their bytes."""
     from ci.releases import machine, retention
+    from ci.rollout import backup
     from ci.rollout import place as places
 
     with machine.all_alone():
         count, keep = settings.retention.releases, set[str]()
-        for each in everywhere(settings):
+        for each in backup.everywhere(settings):
             keep |= places.here(each).needed(count) | places.look(each).needed(count)
         return retention.prune(keep, dry_run=dry_run)
 
 
 def evidence(settings: "Settings", *, dry_run: bool) -> list[str]:
     """Delete the evidence of such images that the cluster keeps, and return its names."""
+    from ci.rollout import backup
     from ci.rollout import place as places
 
     found = []
-    for place in [places.look(each) for each in everywhere(settings)]:
+    for place in [places.look(each) for each in backup.everywhere(settings)]:
         found += place.forget(place.needed(settings.retention.releases), dry_run=dry_run)
     return found
-
-
-def everywhere(settings: "Settings") -> "list[Settings]":
-    """Return the settings for each environment."""
-    return [settings.at(name) for name in settings.environments] or [settings]
 
 
 if __name__ == "__main__":

@@ -103,6 +103,22 @@ class ClusterLedger(Ledger):
             return record
         raise StageError(f"the ConfigMap {NAME} changes all the time: who writes it besides the deployer?")
 
+    def restore(self, releases: list[Release]) -> None:
+        """Put these releases in the place of what is recorded; the ConfigMap is made if it is gone.
+
+        Raises:
+            StageError: it cannot be written.
+        """
+        dropped = releases[-1]["release"] - len(releases) if releases else 0
+        text = json.dumps({"schema": SCHEMA, "releases": releases, "dropped": dropped}, sort_keys=True)
+        try:
+            seen = self._api.get(f"{self._path}/{NAME}")
+        except Missing:
+            body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME}, "data": {_KEY: text}}
+            self._api.ask("POST", self._path, body)
+        else:
+            self._api.ask("PUT", f"{self._path}/{NAME}", {**seen, "data": {**(seen.get("data") or {}), _KEY: text}})
+
     def keep(self, digest: str, files: dict[str, str]) -> None:
         """Store a version's evidence, which cannot be changed afterwards: file names with their text.
 

@@ -35,6 +35,14 @@ class Ledger(ABC):
         """Record a release under the next number, and return it with that number."""
 
     @abstractmethod
+    def keep(self, digest: str, files: dict[str, str]) -> None:
+        """Store a version's evidence: file names with their text."""
+
+    @abstractmethod
+    def restore(self, releases: list[Release]) -> None:
+        """Put these releases in the place of what is recorded."""
+
+    @abstractmethod
     def evidence(self, digest: str) -> Path:
         """Return the folder with a version's manifest, golden predictions and reference statistics."""
 

@@ -62,6 +62,15 @@ class MachineLedger(Ledger):
         workspace.write_text(self.records, RELEASES.text([*releases, record]))
         return record
 
+    def keep(self, digest: str, files: dict[str, str]) -> None:
+        """Store a version's evidence: file names with their text."""
+        for name, text in files.items():
+            workspace.write_text(self.evidence(digest) / name, text)
+
+    def restore(self, releases: list[Release]) -> None:
+        """Put these releases in the place of what is recorded."""
+        workspace.write_text(self.records, RELEASES.text(releases))
+
     def evidence(self, digest: str) -> Path:
         """Return the folder with a version's manifest, golden predictions and reference statistics."""
         return self.folder / "releases" / digest.removeprefix("sha256:")

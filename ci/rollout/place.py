@@ -134,8 +134,7 @@ def here(settings: Settings) -> Place:
 
     def adopt(version: Version, folder: Path) -> None:
         registry.unpack(version.digest)
-        for path in folder.iterdir():
-            workspace.write_bytes(ledger.evidence(version.digest) / path.name, path.read_bytes())
+        ledger.keep(version.digest, {path.name: reading.text(path) for path in folder.iterdir()})
 
     def add(release: Release) -> Release:
         where.verified(release["digest"])
