@@ -28,7 +28,7 @@ def jenkins(tmp_path, monkeypatch):
     monkeypatch.setenv("JENKINS_TOKEN", TOKEN)
     with serving(controller) as url:
         Path("pipeline.yaml").write_text(
-            f"schema_version: 1\nas_of: 2013-04-01\nmodel: {{name: flights}}\njenkins: {{url: '{url}'}}\n"
+            f"schema_version: 1\nas_of: 2013-04-01\nmodel: {{name: demo}}\njenkins: {{url: '{url}'}}\n"
         )
         yield controller
 
