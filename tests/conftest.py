@@ -2,7 +2,12 @@
 
 import pytest
 
-FIRST = ("tests/e2e/test_kills.py", "tests/e2e/test_tuning.py", "tests/ci/rollout/test_deploy.py")
+FIRST = (
+    "tests/e2e/test_kills.py",
+    "tests/e2e/test_tuning.py",
+    "tests/ci/rollout/test_deploy.py",
+    "tests/test_jenkinsfile.py",
+)
 """The files that take longest, so that no core waits for one of them at the end."""
 
 
