@@ -199,3 +199,11 @@ def test_it_is_run_in_the_root_of_a_repository_and_once(
     assert "git: fatal: not a git repository" in capsys.readouterr().err
     with pytest.raises(InputError, match="this is a fork already"):
         fork.plan(*OURS, None, fork.plan(*OURS, "text", files()))
+
+
+def test_no_test_needs_the_shipped_task_or_its_settings_but_those_that_go_with_it() -> None:
+    for path in REPOSITORY.glob("tests/**/*.py"):
+        if not path.relative_to(REPOSITORY).as_posix().startswith(("tests/model/", "tests/e2e/fork/")):
+            text = path.read_text()
+            assert not re.search(r'(REPOSITORY|ROOT) / "(pipeline\.yaml|model[/"])', text), path
+            assert not re.search(r"(?m)^ *(from|import) model\b", text), path

@@ -25,7 +25,7 @@ VALUES = {**SECRET, "JENKINS_URL": "https://ci.example.com/"}
 
 
 def settings(**given):
-    base = configuration.read(REPOSITORY / "pipeline.yaml").jenkins
+    base = configuration.read(REPOSITORY / "tests/pipeline.yaml").jenkins
     return base.model_copy(
         update={"repository": "https://github.com/you/fork.git", "url": "https://ci.example.com"} | given
     )

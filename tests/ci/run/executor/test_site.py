@@ -10,7 +10,7 @@ from ci.run.executor import site
 from scripts import pipeline
 from tests.pods import REPOSITORY
 
-FILE = REPOSITORY / "pipeline.yaml"
+FILE = REPOSITORY / "tests/pipeline.yaml"
 
 
 @pytest.fixture
