@@ -2,7 +2,8 @@
 
 create: on the cluster of Kind, which is made if need be, with the image of ci/images/jenkins. Every object is tried by
 a dry run on the API server first. Says how to reach it, and where its password is.
-push: serve this clone's branch to it, inside the cluster: from then on `git push demo` starts a build.
+push: serve this clone's branch to it, inside the cluster: from then on `git push demo` starts a build. The agents'
+images are built, and nodes find them under the names that ci/agents has; --no-images leaves that out.
 delete: all of it, so that nothing is left.
 manifests: print what is applied to a cluster that is not Kind's: `… manifests | kubectl apply --server-side -f -`.
 secret: print its Secret with new passwords, once: `… secret | kubectl create -f -`. The variables GIT_USER and
@@ -26,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("action", choices=list(actions), help="what to do")
     arguments.add_argument("--name", default=os.environ.get("CLUSTER") or "model-pipeline", help="the cluster of Kind")
     arguments.add_argument("--branch", help="the branch to push (default: the one that is checked out)")
+    arguments.add_argument("--no-images", action="store_true", help="nodes can pull what ci/agents names: build none")
     arguments.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one setting"
     )
@@ -54,7 +56,7 @@ def push(options: argparse.Namespace) -> None:
     from ci.run import jenkins
 
     settings = configuration.read(Path("pipeline.yaml"), options.overrides)
-    jenkins.push(options.name, settings.jenkins, options.branch, print)
+    jenkins.push(options.name, settings.jenkins, options.branch, print, agents=not options.no_images)
 
 
 def delete(options: argparse.Namespace) -> None:

@@ -18,15 +18,16 @@ from typing import Any
 
 import yaml
 
-from ci import git
+from ci import git, references
 from ci.errors import InputError, StageError
 from ci.jenkins import rendering
 from ci.jenkins.remote import Remote
-from ci.jenkins.rendering import AGENTS, NAMESPACE, SECRET
+from ci.jenkins.rendering import NAMESPACE, SECRET
 from ci.kube.api import ApiServer
 from ci.kube.context import Context
 from ci.kube.forward import forward
-from ci.run import clusters
+from ci.registry import bases
+from ci.run import clusters, images, local_registry
 from ci.run.programs import attempt, last_words, output
 from ci.settings import Jenkins
 
@@ -35,6 +36,8 @@ USER = "robot"
 """Who starts builds on our controllers: it may read, build and stop the job, and nothing else."""
 REMOTE = "demo"
 """The remote of this clone that leads to the repository on Kind."""
+_OURS = "ext::kubectl --context "
+"""How its address begins."""
 _APPLY = ("apply", "--server-side", "--force-conflicts", "-f", "-")
 _READY, _GONE = 900, 300
 """Longest waits for Jenkins to say that it is ready, and for its namespace to be gone; seconds."""
@@ -112,9 +115,35 @@ def delete(name: str, say: Say) -> None:
         say(f"jenkins: there is no cluster {name}")
         return
     _kubectl(name, "delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait", timeout=_GONE)
-    agents = ("delete", "pods", f"--namespace={AGENTS}", "--selector=model-pipeline/controller=jenkins", "--wait")
+    agents = ("delete", "pods", "--all-namespaces", "--selector=model-pipeline/controller=jenkins", "--wait")
     _kubectl(name, *agents, timeout=_GONE)
     say(f"jenkins: nothing of it is left on {_context(name)}")
+
+
+def _name_images(name: str, say: Say) -> None:
+    """Let nodes of Kind find the agents' images under the names that ci/agents has: pods of Jenkins name them so.
+
+    The images are built and pushed to the local registry if need be, and nodes ask that one first for the hosts of
+    these names. A name with a digest that the local registry does not have is pulled from its own host as before.
+
+    Raises:
+        StageError: an image cannot be built, or the registry does not take it.
+    """
+    built = images.ready(images.AGENTS, say)
+    listed = {entry.name: entry for entry in bases.read()}
+    hosts = set()
+    for each, reference in built.items():
+        host, path = references.split(listed[each].repository)
+        hosts.add(host)
+        here, there = reference.partition("@")[0], f"{local_registry.HOST}/{path}:{listed[each].tag}"
+        if attempt("docker", "image", "inspect", here).returncode:
+            output("docker", "pull", here, timeout=_READY)
+        output("docker", "tag", here, there)
+        output("docker", "push", there, timeout=_READY)
+    nodes = output("kind", "get", "nodes", "--name", name).split()
+    for host in sorted(hosts - {local_registry.HOST, local_registry.INSIDE}):
+        local_registry.mirror(nodes, host)
+        say(f"jenkins: nodes look for images of {host} in the local registry first")
 
 
 @contextmanager
@@ -145,10 +174,17 @@ def meant(settings: Jenkins, cluster: str) -> Iterator[Remote]:
         yield Remote(url, USER, found["ROBOT_PASSWORD"])
 
 
-def push(name: str, settings: Jenkins, branch: str | None, say: Say) -> None:
+def push(name: str, settings: Jenkins, branch: str | None, say: Say, *, agents: bool = True) -> None:
     """Push a branch of this clone to the repository on Kind, over a remote that stays for `git push demo`.
 
     The push goes through `kubectl exec`, so that only who may do that can write there.
+
+    Args:
+        name: the cluster's.
+        settings: of the fork.
+        branch: what is pushed; None is the branch that is checked out.
+        say: takes a line for people.
+        agents: whether to build the images that ci/agents names, and to let nodes find them.
 
     Raises:
         InputError: there is no such repository, or no branch is checked out.
@@ -161,12 +197,15 @@ def push(name: str, settings: Jenkins, branch: str | None, say: Say) -> None:
     branch = branch or _git("symbolic-ref", "--quiet", "--short", "HEAD")
     if not branch:
         raise InputError("no branch is checked out: name one, as in `make push-demo BRANCH=main`")
+    if (there := _git("remote", "get-url", REMOTE)) and not there.startswith(_OURS):
+        raise InputError(f"the remote {REMOTE} of this clone leads to {there}: rename it, as ours has that name")
+    if agents:
+        _name_images(name, say)
     _git("remote", "remove", REMOTE)
     if _git("remote", "add", REMOTE, _remote(name)) is None:
         raise InputError("this folder is in no Git repository: `git init` makes it one")
     _git("config", "protocol.ext.allow", "user")  # a remote that is a command: for pushes that somebody types
-    command = ["git", "push", REMOTE, f"HEAD:refs/heads/{branch}" if branch == _git("branch", "--show-current") else
-               f"refs/heads/{branch}:refs/heads/{branch}"]  # fmt: skip
+    command = ["git", "push", REMOTE, f"refs/heads/{branch}:refs/heads/{branch}"]
     done = subprocess.run(command, env=git.environment(), stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
         raise StageError(f"`{' '.join(command)}` failed with exit code {done.returncode}")

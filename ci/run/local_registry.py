@@ -117,6 +117,20 @@ def connect(nodes: Sequence[str], context: str) -> None:
     output("kubectl", "--context", context, *announce, given=json.dumps(_ANNOUNCED))
 
 
+def mirror(nodes: Sequence[str], host: str) -> None:
+    """Let nodes ask the registry first for the images of another one, and that one for what it does not have.
+
+    Args:
+        nodes: containers of the nodes.
+        host: of the other registry.
+    """
+    said = _MIRROR.replace("registry-1.docker.io", host)
+    for node in nodes:
+        folder = f"/etc/containerd/certs.d/{host}"
+        output("docker", "exec", node, "mkdir", "-p", folder)
+        output("docker", "exec", "-i", node, "cp", "/dev/stdin", f"{folder}/hosts.toml", given=said)
+
+
 def join() -> None:
     """Connect the registry to the network of Kind's nodes, if it is not yet."""
     networks = attempt("docker", "inspect", "-f", "{{json .NetworkSettings.Networks.kind}}", NAME)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import jenkins_build
+from ci.releases.machine import MachineLedger
+from scripts import configure, jenkins_build, retrain
+from tests import builds
 from tests.ci.jenkins.double import TOKEN, Controller, serving
 from tests.ci.jenkins.test_client import PARAMETERS
 from tests.pods import REPOSITORY
@@ -96,3 +98,23 @@ def test_make_passes_what_it_was_given_and_executes_none_of_it(jenkins, tmp_path
     expected = {"SETTINGS": f"model.name={value}", "AS_OF": "latest", "REQUEST": "it's"}
     assert {name: jenkins.items[1]["values"][name] for name in expected} == expected
     assert not list(tmp_path.rglob("executed"))
+
+
+def test_a_retraining_is_one_build_however_often_it_is_found(jenkins, monkeypatch, capfd):
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(Path.cwd().parent))
+    assert configure.main(["--set=tuning.max_trials=3", "--set=as_of=2013-04-01"]) == 0
+    window = {"first": "2013-04-01", "end": "2013-05-01"}
+    builds.write("monitoring/monitoring.json", builds.monitoring("drifted", window=window))
+    MachineLedger().add(builds.release())
+    assert retrain.main([]) == 0
+    assert jenkins.items == {}, "without --start it is only said"
+    for _ in range(2):
+        assert retrain.main(["--start"]) == 0
+    [item] = jenkins.items.values()
+    digest = builds.release()["digest"].removeprefix("sha256:")[:12]
+    assert item["values"] == {
+        "AS_OF": "2013-05-01", "STRATEGY": "", "SETTINGS": "tuning.max_trials=3", "DEPLOY": "true",
+        "REQUEST": f"retrain-{digest}-2013-05-01",
+    }  # fmt: skip
+    assert TOKEN not in "".join(capfd.readouterr())

@@ -47,6 +47,7 @@ class Controller:
         self.rights = {"read", "build", "cancel"}
         self.lock = threading.RLock()
         self.restarts = 0
+        self.secrets = {TOKEN, PASSWORD}
 
     def job(self, path: str, parameters: list[Json] | None = None, **more: Any) -> Json:
         """Add a job below `/job/…/`; without parameters it is as before its first build."""
@@ -202,7 +203,7 @@ class Controller:
 
 
 @contextmanager
-def serving(controller: Controller, port: int = 0) -> Iterator[str]:
+def serving(controller: Controller, port: int = 0, host: str = "127.0.0.1") -> Iterator[str]:
     """Serve it, and give its address; at the end its connections break, as those of a container that ends."""
     connections: list[Any] = []
 
@@ -257,7 +258,7 @@ def serving(controller: Controller, port: int = 0) -> Iterator[str]:
             user, _, secret = base64.b64decode(encoded).decode().partition(":")
             session = dict(re.findall(r"(\w+)=(\w+)", self.headers.get("Cookie", ""))).get("JSESSIONID", "")
             crumbed = controller.sessions.get(session, "none") == self.headers.get("Jenkins-Crumb")
-            if secret not in (TOKEN, PASSWORD):
+            if secret not in controller.secrets:
                 return "wrong", False
             return user, secret == TOKEN or crumbed
 
@@ -273,7 +274,7 @@ def serving(controller: Controller, port: int = 0) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server = ThreadingHTTPServer((host, port), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
