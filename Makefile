@@ -31,7 +31,7 @@ test: $(READY)  ## run the tests, on every core: about 5 minutes on two
 	@python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 
 test-e2e: $(READY)  ## run whole builds that are killed, repeated or months apart
-	@python -m pytest -m e2e tests/e2e --timeout 1200 --numprocesses logical --dist loadfile --no-loadscope-reorder
+	@python -m pytest -m e2e tests/e2e tests/ci/rollout/test_deploy.py --timeout 1200 --numprocesses logical --dist loadfile --no-loadscope-reorder
 
 test-cluster: $(READY)  ## run the tests that make a Kubernetes cluster: needs kind, kubectl, kwok, docker, skopeo
 	@python -m pytest -m 'cluster and not long' tests/cluster --timeout 1500

@@ -10,7 +10,7 @@ import pytest
 from ci.stages import CACHED, NAMES
 from tests.e2e.forks import MAKE_MODEL, PATIENCE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,6 @@ def test_a_fresh_clone_with_the_same_remote_runs_no_stage_and_deploys(undisturbe
     assert "as release 1" in clone.run("deploy")
 
 
-@pytest.mark.e2e
 def test_a_blocked_model_ends_red_with_a_report_and_the_release_before_serves_on(undisturbed, rerun):
     fork, build = undisturbed
     process = fork.start("--set=gates.limits.rmse={max: 0.1}")
@@ -124,7 +123,6 @@ def test_a_blocked_model_ends_red_with_a_report_and_the_release_before_serves_on
     assert "block" in fork.text("report/summary.json")
 
 
-@pytest.mark.e2e
 def test_two_months_later_it_retrains_and_decides_against_the_champion_for_a_stated_reason(undisturbed, later):
     _, build = undisturbed
     assert "Running stage 'train'" in later.said

@@ -170,6 +170,7 @@ def test_a_release_is_rolled_back_without_a_failed_request_and_stays_so(
     checkout.serves(0.75, release=4)
 
 
+@pytest.mark.e2e
 @pytest.mark.slow
 def test_a_deployment_that_is_killed_at_any_moment_converges_when_it_is_run_again(checkout: Checkout) -> None:
     checkout.build(0.5)
@@ -184,6 +185,7 @@ def test_a_deployment_that_is_killed_at_any_moment_converges_when_it_is_run_agai
         before = bias
 
 
+@pytest.mark.e2e
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "put_back"), [("smoke", True), ("promote", True), ("verify", True), ("retire", False)]
@@ -215,6 +217,7 @@ def test_an_interrupted_deployment_puts_back_what_served_unless_the_new_version_
     checkout.serves(0.75, release=2)
 
 
+@pytest.mark.e2e
 @pytest.mark.slow
 def test_an_interrupt_on_the_way_back_does_not_stop_it(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     checkout.build(0.5)
@@ -255,6 +258,7 @@ def test_a_server_that_is_about_to_listen_ends_with_an_interrupt(
     assert checkout.phases() == {}
 
 
+@pytest.mark.e2e
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [["deploy"], ["pipeline", "deploy"]])
 def test_a_build_that_is_aborted_while_it_deploys_leaves_what_served_and_says_so(
@@ -289,6 +293,7 @@ def killed_after(step: str, number: int, command: Sequence[str] = ("deploy",)) -
     return process
 
 
+@pytest.mark.e2e
 @pytest.mark.slow
 def test_where_requests_are_captured_a_version_that_answers_otherwise_than_its_saved_model_is_given_up(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -320,6 +325,7 @@ def test_where_requests_are_captured_a_version_that_answers_otherwise_than_its_s
     checkout.serves(0.5, release=1)
 
 
+@pytest.mark.e2e
 @pytest.mark.slow
 def test_a_release_outlives_its_process_and_is_never_mistaken_for_none(
     checkout: Checkout, capsys: pytest.CaptureFixture[str]
@@ -376,6 +382,7 @@ def monkey_timeout(path: Path) -> None:
         Remote.ask.__defaults__ = default
 
 
+@pytest.mark.e2e
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_server_that_dies_or_hangs_between_two_steps_is_given_up_and_the_release_before_serves(
@@ -406,6 +413,7 @@ def test_a_server_that_dies_or_hangs_between_two_steps_is_given_up_and_the_relea
     assert json.loads((workspace.ROLLOUT / "rollout.json").read_text())["failed"] in said
 
 
+@pytest.mark.e2e
 @pytest.mark.slow
 def test_a_champion_that_dies_in_the_middle_of_a_failed_rollout_is_started_again(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
