@@ -4,9 +4,14 @@ Images of all but the last `retention.releases` releases go; what runs, the last
 stay; on a cluster their evidence goes too, if the account may delete it. DVC's cache keeps what any commit tracks (with
 --tips: the tips of branches and tags) and the last build's results; its remote is left alone. Where Git cannot name
 each commit, the cache is not touched. The history of builds is kept short by `history.keep` as it is written.
+
+With --remote DAYS only the DVC remote is pruned, where it is a folder: results that are older, that no commit names,
+and that no later result was made from. The newest result of each stage stays. Do it while no build runs.
 """
 
+import argparse
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from ci.command import parser, run
@@ -17,13 +22,35 @@ if TYPE_CHECKING:
     from ci.settings import Settings
 
 
+_LONGEST = 36_600
+"""Days."""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     arguments = parser(__doc__, "prune")
     arguments.add_argument("--dry-run", action="store_true", help="say what would be deleted and stop")
     arguments.add_argument("--tips", action="store_true", help="data that only older commits track may go too")
+    arguments.add_argument("--remote", type=days, metavar="DAYS", help="prune the DVC remote, and nothing else")
     options = arguments.parse_args(argv)
+    if options.remote is not None:
+        return run(lambda: remote(options.remote, dry_run=options.dry_run))
     return run(lambda: prune(dry_run=options.dry_run, tips=options.tips))
+
+
+def days(text: str) -> float:
+    """Return a command-line argument as a number of days, 1 or more."""
+    value = float(text)
+    if not 1 <= value <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text} is no age: give days, 1 to {_LONGEST}")
+    return value
+
+
+def remote(age: float, *, dry_run: bool) -> None:
+    """Delete old results of the DVC remote, or say what would be."""
+    from ci.run import remote
+
+    print(f"prune: DVC remote: {remote.retire(age, time.time(), dry_run=dry_run)}")
 
 
 def prune(*, dry_run: bool, tips: bool) -> None:

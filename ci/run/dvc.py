@@ -34,6 +34,13 @@ def remote() -> str:
     return _dvc("config", "core.remote", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.strip()
 
 
+def remote_url(name: str) -> str:
+    """Return where a remote is: a folder's absolute path, or an address."""
+    asked = ("config", f"remote.{name}.url")
+    url = _dvc(*asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.strip()
+    return url if "://" in url else str((Path(".dvc") / url).resolve())
+
+
 def reasons(stage: str) -> dict[str, list[str]]:
     """Return for a stage and each one before it that is not up to date what changed, before anything runs."""
     result = _dvc("status", "--json", stage, "--with-deps", stdout=subprocess.PIPE)
