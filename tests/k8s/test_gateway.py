@@ -22,6 +22,7 @@ from tests.pods import REPOSITORY
 from tests.programs import needed
 
 GATEWAY = REPOSITORY / "k8s/server/gateway"
+EDGE = REPOSITORY / "k8s/components/edge/clients"
 MODULE = Path("/usr/lib/nginx/modules/ngx_http_js_module.so")
 PREDICT = "/v1/models/demo:predict"
 
@@ -30,7 +31,7 @@ class Server:
     """An upstream: answers `{"predictions": [...]}` for each instance, or a status that it is told to answer next."""
 
     def __init__(self):
-        self.statuses, self.seconds = [], 0.0
+        self.statuses, self.seconds, self.headers = [], 0.0, {}
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -39,6 +40,7 @@ class Server:
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                outer.headers = dict(self.headers)
                 time.sleep(outer.seconds)
                 status = outer.statuses.pop(0) if outer.statuses else 200
                 try:
@@ -75,7 +77,7 @@ def free_port() -> int:
 class Gateway:
     """An nginx of its own; `url` for clients, `inside` for the deployer and the monitor."""
 
-    def __init__(self, folder: Path, upstream: int, *, ipv6: bool = True):
+    def __init__(self, folder: Path, upstream: int, *, ipv6: bool = True, edge: bool = False):
         needed("nginx", "apt-get install nginx-light libnginx-mod-http-js", MODULE)
         ports = free_port(), free_port()
         self.url, self.inside = (f"http://127.0.0.1:{port}" for port in ports)
@@ -99,6 +101,9 @@ class Gateway:
             "client_header_timeout 10s": "client_header_timeout 1s",
         }
         texts = {path.name: path.read_text() for path in GATEWAY.iterdir()}
+        if edge:  # its Secret is mounted at `clients`
+            texts |= {name: (EDGE / name).read_text() for name in ("http.conf", "server.conf", "edge.js")}
+            changed = {"/etc/edge-clients": str(folder / "clients"), "/etc/edge": str(folder), **changed}
         for before, after in changed.items():
             assert any(before in text for text in texts.values()), before
             texts = {name: text.replace(before, after) for name, text in texts.items()}
