@@ -62,8 +62,8 @@ def settings_digest() -> str:
     return _digest([[file.as_posix(), key, _value(values[file], key)] for file, key in sorted(declared)])
 
 
-def source(path: Path | None) -> dict[str, str | None]:
-    """Return the data source's path and a digest of its content: an input of the stages.
+def source(path: Path | None, key: str = "data.source") -> dict[str, str | None]:
+    """Return the path of the data source, or of what else a setting names, and a digest of its content.
 
     A source that DVC tracks is known by its `.dvc` file, so the data themselves need not be here.
 
@@ -77,19 +77,19 @@ def source(path: Path | None) -> dict[str, str | None]:
     try:
         there, known = path.exists(), tracked.is_file()
     except OSError as error:
-        raise InputError(f"data.source: {path} cannot be read: {error.strerror}") from None
+        raise InputError(f"{key}: {path} cannot be read: {error.strerror}") from None
     if there:
         if not (path.is_file() or path.is_dir()):
-            raise InputError(f"data.source: {path} is neither a file nor a folder")
+            raise InputError(f"{key}: {path} is neither a file nor a folder")
         if Path.cwd().is_relative_to(path.resolve()):
-            raise InputError(f"data.source: {path} holds this repository itself: name a folder with nothing but data")
+            raise InputError(f"{key}: {path} holds this repository itself: name a folder with nothing but data")
     if known:
         digest = file_digest(tracked)
     elif there:
         files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
         digest = _digest([[file.relative_to(path).as_posix(), file_digest(file)] for file in files])
     else:
-        raise InputError(f"data.source: {path} does not exist, nor does {tracked}, by which DVC would track it")
+        raise InputError(f"{key}: {path} does not exist, nor does {tracked}, by which DVC would track it")
     return {"source": path.as_posix(), "digest": digest}
 
 

@@ -105,6 +105,8 @@ class Data(Section):
 
     source: Annotated[str, Field(min_length=1)] | None = None
     """File or folder that `model.data.load` reads; null means the data that the task ships with."""
+    weights: Annotated[str, Field(min_length=1)] | None = None
+    """File or folder with pretrained weights, which `build(hp, encoder, weights)` gets as a path; null: none."""
     holdout_days: Annotated[int, Field(ge=1, le=366)] = 14
     """The last days before `as_of`, kept for the test stage; days."""
     training_days: Annotated[int, Field(ge=2, le=3660)] = 108
@@ -544,6 +546,11 @@ class Settings(Section):
     def source(self) -> Path | None:
         """The data source as a path, or None for the data that the task ships with."""
         return None if self.data.source is None else Path(self.data.source)
+
+    @property
+    def weights(self) -> Path | None:
+        """The pretrained weights as a path, or None if there are none."""
+        return None if self.data.weights is None else Path(self.data.weights)
 
 
 def _at(serving: Serving, environment: Environment) -> Serving:

@@ -116,6 +116,7 @@ def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
         metrics.require(settings.gates, task.load())
     words = Path("model/card.md")  # without it there is no package, which says what to write
     card, source = reading.content(words) if words.exists() else b"", lineage.source(settings.source)
+    source["weights"] = lineage.source(settings.weights, "data.weights")["digest"]
     workspace.write_bytes(workspace.CARD, card)
     SOURCE.write(source)
     OVERRIDES.write(overrides)

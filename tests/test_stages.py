@@ -122,7 +122,8 @@ def test_dvc_runs_a_stage_again_when_code_that_it_needs_changes_and_not_otherwis
 
 @cached
 def test_dvc_runs_a_stage_again_when_a_setting_that_it_reads_changes(stage):
-    (declared,) = (keys for entry in GRAPH[stage.name]["params"] for keys in entry.values())
+    file = str(workspace.SETTINGS)
+    (declared,) = (entry[file] for entry in GRAPH[stage.name]["params"] if file in entry)
     text = "".join((REPOSITORY / file).read_text() for file in needs(stage))
     read = {".".join(filter(None, found)) for found in re.findall(r"\bsettings\.([a-z_]+)(?:\.([a-z_]+))?", text)}
     sections = {*Settings.model_fields, "source"}

@@ -9,10 +9,14 @@ from ci.results.file import Count, Day, Digest, File, Many, Result, Version
 
 
 class Source(Result):
-    """The data source: its path and a digest of its content; None for the data that the task ships with."""
+    """The data source: its path and a digest of its content; None for the data that the task ships with.
+
+    And the digest of pretrained weights; None if there are none.
+    """
 
     source: str | None
     digest: str | None
+    weights: str | None = None
 
 
 class Champion(Result):

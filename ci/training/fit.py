@@ -4,6 +4,7 @@ The raw fields are encoded once, outside the training loop: the network alone is
 not fit there is read and encoded anew in each epoch, some rows at a time.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -161,6 +162,28 @@ def _answers(table: pd.DataFrame, wanted: task.Task) -> tuple[Any, ...]:
         (name,) = targets
         return (targets[name],) if alike else (targets[name], filled[name])
     return (targets,) if alike else (targets, filled)
+
+
+def build(space: Any, encoder: Any, settings: Settings) -> Any:
+    """Return the task's network for some hyperparameters; pretrained weights are passed on if there are any.
+
+    Args:
+        space: keras-tuner's hyperparameters.
+        encoder: the task's.
+        settings: where the weights are.
+
+    Raises:
+        InputError: weights are named and not taken, or taken and not named.
+    """
+    make = task.part("model.network", "build")
+    taken = callable(make) and "weights" in inspect.signature(make).parameters
+    if taken and settings.weights is None:
+        raise InputError("data.weights: none are named, and model/network.py: build takes `weights`: name a file")
+    if not taken and settings.weights is not None:
+        raise InputError(
+            f"data.weights: {settings.weights} is not used: model/network.py: take it, as build(hp, encoder, weights)"
+        )
+    return make(space, encoder, weights=settings.weights) if taken else make(space, encoder)
 
 
 def _targets(table: pd.DataFrame, output: task.Output) -> npt.NDArray[np.float32]:

@@ -11,7 +11,7 @@ from ci.results.training import BEST, SIGNATURE, TRAINING
 from ci.saved_model import signature
 from ci.settings import Settings
 from ci.training import export
-from ci.training.fit import encode, fit
+from ci.training.fit import build, encode, fit
 from ci.training.inputs import made_encoder, make_deterministic, prepared
 
 
@@ -33,7 +33,7 @@ def train(settings: Settings) -> dict[str, Any]:
     hyperparameters = keras_tuner.HyperParameters()
     hyperparameters.values = dict(chosen)
     with task.told("build fails"):
-        network = task.part("model.network", "build")(hyperparameters, encoder)
+        network = build(hyperparameters, encoder, settings)
     export.require(network, wanted)
     if lacking := hyperparameters.values.keys() - chosen.keys():
         raise InputError(

@@ -20,7 +20,7 @@ from ci.serving.model import Version
 from ci.settings import Settings
 from ci.task import values
 from ci.training import export
-from ci.training.fit import encode, fit
+from ci.training.fit import build, encode, fit
 from ci.training.inputs import raw_inputs
 
 ROWS = 64
@@ -48,7 +48,7 @@ def check(settings: Settings, wanted: task.Task, rows: pd.DataFrame, encoder: An
     rows = rows.head(ROWS)
     space = keras_tuner.HyperParameters()
     with task.told("build fails"):
-        network = task.part("model.network", "build")(space, encoder)
+        network = build(space, encoder, settings)
     if not hasattr(network, "fit") or getattr(network, "optimizer", None) is None:
         raise InputError("model/network.py: build returned no compiled Keras model: call network.compile(…), return it")
     export.require(network, wanted)

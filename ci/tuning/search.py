@@ -9,9 +9,10 @@ from typing import Any
 
 from ci import task, workspace
 from ci.errors import InputError, StageError
+from ci.results.build import SOURCE
 from ci.results.training import BEST, Best
 from ci.settings import Settings
-from ci.training.fit import encode, fit
+from ci.training.fit import build, encode, fit
 from ci.training.inputs import made_encoder, make_deterministic, prepared
 
 STATE = workspace.STATE / "tuning"
@@ -75,7 +76,6 @@ def _search(settings: Settings) -> Any:
     make_deterministic(settings.seed, settings.training.threads)
     encoder = made_encoder(train)
     wanted = task.load()
-    build = task.part("model.network", "build")
     encoded: dict[str, Any] = {}
 
     class Search(Tuner):
@@ -87,7 +87,7 @@ def _search(settings: Settings) -> Any:
                 encoded["validation"] = encode(encoder, prepared("validation"), wanted)
             keras.backend.clear_session()
             keras.utils.set_random_seed(settings.seed)
-            network = build(trial.hyperparameters, encoder)
+            network = build(trial.hyperparameters, encoder, settings)
             callbacks = [TunerCallback(self, trial)]
             fit(network, **encoded, settings=settings, epochs=settings.tuning.epochs, callbacks=callbacks)
 
@@ -101,7 +101,7 @@ def _search(settings: Settings) -> Any:
     )
     if "chief" in os.environ.get("KERASTUNER_TUNER_ID", "chief"):
         contract.check(settings, wanted, next(iter(train)), encoder)
-    search = Search(oracle, lambda space: build(space, encoder), directory=str(STATE))
+    search = Search(oracle, lambda space: build(space, encoder, settings), directory=str(STATE))
     oracle.space()  # a chief that met an empty one while it serves would leave its workers waiting
     name = _fingerprint(settings, oracle.hyperparameters)
     folder = _folder(name) if search.oracle is oracle else STATE
@@ -145,6 +145,8 @@ def _fingerprint(settings: Settings, space: Any) -> str:
     tuning = settings.tuning.model_dump(mode="json", exclude={"workers"})
     fitting = [settings.seed, settings.training.batch_size, settings.training.threads]
     digest = hashlib.sha256(json.dumps([space.get_config(), tuning, fitting], sort_keys=True).encode())
+    if settings.weights is not None:
+        digest.update(str(SOURCE.read().weights).encode())
     code = [
         path for room in ("model", "ci/task", "ci/training", "ci/tuning") for path in sorted(Path(room).rglob("*.py"))
     ]
