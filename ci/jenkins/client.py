@@ -11,16 +11,15 @@ build or a queued item that has that name is taken instead of starting another. 
 for the name: the request is sent again only if it certainly did not arrive.
 """
 
-import codecs
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
-from ci.command import printable
 from ci.errors import InputError, StageError
+from ci.jenkins.build import Build, shown
 from ci.jenkins.remote import Away, Refused, Remote, Unsure
 
 REQUEST = "REQUEST"
@@ -30,70 +29,6 @@ _LOOKED_AT = 100
 _LOOKS = 5
 """How often Jenkins is asked for a request that may have arrived."""
 _ITEM = re.compile(r"/queue/item/(\d+)/?$")
-
-
-@dataclass(frozen=True)
-class Build:
-    """A build that has a number."""
-
-    remote: Remote
-    number: int
-    path: str
-    """Its address from the host on."""
-    url: str
-    """Its address as Jenkins tells people."""
-
-    def follow(self, hear: Callable[[str], None]) -> None:
-        """Pass on the lines of its log until it has ended, also if the controller restarts meanwhile.
-
-        Args:
-            hear: takes each line.
-
-        Raises:
-            StageError: the controller is away for too long, or the build was deleted.
-        """
-        seen, rest, decoder = 0, "", codecs.getincrementaldecoder("utf-8")("replace")
-        while True:
-            answer = self.remote.read(f"{self.path}logText/progressiveText", {"start": str(seen)})
-            size = answer.headers.get("X-Text-Size", "")
-            if not size.isdecimal():
-                raise StageError(f"{self.url}: what answers for its log is not Jenkins (no X-Text-Size)")
-            # After a crash the log may end before what was seen: then Jenkins gives all of it, which is old.
-            if int(size) >= seen:
-                *lines, rest = (rest + decoder.decode(answer.content)).split("\n")
-                for line in lines:
-                    hear(_shown(line))
-            seen = int(size)
-            if answer.headers.get("X-More-Data") != "true" and self._state()["building"] is not True:
-                if rest:
-                    hear(_shown(rest))
-                return
-            self.remote.pause(1)
-
-    def result(self) -> str:
-        """Return how it ended, once it has: `SUCCESS`, `UNSTABLE`, `FAILURE`, `ABORTED` or `NOT_BUILT`."""
-        while True:
-            state = self._state()
-            if state["building"] is not True and state.get("result"):
-                return str(state["result"])
-            self.remote.pause(1)
-
-    def stop(self) -> None:
-        """Ask for its end, once: a second time would break off what it does at its end.
-
-        Raises:
-            Refused: this user may not.
-            StageError: what answers is no Jenkins.
-        """
-        answer = self.remote.send(f"{self.path}stop")
-        place = self.remote.path(answer.headers.get("Location", ""))
-        if not place.startswith(self.path.rpartition(f"{self.number}/")[0]):
-            raise StageError(
-                f"{self.url}: HTTP {answer.status_code} is no answer of Jenkins: whether it ends is not known"
-            )
-
-    def _state(self) -> dict[str, Any]:
-        return {"building": None, **self.remote.json(self.path, "building,result")}
 
 
 @dataclass(frozen=True)
@@ -192,7 +127,7 @@ class Job:
                 raise StageError(f"{self.name}: queue item {queued.number} was cancelled before it began")
             if item.get("why") != why:
                 why = item.get("why")
-                self.remote.say(f"jenkins: {self.name} waits: {_shown(str(why))}")
+                self.remote.say(f"jenkins: {self.name} waits: {shown(str(why))}")
             self.remote.pause(1)
         return queued
 
@@ -228,8 +163,8 @@ class Job:
                 raise InputError(f"{self.name} has no parameter {name!r}: perhaps {', '.join(near)}")
             choices = self.parameters[name]
             if choices is not None and value not in choices:
-                shown = ", ".join(each or "(empty)" for each in choices)
-                raise InputError(f"{self.name}: {name}: {value!r} is none of its choices: {shown}")
+                there = ", ".join(each or "(empty)" for each in choices)
+                raise InputError(f"{self.name}: {name}: {value!r} is none of its choices: {there}")
 
     def _queued(self, answer: Any, request: str | None) -> Queued:
         """Read the answer to a request for a build: 201, or 303 if an equal one waits already."""
@@ -282,9 +217,10 @@ def find(remote: Remote, name: str, branch: str | None = None) -> Job:
         InputError: there is no such job or branch, it is disabled, or a branch must be named.
         StageError: Jenkins does not answer, or refuses.
     """
-    if not name.strip("/") or not name.isprintable():
+    folders = name.strip("/").split("/")
+    if {"", ".", ".."} & set(folders) or not name.isprintable():
         raise InputError(f"jenkins.job: {name!r} is no name of a job")
-    path = remote.base() + "".join(f"/job/{quote(each, safe='')}" for each in name.strip("/").split("/")) + "/"
+    path = remote.base() + "".join(f"/job/{quote(each, safe='')}" for each in folders) + "/"
     kind = "_class,buildable,property[parameterDefinitions[name,type,choices]]"
     said = _described(remote, path, name, f"{kind},jobs[name,displayName,url]")
     branches = said.get("jobs")
@@ -327,8 +263,3 @@ def _parameters(said: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the parameters of a build or a queue item, as name and value."""
     found = [each for action in said.get("actions") or () for each in (action or {}).get("parameters") or ()]
     return [{"name": each.get("name"), "value": each.get("value")} for each in found]
-
-
-def _shown(line: str) -> str:
-    """Return a line of a log as a terminal may show it: what would steer the terminal is shown by its number."""
-    return printable(line.rstrip("\r").expandtabs())

@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import secrets
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ _OURS = "ext::kubectl --context "
 _APPLY = ("apply", "--server-side", "--force-conflicts", "-f", "-")
 _READY, _GONE = 900, 300
 """Longest waits for Jenkins to say that it is ready, and for its namespace to be gone; seconds."""
+_NONE = "there is no controller on the cluster {} of Kind: `make jenkins` makes one"
 Say = Callable[[str], None]
 
 
@@ -164,11 +166,9 @@ def meant(settings: Jenkins, cluster: str) -> Iterator[Remote]:
         yield Remote(settings.url, user, token)
         return
     clusters.require_name(cluster)
-    found = _secret(cluster) if cluster in clusters.listed() else None
+    found = _secret(cluster) if _listed(cluster) else None
     if found is None:
-        raise InputError(
-            f"there is no controller on the cluster {cluster}: `make jenkins` makes one; or name yours in jenkins.url"
-        )
+        raise InputError(f"{_NONE.format(cluster)}; or name yours in jenkins.url of pipeline.yaml")
     api = ApiServer(Context(_context(cluster)))
     with forward(api, NAMESPACE, f"{SECRET}-0", 8080) as url:
         yield Remote(url, USER, found["ROBOT_PASSWORD"])
@@ -192,8 +192,8 @@ def push(name: str, settings: Jenkins, branch: str | None, say: Say, *, agents: 
     """
     if settings.repository:
         raise InputError(f"jenkins.repository is {settings.repository}: push there; null builds what is pushed to Kind")
-    if name not in clusters.listed() or not _there(name):
-        raise InputError(f"there is no controller on the cluster {name}: `make jenkins` makes one")
+    if not _listed(name) or not _there(name):
+        raise InputError(_NONE.format(name))
     branch = branch or _git("symbolic-ref", "--quiet", "--short", "HEAD")
     if not branch:
         raise InputError("no branch is checked out: name one, as in `make push-demo BRANCH=main`")
@@ -238,6 +238,11 @@ def _context(name: str) -> str:
 
 def _kubectl(name: str, *words: str, given: str | None = None, timeout: float = 60.0) -> str:
     return output("kubectl", "--context", _context(name), *words, given=given, timeout=timeout)
+
+
+def _listed(name: str) -> bool:
+    """Tell whether Kind, if it is here, has a cluster of that name."""
+    return bool(shutil.which("kind")) and name in clusters.listed()
 
 
 def _there(name: str) -> bool:

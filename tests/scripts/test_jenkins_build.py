@@ -10,6 +10,7 @@ import pytest
 
 from ci.releases.machine import MachineLedger
 from scripts import configure, jenkins_build, retrain
+from scripts import jenkins as own
 from tests import builds
 from tests.ci.jenkins.double import TOKEN, Controller, serving
 from tests.ci.jenkins.test_client import PARAMETERS
@@ -79,6 +80,15 @@ def test_without_a_login_nothing_is_asked(jenkins, monkeypatch, capsys):
     assert jenkins_build.main([]) == 2
     assert "set JENKINS_USER and JENKINS_TOKEN" in capsys.readouterr().err
     assert jenkins.asked == []
+
+
+@pytest.mark.parametrize("command", [jenkins_build.main, lambda arguments: own.main(["push", *arguments])])
+def test_where_there_is_neither_an_address_nor_kind_it_is_said_what_to_do(tmp_path, monkeypatch, capsys, command):
+    shutil.copy(REPOSITORY / "pipeline.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert command([]) == 2
+    assert "no controller on the cluster model-pipeline of Kind: `make jenkins` makes one" in capsys.readouterr().err
 
 
 NASTY = ["$(touch executed)", "`touch executed`", "';touch executed;'", '"; touch executed; "', "a b\\c", "ü\u2028x"]

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from ci.errors import InputError, StageError
 from ci.jenkins import client
-from ci.jenkins.client import Build, Queued
+from ci.jenkins.build import Build
+from ci.jenkins.client import Queued
 from ci.jenkins.remote import Away, Refused, Remote, Unsure
 from tests.ci.jenkins.double import PASSWORD, TOKEN, Controller, serving
 
@@ -145,6 +147,21 @@ def test_a_branch_is_found_by_the_name_that_git_gives_it(jenkins, talk):
     for branch in (None, "feature", "feature%2Fone-two"):
         with pytest.raises(InputError, match=r"lab: Jenkins knows no branch .*it has feature/one-two, main"):
             client.find(talk.remote, "lab", branch)
+
+
+@pytest.mark.parametrize("name", ["", "/", ".", "a/../b", "a//b", "a\nb", "a\0b"])
+def test_what_is_no_name_of_a_job_is_refused_before_anything_is_asked(jenkins, talk, name):
+    with pytest.raises(InputError, match=r"jenkins\.job: .* is no name of a job"):
+        client.find(talk.remote, name)
+    assert jenkins.asked == []
+
+
+@pytest.mark.parametrize("name", ["a b", "a?b=c", "a#b", "a%2Fb", "$(id)", "`id`", "'\"", "ü", "${X}", "x" * 300])
+def test_any_other_name_of_a_job_is_one_part_of_the_address(jenkins, talk, name):
+    with pytest.raises(InputError, match="Jenkins has no job"):
+        client.find(talk.remote, f"team/{name}")
+    [(_, path)] = jenkins.asked
+    assert [unquote(part) for part in path.split("/")] == ["", "job", "team", "job", name, "api", "json"]
 
 
 # -- never twice --------
