@@ -451,6 +451,25 @@ class Jenkins(Section):
     """Whether the repository asks who fetches it: then GIT_USER and GIT_TOKEN of the controller's Secret do."""
 
 
+class Notify(Section):
+    """Who is told how the build of a pull request went."""
+
+    to: Literal["github", "gitlab", "slack", "file"] | None = None
+    """A comment on GitHub or GitLab, a message to a webhook that Slack's format suits, or a file; null: nobody."""
+    url: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
+    """Address of the API, such as `https://gitlab.example.com/api/v4`, or the file; null: the public service's API."""
+    repository: Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)+$")] | None = None
+    """Repository of the pull requests, `OWNER/NAME`; GitHub and GitLab need it."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Notify":
+        if self.to in ("github", "gitlab") and self.repository is None:
+            raise ValueError(f"`to: {self.to}` needs repository, such as OWNER/NAME")
+        if self.to == "file" and self.url is None:
+            raise ValueError("`to: file` needs url, the file's name")
+        return self
+
+
 class Settings(Section):
     """All settings of a fork."""
 
@@ -490,6 +509,10 @@ class Settings(Section):
     """What is left of the past."""
     jenkins: Jenkins = Jenkins()
     """The controller."""
+    release_branch: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w./-]{0,199}$")] = "main"
+    """The branch whose builds release on Jenkins; those of other branches and of pull requests never do."""
+    notify: Notify = Notify()
+    """Who is told of pull requests."""
     environments: Annotated[dict[EnvironmentName, Environment], Field(exclude_if=lambda named: not named)] = {}
     """Where the model serves, in the order of promotion: builds release to the first. Empty: in one place."""
 

@@ -24,6 +24,7 @@ CARD = BUILD / "card.md"
 CHAMPION = BUILD / "champion.json"
 AGENT = BUILD / "agent.json"
 TUNING_JOB = BUILD / "tuning-job.json"
+DOES = BUILD / "does.txt"
 HANDOFF = BUILD / "handoff.json"
 LOCK = Path("dvc.lock")
 """DVC's own record of what each cached stage read and wrote."""

@@ -1,12 +1,14 @@
 """Write the pods of a build as the settings size them: build/agent.json, which trains, and build/tuning-job.json.
 
 They are ci/agents/training.yaml with resources.training of build/settings.yaml, and ci/agents/tuning.yaml with
-resources.tuning and tuning.workers. With an inventory of the cluster (placement.inventory, or else the cluster of
+resources.tuning and tuning.workers. In a build of a pull request, where Jenkins sets CHANGE_ID, the first is
+ci/agents/pull-request.yaml instead. With an inventory of the cluster (placement.inventory, or else the cluster of
 serving.context) they are planned as `python -m scripts.place --group training` does, and get the node affinity of that
 plan. A cluster that is full now leaves them to the scheduler. A pod that fits no node even if nothing else ran there is
 told before anything starts: exit code 1, or a warning where placement.full is `default`.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
 def agent() -> None:
     """Write the pods."""
     from ci import configuration, workspace
-    from ci.pods import sizing
+    from ci.parameters import PULL_REQUEST
+    from ci.pods import sizing, templates
     from ci.pods.steering import steered
     from ci.results.build import AGENT, TUNING_JOB
 
     settings = configuration.effective()
-    training, tuning, request = sizing.training(settings), sizing.tuning(settings), settings.resources.training
+    file = templates.PULL_REQUEST if os.environ.get(PULL_REQUEST) else templates.TRAINING
+    training, tuning, request = sizing.training(settings, file), sizing.tuning(settings), settings.resources.training
     where = "on any node (no inventory of the cluster is given)"
     if (offer := inventory(settings)) is not None:
         plan = planned(settings, offer)

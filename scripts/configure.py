@@ -4,7 +4,8 @@ Every later stage reads build/settings.yaml, so what a build ran with can always
 alone are in build/overrides.json, for the retrain stage.
 Overrides are typed and checked like the file: --set tuning.max_trials=30 --set as_of=2013-07-01
 The environment variable PIPELINE_SET may hold more, one KEY=VALUE per line, applied before those of the command
-line; a line without a value, such as `as_of=`, overrides nothing. Jenkins passes a build's parameters in it.
+line; a line without a value, such as `as_of=`, overrides nothing. Jenkins passes the parameters of a build in variables
+that begin with PARAMETER_, which come first; see docs/jenkins.md.
 After an update, --migrate brings an older file to the newest `schema_version`, and shows what it changes in it.
 """
 
@@ -43,27 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         return run(lambda: migrate(options.file))
     if options.explain is not None:
         return run(lambda: explain(options.explain))
-    return run(
-        lambda: configure(
-            options.file, [*from_lines(os.environ.get(VARIABLE, "")), *options.overrides], schema=options.schema
-        )
-    )
-
-
-def from_lines(text: str) -> list[str]:
-    """Return the overrides in the text of PIPELINE_SET.
-
-    Raises:
-        InputError: a line is not KEY=VALUE.
-    """
-    overrides = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        key, equals, value = line.strip().partition("=")
-        if not equals and key:
-            raise InputError(f"{VARIABLE}:{number}: {key}: expected KEY=VALUE, such as tuning.max_trials=30")
-        if value.strip():
-            overrides.append(f"{key}={value}")
-    return overrides
+    return run(lambda: configure(options.file, options.overrides, schema=options.schema))
 
 
 def explain(key: str) -> None:
@@ -103,7 +84,7 @@ def migrate(file: Path) -> None:
 
 def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
     """Write the effective settings, or print their schema."""
-    from ci import configuration, lineage, reading, task, workspace
+    from ci import configuration, lineage, parameters, reading, task, workspace
     from ci.quality import metrics
     from ci.results.build import OVERRIDES, SOURCE
     from ci.settings import Settings
@@ -111,6 +92,8 @@ def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
     if schema:
         print(json.dumps(Settings.model_json_schema(), indent=2))
         return
+    given = parameters.from_lines(os.environ.get(VARIABLE, ""), VARIABLE)
+    overrides = [*parameters.overrides(os.environ, file), *given, *overrides]
     settings = configuration.read(file, overrides)
     if Path("model").is_dir():  # what it declares is refused here, and not after hours of search
         metrics.require(settings.gates, task.load())

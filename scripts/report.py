@@ -1,8 +1,9 @@
 """Write the report of whatever the last build left: build/report/.
 
-Writes index.html with its style sheet and pictures, summary.md for pull requests and summary.json. Stages that have
-not run are named with their command; nothing needs to exist. With --record the build is added to the history first, if
-it has a verdict and a package and is not the one recorded last.
+Writes index.html with its style sheet and pictures, summary.md for pull requests, summary.json, and name.txt and
+headline.txt for Jenkins' lists of builds. Stages that have not run are named with their command; nothing needs to
+exist. With --record the build is added to the history first, if it has a verdict and a package and is not the one
+recorded last.
 """
 
 import sys

@@ -20,6 +20,7 @@ def sweep() -> None:
     """Delete what was left, and say what."""
     from ci.errors import InputError, StageError
     from ci.kube.api import ApiServer
+    from ci.pods.templates import UNTRUSTED
     from ci.run import sweep as leftovers
 
     build = os.environ.get("BUILD_URL")
@@ -28,11 +29,13 @@ def sweep() -> None:
     if not NAMESPACE.exists():
         print("sweep: nothing looked for: this is no pod with an account of the cluster")
         return
+    done: list[str] = []
     try:
-        done = leftovers.sweep(ApiServer(), NAMESPACE.read_text(encoding="utf-8").strip(), build)
+        api = ApiServer()
+        for namespace in (NAMESPACE.read_text(encoding="utf-8").strip(), UNTRUSTED):
+            done += leftovers.sweep(api, namespace, build)
     except StageError as error:  # a build does not depend on it
         print(f"sweep: not done: {error}")
-        return
     print("\n".join(f"sweep: {each}" for each in done) or "sweep: earlier builds have left no pods")
 
 

@@ -90,11 +90,11 @@ def test_no_manifest_has_yaml_anchors_which_jenkins_refuses():
         assert not any(isinstance(token, yaml.AnchorToken | yaml.AliasToken) for token in tokens), path
 
 
-@pytest.mark.parametrize("agent", ["tools", "release", "training"])
+@pytest.mark.parametrize("agent", ["tools", "release", "training", "pull-request"])
 def test_agents_are_what_the_kubernetes_plugin_needs(agent):
     pod = yaml.safe_load((pods.REPOSITORY / f"ci/agents/{agent}.yaml").read_text(encoding="utf-8"))
     containers = {container["name"]: container for container in pod["spec"]["containers"]}
-    assert set(containers) == {"jnlp", "tensorflow" if agent == "training" else "tools"}
+    assert set(containers) == {"jnlp", "tensorflow" if agent in ("training", "pull-request") else "tools"}
     for container in containers.values():
         assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]  # noqa: S108 - junit writes there
         assert {"name": "HOME", "value": "/tmp"} in container["env"]  # noqa: S108

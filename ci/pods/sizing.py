@@ -10,13 +10,13 @@ from ci.pods.templates import spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from ci.settings import Request, Settings
 
 
-def training(settings: Settings) -> dict[str, Any]:
-    """Return the pod that trains, as the settings size it."""
-    path = templates.TRAINING
+def training(settings: Settings, path: Path = templates.TRAINING) -> dict[str, Any]:
+    """Return the pod that trains, as the settings size it; a pull request's has a file of its own."""
     return sized(templates.read(path), templates.CONTAINERS[path], settings.resources.training)
 
 

@@ -12,10 +12,13 @@ from ci.pods.objects import an_object, texts
 TRAINING = Path("ci/agents/training.yaml")
 TOOLS = Path("ci/agents/tools.yaml")
 TUNING = Path("ci/agents/tuning.yaml")
-CONTAINERS = {TRAINING: "tensorflow", TUNING: "tensorflow", TOOLS: "tools"}
+PULL_REQUEST = Path("ci/agents/pull-request.yaml")
+CONTAINERS = {TRAINING: "tensorflow", PULL_REQUEST: "tensorflow", TUNING: "tensorflow", TOOLS: "tools"}
 """The container of each template that the stages run in."""
 NAMESPACE = "model-pipeline"
 """Where builds run."""
+UNTRUSTED = "model-pipeline-pull-requests"
+"""Where the code of pull requests runs."""
 BUILD = "model-pipeline/build"
 """Label with the build that a pod or a Job belongs to."""
 COMPONENT = "app.kubernetes.io/component"

@@ -15,6 +15,8 @@ from ci.results.report import SUMMARY, Record
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN = 12
 """Builds in the trend."""
+LINE = 500
+"""Characters of what Jenkins shows of a build in its lists."""
 METRICS = {
     "auc": "AUC",
     "balanced_accuracy": "balanced accuracy",
@@ -39,8 +41,9 @@ def write(build: Build, records: list[Record], checkout: git.Checkout) -> dict[s
     """
     existing = frozenset(stage.result for stage in stages.SHOWN if stage.result.exists())
     found = stages.standings(build, existing)
+    headline = stages.headline(build, found)
     summary = {
-        "headline": stages.headline(build, found),
+        "headline": headline,
         "verdict": build.evaluation.verdict if build.evaluation and found["test"].current else None,
         "serving": stages.serving(build),
         "stages": {name: {"state": standing.state, "fact": standing.fact} for name, standing in found.items()},
@@ -51,7 +54,7 @@ def write(build: Build, records: list[Record], checkout: git.Checkout) -> dict[s
         "card": card.exists(),
         "build": build,
         "stages": found,
-        "headline": summary["headline"],
+        "headline": headline,
         "serving": summary["serving"],
         "records": records[-SHOWN:][::-1],
         "commit": checkout.commit,
@@ -66,11 +69,31 @@ def write(build: Build, records: list[Record], checkout: git.Checkout) -> dict[s
         web, plain = _environment(autoescape=True), _environment(autoescape=False)
         workspace.write_text(folder / "index.html", web.get_template("index.html").render(context, pictures=shown))
         workspace.write_text(folder / "summary.md", plain.get_template("summary.md").render(context))
+        workspace.write_text(folder / "name.txt", _line(name(build, found)))
+        workspace.write_text(folder / "headline.txt", _line(headline))
         workspace.write_bytes(folder / "style.css", (TEMPLATES / "style.css").read_bytes())
         if card.exists():
             workspace.write_bytes(folder / "model-card.md", reading.content(card))
         SUMMARY.write(summary, folder)
     return summary
+
+
+def name(build: Build, found: Mapping[str, stages.Standing]) -> str:
+    """Return version, primary metric and verdict of a build, as far as there are any, for the list of builds."""
+    said = []
+    if build.package and found["package"].current:
+        said.append(build.package.version)
+    if build.evaluation and found["test"].current:
+        primary = build.evaluation.primary
+        said += [f"{METRICS.get(primary, primary)} {number(build.evaluation.metrics[primary].value)}"]
+        said += [build.evaluation.verdict]
+    return " ".join(said) or "no verdict"
+
+
+def _line(text: str) -> str:
+    """Return the beginning of a text on one line of printable characters, without an end of line."""
+    line = "".join(each if each.isprintable() else " " for each in text)
+    return line if len(line) <= LINE else f"{line[: LINE - 1]}…"
 
 
 def _scores(build: Build) -> list[tuple[str, Interval]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ci import git, reading_yaml, workspace
+from ci import git, parameters, reading_yaml, workspace
 from ci.command import NOT_COMPUTED, PREFIXES, RESTORE_ONLY, patient
 from ci.errors import InputError, StageError
 from ci.results.build import CACHED as CACHED_BUILD
@@ -41,10 +41,11 @@ def run(stages: Sequence[str], overrides: Sequence[str]) -> dict[str, float]:
         "configure": [f"--set={override}" for override in overrides],
         "report": ["--record"] if set(stages) == set(NAMES) else [],
     }
-    for group in _groups(stages):
+    force = parameters.forced(os.environ)
+    for group in _groups(stages, force):
         try:
             if group[0] in CACHED:
-                seconds.update(_cached(group))
+                seconds.update(_cached(group, force=group[0] in force))
                 if group[-1] in ("test", "package"):
                     go_on(EVALUATION.read())
             else:
@@ -85,11 +86,14 @@ def _report_all_the_same(arguments: list[str]) -> None:
         print(f"no report: {error}")
 
 
-def _groups(stages: Sequence[str]) -> Iterator[list[str]]:
-    """Yield stages in the pipeline's order, the cached ones together: DVC runs them as one graph."""
+def _groups(stages: Sequence[str], force: Sequence[str] = ()) -> Iterator[list[str]]:
+    """Yield stages in the pipeline's order, the cached ones together: DVC runs them as one graph.
+
+    With some to `force`, each comes alone.
+    """
     cached = [stage for stage in CACHED if stage in stages]
     for stage in NAMES:
-        if stage in stages and stage not in CACHED:
+        if stage in stages and (stage not in CACHED or force):
             yield [stage]
         elif cached and stage == cached[0]:
             yield cached
@@ -180,8 +184,12 @@ def _end(code: int) -> str:
     return f"ended with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
 
 
-def _cached(stages: list[str]) -> dict[str, float]:
+def _cached(stages: list[str], *, force: bool = False) -> dict[str, float]:
     """Run stages through DVC, saying why each one runs or that none does.
+
+    Args:
+        stages: their names.
+        force: whether the last one runs although nothing has changed; those before it have run.
 
     Raises:
         InputError: a stage was given bad input.
@@ -198,6 +206,8 @@ def _cached(stages: list[str]) -> dict[str, float]:
     dvc.make_ready()
     found = dvc.reasons(stages[-1])
     reasons = {stage: found[stage] for stage in CACHED if stage in found}
+    if force:
+        reasons.setdefault(stages[-1], []).append("the parameter FORCE names it")
     outcome = dict.fromkeys(upto, "not run: nothing that it depends on has changed")
     if not reasons:
         print(f"dvc: nothing to do: no input of {', '.join(stages)} has changed")
@@ -220,7 +230,8 @@ def _cached(stages: list[str]) -> dict[str, float]:
             outcome[running] = f"{how}: {why}"
 
     # With a remote, what any build has computed from these inputs is fetched instead of computed.
-    code, message = _run([*dvc.COMMAND, "repro", *(["--pull"] if dvc.remote() else []), stages[-1]], hear)
+    way = ["--force", "--single-item"] if force else ["--pull"] if dvc.remote() else []
+    code, message = _run([*dvc.COMMAND, "repro", *way, stages[-1]], hear)
     seconds[running or "dvc"] = time.monotonic() - begun
     if code:
         raise _error(running or "dvc", code, message)

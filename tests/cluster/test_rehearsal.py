@@ -221,7 +221,7 @@ def test_a_model_that_is_no_better_is_kept_out_and_the_build_is_green(rehearsal,
 def test_a_blocked_model_ends_the_build_red_and_nothing_is_deployed(rehearsal, unchanged):
     build = rehearsal.job.build(SETTINGS="gates.limits={auc: {min: 0.99}}")
     assert build.result == "FAILURE", build.log[-6000:]
-    assert build.skipped == {"Search": "when", **dict.fromkeys(("Package", "Release", "Rollback"), "earlier failure")}
+    assert build.stages[-1] == "Test"
     assert "the model is blocked: " in build.log
     assert (build.artifacts / "build/report/index.html").exists()
 
@@ -230,7 +230,7 @@ def test_an_earlier_release_is_brought_back_without_training(rehearsal, better):
     before = rehearsal.releases()
     build = rehearsal.job.build(ROLLBACK="1")
     assert build.result == "SUCCESS", build.log[-6000:]
-    assert build.skipped == dict.fromkeys(("Plan", "Search", "Model", "Release"), "when")
+    assert build.stages == ["Plan", "Checkout", "Request", "Rollback"]
     *same, release = rehearsal.releases()
     assert same == before
     assert (release["digest"], release["instead_of"]) == (before[0]["digest"], 2)
@@ -239,9 +239,10 @@ def test_an_earlier_release_is_brought_back_without_training(rehearsal, better):
 
 
 def test_a_pull_request_is_tested_and_not_released(rehearsal, unchanged):
+    fork.pull_requests(rehearsal.checkout)
     build = rehearsal.job.build(change=True)
     assert build.result == "SUCCESS", build.log[-6000:]
-    assert build.skipped == dict.fromkeys(("Search", "Release", "Rollback"), "when")
+    assert build.stages == ["Plan", "Checkout", "Target branch", "Request", "Pods", "Pull request"]
 
 
 def test_a_release_that_there_is_not_is_refused(rehearsal, unchanged):
@@ -259,7 +260,7 @@ def test_a_pod_that_is_deleted_while_it_tunes_is_replaced_and_no_trial_runs_twic
             kubectl("delete", "pod", agent.name, "-n", PIPELINE, "--wait=false")
 
     rehearsal.job.watch = watch
-    build = rehearsal.job.build(AS_OF="2013-06-01", SETTINGS="tuning.max_trials=4", DEPLOY=False)
+    build = rehearsal.job.build(AS_OF="2013-06-01", SETTINGS="tuning.max_trials=4", DEPLOY="no")
     rehearsal.job.watch = lambda *_: None
     assert build.result == "SUCCESS", build.log[-6000:]
     assert deleted
@@ -279,7 +280,7 @@ def test_the_pod_of_a_build_that_was_stopped_is_removed_by_the_next(rehearsal, u
     rehearsal.job.watch = lambda *_: None
     assert stopped.result == "ABORTED", stopped.log[-6000:]
     [left] = rehearsal.agents()
-    build = rehearsal.job.build(DEPLOY=False)
+    build = rehearsal.job.build(DEPLOY="no")
     assert build.result == "SUCCESS", build.log[-6000:]
     assert f"sweep: pod {left} deleted: no node takes it, and it was build {stopped.number}'s" in build.lines
     until(lambda: "the pods are deleted", lambda: not rehearsal.agents(), 90)

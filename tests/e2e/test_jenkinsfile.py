@@ -54,18 +54,20 @@ def test_an_agent_that_is_lost_while_it_tunes_is_replaced_and_no_trial_runs_twic
             shutil.rmtree(agent.workspace)
 
     job.watch = watch
-    build = job.build(change=True)
+    build = job.build(DEPLOY="no")
     assert build.result == "SUCCESS", build.log[-4000:]
     assert len(lost) == 1
     assert len(build.agents) == 3
     assert re.findall(r"trial (\d+) reached", build.log) == ["0000", "0001"]
     assert ran(build) == ["prepare", "tune", "tune", "train", "test", "package"]
-    assert build.skipped.keys() >= {"Release", "Rollback"}
+    assert build.stages[-1] == "Package"
+    assert re.fullmatch(r"#1 \d{13} AUC 0\.\d{4} (promote|keep)", build.name), build.name
+    assert build.description.startswith(("promote: ", "keep: "))
     assert (build.artifacts / "build/report/index.html").exists()
 
 
 def test_the_same_commit_again_runs_nothing(job):
-    build = job.build(change=True)
+    build = job.build(DEPLOY="no")
     assert build.result == "SUCCESS", build.log[-4000:]
     assert ran(build) == []
 
@@ -73,6 +75,7 @@ def test_the_same_commit_again_runs_nothing(job):
 def test_a_blocked_model_ends_the_build_red_with_its_report(job):
     build = job.build(SETTINGS="gates.limits={auc: {min: 0.99}}")
     assert build.result == "FAILURE"
-    assert build.skipped == {"Search": "when", **dict.fromkeys(("Package", "Release", "Rollback"), "earlier failure")}
+    assert build.stages[-1] == "Test"
+    assert build.name.endswith(" block")
     assert "the model is blocked: " in build.log
     assert (build.artifacts / "build/report/index.html").exists()

@@ -81,12 +81,16 @@ class Build:
     result: str = ""
     lines: list[str] = field(default_factory=list)
     agents: list[str] = field(default_factory=list)
+    stages: list[str] = field(default_factory=list)
+    """Those that were begun, in order."""
     skipped: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     tests: dict[str, bool] = field(default_factory=dict)
     """By name, whether it passed."""
     troubles: list[str] = field(default_factory=list)
     """The messages of stages that failed, innermost first."""
+    name: str = ""
+    description: str = ""
 
     @property
     def log(self) -> str:
@@ -112,6 +116,7 @@ class Job:
         folder: for artifacts and bundles.
         start: starts agents.
         watch: called with each line that an agent says and the agent; it may raise `Aborted`.
+        approves: who approves what is asked of people; None: they deny it.
     """
 
     remote: Path
@@ -120,14 +125,16 @@ class Job:
     start: Start
     name: str = "demo"
     watch: Callable[[str, Agent | None], None] = lambda *_: None
+    approves: str | None = None
     builds: list[Build] = field(default_factory=list)
     milestones: dict[int, int] = field(default_factory=dict)
 
-    def build(self, *, change: bool = False, jenkinsfile: Path | None = None, **parameters: Any) -> Build:
+    def build(self, *, change: str | bool = False, jenkinsfile: Path | None = None, **parameters: Any) -> Build:
         """Run a build to its end.
 
         Args:
-            change: whether it is one of a pull request.
+            change: the branch that a pull request wants to bring into ours, or whether it is one that changes nothing.
+                Its Jenkinsfile is ours, as it is for people whom Jenkins does not trust.
             jenkinsfile: in place of the branch's.
             parameters: those that were given; the others have their defaults.
         """
@@ -146,8 +153,11 @@ class Job:
             "BUILD_TAG": f"jenkins-{self.name}-{number}",
             "CI": "true",
         }
-        given = {"params": parameters, "env": env, "change": change, "first": number == 1}
-        _Running(self, build).run(file, given)
+        if change:
+            own = {"CHANGE_ID": "12", "CHANGE_TARGET": self.branch, "BRANCH_NAME": "PR-12", "JOB_BASE_NAME": "PR-12"}
+            env.update(own)
+        given = {"params": parameters, "env": env, "change": bool(change), "first": number == 1}
+        _Running(self, build, change if isinstance(change, str) else self.branch).run(file, given)
         return build
 
     def git(self, *arguments: str) -> bytes:
@@ -158,8 +168,8 @@ class Job:
 class _Running:
     """A build that runs: each method is one thing that live.groovy asks for."""
 
-    def __init__(self, job: Job, build: Build):
-        self.job, self.build = job, build
+    def __init__(self, job: Job, build: Build, branch: str):
+        self.job, self.build, self.branch = job, build, branch
         self.agents: dict[str, Agent] = {}
         self.begun: dict[str, float] = {}
         self.wanted = 0
@@ -214,6 +224,7 @@ class _Running:
 
     def stage(self, stage: str) -> None:
         self.build.say(f"[Pipeline] {{ ({stage})")
+        self.build.stages.append(stage)
         self.begun[stage] = time.monotonic()
 
     def left(self, stage: str, text: str | None) -> None:
@@ -228,12 +239,21 @@ class _Running:
     def ended(self, text: str) -> None:
         self.build.say(f"ERROR: {text}")
 
-    def result(self, text: str) -> None:
-        self.build.result = text
+    def result(self, text: str, name: str | None, description: str | None) -> None:
+        self.build.result, self.build.name, self.build.description = text, name or "", description or ""
         self.build.say(f"Finished: {text}")
 
     def echo(self, text: str) -> None:
         self.build.say(text)
+
+    def properties(self, given: list[Any]) -> None:
+        self.build.say(f"Setting properties {given}")
+
+    def input(self, message: str, **_: Any) -> str:
+        self.build.say(message)
+        if self.job.approves is None:
+            raise Aborted("Rejected by somebody")
+        return self.job.approves
 
     def lock(self, resource: str) -> None:
         self.build.say(f"Lock acquired on [Resource: {resource}]")
@@ -250,7 +270,12 @@ class _Running:
         """Start an agent; its YAML is that of the branch's tip, or the text itself."""
         text = said.get("yaml")
         if text is None:
-            text = self.job.git("show", f"{self.job.branch}:{said['yamlFile']}").decode()
+            text, own = (
+                self.job.git("show", f"{branch}:{said['yamlFile']}").decode()
+                for branch in (self.job.branch, self.branch)
+            )
+            if text != own:
+                raise Trouble(f"‘{said['yamlFile']}’ has been modified in an untrusted revision")
         if any(isinstance(each, yaml.AliasEvent) for each in yaml.parse(text)):
             raise Trouble("the pod's YAML has an alias, which the Kubernetes plugin refuses")
         self.wanted += 1
@@ -265,10 +290,13 @@ class _Running:
         self.agents.pop(node).close()
 
     def checkout(self, agent: Agent, **_: Any) -> None:
-        """Check out the tip of the branch as it is now, which may be newer than what the build began with."""
-        commit = self.job.git("rev-parse", self.job.branch).decode().strip()
-        self.build.say(f"Checking out Revision {commit} ({self.job.branch})")
-        agent.checkout(self.job.git("bundle", "create", "--quiet", "-", self.job.branch), commit)
+        """Check out the tip of the branch as it is now, which may be newer than what the build began with.
+
+        A pull request's clone has the branch that it is to go into, too.
+        """
+        commit = self.job.git("rev-parse", self.branch).decode().strip()
+        self.build.say(f"Checking out Revision {commit} ({self.branch})")
+        agent.checkout(self.job.git("bundle", "create", "--quiet", "-", self.branch, self.job.branch), commit)
 
     def sh(self, agent: Agent, script: str, container: str, env: dict[str, str], left: int | None) -> None:
         self.build.say(f"+ {script}")

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from ci import workspace
+from ci.pods import templates
 from ci.run import images as registered
 from ci.run import local_registry
 from tests import pods
@@ -149,3 +150,22 @@ def kubeconfig(path: Path) -> Path:
     }
     workspace.write_text(path, yaml.safe_dump({"apiVersion": "v1", "kind": "Config", "current-context": "c", **parts}))
     return path
+
+
+def pull_requests(checkout: Path) -> None:
+    """Do what an operator does for pull requests: their namespace, whose claim is of the remote's own volume."""
+    claim = json.loads(kubectl("get", "pvc", "dvc-remote", "-n", templates.NAMESPACE, "-o", "json"))
+    volume = json.loads(kubectl("get", "pv", claim["spec"]["volumeName"], "-o", "json"))
+    volume["metadata"] = {"name": "dvc-remote-read-only"}
+    bound = {"namespace": templates.UNTRUSTED, "name": "dvc-remote"}
+    volume["spec"] |= {"accessModes": ["ReadOnlyMany"], "claimRef": bound, "persistentVolumeReclaimPolicy": "Retain"}
+    del volume["status"]
+    kubectl("apply", "-f", "-", given=json.dumps(volume))
+    rendered = list(yaml.safe_load_all(kubectl("kustomize", checkout / "ci/jenkins/pull-requests")))
+    for each in rendered:
+        if each["kind"] == "PersistentVolumeClaim":
+            each["spec"] |= {
+                "volumeName": "dvc-remote-read-only",
+                "storageClassName": volume["spec"]["storageClassName"],
+            }
+    kubectl("apply", "--server-side", "-f", "-", given=yaml.safe_dump_all(rendered))

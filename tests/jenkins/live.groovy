@@ -7,6 +7,7 @@
 import groovy.json.JsonOutput
 import groovy.json.JsonSlurper
 import org.codehaus.groovy.control.CompilerConfiguration
+import org.codehaus.groovy.runtime.InvokerHelper
 
 /** What ends a step. */
 class Trouble extends RuntimeException {
@@ -115,6 +116,13 @@ class Steps {
 
     def writeFile(Map given) { inside([what: 'writeFile'] + given.collectEntries { [it.key, it.value.toString()] }) }
 
+    def withEnv(List<String> given, Closure body) {
+        def more = given.collectEntries { it.toString().split('=', 2) as List }
+        new Steps(run: run, place: place.but(env: place.env + more)).all(body)
+    }
+
+    def input(Map given) { Harness.ask([what: 'input'] + given.collectEntries { [it.key, it.value.toString()] }) }
+
     def junit(Map given) {
         if (inside([what: 'junit'] + given)) run.worse('UNSTABLE')
     }
@@ -138,6 +146,7 @@ class Run {
     boolean change, first
     Map names
     String result = 'SUCCESS'
+    String displayName, description
 
     String getCurrentResult() { result }
 
@@ -147,7 +156,7 @@ class Run {
         def parts = directives(body)
         names.params = parameters(parts.parameters) + names.params
         if (!first) names.env += names.params.collectEntries { [it.key, altered(it.value.toString())] }
-        def place = new Place()
+        def place = new Place(env: environment(parts.environment))
         try {
             options(parts.options, place) { inner -> agent(parts.agent, inner) { stages(parts.stages.body, it) } }
         } catch (Trouble trouble) {
@@ -320,15 +329,22 @@ class Run {
     }
 }
 
-/** The script itself, whose only call is `pipeline { … }`. */
+/** The script itself: calls before the pipeline, of which only those that set properties are known, and `pipeline { … }`. */
 abstract class Declarative extends Script {
     def pipeline(Closure body) { binding.getVariable('run').pipeline(body) }
+
+    def disableConcurrentBuilds(Map given) { [disableConcurrentBuilds: given] }
+
+    def properties(List given) { Harness.ask(what: 'properties', given: given) }
 }
 
-def given = new JsonSlurper().parseText(args[1])
-def run = new Run(change: given.change, first: given.first)
-run.names = [params: given.params, env: given.env, currentBuild: run]
-def configuration = new CompilerConfiguration(scriptBaseClass: Declarative.name)
-def source = new File(args[0]).getText('UTF-8')
-new GroovyShell(this.class.classLoader, new Binding(run: run), configuration).evaluate(source, 'Jenkinsfile')
-Harness.ask(what: 'result', text: run.result)
+// Several builds run one after another, if `@FILE` names a file with a list of them, each of which names its Jenkinsfile.
+def builds = new JsonSlurper().parseText(args[1].startsWith('@') ? new File(args[1].substring(1)).getText('UTF-8') : args[1])
+def shell = new GroovyShell(this.class.classLoader, new CompilerConfiguration(scriptBaseClass: Declarative.name))
+def compiled = [:].withDefault { String file -> shell.parse(new File(file).getText('UTF-8'), 'Jenkinsfile').class }
+(builds instanceof List ? builds : [builds + [file: args[0]]]).each { given ->
+    def run = new Run(change: given.change, first: given.first)
+    run.names = [params: given.params, env: given.env, currentBuild: run]
+    InvokerHelper.createScript(compiled[given.file], new Binding(run: run, env: run.names.env)).run()
+    Harness.ask(what: 'result', text: run.result, name: run.displayName, description: run.description)
+}

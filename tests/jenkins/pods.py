@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +74,15 @@ class Cloud:
 
         A build that is stopped meanwhile leaves the pod, as Jenkins does.
         """
+        cloud = replace(self, namespace=said.get("namespace") or self.namespace)
         job = build.url.split("/")[-3]
         template, limit = yaml.safe_load(text), said.get("slaveConnectTimeout", 1000)
         while True:
             name = f"{job}-{build.number}-{secrets.token_hex(3)}-{secrets.token_hex(3)}"
-            made = self.kubectl("create", "-f", "-", given=json.dumps(merged(template, name, build.url, self.image)))
+            made = cloud.kubectl("create", "-f", "-", given=json.dumps(merged(template, name, build.url, self.image)))
             if made.returncode:  # such as one that Pod Security refuses
                 raise Aborted(f"the agent could not be made: {made.stderr.strip()}")
-            pod = Pod(self, name, f"{HOME}/workspace/{job}")
+            pod = Pod(cloud, name, f"{HOME}/workspace/{job}")
             if pod.ready(limit, hear):
                 return pod
             pod.close()

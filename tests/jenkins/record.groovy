@@ -1,5 +1,5 @@
 // Runs a declarative Jenkinsfile as the Groovy script that it is and prints what it says, as JSON:
-//   groovy record.groovy Jenkinsfile '{"AS_OF": "2013-07-01"}'
+//   groovy record.groovy Jenkinsfile '{"params": {"AS_OF": "2013-07-01"}, "env": {"CHANGE_ID": "12"}}'
 // Every call becomes {name, args, interpolated, body}. Blocks run in the order of the file, as the stages of a sequential
 // pipeline do, so a variable that a stage sets has its value in the blocks after it. `readFile` answers with the
 // path in brackets, which shows where a text ends up. An `expression` has its value. `crowded` lists the lines on which two statements of one block begin.
@@ -34,7 +34,7 @@ class Block {
             }
         }
         calls << call
-        return name == 'readFile' ? "<${call.args[0]}>".toString() : null
+        return name in ['readFile', 'input'] ? "<${name == 'input' ? name : call.args[0]}>".toString() : null
     }
 
     def propertyMissing(String name) {
@@ -75,13 +75,11 @@ class Lines extends CodeVisitorSupport {
 }
 
 def source = new File(args[0]).getText('UTF-8')
-def recorder = new Block(globals: [
-    params: new JsonSlurper().parseText(args[1]),
-    env: [JOB_NAME: 'demo', BUILD_URL: 'https://jenkins.example.com/job/demo/7/'],
-    currentBuild: [currentResult: 'SUCCESS'],
-])
+def given = new JsonSlurper().parseText(args[1])
+def env = [JOB_NAME: 'demo', BUILD_NUMBER: '7', BUILD_URL: 'https://jenkins.example.com/job/demo/7/'] + (given.env ?: [:])
+def recorder = new Block(globals: [params: given.params, env: env, currentBuild: [currentResult: 'SUCCESS']])
 def configuration = new CompilerConfiguration(scriptBaseClass: Recorded.name)
-new GroovyShell(this.class.classLoader, new Binding(recorder: recorder), configuration).evaluate(source, 'Jenkinsfile')
+new GroovyShell(this.class.classLoader, new Binding(recorder: recorder, env: env), configuration).evaluate(source, 'Jenkinsfile')
 
 def lines = new Lines()
 new AstBuilder().buildFromString(CompilePhase.CONVERSION, false, source).findAll { it instanceof BlockStatement }.each {

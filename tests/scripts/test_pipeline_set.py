@@ -1,10 +1,11 @@
-"""Overrides that reach `configure` through the environment, as Jenkins passes a build's parameters."""
+"""Overrides that reach `configure` through the environment, in PIPELINE_SET."""
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ci import parameters
 from scripts import configure
 from tests.pods import REPOSITORY
 
@@ -58,4 +59,4 @@ def test_a_wrong_line_is_named_and_nothing_is_written(effective, capsys, text, p
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp"]), min_size=1))
 def test_a_value_arrives_as_it_was_written(value):
-    assert configure.from_lines(f"\n    data.source={value}\n") == [f"data.source={value}"]
+    assert parameters.from_lines(f"\n    data.source={value}\n", "X") == [f"data.source={value}"]

@@ -6,8 +6,9 @@ from ci.run.sequence import parts, tuning
 from ci.stages import STAGES, named
 from tests.pods import REPOSITORY
 
-_SWEEP = "python -m scripts.sweep"
-"""Jenkins' alone: it removes what builds left that Jenkins stopped."""
+_JENKINS = ("python -m scripts.sweep", "python -m scripts.request", "git ")
+"""How commands begin that are Jenkins' alone: they remove what stopped builds left, read parameters, and change the
+code of a pull request for that of its target branch."""
 
 
 def jenkinsfile() -> dict[str, list[tuple[str, str]]]:
@@ -19,7 +20,7 @@ def jenkinsfile() -> dict[str, list[tuple[str, str]]]:
     outer = inner = ""
     text = (REPOSITORY / "Jenkinsfile").read_text(encoding="utf-8")
     for indent, stage, command, always in re.findall(
-        r"^( +)(?:stage\('(\w+)'\)|sh '(.+)'$|(always) \{)", text, flags=re.MULTILINE
+        r"^( +)(?:stage\('([\w ]+)'\)|sh '(.+)'$|(always) \{)", text, flags=re.MULTILINE
     ):
         if stage and len(indent) == 8:
             outer, inner = stage, stage
@@ -32,11 +33,12 @@ def jenkinsfile() -> dict[str, list[tuple[str, str]]]:
 
 def test_the_jenkinsfile_runs_the_same_commands_in_the_same_pods():
     said = jenkinsfile()
-    assert [*said] == ["Plan", "Search", "Model", "Release", "Rollback"]
+    assert [*said] == ["Plan", "Search", "Model", "Pull request", "Release", "Promote", "Rollback"]
     for part in (*parts(), tuning()):
         expected = [(name, command) for name, commands in part.groups.items() for command in commands]
         expected += [("always", command) for command in part.always]
-        assert [each for each in said[part.name.capitalize()] if each[1] != _SWEEP] == expected
+        found = [(name, command) for name, command in said[part.name.capitalize()] if not command.startswith(_JENKINS)]
+        assert [("Plan" if name == "Pods" else name, command) for name, command in found] == expected
 
 
 def test_the_jenkinsfile_names_the_same_pods():
@@ -44,8 +46,8 @@ def test_the_jenkinsfile_names_the_same_pods():
     plan, model, release = parts()
     files = [str(part.template) for part in (plan, tuning(), release)]
     assert re.findall(r"yamlFile '(.+)'", text)[:3] == files
-    containers = [part.container for part in (plan, tuning(), model, release)]
-    assert re.findall(r"defaultContainer '(.+)'", text)[:4] == containers
+    containers = [part.container for part in (plan, tuning(), model, model, release)]  # twice: a pull request's, too
+    assert re.findall(r"defaultContainer '(.+)'", text)[:5] == containers
 
 
 def test_every_stage_runs_once_and_in_a_pod_that_has_what_it_needs():
