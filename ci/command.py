@@ -43,9 +43,8 @@ def environment(arguments: argparse.ArgumentParser, otherwise: str = "the first"
         arguments: the command's.
         otherwise: what the command is about without it.
     """
-    arguments.add_argument(
-        "--environment", metavar="NAME", help=f"one of `environments` in pipeline.yaml ({otherwise})"
-    )
+    what = f"one of `environments` in pipeline.yaml ({otherwise})"
+    arguments.add_argument("--environment", metavar="NAME", type=lambda text: text or None, help=what)
 
 
 class Main(Protocol):

@@ -75,7 +75,7 @@ def test_the_very_image_that_staging_verified_goes_to_production(
     assert deploy.main([]) == 0
     assert (answer(both, "staging"), answer(both, "production")) == (0.25, 0.5)
     capsys.readouterr()
-    assert rollback.main([]) == 2
+    assert rollback.main(["--environment", ""]) == 2
     assert "name where a release is to come back: staging, production" in capsys.readouterr().err
     assert rollback.main(["--environment", "staging"]) == 0
     last = STAGING.read()[2]["digest"]
