@@ -389,8 +389,16 @@ class Retraining(Section):
 
     drifted_features: Fraction = 0.3
     """Share of drifted features from which a retraining is asked for; drift of the prediction always asks."""
+    windows: Annotated[int, Field(ge=1, le=100)] = 1
+    """Windows in a row that must ask for it because of drift; where windows are short, choose more; windows."""
+    max_age_days: Annotated[int, Field(ge=1, le=3660)] | None = None
+    """Age of the serving model's data from which a retraining is asked for; null: at no age; days."""
+    new_labels: Annotated[int, Field(ge=1)] | None = None
+    """Rows labelled since the serving model was trained that ask for a retraining; null: no number does; rows."""
     cooldown_days: Annotated[int, Field(ge=0, le=366)] = 7
-    """Days of new data that a retraining must have beyond the champion's; days."""
+    """Days of new data that a retraining must have beyond the last; doubled by each that replaced nothing; days."""
+    daily_budget: Annotated[int, Field(ge=1, le=100)] = 2
+    """Retrainings that may begin within 24 hours; retrainings."""
 
 
 class History(Section):

@@ -13,8 +13,11 @@ from ci.command import command
 def monitor() -> None:
     """Check the window of traffic and print the verdict."""
     from ci import configuration, workspace
+    from ci.monitoring import memory
     from ci.monitoring.monitor import monitor
+    from ci.monitoring.retraining import asks
     from ci.results.evaluation import REFERENCE, of_any_version
+    from ci.results.monitoring import MONITORING, Watched
     from ci.rollout import place as places
 
     settings = configuration.effective()
@@ -23,6 +26,11 @@ def monitor() -> None:
     reference = of_any_version(REFERENCE.plain(place.ledger.evidence(release["digest"]) / "reference.json"))
     with place.where.addresses(release["digest"], public=True) as addresses:
         result = monitor(settings, f"{addresses[0]}/v1/models/{release['model']}", reference)
+    seen = MONITORING.read()
+    asked = asks(seen, settings.retraining)[0] is not None
+    memory.watch(
+        Watched(release=release["digest"], window=seen.window, verdict=seen.verdict, asks=asked), settings.history
+    )
     first, end = result["window"]["first"], result["window"]["end"]
     days = f" of {first} to {end} (excluded)" if first < end else ""
     print(f"monitor: {result['rows']} requests{days} went through release {release['release']}")

@@ -104,6 +104,22 @@ class Job:
         builds = self.remote.json(self.path, f"builds[number,url,{tree}]{{0,{_LOOKED_AT}}}")
         return next((self._build(each) for each in builds.get("builds", ()) if wanted in _parameters(each)), None)
 
+    def busy(self, own: str | None = None) -> str | None:
+        """Return what waits or runs, in words; None if nothing does.
+
+        Args:
+            own: address of a build that does not count, such as the one that asks.
+        """
+        items = self.remote.json(f"{self.remote.base()}/queue", "items[id,task[url]]").get("items", ())
+        for item in items:
+            if self.remote.path(str(item.get("task", {}).get("url"))) == self.path:
+                return f"queue item {item['id']} of {self.name} waits"
+        builds = self.remote.json(self.path, f"builds[number,url,building]{{0,{_LOOKED_AT}}}").get("builds", ())
+        for each in builds:
+            if each.get("building") is True and self.remote.path(str(each["url"])) != self.remote.path(own or ""):
+                return f"build {each['number']} of {self.name} runs"
+        return None
+
     def wait(self, queued: Queued | Build) -> Build:
         """Return the build once it has begun; why it waits is told, each time that changes.
 

@@ -1,5 +1,6 @@
-"""Results of the monitor and retrain stages."""
+"""Results of the monitor and retrain stages, and what is recorded of both for longer than a build."""
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
@@ -8,7 +9,13 @@ from ci import workspace
 from ci.results.data import Window
 from ci.results.file import Count, Day, File, Many, Real, Result
 
-Verdict = Literal["too few rows", "stable", "shifted", "drifted"]
+Verdict = Literal["too few rows", "stable", "shifted", "drifted", "broken"]
+Word = Literal["ok", "watch", "drift", "broken"]
+Kind = Literal["data", "feature", "prediction", "performance", "service"]
+Cause = Literal["by hand", "performance", "predictions", "features", "age", "labels"]
+"""What asks for a retraining."""
+Brake = Literal["broken", "running", "same data", "windows", "no help", "cooldown", "budget"]
+"""What stops one."""
 
 
 class Drift(Result):
@@ -18,6 +25,18 @@ class Drift(Result):
     psi: Real
     verdict: Verdict
     change: str
+
+
+class Check(Result):
+    """One check of a window: what was measured, the threshold, where that comes from, and a sentence for people."""
+
+    name: str
+    kind: Kind
+    number: Real
+    threshold: Real | None
+    method: str
+    verdict: Word
+    sentence: str
 
 
 class Monitoring(Result):
@@ -33,15 +52,37 @@ class Monitoring(Result):
     prediction: Drift
     predictions: Many[Drift] = Field(default_factory=list)
     features: Many[Drift]
+    checks: Many[Check] = Field(default_factory=list)
 
 
 class Retraining(Result):
-    """Whether to retrain, why or why not, and the command that does it."""
+    """Whether to retrain, why or why not, what asks for it, which brake holds, and the command that does it."""
 
     retrain: bool
     reason: str
+    cause: Cause | None = None
+    brake: Brake | None = None
     as_of: Day
     command: str
+
+
+class Watched(Result):
+    """A window that was watched: of which release, its verdict, and whether it asks for a retraining."""
+
+    release: str
+    window: Window
+    verdict: Verdict
+    asks: bool
+
+
+class Attempt(Result):
+    """A retraining that was begun: what names it, when, as of when, and whether it was asked for to the end."""
+
+    request: str
+    time: datetime
+    as_of: Day
+    cause: Cause
+    done: bool
 
 
 MONITORING: File[Monitoring] = File(workspace.MONITORING / "monitoring.json", Monitoring)

@@ -112,7 +112,12 @@ class Controller:
         definitions = [{"parameterDefinitions": job["parameters"]}] if job["parameters"] else []
         said: Json = {"_class": "WorkflowJob", "buildable": job["buildable"], "property": [{}, *definitions]}
         said["builds"] = [
-            {"number": each["number"], "url": each["url"], "actions": each["actions"]}
+            {
+                "number": each["number"],
+                "url": each["url"],
+                "actions": each["actions"],
+                "building": each["result"] is None,
+            }
             for each in reversed(job["builds"])
         ]
         if "branches" in job:

@@ -1,38 +1,185 @@
-"""The retraining decision table."""
+"""The retraining decision table, and what is remembered for it."""
 
 import json
-from datetime import date
+import multiprocessing
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from ci.monitoring.retraining import decide
-from ci.results.monitoring import Monitoring
-from ci.settings import Retraining
+from ci.monitoring import memory
+from ci.monitoring.retraining import Facts, decide
+from ci.results.data import Window
+from ci.results.monitoring import Attempt, Monitoring, Watched
+from ci.results.report import Record
+from ci.settings import History, Retraining
 from tests import builds
 
 SETTINGS = Retraining(drifted_features=0.5, cooldown_days=7)
+NOW = datetime(2013, 5, 1, tzinfo=UTC)
+RELEASE = f"sha256:{'ab' * 32}"
+REQUEST = "retrain-abababababab-2013-04-15"
+TRAINED = date(2013, 4, 1)
 
 
-def monitoring(prediction, features, end="2013-04-15"):
-    told = builds.monitoring(prediction, features, rows=100, window={"first": "2013-04-01", "end": end})
+def monitoring(prediction, features=("stable",), end="2013-04-15", **more):
+    told = builds.monitoring(prediction, features, rows=100, window={"first": "2013-04-01", "end": end}, **more)
     return Monitoring.model_validate_json(json.dumps(told))
 
 
-@pytest.mark.parametrize(
-    ("seen", "retrain", "reason"),
-    [
-        (monitoring("too few rows", ["too few rows"]), False, "the window has only 100 rows"),
-        (monitoring("stable", ["stable", "stable"]), False, "only 0% of the features have"),
-        (monitoring("stable", ["drifted", "stable", "stable"]), False, "only 33% of the features have"),
-        (monitoring("stable", ["drifted", "stable"]), True, "50% of the features drifted, 50% ask"),
-        (monitoring("shifted", ["stable"]), False, "the predictions have not drifted"),
-        (monitoring("drifted", ["stable"]), True, "the predictions drifted (PSI 0.300)"),
-        (monitoring("drifted", ["stable"], end="2013-04-08"), True, "the predictions drifted"),
-        (monitoring("drifted", ["stable"], end="2013-04-07"), False, "6 days of new data, 7 are required"),
-    ],
-)
-def test_the_first_rule_that_applies_decides(seen, retrain, reason):
-    decision = decide(seen, date(2013, 4, 1), SETTINGS)
-    assert decision.retrain is retrain
+def facts(seen, **more):
+    return Facts(monitoring=seen, release=RELEASE, trained_as_of=TRAINED, as_of=seen.window.end, now=NOW, **more)
+
+
+def attempt(as_of, *, hours=48, done=True, request=None):
+    day = date.fromisoformat(as_of)
+    name = request or f"retrain-abababababab-{as_of}"
+    return Attempt(request=name, time=NOW - timedelta(hours=hours), as_of=day, cause="predictions", done=done)
+
+
+def built(as_of, verdict):
+    told = {"time": NOW, "commit": None, "as_of": date.fromisoformat(as_of), "model": "m", "version": "1"}
+    told |= {"digests": {}, "primary": "auc", "verdict": verdict, "reason": "r", "gain": None, "release": None}
+    return Record.model_construct(**told)
+
+
+def window(end, *, asks=True, release=RELEASE):
+    last = date.fromisoformat(end)
+    days = Window(first=last - timedelta(days=1), end=last)
+    return Watched(release=release, window=days, verdict="drifted", asks=asks)
+
+
+FALL = {"name": "auc", "kind": "performance", "number": 0.6, "threshold": 0.65, "method": "m", "verdict": "drift"}
+DRIFTED = monitoring("drifted")
+STABLE = monitoring("stable")
+ONE = {"daily_budget": 1}
+TABLE = [
+    # what is known, settings, cause, brake (None: retrain, "nothing": nothing asks), a part of the reason
+    (facts(monitoring("too few rows")), {}, None, "nothing", "the window has only 100 rows"),
+    (facts(monitoring("stable", ["stable"] * 2)), {}, None, "nothing", "only 0% of the features have"),
+    (facts(monitoring("stable", ["drifted", "stable", "stable"])), {}, None, "nothing", "only 33% of the features"),
+    (facts(monitoring("shifted")), {}, None, "nothing", "the predictions have not drifted"),
+    (facts(monitoring("stable", ["drifted", "stable"])), {}, "features", None, "50% of the features drifted, 50% ask"),
+    (facts(DRIFTED), {}, "predictions", None, "the predictions drifted (PSI 0.300)"),
+    (
+        facts(monitoring("stable", checks=[{**FALL, "sentence": "auc is 0.6"}])),
+        {},
+        "performance",
+        None,
+        "performance fell: auc is 0.6",
+    ),
+    (facts(STABLE), {"max_age_days": 14}, "age", None, "the model is 14 days old, 14 are the most"),
+    (facts(STABLE), {"max_age_days": 15}, None, "nothing", "the predictions have not drifted"),
+    (facts(STABLE, labelled=50), {"new_labels": 50}, "labels", None, "50 rows were labelled since"),
+    (facts(STABLE, labelled=49), {"new_labels": 50}, None, "nothing", "have not drifted"),
+    (facts(STABLE, by_hand=True), {}, "by hand", None, "somebody asked for it"),
+    # data that cannot be trusted never lead to a retraining, by hand neither
+    (facts(monitoring("broken")), {"max_age_days": 1}, None, "broken", "cannot be trusted"),
+    (facts(monitoring("broken"), by_hand=True), {}, None, "broken", "cannot be trusted"),
+    # one build at a time
+    (facts(DRIFTED, running="build 7 runs"), {}, "predictions", "running", "build 7 runs, though the predictions"),
+    (facts(STABLE, running="build 7 runs", by_hand=True), {}, "by hand", "running", "build 7 runs"),
+    # the same data give the same model
+    (facts(DRIFTED, attempts=[attempt("2013-04-15")]), {}, "predictions", "same data", "until 2013-04-15 already"),
+    (facts(DRIFTED, builds=[built("2013-04-15", "keep")]), {}, "predictions", "same data", "until 2013-04-15 already"),
+    (facts(STABLE, builds=[built("2013-04-15", "keep")], by_hand=True), {}, "by hand", "same data", "2013-04-15"),
+    (facts(monitoring("drifted", end="2013-04-01")), {}, "predictions", "same data", "until 2013-04-01 already"),
+    # what was broken off while it was asked for is asked for again, under its name
+    (facts(DRIFTED, attempts=[attempt("2013-04-15", done=False)]), {}, "predictions", None, "the predictions drifted"),
+    (facts(DRIFTED, attempts=[attempt("2013-04-15", hours=1, done=False)]), ONE, "predictions", None, "drifted"),
+    # windows in a row: of this release, without one between that did not ask; age waits for none
+    (facts(DRIFTED), {"windows": 2}, "predictions", "windows", "1 window in a row asked for it, 2 are required"),
+    (facts(DRIFTED, watched=[window("2013-04-14")]), {"windows": 2}, "predictions", None, "drifted"),
+    (facts(DRIFTED, watched=[window("2013-04-15")]), {"windows": 2}, "predictions", "windows", "1 window in a row"),
+    (
+        facts(DRIFTED, watched=[window("2013-04-13"), window("2013-04-14", asks=False)]),
+        {"windows": 2},
+        "predictions",
+        "windows",
+        "1 window",
+    ),
+    (facts(DRIFTED, watched=[window("2013-04-14", release="other")]), {"windows": 2}, "predictions", "windows", "1 w"),
+    (facts(STABLE), {"windows": 9, "max_age_days": 14}, "age", None, "14 days old"),
+    # cooldown: days of new data; by hand needs none
+    (facts(monitoring("drifted", end="2013-04-08")), {}, "predictions", None, "the predictions drifted"),
+    (facts(monitoring("drifted", end="2013-04-07")), {}, "predictions", "cooldown", "6 days of new data, 7 are"),
+    (facts(monitoring("stable", end="2013-04-02"), by_hand=True), {}, "by hand", None, "somebody"),
+    # each try that did not replace the champion doubles it
+    (facts(DRIFTED, builds=[built("2013-04-02", "keep")]), {}, "predictions", "no help", "13 days of new data, 14 are"),
+    (facts(DRIFTED, builds=[built("2013-04-02", "keep")]), {"cooldown_days": 6}, "predictions", None, "drifted"),
+    (facts(DRIFTED, builds=[built("2013-04-14", "block")]), {}, "predictions", "no help", "2013-04-14 (block)"),
+    (facts(DRIFTED, attempts=[attempt("2013-04-14")]), {}, "predictions", "no help", "(no verdict)"),
+    (facts(DRIFTED, builds=[built("2013-04-14", "keep")]), {"cooldown_days": 0}, "predictions", "no help", "1 days of"),
+    (facts(DRIFTED, builds=[built("2013-04-01", "promote")]), {}, "predictions", None, "drifted"),
+    # at most so many within a day
+    (facts(DRIFTED, attempts=[attempt("2013-03-01", hours=23)]), ONE, "predictions", "budget", "1 are the most"),
+    (facts(DRIFTED, attempts=[attempt("2013-03-01", hours=24)]), ONE, "predictions", None, "drifted"),
+    (facts(STABLE, attempts=[attempt("2013-03-01", hours=1)], by_hand=True), ONE, "by hand", None, ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("known", "changed", "cause", "brake", "reason"), TABLE)
+def test_the_first_rule_that_applies_decides(known, changed, cause, brake, reason):
+    decision = decide(known, Retraining.model_validate({**SETTINGS.model_dump(), **changed}))
+    assert (decision.retrain, decision.cause) == (brake is None, cause), decision
+    assert decision.brake == (None if brake == "nothing" else brake)
     assert reason in decision.reason
-    assert str(decision).startswith("retrain because" if retrain else "not now because")
+    assert str(decision).startswith("retrain because" if decision.retrain else "not now because")
+
+
+def test_the_same_finding_has_the_same_name():
+    assert facts(DRIFTED).request == facts(monitoring("drifted", ["drifted"])).request == REQUEST
+    assert facts(monitoring("drifted", end="2013-04-16")).request != REQUEST
+
+
+@pytest.mark.parametrize(("helps", "most"), [(False, 3), (True, 5)])
+def test_a_month_of_constant_drift_makes_no_storm(helps, most):
+    """The monitor looks each hour. Either no new model is better, or each is and drift goes on all the same."""
+    trained, attempts, started = TRAINED, [], []
+    for hour in range(24 * 31):
+        now = datetime(2013, 4, 2, tzinfo=UTC) + timedelta(hours=hour)
+        seen = monitoring("drifted", end=str(now.date()))
+        known = replace(facts(seen, attempts=attempts), now=now, trained_as_of=trained)
+        if decide(known, SETTINGS).retrain:
+            attempts = [
+                *attempts,
+                Attempt(request=known.request, time=now, as_of=now.date(), cause="predictions", done=True),
+            ]
+            started.append(now.date())
+            trained = now.date() if helps else trained
+    assert 1 <= len(started) <= most
+    assert len(set(started)) == len(started)
+
+
+def _watch(folder):
+    for day in range(1, 8):
+        memory.watch(window(f"2013-04-{day + 7:02}"), History(folder=folder))
+
+
+def test_two_monitors_at_once_record_each_window_once(tmp_path):
+    workers = [multiprocessing.get_context("spawn").Process(target=_watch, args=(str(tmp_path),)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    assert sorted(each.window.end.day for each in memory.watched(History(folder=str(tmp_path)))) == list(range(8, 15))
+
+
+def test_a_window_that_is_watched_again_replaces_what_was_recorded_and_the_oldest_go(tmp_path):
+    settings = History(folder=str(tmp_path), keep=2)
+    for asks in (True, False):
+        memory.watch(window("2013-04-10", asks=asks), settings)
+    assert memory.watched(settings) == [window("2013-04-10", asks=False)]
+    for day in (11, 12):
+        memory.watch(window(f"2013-04-{day}"), settings)
+    assert [each.window.end.day for each in memory.watched(settings)] == [11, 12]
+
+
+def test_only_one_may_begin_a_retraining(tmp_path):
+    settings = History(folder=str(tmp_path))
+    with memory.alone(settings) as first, memory.alone(settings) as second:
+        assert first is not None
+        assert second is None
+    with memory.alone(settings) as again:
+        assert again is not None
