@@ -27,7 +27,7 @@ def _elsewhere(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"verdict": "maybe"}, "verdict: Input should be 'too few rows', 'stable', 'shifted' or 'drifted'"),
+        ({"verdict": "maybe"}, "verdict: Input should be 'too few rows', 'stable', 'shifted', 'drifted' or 'broken'"),
         ({"rows": "140"}, "rows: Input should be a valid integer"),
         ({"rows": True}, "rows: Input should be a valid integer"),
         ({"rows": -1}, "rows: Input should be greater than or equal to 0"),
