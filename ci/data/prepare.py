@@ -89,7 +89,8 @@ def _reference(train: pq.ParquetFile, wanted: task.Task) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, field in wanted.features.items():
         size = max(1, math.prod(axis or 64 for axis in field.shape) // 64)
-        found |= describe(stored(train, [name]).sample(_DESCRIBED // size), {name: field})
+        own = {each: summary for each, summary in wanted.summaries.items() if summary.field == name}
+        found |= describe(stored(train, [name]).sample(_DESCRIBED // size), {name: field}, own)
     return found
 
 

@@ -7,6 +7,7 @@ categories.
 import base64
 import zlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pandas as pd
 
 from ci.data import watched
 from ci.data.psi import BINS, DIGITS, FEW, Bins, bins, significant
-from ci.task import Field
+from ci.task import Field, Summary
 from ci.task.columns import LARGEST
 
 Array = npt.NDArray[Any]
@@ -27,17 +28,28 @@ _BITS = 2**15
 """Bits of the row that records which texts were seen, by their hash."""
 
 
-def describe(table: pd.DataFrame, features: Mapping[str, Field]) -> dict[str, Any]:
+def describe(
+    table: pd.DataFrame, features: Mapping[str, Field], summaries: Mapping[str, Summary] = MappingProxyType({})
+) -> dict[str, Any]:
     """Return for every watched column of the features the bins and the share of the rows in each.
 
     Args:
         table: the training rows.
         features: the fields, as the task declares them.
+        summaries: the task's own numbers that sum fields up.
 
     Returns:
-        by column (see `ci.data.watched`), see `describe_column`.
+        by column (see `ci.data.watched`), see `describe_column`; for unknown words also `words`, which are known.
+
+    Raises:
+        InputError: a summary fails.
     """
-    return {name: describe_column(*found) for name, found in watched.fields(table, features).items()}
+    found = watched.fields(table, features, summaries=summaries)
+    described = {name: describe_column(*each) for name, each in found.items()}
+    for name in described:
+        if name.endswith(watched.UNKNOWN):
+            described[name]["words"] = watched.known(table[name.removesuffix(watched.UNKNOWN)])
+    return described
 
 
 def describe_column(column: pd.Series, dtype: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def monitor(settings: Settings, url: str, reference: dict[str, Any]) -> dict[str
     known = reference["features"]
     columns = [
         drift.examine(name, column, known[name], settings.monitoring)
-        for name, (column, _) in watched.fields(table, wanted.features, known).items()
+        for name, (column, _) in watched.fields(table, wanted.features, known, wanted.summaries).items()
     ]
     predictions = [
         drift.examine(name, column, reference["predictions"][name], settings.monitoring)

@@ -94,6 +94,7 @@ class Distribution(Result):
     categories: list[str] = Field(default_factory=list)
     rest: list[str] = Field(default_factory=lambda: ["other values"])
     seen: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{5462}==$")] = ""
+    words: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{10923}=$")] = ""
     rows: Count
     shares: Many[Share]
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ci import reading, task
 from ci.data import divide, prepare, quality
+from ci.data.reference import describe
 from ci.errors import InputError
 from ci.packaging import card
 from ci.quality import behaviour, jackknife, metrics
@@ -55,6 +56,7 @@ def check(settings: Settings) -> list[str]:
     said.append("network: built, fitted for a step, saved, loaded; it answers alike before, after and as a server")
     with task.told("the model cannot answer rows of the holdout"):
         answers = {name: made.astype("float64") for name, made in ask(raw_inputs(some, wanted.features)).items()}
+    describe(some, wanted.features, wanted.summaries)
     said += _metrics(wanted, some, answers)
     said += _behaviour(wanted, some, ask)
     return [*said, f"seconds: {time.monotonic() - begun:.1f}"]

@@ -2,9 +2,9 @@
 
 from ci.task import declaration
 from ci.task.code import in_words, optional, part, told, where
-from ci.task.declaration import Field, Metric, Output, Task
+from ci.task.declaration import Field, Metric, Output, Summary, Task
 
-__all__ = ["Field", "Metric", "Output", "Task", "in_words", "load", "optional", "part", "told", "where"]
+__all__ = ["Field", "Metric", "Output", "Summary", "Task", "in_words", "load", "optional", "part", "told", "where"]
 
 
 def load() -> Task:

@@ -88,6 +88,19 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Summary:
+    """A number of the task's own that sums up a field, and is watched for drift.
+
+    Attributes:
+        field: the field's name.
+        function: from one row's value to a number: a text, an array, or the content of a file.
+    """
+
+    field: str
+    function: Callable[[Any], float]
+
+
+@dataclass(frozen=True)
 class Task:
     """What is to be predicted, from which fields; the names mean the same as in `model/__init__.py`."""
 
@@ -98,6 +111,7 @@ class Task:
     group: str | None = None
     weight: str | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    summaries: Mapping[str, Summary] = field(default_factory=dict)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -136,6 +150,7 @@ def read() -> Task:
         columns["GROUP"],
         columns["WEIGHT"],
         _metrics(outputs),
+        _summaries(features),
     )
 
 
@@ -311,6 +326,29 @@ def _metrics(outputs: Sequence[Output]) -> dict[str, Metric]:
         if response == "label" and known[output].kind == "regression":
             raise InputError(f"{what}: response is 'label': a number has none: remove it")
         found[name] = Metric(value["function"], value["greater_is_better"], response, output)
+    return found
+
+
+def _summaries(features: Mapping[str, Field]) -> dict[str, Summary]:
+    """Return what the task sums fields up by.
+
+    Raises:
+        InputError: one is not declared as `docs/task.md` explains.
+    """
+    declared = optional("model", "SUMMARIES", {})
+    if not isinstance(declared, Mapping):
+        raise InputError(f"{_INIT}: SUMMARIES is {declared!r}: expected names of summaries, each with a dict; {GUIDE}")
+    found = {}
+    for name, value in declared.items():
+        _column("SUMMARIES", name)
+        what = f"{_INIT}: SUMMARIES[{name!r}]"
+        if name in features:
+            raise InputError(f"{what}: a field has this name: choose another")
+        if not isinstance(value, Mapping) or set(value) != {"field", "function"} or not callable(value["function"]):
+            raise InputError(f"{what}: expected a dict with field and function, from a value to a number; {GUIDE}")
+        if not isinstance(value["field"], str) or value["field"] not in features:
+            raise InputError(f"{what}: there is no field {value['field']!r}: the fields are {', '.join(features)}")
+        found[name] = Summary(value["field"], value["function"])
     return found
 
 

@@ -92,6 +92,10 @@ def test_outputs(task, changes, outputs):
         ({"FEATURES": '{"x": ("float32", (2000, 2000))}'}, "a field has 1048576 values at most"),
         ({"GROUP": '"y"'}, "TARGET and GROUP are both y"),
         ({"WEIGHT": '"x"'}, "FEATURES holds x, which is WEIGHT"),
+        ({"SUMMARIES": "[f]"}, "SUMMARIES is [<function f"),
+        ({"SUMMARIES": '{"x": {"field": "x", "function": f}}'}, "SUMMARIES['x']: a field has this name"),
+        ({"SUMMARIES": '{"s": {"field": "x"}}'}, "SUMMARIES['s']: expected a dict with field and function"),
+        ({"SUMMARIES": '{"s": {"field": "z", "function": f}}'}, "SUMMARIES['s']: there is no field 'z'"),
         ({"METRICS": '{"m": f}'}, "METRICS['m']: expected a dict with a function"),
         ({"METRICS": '{"m": {"function": f}}'}, "METRICS['m']: greater_is_better is True or False"),
         (
