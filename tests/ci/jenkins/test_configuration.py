@@ -167,6 +167,8 @@ def test_a_repository_of_github_brings_pull_requests_and_trusts_no_fork():
     }  # fmt: skip
     [trust] = source.iter("trust")
     assert trust.get("class").endswith("ForkPullRequestDiscoveryTrait$TrustNobody")
+    traits = {each.tag.rpartition(".")[2]: each.find("strategyId").text for each in source.find("traits")}
+    assert traits == {"BranchDiscoveryTrait": "3", "ForkPullRequestDiscoveryTrait": "1"}
     [own] = made("github", repository="https://git.example.com/you/fork").iter("source")
     assert own.find("apiUri").text == "https://git.example.com/api/v3"
 

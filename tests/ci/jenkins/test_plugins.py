@@ -28,7 +28,8 @@ STEPS = {
     "milestone": "pipeline-milestone-step", "lock": "lockable-resources", "input": "pipeline-input-step",
     "timestamps": "timestamper", "kubernetes": "kubernetes", "pipeline": "pipeline-model-definition",
     "catchError": "workflow-basic-steps", "readTrusted": "workflow-multibranch",
-    "changeRequest": "workflow-multibranch", "withEnv": "workflow-basic-steps", "error": "workflow-basic-steps",
+    "changeRequest": "workflow-multibranch", "properties": "workflow-multibranch",
+    "withEnv": "workflow-basic-steps", "error": "workflow-basic-steps",
     "credentials": "credentials-binding", "disableConcurrentBuilds": "workflow-job", "buildDiscarder": "workflow-job",
 }  # fmt: skip
 """Which plugin has a step, an option or an agent of the Jenkinsfile."""
