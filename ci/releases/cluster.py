@@ -192,8 +192,8 @@ class ClusterLedger(Ledger):
         except Missing:
             raise StageError(
                 f"namespace {self._namespace} has no ConfigMap {NAME}, which holds its releases: if it was deleted, "
-                f"restore it from a backup; if nothing was released there yet, `kubectl apply -k` of your overlay in "
-                "k8s/overlays makes it"
+                "restore it from a backup (`python -m scripts.restore`); if nothing was released there yet, "
+                "`kubectl apply -k` of your overlay in k8s/overlays makes it"
             ) from None
 
     def _parsed(self, seen: dict[str, Any]) -> tuple[list[Release], int]:

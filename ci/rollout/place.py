@@ -39,6 +39,7 @@ class Place:
         add: records a release and returns it with its number.
         lost: what to do if something serves that is not recorded as released.
         forget: deletes the evidence of images that are not among those to keep, and returns its names.
+        command: the one that releases there.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Place:
     add: Callable[[Release], Release]
     lost: str
     forget: Callable[..., list[str]] = lambda *_, **__: []
+    command: str = "python -m scripts.deploy"
 
     def serving(self) -> Release:
         """Return the last verified release.
@@ -119,7 +121,8 @@ class Place:
             more = {"leftover": where.leftover(last), "lacking": where.lacking(last) if serves else None}
             more["changed"] = where.changed("")
         disagrees, busy = self.disagreement(), where.busy()
-        return describe(self.name, phases, releases, waiting=waiting, disagrees=disagrees, busy=busy, **more)
+        more |= {"disagrees": disagrees, "busy": busy, "command": self.command}
+        return describe(self.name, phases, releases, waiting=waiting, **more)
 
 
 def here(settings: Settings) -> Place:
@@ -141,15 +144,23 @@ def here(settings: Settings) -> Place:
         return ledger.add(release)
 
     lost = (
-        f"restore {ledger.records} from a backup, finish the deployment that left it by `python -m scripts.deploy`, "
-        "or end it by `make stop` to begin anew"
+        f"restore {ledger.records} from a backup (`python -m scripts.restore`), finish the deployment that left it by "
+        f"`{_command(settings)}`, or end it by `make stop` to begin anew"
     )
-    return Place(_name(settings, f"port {settings.serving.port}"), where, ledger, keep, adopt, add, lost)
+    name = _name(settings, f"port {settings.serving.port}")
+    return Place(name, where, ledger, keep, adopt, add, lost, command=_command(settings))
 
 
 def _name(settings: Settings, where: str) -> str:
     """Return the name of a place for people."""
     return f"{settings.environment} ({where})" if settings.environment else where
+
+
+def _command(settings: Settings) -> str:
+    """Return the command that releases there."""
+    if settings.environment == settings.first().environment:
+        return "python -m scripts.deploy"
+    return f"python -m scripts.promote --to {settings.environment}"
 
 
 def _keep_image(version: Version) -> None:
@@ -233,9 +244,9 @@ def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease
         return ledger.add(record)
 
     lost = (
-        f"restore the ConfigMap {NAME} of namespace {where.namespace} from a backup, bring a release back with "
-        f"`python -m scripts.rollback{settings.option} --to RELEASE`, or delete the Deployment "
-        f"{manifests.STABLE} to begin anew"
+        f"restore the ConfigMap {NAME} of namespace {where.namespace} from a backup (`python -m scripts.restore`), "
+        f"bring a release back with `python -m scripts.rollback{settings.option} --to RELEASE`, or delete the "
+        f"Deployment {manifests.STABLE} to begin anew"
     )
     name = _name(settings, f"namespace {where.namespace}")
-    return Place(name, where, ledger, keep, adopt, add, lost, ledger.forget)
+    return Place(name, where, ledger, keep, adopt, add, lost, ledger.forget, _command(settings))

@@ -29,6 +29,7 @@ def describe(
     changed: str | None = None,
     disagrees: str | None = None,
     busy: str | None = None,
+    command: str = "python -m scripts.deploy",
 ) -> Status:
     """Return the status of a place.
 
@@ -42,12 +43,13 @@ def describe(
         changed: in a sentence, what was changed by hand.
         disagrees: in a sentence, what serves though it is not recorded.
         busy: who deploys there now.
+        command: the one that releases there.
     """
     last = releases[-1] if releases else None
     well = last is not None and phases == {last["digest"]: Phase.SERVING} and not (changed or leftover or disagrees)
     lines = [_headline(name, phases, last, lacking), *filter(None, (lacking, changed, disagrees))]
     if leftover:
-        lines.append("its canary still runs: `python -m scripts.deploy` ends it")
+        lines.append(f"its canary still runs: `{command}` ends it")
     if busy:
         lines.append(f"{busy} is deploying there now")
     for digest, phase in phases.items():

@@ -152,3 +152,17 @@ def test_kind_that_is_missing_is_said(packaged, monkeypatch, tmp_path):
 
 def test_without_a_registry_the_nodes_must_have_it_and_that_is_said(packaged):
     assert "the nodes must have it" in delivery.deliver(*packaged, "localhost/models/m:1", "elsewhere")
+
+
+def test_what_one_cluster_has_verified_must_still_be_in_the_registry_for_the_next(packaged):
+    layout, digest = packaged
+    with registries.serving("models/m") as registry:
+        with pytest.raises(StageError, match=f"{registry.name}.*manifests/{digest}"):
+            delivery.require(layout, digest, f"{registry.name}:7", "production")
+        registry.content[f"manifests/{digest}"] = image.blob(layout, digest).read_bytes()
+        before = list(registry.content)
+        delivery.require(layout, digest, f"{registry.name}:7", "production")
+        assert list(registry.content) == before, "nothing is sent"
+    with pytest.raises(StageError, match=r"127\.0\.0\.1:9/m: the registry cannot be reached"):
+        delivery.require(layout, digest, "127.0.0.1:9/m:1", "production")
+    delivery.require(layout, digest, "localhost/models/m:1", "production")  # its nodes have it, or will say so

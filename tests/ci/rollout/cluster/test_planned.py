@@ -115,3 +115,13 @@ def test_pods_that_are_not_on_the_plans_nodes_are_named(pods, said):
 
 def test_where_pods_are_is_not_said_without_a_plan():
     assert placed(Planned(), [pod("p", "a")]) is None
+
+
+def test_a_plan_of_another_environment_leads_no_pods(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    HANDOVER.write({})
+    for of, nodes in ((None, ["a"]), ("staging", ["b"])):
+        PLAN.write(builds.plan(sets={"serving": nodes}, **({"environment": of} if of else {})))
+        assert read(of).nodes == frozenset(nodes)
+        assert read("production").nodes == frozenset()
+        assert read(None if of else "staging").nodes == frozenset()
