@@ -191,7 +191,7 @@ def from_lines(text: str, name: str) -> list[str]:
     for number, line in enumerate(text.split("\n"), start=1):
         key, equals, value = line.strip().partition("=")
         if not equals and key:
-            raise InputError(f"{name}:{number}: {key}: expected KEY=VALUE, such as tuning.max_trials=30")
+            raise InputError(f"{name}:{number}: {key[:_SHOWN]}: expected KEY=VALUE, such as tuning.max_trials=30")
         if value.strip():
             found.append(f"{key}={value}")
     return found

@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--dry-run", action="store_true", help="print what would be done and stop")
     arguments.add_argument("--context", help="the cluster of this kubeconfig context (`-`: the current one)")
     arguments.add_argument("--wait", type=seconds, default=0.0, help="seconds to wait for another deployment there (0)")
-    environment(arguments, "must be named where there are several")
+    environment(arguments, "must be named where there are several; an empty text is the first")
     options = arguments.parse_args(argv)
     where = (options.environment, options.context)
     return run(lambda: rollback(options.to, *where, options.wait, dry_run=options.dry_run))
@@ -35,7 +35,7 @@ def rollback(to: int | None, named: str | None, context: str | None, wait: float
     from ci.rollout import deploy as rollout
 
     end_in_order()
-    settings = configuration.effective(named)
+    settings = configuration.effective(named or None)
     if named is None and len(settings.environments) > 1:
         known = ", ".join(settings.environments)
         raise InputError(f"--environment: name where a release is to come back: {known}")
