@@ -1,7 +1,7 @@
 """The images of ci/images for a cluster of Kind: built and pushed only when what they are made of has changed.
 
 An image's tag is a digest of its Dockerfile and of every file that it copies, and its build can reach nothing else. So
-where the registry has that tag there is nothing to do.
+where the registry has that tag there is nothing to do, and where Docker has it, it is only pushed.
 """
 
 import hashlib
@@ -62,7 +62,8 @@ def ready(names: Sequence[str], say: Say) -> dict[str, str]:
         repository, tag = f"{local_registry.HOST}/{OURS}/{name}", content(Path(dockerfile))
         digest = _digest(repository, tag)
         if digest is None:
-            _build(name, Path(dockerfile), f"{repository}:{tag}", say)
+            if not _here(f"{repository}:{tag}"):
+                build(name, Path(dockerfile), f"{repository}:{tag}", say)
             _push(f"{repository}:{tag}", say)
             digest = _digest(repository, tag)
             made.append(name)
@@ -133,7 +134,12 @@ def _digest(repository: str, tag: str) -> str | None:
         return None
 
 
-def _build(name: str, dockerfile: Path, reference: str, say: Say) -> None:
+def _here(reference: str) -> bool:
+    """Tell whether Docker has an image, as after a cluster was deleted with its registry."""
+    return attempt("docker", "image", "inspect", reference).returncode == 0
+
+
+def build(name: str, dockerfile: Path, reference: str, say: Say) -> None:
     """Build an image in a folder that has nothing but what it copies, so that nothing else can get into it."""
     log = LOGS / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -172,10 +178,7 @@ def _mirror(entry: bases.Listed, say: Say) -> None:
     """Push an image of Docker Hub under its own path if Docker has it, so that no node fetches it from outside."""
     name = f"{entry.repository}:{entry.tag}"
     path = entry.repository.removeprefix("docker.io/")
-    if (
-        _digest(f"{local_registry.HOST}/{path}", entry.tag) is None
-        and not attempt("docker", "image", "inspect", name).returncode
-    ):
+    if _digest(f"{local_registry.HOST}/{path}", entry.tag) is None and _here(name):
         mirrored = f"{local_registry.HOST}/{path}:{entry.tag}"
         if not attempt("docker", "tag", name, mirrored).returncode:
             _push(mirrored, say)

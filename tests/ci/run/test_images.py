@@ -59,6 +59,15 @@ def test_an_image_that_somebody_removed_from_the_registry_is_pushed_again(machin
     assert ready()["pipeline"] == first
 
 
+def test_an_image_that_docker_still_has_is_only_pushed(machine, registry: Registry):
+    program = machine.programs / "docker"
+    program.write_text(program.read_text().replace('"image inspect "*) exit 1', '"image inspect "*/pipeline:*) exit 0'))
+    said: list[str] = []
+    ready(said)
+    assert [name for name in commands(machine) if name in ("build", "push")] == ["push"]
+    assert "pushed" in said[0]
+
+
 def test_the_tag_depends_on_every_input_and_on_nothing_else(machine):
     stand_in = Path("ci/images/stand-in/Dockerfile")
     for path in (
