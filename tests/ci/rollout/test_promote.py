@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ci import configuration, workspace
 from ci.releases import machine
@@ -141,6 +143,44 @@ def test_bad_input_is_refused_by_name(
     assert promote.main(arguments) == 2
     assert why in capsys.readouterr().err
     assert not Path("build/state").exists()
+
+
+HOSTILE = st.text(max_size=200) | st.sampled_from(
+    [
+        "$(touch pwned)",
+        "`touch pwned`",
+        "production; touch pwned",
+        "${HOME}",
+        "$$",
+        "../production",
+        "a\\x00b",
+        "x" * 5000,
+    ]
+)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(to=HOSTILE, digest=HOSTILE, name=HOSTILE)
+def test_whatever_is_typed_is_refused_by_name_and_changes_nothing(
+    both: Checkout, capsys: pytest.CaptureFixture[str], to: str, digest: str, name: str
+) -> None:
+    if not workspace.SETTINGS.exists():
+        both.configure()
+    before = {*map(str, Path().rglob("*"))}
+    for option, value in (("to", to), ("digest", digest), ("approved-by", name), ("environment", to)):
+        if option == "environment":
+            code = status.main([f"--environment={value}"])
+            expected = {1} if value in ("", "staging", "production") else {2}
+        else:
+            wanted = [] if option == "to" else ["--to=production"]
+            code = promote.main([*wanted, f"--{option}={value}"])
+            expected = {2} if option == "to" else {1, 2}  # 1: it is well formed, and nothing is in staging
+        said = capsys.readouterr()
+        assert code in expected
+        assert "Traceback" not in said.err
+        assert code == 1 or f"--{option}: " in said.err
+    new = {each for each in {*map(str, Path().rglob("*"))} - before if Path(each).is_file()}
+    assert new <= {"build/rollout/junit.xml", "build/state/serving-production/lock", "build/state/serving-staging/lock"}
 
 
 def test_one_environment_is_as_simple_as_ever(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
