@@ -115,7 +115,6 @@ def overrides(server: str, references: Mapping[str, str]) -> list[str]:
         "resources.serving.cpu=500m",  # so that all replicas, a canary and one more fit on two nodes of 2 CPU
         'serving.context="-"',
         "serving.overlay=kind",
-        "environments={}",  # one place: there is one cluster, and its clients come by one port
         f"packaging.repository={local_registry.INSIDE}/models",
         f"packaging.plain_http=[{local_registry.INSIDE}]",
         f"packaging.base={inside['stand-in'] if server == 'stand-in' else 'serving'}",

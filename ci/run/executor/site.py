@@ -84,7 +84,8 @@ def overrides_there(settings: Settings, references: Mapping[str, str], given: Se
     """
     # All of `resources` first: where pipeline.yaml has none of it, a part of one pod's alone would not be enough.
     sizes = f"resources={settings.resources.model_dump_json()}"
-    return [sizes, *kind.overrides(settings.serving.server, references), HISTORY, *given]
+    one_place = ["environments={}"] if settings.environments else []  # there is one cluster, with one port for clients
+    return [sizes, *kind.overrides(settings.serving.server, references), HISTORY, *one_place, *given]
 
 
 def by_digest(reference: str) -> str:

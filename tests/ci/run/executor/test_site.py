@@ -94,6 +94,14 @@ def test_the_settings_of_a_build_there_are_valid_also_for_a_fork_that_leaves_mos
     assert found.resources.training.cpu == settings.resources.training.cpu
 
 
+def test_a_build_there_releases_to_one_place_whatever_environments_the_settings_have(tmp_path):
+    file = tmp_path / "pipeline.yaml"
+    file.write_text((REPOSITORY / "tests/pipeline.yaml").read_text() + "environments: {a: {port: 8601}, b: {}}\n")
+    given = site.overrides_there(configuration.read(file), {}, [])
+    assert configuration.read(file, given).environments == {}
+    assert not [each for each in site.overrides_there(configuration.read(FILE), {}, []) if "environments" in each]
+
+
 def node(name: str, cpu: float, gigabytes: int, label: str) -> Node:
     """A node of Kind."""
     room = {"cpu": int(cpu * 1000), "memory": gigabytes * 2**30, "ephemeral-storage": 50 * 2**30, "pods": 110}
