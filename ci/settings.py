@@ -376,6 +376,10 @@ class Monitoring(Section):
     """Population stability index from which a feature has shifted; nats."""
     psi_drift: Annotated[float, Field(gt=0, le=10)] = 0.25
     """Population stability index from which a feature has drifted; nats."""
+    capture_every: Annotated[int, Field(ge=1, le=1_000_000)] = 10
+    """Of so many predictions a gateway captures one; requests."""
+    drop: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]] = []
+    """Names of fields that are taken out of requests and answers before a gateway writes anything: what is secret."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Monitoring":

@@ -1,8 +1,9 @@
 """Compare traffic with the served model's reference and give a verdict per feature: build/monitoring/.
 
-Where no real users are, the days after as_of are sent through the served model first. Reads build/settings.yaml,
-build/data/traffic.parquet and the serving release. Writes monitoring.json and requests.parquet (what was asked and
-answered). Drift is a finding, not a failure: the exit code is 0.
+On a cluster that is what gateways captured, if it is monitoring.min_rows rows or more. Where no real users are, the
+days after as_of are sent through the served model first, and that is said. Reads build/settings.yaml, the serving
+release and what was captured, or build/data/traffic.parquet. Writes monitoring.json and requests.parquet (what was
+asked and answered). Drift is a finding, not a failure: the exit code is 0.
 """
 
 import sys
@@ -12,9 +13,9 @@ from ci.command import command
 
 def monitor() -> None:
     """Check the window of traffic and print the verdict."""
-    from ci import configuration, workspace
+    from ci import configuration, task, workspace
     from ci.monitoring import memory
-    from ci.monitoring.monitor import monitor
+    from ci.monitoring.monitor import captured, monitor, simulated
     from ci.monitoring.retraining import asks
     from ci.results.evaluation import REFERENCE, of_any_version
     from ci.results.monitoring import MONITORING, Watched
@@ -24,8 +25,17 @@ def monitor() -> None:
     place = places.look(settings)
     release = place.serving()
     reference = of_any_version(REFERENCE.plain(place.ledger.evidence(release["digest"]) / "reference.json"))
-    with place.where.addresses(release["digest"], public=True) as addresses:
-        result = monitor(settings, f"{addresses[0]}/v1/models/{release['model']}", reference)
+    wanted = task.load()
+    entries = place.where.captured(release["digest"]) if place.where.shares else {}
+    traffic, counts = captured(entries, wanted)
+    if traffic is None or len(traffic.table) < settings.monitoring.min_rows:
+        rows = 0 if traffic is None else len(traffic.table)
+        print(f"monitor: {rows} rows of users' requests were captured: the days after as_of stand in for them")
+        with place.where.addresses(release["digest"], public=True) as addresses:
+            traffic = simulated(f"{addresses[0]}/v1/models/{release['model']}", wanted)
+    else:
+        print("monitor: captured requests: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+    result = monitor(settings, traffic, reference, wanted)
     seen = MONITORING.read()
     asked = asks(seen, settings.retraining)[0] is not None
     memory.watch(

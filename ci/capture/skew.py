@@ -171,6 +171,8 @@ def _passed_over(entry: Entry, manifest: Mapping[str, Any]) -> str | None:
     path = re.fullmatch(r"(?i)/v1/models/[^/:]+(?:/versions/(\d+)|/labels/[^/:]+)?:predict", entry["path"])
     if entry["status"] != 200:
         return "refused or failed"
+    if entry.get("dropped"):
+        return "captured without the fields that are dropped"
     if path is None or (path[1] and int(path[1]) != int(manifest["version"])):
         return "no prediction of this version"
     return None if all(_whole(entry[key]) for key in ("request", "response")) else "not captured whole"

@@ -1,33 +1,71 @@
 """The monitor stage: traffic against the reference of the model that serves it."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
-from ci import task, workspace
-from ci.capture import replay
+from ci import workspace
+from ci.capture import records, replay
 from ci.data import watched
 from ci.errors import StageError
 from ci.monitoring import drift
 from ci.results.data import SUMMARY, Window
 from ci.results.monitoring import MONITORING
 from ci.settings import Settings
+from ci.task import Task
 from ci.training.inputs import prepared
 
 
-def monitor(settings: Settings, url: str, reference: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Traffic:
+    """Requests with their answers.
+
+    Attributes:
+        source: whether users sent them.
+        window: their days.
+        table: the requests.
+        answers: predictions by output, as `ci.capture.replay.send` returns them.
+    """
+
+    source: Literal["captured", "simulated"]
+    window: Window
+    table: pd.DataFrame
+    answers: dict[str, npt.NDArray[np.float64]]
+
+
+def simulated(url: str, wanted: Task) -> Traffic:
+    """Return the days after `as_of`, sent through the served model: where no real users are."""
+    table = prepared("traffic").whole()
+    summary = SUMMARY.read()
+    window = summary.windows.traffic if summary.windows else Window(first=summary.as_of, end=summary.as_of)
+    return Traffic("simulated", window, table, replay.send(url, table, wanted.features, wanted.outputs))
+
+
+def captured(found: Mapping[str, Sequence[records.Entry]], wanted: Task) -> tuple[Traffic | None, dict[str, int]]:
+    """Return what gateways captured of users' requests, None if there is no row, and what became of the requests."""
+    read = records.read(found, wanted.features, wanted.outputs)
+    if read.table.empty:
+        return None, read.counts
+    days = read.table[records.TIME].dt.date
+    window = Window(first=days.min(), end=days.max() + timedelta(days=1))
+    return Traffic("captured", window, read.table, read.predictions), read.counts
+
+
+def monitor(settings: Settings, traffic: Traffic, reference: dict[str, Any], wanted: Task) -> dict[str, Any]:
     """Write `build/monitoring/` and return the verdict per feature, for the prediction, and overall.
 
     Args:
         settings: the thresholds.
-        url: address of the served model.
+        traffic: the requests with their answers.
         reference: the served model's reference statistics, as the test stage wrote them.
+        wanted: the task.
     """
-    wanted = task.load()
-    table = prepared("traffic").whole()
-    summary = SUMMARY.read()
-    window = summary.windows.traffic if summary.windows else Window(first=summary.as_of, end=summary.as_of)
-    answers = replay.send(url, table, wanted.features, wanted.outputs)
+    table, answers = traffic.table, traffic.answers
     known = reference["features"]
     columns = [
         drift.examine(name, column, known[name], settings.monitoring)
@@ -49,7 +87,8 @@ def monitor(settings: Settings, url: str, reference: dict[str, Any]) -> dict[str
     if unasked.any():
         reason += f"; {int(unasked.sum())} of {len(table)} requests have no prediction"
     result = {
-        "window": window.model_dump(mode="json"),
+        "window": traffic.window.model_dump(mode="json"),
+        "source": traffic.source,
         "rows": len(table),
         "verdict": verdict,
         "reason": reason,

@@ -69,7 +69,8 @@ def _foreign(build: Build) -> Iterator[tuple[str, str]]:
         yield "package", f"as of {package.as_of}, not {evaluation.as_of}"
     if build.rollout and package and build.rollout.digest != package.image.digest:
         yield "deploy", f"of version {build.rollout.version}"
-    if build.monitoring and data and data.windows and build.monitoring.window != data.windows.traffic:
+    simulated = build.monitoring is not None and build.monitoring.source == "simulated"
+    if build.monitoring and simulated and data and data.windows and build.monitoring.window != data.windows.traffic:
         yield "monitor", f"of {build.monitoring.window}"
     if build.retraining and build.monitoring and build.retraining.as_of != build.monitoring.window.end:
         yield "retrain", "about another window"

@@ -46,6 +46,7 @@ class Monitoring(Result):
     """
 
     window: Window
+    source: Literal["captured", "simulated"] = "simulated"
     rows: Count
     verdict: Verdict
     reason: str

@@ -77,7 +77,7 @@ def free_port() -> int:
 class Gateway:
     """An nginx of its own; `url` for clients, `inside` for the deployer and the monitor."""
 
-    def __init__(self, folder: Path, upstream: int, *, ipv6: bool = True, edge: bool = False):
+    def __init__(self, folder: Path, upstream: int, *, ipv6: bool = True, edge: bool = False, **variables: str):
         needed("nginx", "apt-get install nginx-light libnginx-mod-http-js", MODULE)
         ports = free_port(), free_port()
         self.url, self.inside = (f"http://127.0.0.1:{port}" for port in ports)
@@ -110,7 +110,8 @@ class Gateway:
         for name, text in texts.items():
             (folder / name).write_text(text)
         self.access = folder / "access.log"
-        self.process = subprocess.Popen(["sh", folder / "start.sh"], stderr=(folder / "error.log").open("w"))
+        error = (folder / "error.log").open("w")
+        self.process = subprocess.Popen(["sh", folder / "start.sh"], stderr=error, env={**os.environ, **variables})
         for _ in range(100):
             try:
                 requests.get(f"{self.inside}/traffic", timeout=1)
@@ -141,8 +142,8 @@ def server():
 
 
 @pytest.fixture
-def gateway(tmp_path, server):
-    found = Gateway(tmp_path, server.port)
+def gateway(tmp_path, server, request):
+    found = Gateway(tmp_path, server.port, **getattr(request, "param", {}))
     yield found
     found.process.terminate()
     found.process.wait()
@@ -170,6 +171,48 @@ def test_one_request_of_ten_is_captured_with_its_response(gateway):
     assert [entry["number"] for entry in told["captured"]] == [1, 11, 21]
     assert [gateways.predictions(entry) for entry in told["captured"]] == [[0.0], [5.0], [10.0]]
     assert json.loads(told["captured"][1]["request"]) == {"instances": [{"x": 10.0}]}
+
+
+def test_a_request_has_the_clients_name_or_one_that_the_client_is_told(gateway):
+    names = ["order-7:a.b_c", None, "a b", "-x", "x" * 129]
+    told = []
+    for name in names:
+        headers = {} if name is None else {"X-Request-Id": name}
+        answer = requests.post(f"{gateway.url}{PREDICT}", json={"instances": [{"x": 1}]}, headers=headers, timeout=5)
+        told.append(answer.headers["X-Request-Id"])
+    assert told[0] == "order-7:a.b_c"
+    assert all(len(name) == 32 for name in told[1:])
+    assert len(set(told)) == 5
+    for _ in range(6):
+        gateway.predict(1.0)
+    captured = gateways.ask(gateway.inside)["captured"]
+    assert [entry["number"] for entry in captured] == [1, 11]
+    assert captured[0]["id"] == "order-7:a.b_c"
+    assert gateway.logged()["id"] == captured[1]["id"]
+
+
+SET = {"CAPTURE_DROP": "name,secret", "CAPTURE_EVERY": "1", "MODEL_VERSION": "7", "RELEASE": "sha256:ab"}
+
+
+@pytest.mark.parametrize("gateway", [SET], indirect=True)
+def test_fields_are_dropped_before_anything_is_written(gateway, server):
+    rows = [{"x": 1.0, "name": "Ada", "more": {"secret": ["Bea"]}}]
+    answer = requests.post(f"{gateway.url}{PREDICT}", json={"instances": rows}, timeout=5)
+    assert answer.json() == {"predictions": [0.5]}
+    requests.post(f"{gateway.url}{PREDICT}", data='{"instances": [{"name": "Ada", "x": 1', timeout=5)
+    server.statuses = [400]
+    requests.post(f"{gateway.url}{PREDICT}", json={"instances": rows}, timeout=5)
+    assert counted(gateway, {"requests": 3}) == {"requests": 3}
+    first, refused = gateways.ask(gateway.inside)["captured"]
+    assert json.loads(first["request"]) == {"instances": [{"x": 1.0, "more": {}}]}
+    assert json.loads(first["response"]) == {"predictions": [0.5]}
+    assert (first["version"], first["release"], first["dropped"]) == ("7", "sha256:ab", ["name", "secret"])
+    assert refused["response"] == "{}"
+    want = {"sampled": 3, "unread": 1, "failed": 0}
+    assert counted(gateway, want) == want
+    written = [path for path in gateway.state.rglob("*") if path.is_file()] + [gateway.access]
+    for secret in (b"Ada", b"Bea"):
+        assert not [path for path in written if secret in path.read_bytes()]
 
 
 def test_errors_of_the_server_and_those_of_the_client_are_counted_apart(gateway, server):

@@ -164,8 +164,11 @@ def put(
             pod.update(steered({"spec": pod}, advice)["spec"])
         [container] = [found for found in pod["containers"] if found["name"] == CONTAINER]
         container["image"] = reference
-        values = {"MODEL_NAME": settings.model.name, "MODEL_VERSION": version}
-        for variable in container["env"]:
+        [gateway] = [found for found in pod["containers"] if found["name"] == GATEWAY]
+        values = {"MODEL_NAME": settings.model.name, "MODEL_VERSION": version, "RELEASE": reference}
+        values |= {"CAPTURE_EVERY": str(settings.monitoring.capture_every)}
+        values |= {"CAPTURE_DROP": ",".join(settings.monitoring.drop)}
+        for variable in (*container["env"], *gateway["env"]):
             if variable["name"] in values:
                 variable["value"] = values[variable["name"]]
         for name in ("startupProbe", "readinessProbe"):
@@ -175,7 +178,6 @@ def put(
         probe["failureThreshold"] = max(probe["failureThreshold"], tries)
         deadline = math.ceil(settings.rollout.startup_timeout) + 60
         deployment["spec"]["progressDeadlineSeconds"] = max(deployment["spec"]["progressDeadlineSeconds"], deadline)
-        [gateway] = [found for found in pod["containers"] if found["name"] == GATEWAY]
         gateway["resources"]["requests"] |= settings.resources.gateway.model_dump()
         gateway["resources"]["limits"]["memory"] = settings.resources.gateway.memory
         size(pod, CONTAINER, settings.resources.serving)

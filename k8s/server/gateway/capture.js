@@ -2,12 +2,17 @@
 //
 // All is in small files of a fixed number, overwritten in turn, so it never grows beyond about 20 MB. The one worker
 // runs this code to its end for each request, so nothing is interleaved. Whatever fails here, the client never notices.
+// Fields named in CAPTURE_DROP are taken out before anything is written; a body that this cannot be done to is not kept.
 import fs from 'fs';
 
 const FOLDER = '/var/lib/gateway/';
-const EVERY = 10;            // of so many predictions one is captured
+const EVERY = Number(process.env.CAPTURE_EVERY) || 10;      // of so many predictions one is captured
+const DROP = (process.env.CAPTURE_DROP || '').split(',').filter((name) => name !== '');
+const VERSION = process.env.MODEL_VERSION || '';
+const RELEASE = process.env.RELEASE || '';                  // the image that runs
 const BODY = 16384;          // what is longer, request or response, is counted and not captured; characters
-const COUNTS = 128;          // characters of the counters' file, whatever they have reached
+const COUNTED = ['requests', 'errors', 'refused', 'turned_away', 'sampled', 'unread', 'failed'];
+const COUNTS = 256;          // characters of the counters' file, whatever they have reached
 const RECENT = {name: 'recent', per_file: 256, files: 16};
 const CAPTURED = {name: 'captured', per_file: 16, files: 32};
 
@@ -47,18 +52,70 @@ function keep(r) {
         const seconds = Number(asked.request_time);
         add(RECENT, counts.requests, {number: counts.requests, status: status, seconds: seconds});
         const request = asked.request_body;
-        const readable = request && request.length <= BODY && !asked.http_content_encoding;
-        if (counts.requests % EVERY !== 1 || !whole || !readable) {
+        if ((counts.requests - 1) % EVERY !== 0) {
             return '';
         }
-        const entry = {number: counts.requests, time: asked.time_iso8601, path: asked.uri, status: status};
-        entry.request = request;
-        entry.response = response;
+        counts.sampled += 1;
+        const readable = request && request.length <= BODY && !asked.http_content_encoding;
+        const kept = whole && readable ? without(request, response, status) : null;
+        if (kept === null) {
+            counts.unread += 1;
+            write_counts(counts);
+            return '';
+        }
+        write_counts(counts);
+        const entry = {number: counts.requests, id: asked.id, time: asked.time_iso8601, path: asked.uri, status: status};
+        entry.version = VERSION;
+        entry.release = RELEASE;
+        entry.dropped = DROP;
+        entry.request = kept[0];
+        entry.response = kept[1];
         add(CAPTURED, (counts.requests - 1) / EVERY + 1, entry);
         return 'yes';
     } catch (error) {
+        try {
+            const counts = read_counts();
+            counts.failed += 1;
+            write_counts(counts);
+        } catch (worse) {
+            // then the count of what is kept says it
+        }
         return 'failed';
     }
+}
+
+// Both bodies without the fields that are dropped. A refusal may repeat what was sent, so nothing is kept of its text.
+function without(request, response, status) {
+    if (DROP.length === 0) {
+        return [request, response];
+    }
+    const read = [request, status === 200 ? response : '{}'].map((text) => {
+        try {
+            return JSON.parse(text.replace(/\b(NaN|-?Infinity)\b/g, 'null'));
+        } catch (error) {
+            return null;
+        }
+    });
+    if (read[0] === null || read[1] === null) {
+        return null;
+    }
+    return read.map((value) => JSON.stringify(pruned(value)));
+}
+
+function pruned(value) {
+    if (Array.isArray(value)) {
+        return value.map(pruned);
+    }
+    if (value === null || typeof value !== 'object') {
+        return value;
+    }
+    const found = {};
+    Object.keys(value).forEach((name) => {
+        if (!DROP.includes(name)) {
+            found[name] = pruned(value[name]);
+        }
+    });
+    return found;
 }
 
 function traffic(r) {
@@ -74,7 +131,7 @@ function captured(r) {
 function read_counts() {
     try {
         const found = JSON.parse(fs.readFileSync(FOLDER + 'counts', 'utf8'));
-        if (['requests', 'errors', 'refused', 'turned_away'].every((key) => Number.isInteger(found[key]))) {
+        if (COUNTED.every((key) => Number.isInteger(found[key]))) {
             return found;
         }
     } catch (error) {
@@ -86,7 +143,11 @@ function read_counts() {
             remove(path(ring, file));
         }
     });
-    return {requests: 0, errors: 0, refused: 0, turned_away: 0};
+    const none = {};
+    COUNTED.forEach((name) => {
+        none[name] = 0;
+    });
+    return none;
 }
 
 // In place and by one write, so that the file is whole whenever the container ends. Renaming a new one would be as safe,

@@ -1,0 +1,137 @@
+"""Captured requests as rows: what was asked, what was predicted, by which version, when, and under which name.
+
+A request of one row has its own id as name; of several, each has the id and its place, such as `order-7/0`. Outcomes
+are joined by these names, or by columns (see `ci.monitoring.labels`).
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ci.task import Field, Output
+
+ID, TIME, VERSION, RELEASE = "request id", "request time", "request version", "request release"
+"""Columns beside the fields."""
+Entry = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Records:
+    """Rows that were answered.
+
+    Attributes:
+        table: by row its name, time (UTC), version, release, and the fields that were sent.
+        predictions: by output, shape (rows,) or (rows, values).
+        counts: requests by what became of them: `read`, or why they were not: `refused`, `repeated`, `unreadable`.
+    """
+
+    table: pd.DataFrame
+    predictions: dict[str, npt.NDArray[np.float64]]
+    counts: dict[str, int]
+
+
+def read(captured: Mapping[str, Sequence[Entry]], features: Mapping[str, Field], outputs: Sequence[Output]) -> Records:
+    """Return the rows of captured requests, in the order of their times.
+
+    Args:
+        captured: what gateways captured, by pod; of entries with the same id the first counts.
+        features: the fields; contents of files are left out.
+        outputs: what is predicted.
+    """
+    counts: Counter[str] = Counter()
+    seen: set[Any] = set()
+    rows: list[dict[str, Any]] = []
+    entries = [{"pod": pod, **entry} for pod, found in captured.items() for entry in found]
+    for entry in sorted(entries, key=lambda each: (str(each.get("time")), str(each["pod"]), each["number"])):
+        name = entry.get("id") or f"{entry['pod']}-{entry['number']}"  # an older gateway gives no id
+        if entry["status"] != 200:
+            counts["refused"] += 1
+        elif name in seen:
+            counts["repeated"] += 1
+        else:
+            seen.add(name)
+            found = _rows(entry, name, features, outputs)
+            counts["unreadable" if found is None else "read"] += 1
+            rows += found or []
+    wanted = [name for name, field in features.items() if field.dtype != "bytes"]
+    columns = [ID, TIME, VERSION, RELEASE, *wanted]
+    table = pd.DataFrame(rows, columns=[*columns, *(("", output.name) for output in outputs)])
+    made = {output.name: _array(table[("", output.name)], output) for output in outputs}
+    table = table[columns].assign(**{TIME: pd.to_datetime(table[TIME], utc=True)})
+    return Records(table, made, dict(counts))
+
+
+def _rows(
+    entry: Entry, name: str, features: Mapping[str, Field], outputs: Sequence[Output]
+) -> list[dict[Any, Any]] | None:
+    """Return the rows of one entry; None if it is no prediction that can be read."""
+    try:
+        time = datetime.fromisoformat(entry["time"])
+        if time.tzinfo is None:
+            return None
+        asked, answered = json.loads(entry["request"]), json.loads(entry["response"])
+        sent = list(_instances(asked, features))
+        made = list(_answers(answered, outputs, len(sent)))
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return None
+    if len(made) != len(sent):
+        return None
+    shared = {TIME: time, VERSION: entry.get("version"), RELEASE: entry.get("release")}
+    names = [name] if len(sent) == 1 else [f"{name}/{place}" for place in range(len(sent))]
+    return [
+        {ID: each, **shared, **row, **{("", key): value for key, value in values.items()}}
+        for each, row, values in zip(names, sent, made, strict=True)
+    ]
+
+
+def _instances(asked: Any, features: Mapping[str, Field]) -> Iterator[dict[str, Any]]:
+    """Yield the fields of each row in a request of either format; a single field may stand without its name."""
+    (only, *others) = features
+    if "instances" in asked:
+        for row in asked["instances"]:
+            named = isinstance(row, dict) and "b64" not in row
+            if not named and others:
+                raise ValueError("a row without names")
+            yield dict(row) if named else {only: row}
+        return
+    given = asked["inputs"]
+    columns = given if isinstance(given, dict) else {only: given}
+    if not isinstance(given, dict) and others:
+        raise ValueError("a column without a name")
+    for values in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, values, strict=True))
+
+
+def _answers(answered: Any, outputs: Sequence[Output], rows: int) -> Iterator[dict[str, Any]]:
+    """Yield the predictions for each row in an answer of either format."""
+    if "predictions" in answered:
+        for row in answered["predictions"]:
+            yield {each.name: row[each.name] if isinstance(row, dict) else row for each in outputs}
+        return
+    given = answered["outputs"]
+    columns = {each.name: given[each.name] if isinstance(given, dict) else given for each in outputs}
+    for place in range(rows):
+        yield {name: values[place] for name, values in columns.items()}
+
+
+def _array(column: "pd.Series[Any]", output: Output) -> npt.NDArray[np.float64]:
+    """Return predictions as an array; NaN where one has another form than the output."""
+    shape = () if output.width is None else (output.width,)
+    found = np.full((len(column), *shape), np.nan)
+    for place, value in enumerate(column):
+        try:
+            made = np.asarray(value, dtype="float64")
+        except (TypeError, ValueError):
+            continue
+        if made.shape == (*shape, 1) and not shape:
+            made = made[0]
+        if made.shape == shape:
+            found[place] = made
+    return found
