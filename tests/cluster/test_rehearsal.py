@@ -120,7 +120,6 @@ def rehearsal(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         print(
             f"build {build.number}: {build.result}: { {name: round(took, 1) for name, took in build.seconds.items()} }"
         )
-        (folder / f"build-{build.number}.log").write_text(build.log)
     # As it was before, for the tests of other files.
     kubectl("delete", "deployments", "--all", "-n", SERVING)
     kubectl("delete", "configmaps", "-l", "app.kubernetes.io/name=model", "-n", SERVING)

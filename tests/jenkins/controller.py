@@ -91,6 +91,7 @@ class Build:
     """The messages of stages that failed, innermost first."""
     name: str = ""
     description: str = ""
+    begun: float = field(default_factory=time.monotonic)
 
     @property
     def log(self) -> str:
@@ -98,8 +99,10 @@ class Build:
         return "\n".join(self.lines)
 
     def say(self, text: str) -> None:
-        """Add to the log."""
+        """Add to the log, and to the file of it beside the artifacts, which can be read while the build runs."""
         self.lines += text.splitlines()
+        with self.artifacts.with_suffix(".log").open("a") as file:
+            file.writelines(f"{time.monotonic() - self.begun:7.1f} {line}\n" for line in text.splitlines())
 
 
 Start = Callable[[str, dict[str, Any], Build, Callable[[str], None]], Agent]
@@ -140,7 +143,7 @@ class Job:
         """
         number = len(self.builds) + 1
         url = f"https://jenkins.example.com/job/{self.name}/{number}/"
-        build = Build(number, url, self.folder / f"artifacts-{number}")
+        build = Build(number, url, self.folder / f"build-{number}")
         self.builds.append(build)
         file = jenkinsfile or self.folder / "Jenkinsfile"
         if jenkinsfile is None:

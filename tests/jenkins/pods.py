@@ -17,6 +17,7 @@ import yaml
 from tests.jenkins.controller import Aborted, Build, Lost, Trouble
 
 HOME = "/home/jenkins/agent"
+ENTERED = 'mkdir -p "$WORKSPACE" && cd "$WORKSPACE" && exec sh -xec "$1" </dev/null'
 Json = dict[str, Any]
 
 
@@ -165,10 +166,8 @@ class Pod:
 
     def run(self, script: str, container: str, env: dict[str, str], hear: Callable[[str], None]) -> int:
         """Run a script in a container, and return its exit code."""
-        there = ["mkdir", "-p", self.workspace]
-        self._do(*there)
         variables = [f"{key}={value}" for key, value in {**env, "WORKSPACE": self.workspace}.items()]
-        inside = ["env", *variables, "sh", "-c", 'cd "$WORKSPACE" && exec sh -xec "$1" </dev/null', "sh", script]
+        inside = ["env", *variables, "sh", "-c", ENTERED, "sh", script]
         line = self._exec(container, *inside)
         process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
         lines: queue.Queue[str | None] = queue.Queue()
