@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ci.run import local_registry
 from tests import pods
+from tests.cluster import images
 from tests.cluster.tools import kubectl
 
 HERE = Path(__file__).parent
@@ -44,6 +46,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             return
         subprocess.run(["kind", "create", "cluster", "--name", NAME, "--config", HERE / "kind.yaml"], check=True)
         try:
+            if local_registry.running():  # as after `python -m tests.cluster.images`: nodes pull while other tests run
+                images.spread(NAME, images.registry())
             yield NAME
         finally:
             subprocess.run(["kind", "delete", "cluster", "--name", NAME], check=True)

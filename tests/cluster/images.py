@@ -1,18 +1,23 @@
 """Images of models on the stand-in server, made and loaded as a fork would that cannot pull TensorFlow Serving."""
 
+import contextlib
+import json
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from ci.packaging import package
 from ci.registry import layout as image
+from ci.run import images as ours
+from ci.run import local_registry
 from tests import pods
 
 HERE = Path(__file__).parent
 NAME = pods.images()["stand-in"]
+OURS = ("tools", "pipeline", "stand-in")
+"""The images that builds in pods need: the agents', and the base of models."""
 
 
 def base(folder: Path) -> image.Base:
@@ -46,15 +51,31 @@ def build_gateway() -> str:
     return name
 
 
-def warm(names: Sequence[str]) -> None:
-    """Build images of ours once, so that what builds them later finds their layers."""
-    kubectl()
+def registry() -> dict[str, str]:
+    """Start the registry if it does not run, and return what nodes and pods call our images there, by name.
+
+    What it does not have yet is built and pushed, which takes minutes; and with it the gateway's own image, under its
+    own name.
+    """
+    local_registry.start(print)
     build_gateway()
-    for name in names:
-        dockerfile = pods.REPOSITORY / "ci/images" / name / "Dockerfile"
-        subprocess.run(
-            ["docker", "build", "-t", f"localhost/warm-{name}:1", "-f", dockerfile, pods.REPOSITORY], check=True
-        )
+    with contextlib.chdir(pods.REPOSITORY):
+        ready = ours.ready(OURS, print)
+    return {name: said.replace(local_registry.HOST, local_registry.INSIDE, 1) for name, said in ready.items()}
+
+
+def spread(cluster: str, ready: Mapping[str, str]) -> None:
+    """Let the nodes reach the registry, and begin to pull our images, so that the first pods need not wait for long.
+
+    Agents run on the first worker only (tests/cluster/kind.yaml has its label), models on both.
+    """
+    listed = subprocess.run(["kind", "get", "nodes", "--name", cluster], check=True, capture_output=True, text=True)
+    local_registry.connect(listed.stdout.split(), f"kind-{cluster}")
+    for node, names in ((f"{cluster}-worker", OURS), (f"{cluster}-worker2", OURS[-1:])):
+        containers = [{"name": name, "image": ready[name], "command": ["true"]} for name in names]
+        spec = {"nodeName": node, "restartPolicy": "Never", "containers": containers}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"pull-{node}"}, "spec": spec}
+        subprocess.run(["kubectl", "apply", "-n", "default", "-f", "-"], input=json.dumps(pod), check=True, text=True)
 
 
 def gateway(cluster: str) -> None:
@@ -82,4 +103,5 @@ def load(cluster: str, folder: Path, on: image.Base, saved_model: Path, model: s
 
 
 if __name__ == "__main__":
-    warm(sys.argv[1:] or ["tools", "pipeline", "stand-in"])
+    kubectl()
+    registry()

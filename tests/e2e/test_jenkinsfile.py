@@ -24,7 +24,11 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A job whose agents share a DVC remote and the state of searches, as pods do by their volume."""
     folder = tmp_path_factory.mktemp("jenkins")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fork, "BUDGET", {**LITTLE, "history.folder": str(folder / "history"), "gates.resamples": "200"})
+        patch.setattr(
+            fork,
+            "BUDGET",
+            {**LITTLE, "tuning.max_trials": "2", "history.folder": str(folder / "history"), "gates.resamples": "200"},
+        )
         fork.repository(folder, {})
     return Job(folder / "demo.git", "main", folder, folders.start(folder / "agents"))
 

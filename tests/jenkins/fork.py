@@ -1,6 +1,5 @@
 """A fork whose agents and models live on one cluster, set up as docs/jenkins.md says, with little to train."""
 
-import contextlib
 import json
 import shutil
 import subprocess
@@ -12,17 +11,17 @@ import yaml
 
 from ci import workspace
 from ci.pods import templates
-from ci.run import images as registered
 from ci.run import local_registry
 from tests import pods
 from tests.cluster.tools import kubectl
 
-IMAGES = ("pipeline", "tools", "stand-in")
 INSIDE = local_registry.INSIDE
+AGENTS = {"model-pipeline/training": "true"}
+"""Label of the nodes that run agents, as tests/cluster/kind.yaml has it."""
 CONTROLLER = "jenkins"
 """The namespace and the ServiceAccount of the controller, as ci/jenkins/rbac.yaml names them."""
 BUDGET = {
-    "tuning.max_trials": "2",
+    "tuning.max_trials": "1",
     "tuning.epochs": "1",
     "training.epochs": "1",
     "data.training_days": "40",
@@ -64,18 +63,6 @@ def run(*command: Any, **options: Any) -> str:
     return done.stdout
 
 
-def images(cluster: str) -> dict[str, str]:
-    """Start the registry if there is none, let the nodes reach it, and return what pods call our images there."""
-    local_registry.start(print)
-    # The gateway's own image, where it cannot be pulled: under its own name, from the registry as ours.
-    gateway = pods.REPOSITORY / "tests/cluster/drills/gateway.Dockerfile"
-    run("docker", "build", "-t", pods.images()["gateway"], "-f", gateway, pods.REPOSITORY)
-    local_registry.connect(run("kind", "get", "nodes", "--name", cluster).split(), f"kind-{cluster}")
-    with contextlib.chdir(pods.REPOSITORY):
-        ready = registered.ready(IMAGES, print)
-    return {name: said.replace(local_registry.HOST, local_registry.INSIDE, 1) for name, said in ready.items()}
-
-
 def repository(folder: Path, ready: Mapping[str, str]) -> Path:
     """Make the fork's repository: this one as it is now, with the changes that docs/jenkins.md asks for.
 
@@ -95,6 +82,8 @@ def repository(folder: Path, ready: Mapping[str, str]) -> Path:
         text = path.read_text()
         for name, reference in ready.items():
             text = text.replace(f"image: {ours[name]}\n", f"image: {reference}\n")
+        if ready and "\nkind: Pod\n" in text:
+            text = text.replace("\nspec:\n", f"\nspec:\n  nodeSelector: {json.dumps(AGENTS)}\n", 1)
         path.write_text(text)
     settings(checkout, {**BUDGET, "packaging.base": ready.get("stand-in", "null")})
     bare = folder / "demo.git"
