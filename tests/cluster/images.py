@@ -58,6 +58,7 @@ def registry() -> dict[str, str]:
     own name.
     """
     local_registry.start(print)
+    kubectl()
     build_gateway()
     with contextlib.chdir(pods.REPOSITORY):
         ready = ours.ready(OURS, print)
@@ -103,5 +104,4 @@ def load(cluster: str, folder: Path, on: image.Base, saved_model: Path, model: s
 
 
 if __name__ == "__main__":
-    kubectl()
     registry()

@@ -125,9 +125,11 @@ def rehearsal(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     kubectl("delete", "deployments", "--all", "-n", SERVING)
     kubectl("delete", "configmaps", "-l", "app.kubernetes.io/name=model", "-n", SERVING)
     kubectl("patch", "configmap", "rollout-history", "-n", SERVING, "--type=merge", "-p", '{"data": null}')
+    kubectl("delete", "--wait=false", "--ignore-not-found", "-k", checkout / "ci/jenkins/pull-requests")
+    kubectl("delete", "--wait=false", "--ignore-not-found", "persistentvolume", "dvc-remote-read-only")
     for name in ("rbac", "remote"):
         kubectl("delete", "-f", checkout / f"ci/jenkins/{name}.yaml", "-n", PIPELINE)
-    kubectl("delete", "namespace", fork.CONTROLLER)
+    kubectl("delete", "--wait=false", "namespace", fork.CONTROLLER)
     local_registry.remove(print)
 
 
@@ -246,6 +248,7 @@ def test_a_pull_request_is_tested_and_not_released(rehearsal, unchanged):
     assert build.stages == ["Plan", "Checkout", "Target branch", "Request", "Pods", "Pull request"]
 
 
+@pytest.mark.long
 def test_a_release_that_there_is_not_is_refused(rehearsal, unchanged):
     build = rehearsal.job.build(ROLLBACK="99")
     assert (build.result, build.troubles[0]) == ("FAILURE", "Rollback: script returned exit code 2")
