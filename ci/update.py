@@ -25,7 +25,8 @@ def merge(revision: str) -> list[str] | None:
         base = git.output("merge-base", "HEAD", theirs).strip()
     except InputError:
         raise InputError(
-            f"{revision} and this repository have no common commit: `git fetch --unshallow` if it is a shallow clone"
+            f"{revision} and this repository have no common commit: `git fetch --unshallow` if it is a shallow clone; "
+            "docs/updating.md says what to do with a copy"
         ) from None
     if base == theirs:
         return None

@@ -65,6 +65,18 @@ def test_what_is_the_forks_stays_what_it_took_away_stays_away_and_all_else_is_ne
     assert capsys.readouterr().out == "update: nothing to do: this fork has all of newer\n"
 
 
+def test_a_copy_without_history_names_once_what_it_was_copied_from(fork: Path) -> None:
+    release = git("rev-parse", "main~1").strip()
+    git("checkout", "-q", "--orphan", "copy")
+    git("commit", "-qm", "a copy")
+    before = content()
+    assert update.main(["--from=newer"]) == 2
+    git("merge", "-q", "--allow-unrelated-histories", "--strategy=ours", "-m", "origin", release)
+    assert content() == before
+    assert update.main(["--from=newer"]) == 0
+    assert content() == {**before, "ci/a.py": "one\n\n\n\n\n\nmended\n", "ci/b.py": "new\n"}
+
+
 def test_what_both_changed_is_named_and_git_can_undo_it(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write({"ci/a.py": "one\n\n\n\n\n\nmine\n"}, "own mend")
     before = content()
