@@ -57,8 +57,8 @@ class Row:
 
     def environment(self) -> dict[str, str]:
         """Return what Jenkins says of the build."""
-        base = quote(self.branch, safe="") if self.branch else "flights"
-        job = f"team/flights/{base}" if self.branch else "flights"
+        base = quote(self.branch, safe="") if self.branch else "demo"
+        job = f"team/demo/{base}" if self.branch else "demo"
         env = {"JOB_NAME": job, "JOB_BASE_NAME": base, "BUILD_NUMBER": "7", "BUILD_URL": f"https://x/job/{job}/7/"}
         if self.branch:
             env["BRANCH_NAME"] = self.branch

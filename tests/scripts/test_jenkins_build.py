@@ -84,7 +84,7 @@ def test_without_a_login_nothing_is_asked(jenkins, monkeypatch, capsys):
 
 @pytest.mark.parametrize("command", [jenkins_build.main, lambda arguments: own.main(["push", *arguments])])
 def test_where_there_is_neither_an_address_nor_kind_it_is_said_what_to_do(tmp_path, monkeypatch, capsys, command):
-    shutil.copy(REPOSITORY / "pipeline.yaml", tmp_path)
+    shutil.copy(REPOSITORY / "tests/pipeline.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert command([]) == 2
