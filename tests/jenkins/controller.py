@@ -120,6 +120,7 @@ class Job:
         start: starts agents.
         watch: called with each line that an agent says and the agent; it may raise `Aborted`.
         approves: who approves what is asked of people; None: they deny it.
+        secrets: by the name of a credential, its text.
     """
 
     remote: Path
@@ -129,6 +130,7 @@ class Job:
     name: str = "demo"
     watch: Callable[[str, Agent | None], None] = lambda *_: None
     approves: str | None = None
+    secrets: dict[str, str] = field(default_factory=dict)
     builds: list[Build] = field(default_factory=list)
     milestones: dict[int, int] = field(default_factory=dict)
 
@@ -251,6 +253,11 @@ class _Running:
 
     def properties(self, given: list[Any]) -> None:
         self.build.say(f"Setting properties {given}")
+
+    def credentials(self, id: str) -> str:
+        if id not in self.job.secrets:
+            raise Trouble(f"Could not find credentials entry with ID '{id}'")
+        return self.job.secrets[id]
 
     def input(self, message: str, **_: Any) -> str:
         self.build.say(message)

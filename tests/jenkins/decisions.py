@@ -91,6 +91,8 @@ class Ran:
     said: list[str] = field(default_factory=list)
     properties: list[Any] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
+    told: list[tuple[str, str]] = field(default_factory=list)
+    """The commands that had the token of Notify, with whose code they ran."""
     result: str = ""
     name: str = ""
 
@@ -131,6 +133,8 @@ class Pretended:
 
     def sh(self, node: str, script: str, env: dict[str, str], **_: Any) -> None:
         self.ran.commands.append((self.node[node], self.code[node], script))
+        if "NOTIFY_TOKEN" in env:
+            self.ran.told.append((self.code[node], script))
         if script.startswith("git checkout") and '"refs/remotes/origin/$CHANGE_TARGET"' in script:
             self.code[node] = "the target branch"
         if self.row.fails and self.row.fails in script:
@@ -151,6 +155,9 @@ class Pretended:
     def lock(self, resource: str) -> None:
         self.ran.locks.append(resource)
 
+    def credentials(self, id: str) -> str:
+        return f"the secret {id}"
+
     def input(self, message: str, **_: Any) -> str:
         self.ran.asked.append(message)
         if self.row.approves is None:
@@ -159,6 +166,10 @@ class Pretended:
 
     def properties(self, given: Any) -> None:
         self.ran.properties.append(given)
+
+    def echo(self, text: str) -> None:
+        if text.startswith("ERROR: "):
+            self.ran.said.append(text)
 
     def left(self, text: str | None, **_: Any) -> None:
         if text:

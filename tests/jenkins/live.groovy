@@ -48,6 +48,7 @@ class Said {
     }
 
     def methodMissing(String name, arguments) {
+        if (names[name] instanceof Closure) return names[name].call(*arguments)
         def args = arguments as List
         def body = args && args.last() instanceof Closure ? args.last() : null
         def entry = [name: name, args: body ? args.init() : args, body: body]
@@ -119,6 +120,17 @@ class Steps {
     def withEnv(List<String> given, Closure body) {
         def more = given.collectEntries { it.toString().split('=', 2) as List }
         new Steps(run: run, place: place.but(env: place.env + more)).all(body)
+    }
+
+    /** The block fails alone, and the build gets a result; what stops a build, or loses its pod, goes on. */
+    def catchError(Map given, Closure body) {
+        try {
+            all(body)
+        } catch (Trouble trouble) {
+            if (trouble.kind != 'failed' && !given.catchInterruptions) throw trouble
+            Harness.ask(what: 'echo', text: "ERROR: ${trouble.message}".toString())
+            run.worse(given.buildResult)
+        }
     }
 
     def input(Map given) { Harness.ask([what: 'input'] + given.collectEntries { [it.key, it.value.toString()] }) }
@@ -262,7 +274,9 @@ class Run {
     }
 
     Map environment(entry) {
-        entry == null ? [:] : Said.of(entry.body, names).collectEntries { [it.name, it.args[0].toString()] }
+        if (entry == null) return [:]
+        def secret = { String id -> Harness.ask(what: 'credentials', id: id) }
+        return Said.of(entry.body, names + [credentials: secret]).collectEntries { [it.name, it.args[0].toString()] }
     }
 
     def options(entry, Place place, Closure body) {

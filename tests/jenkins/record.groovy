@@ -34,7 +34,7 @@ class Block {
             }
         }
         calls << call
-        return name in ['readFile', 'input'] ? "<${name == 'input' ? name : call.args[0]}>".toString() : null
+        return name in ['readFile', 'input', 'credentials'] ? "<${name == 'input' ? name : call.args[0]}>".toString() : null
     }
 
     def propertyMissing(String name) {

@@ -25,6 +25,7 @@ PROMOTE = (*REFUSED, "Promote")
 APPROVED = (*REFUSED, "Approve", "Promote")
 TWO = {"environments": {"staging": {"port": 8502}, "production": {"port": 8503, "approval": True}}}
 PLAIN = {"environments": {"staging": {"port": 8502}, "production": {"port": 8503}}}
+TOLD = {"notify": {"to": "github", "repository": "team/model"}}
 EVERYTHING = "train release check notify approve promote rollback"
 
 
@@ -138,6 +139,9 @@ TABLE: dict[str, tuple[Row, tuple[str, ...], str]] = {
     "nor after Package": (Row(fails="scripts.pipeline package"), TRAIN, "exit code 1"),
     "nor after Place": (Row(fails="scripts.place"), RELEASE[:-2], "exit code 1"),
     "nor after Deploy": (Row(fails="scripts.pipeline deploy"), RELEASE[:-1], "exit code 1"),
+    "somebody is told of a pull request": (Row("PR-12", settings=TOLD), (*CHECK, "Notify"), "SUCCESS"),
+    "of a blocked one, too": (Row("PR-12", settings=TOLD, verdict="block"), (*CHECK, "Notify"), "blocked"),
+    "of a branch nobody is told": (Row("feature/x", settings=TOLD), TRAIN, "SUCCESS"),
     "a pull request that fails": (Row("PR-12", fails="prepare tune"), CHECK, "exit code 1"),
     # Pull requests: changed files, and a Plan that is not to be trusted.
     "a pull request is tested": (Row("PR-12"), CHECK, "SUCCESS"),
@@ -157,7 +161,7 @@ TABLE: dict[str, tuple[Row, tuple[str, ...], str]] = {
         CHECK,
         "SUCCESS",
     ),
-    "whatever Plan says, a pull request is only tested": (Row("PR-12", says=EVERYTHING), CHECK, "SUCCESS"),
+    "whatever Plan says, a pull request is only tested": (Row("PR-12", says=EVERYTHING), (*CHECK, "Notify"), "SUCCESS"),
     "or not even that": (Row("PR-12", says="release rollback"), CHECK[:4], "SUCCESS"),
     "and a branch is not treated as one": (Row(says="check notify"), PLAN, "SUCCESS"),
 }
@@ -197,6 +201,8 @@ def test_a_pull_request_has_nothing_that_it_could_take_or_write_to(done):
                 ("ci/agents/tools.yaml", ""),  # as the target branch has it: Jenkins sees to that
                 ("agent.json of the target branch", "model-pipeline-pull-requests"),
             ], name
+        with_token = {code for code, command in ran.told if not command.startswith("git checkout ")}
+        assert with_token <= {"the target branch"}, name
         for pod, code, command in ran.commands:
             if code == "the pull request" and not command.startswith("git checkout "):
                 assert pod == "agent.json of the target branch", f"{name}: {command}"

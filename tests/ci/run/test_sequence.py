@@ -33,7 +33,7 @@ def jenkinsfile() -> dict[str, list[tuple[str, str]]]:
 
 def test_the_jenkinsfile_runs_the_same_commands_in_the_same_pods():
     said = jenkinsfile()
-    assert [*said] == ["Plan", "Search", "Model", "Pull request", "Release", "Promote", "Rollback"]
+    assert [*said] == ["Plan", "Search", "Model", "Pull request", "Notify", "Release", "Promote", "Rollback"]
     for part in (*parts(), tuning()):
         expected = [(name, command) for name, commands in part.groups.items() for command in commands]
         expected += [("always", command) for command in part.always]
@@ -44,10 +44,10 @@ def test_the_jenkinsfile_runs_the_same_commands_in_the_same_pods():
 def test_the_jenkinsfile_names_the_same_pods():
     text = (REPOSITORY / "Jenkinsfile").read_text(encoding="utf-8")
     plan, model, release = parts()
-    files = [str(part.template) for part in (plan, tuning(), release)]
-    assert re.findall(r"yamlFile '(.+)'", text)[:3] == files
-    containers = [part.container for part in (plan, tuning(), model, model, release)]  # twice: a pull request's, too
-    assert re.findall(r"defaultContainer '(.+)'", text)[:5] == containers
+    files = [str(part.template) for part in (plan, tuning(), plan, release)]  # Plan's again: Notify, of a pull request
+    assert re.findall(r"yamlFile '(.+)'", text)[:4] == files
+    containers = [part.container for part in (plan, tuning(), model, model, plan, release)]
+    assert re.findall(r"defaultContainer '(.+)'", text)[:6] == containers
 
 
 def test_every_stage_runs_once_and_in_a_pod_that_has_what_it_needs():
