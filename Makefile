@@ -66,11 +66,12 @@ jenkins: $(READY) ## put a Jenkins controller on that cluster, and say how to re
 
 # What `make` was given as NAME=VALUE is in the environment of its commands: only the names pass through this line.
 GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+given = $(if $(filter $(1),$(GIVEN)),$($(1)))
 OWN = CLUSTER PYTHON EXECUTOR SET JOB BRANCH REQUEST MAKEFLAGS MAKEOVERRIDES
 
-jenkins-build: export JENKINS_JOB = $(JOB)
-jenkins-build: export JENKINS_BRANCH = $(BRANCH)
-jenkins-build: export JENKINS_REQUEST = $(REQUEST)
+jenkins-build: export JENKINS_JOB = $(call given,JOB)
+jenkins-build: export JENKINS_BRANCH = $(call given,BRANCH)
+jenkins-build: export JENKINS_REQUEST = $(call given,REQUEST)
 jenkins-build: $(READY) ## start a build on Jenkins and follow its log: make jenkins-build AS_OF=2013-07-01
 	@python -m scripts.jenkins_build $(addprefix --from=,$(filter-out $(OWN),$(GIVEN)))
 
@@ -78,7 +79,7 @@ jenkins-delete: $(READY) ## delete that controller and all that belongs to it
 	@python -m scripts.jenkins delete
 
 push-demo: $(READY) ## serve this clone to that controller: from then on `git push demo` starts a build
-	@python -m scripts.jenkins push $(if $(BRANCH),--branch "$$BRANCH")
+	@python -m scripts.jenkins push $(if $(call given,BRANCH),--branch="$$BRANCH")
 
 report: $(READY) ## write the report of what the last build left
 	@python -m scripts.report

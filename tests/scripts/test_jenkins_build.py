@@ -103,8 +103,10 @@ def test_make_passes_what_it_was_given_and_executes_none_of_it(jenkins, tmp_path
     (tmp_path / ".venv").symlink_to(REPOSITORY / ".venv")
     given = f"SETTINGS=model.name={value.replace('$', '$$')}"
     command = ["make", "--silent", "--assume-old=.venv/.ready", "jenkins-build", given, "AS_OF=latest", "REQUEST=it's"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    around = {**os.environ, "BRANCH": "another", "JOB": "another", "STRATEGY": "random"}  # not given to make
+    done = subprocess.run(command, env=around, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert jenkins.items[1]["values"]["STRATEGY"] == ""
     expected = {"SETTINGS": f"model.name={value}", "AS_OF": "latest", "REQUEST": "it's"}
     assert {name: jenkins.items[1]["values"][name] for name in expected} == expected
     assert not list(tmp_path.rglob("executed"))
