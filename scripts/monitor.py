@@ -28,8 +28,8 @@ def monitor() -> None:
     wanted = task.load()
     entries = place.where.captured(release["digest"]) if place.where.shares else {}
     traffic, counts = captured(entries, wanted)
-    if traffic is None or len(traffic.table) < settings.monitoring.min_rows:
-        rows = 0 if traffic is None else len(traffic.table)
+    if traffic is None or traffic.rows < settings.monitoring.min_rows:
+        rows = 0 if traffic is None else traffic.rows
         print(f"monitor: {rows} rows of users' requests were captured: the days after as_of stand in for them")
         with place.where.addresses(release["digest"], public=True) as addresses:
             traffic = simulated(f"{addresses[0]}/v1/models/{release['model']}", wanted)

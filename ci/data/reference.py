@@ -88,7 +88,7 @@ def _bins(numbers: Array, *, each: bool) -> dict[str, Any]:
 
 
 def _with_shares(column: pd.Series, description: dict[str, Any]) -> dict[str, Any]:
-    found = _counted(column, description)
+    found = counts(column, description) / max(len(column), 1)
     if "seen" in description:
         # Of new rows some have values that were not seen, even if nothing changes: about as many as were seen once
         # (Good 1953, Biometrika 40, 237).
@@ -98,13 +98,13 @@ def _with_shares(column: pd.Series, description: dict[str, Any]) -> dict[str, An
     return {**description, "rows": len(column), "shares": found.round(8).tolist()}
 
 
-def shares(column: pd.Series, description: Mapping[str, Any]) -> npt.NDArray[np.float64]:
-    """Return the share of a column's rows in each bin of a description.
+def shares(counted: npt.NDArray[np.float64], description: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    """Return the share of rows in each bin of a description, by how many are in it (see `counts`).
 
     Where values are expected that were not seen, fewer of them are no change, as known users come back: then rare and
     new ones have the reference's proportion.
     """
-    found = _counted(column, description)
+    found: npt.NDArray[np.float64] = counted / max(counted.sum(), 1)
     if "seen" in description:
         rare, expected = found[_rare(description)], np.array(description["shares"])[_rare(description)]
         new = rare.sum() * (expected[-1] / expected.sum()) if expected.sum() > 0 else 0.0
@@ -120,12 +120,12 @@ def _rare(description: Mapping[str, Any]) -> slice:
     return slice(first, first + len(description["rest"]) - 1)
 
 
-def _counted(column: pd.Series, description: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+def counts(column: pd.Series, description: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    """Return how many of a column's rows are in each bin of a description; of several columns they can be added up."""
     within, present, size = (_among_numbers if "edges" in description else _among_texts)(column, description)
     bins = np.full(len(column), size - 1)
     bins[present] = within
-    counts = np.bincount(bins, minlength=size).astype(np.float64)
-    return counts / max(len(column), 1)
+    return np.bincount(bins, minlength=size).astype(np.float64)
 
 
 def _among_numbers(column: pd.Series, description: Mapping[str, Any]) -> tuple[Array, Array, int]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
 
 from ci.data.psi import psi
 from ci.data.reference import shares
@@ -22,16 +22,25 @@ def word(index: float, rows: int, settings: Monitoring) -> Word:
     return "shifted" if index >= settings.psi_warn else "stable"
 
 
-def examine(name: str, column: pd.Series, description: Mapping[str, Any], settings: Monitoring) -> dict[str, Any]:
-    """Return one column's index, verdict, and the bin that moved most, in words."""
-    reference = np.array(description["shares"])
-    window = shares(column, description)
-    index = psi(reference, window, (description["rows"], len(column)))
+def examine(
+    name: str, counted: npt.NDArray[np.float64], description: Mapping[str, Any], settings: Monitoring
+) -> dict[str, Any]:
+    """Return one column's index, verdict, and the bin that moved most, in words.
+
+    Args:
+        name: the column's.
+        counted: rows of the window in each bin, see `ci.data.reference.counts`.
+        description: the reference.
+        settings: the thresholds.
+    """
+    reference, rows = np.array(description["shares"]), int(counted.sum())
+    window = shares(counted, description)
+    index = psi(reference, window, (description["rows"], rows))
     moved = int(np.argmax(np.abs(window - reference)))
     return {
         "name": name,
         "psi": round(index, 6),
-        "verdict": word(index, len(column), settings),
+        "verdict": word(index, rows, settings),
         "change": f"{bin_in_words(description, moved)}: {reference[moved]:.1%} before, {window[moved]:.1%} now",
     }
 

@@ -1,6 +1,6 @@
 """The monitor stage: traffic against the reference of the model that serves it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -12,10 +12,12 @@ import pandas as pd
 from ci import workspace
 from ci.capture import records, replay
 from ci.data import watched
+from ci.data.reference import counts
 from ci.errors import StageError
 from ci.monitoring import drift
 from ci.results.data import SUMMARY, Window
 from ci.results.monitoring import MONITORING
+from ci.rows import Writer
 from ci.settings import Settings
 from ci.task import Task
 from ci.training.inputs import prepared
@@ -28,22 +30,23 @@ class Traffic:
     Attributes:
         source: whether users sent them.
         window: their days.
-        table: the requests.
-        answers: predictions by output, as `ci.capture.replay.send` returns them.
+        rows: how many requests.
+        tables: requests in tables, each with its predictions by output, as `ci.capture.replay.send` returns them.
     """
 
     source: Literal["captured", "simulated"]
     window: Window
-    table: pd.DataFrame
-    answers: dict[str, npt.NDArray[np.float64]]
+    rows: int
+    tables: Iterable[tuple[pd.DataFrame, dict[str, npt.NDArray[np.float64]]]]
 
 
 def simulated(url: str, wanted: Task) -> Traffic:
     """Return the days after `as_of`, sent through the served model: where no real users are."""
-    table = prepared("traffic").whole()
+    rows = prepared("traffic")
     summary = SUMMARY.read()
     window = summary.windows.traffic if summary.windows else Window(first=summary.as_of, end=summary.as_of)
-    return Traffic("simulated", window, table, replay.send(url, table, wanted.features, wanted.outputs))
+    tables = ((table, replay.send(url, table, wanted.features, wanted.outputs)) for table in rows)
+    return Traffic("simulated", window, rows.count, tables)
 
 
 def captured(found: Mapping[str, Sequence[records.Entry]], wanted: Task) -> tuple[Traffic | None, dict[str, int]]:
@@ -53,7 +56,7 @@ def captured(found: Mapping[str, Sequence[records.Entry]], wanted: Task) -> tupl
         return None, read.counts
     days = read.table[records.TIME].dt.date
     window = Window(first=days.min(), end=days.max() + timedelta(days=1))
-    return Traffic("captured", window, read.table, read.predictions), read.counts
+    return Traffic("captured", window, len(read.table), [(read.table, read.predictions)]), read.counts
 
 
 def monitor(settings: Settings, traffic: Traffic, reference: dict[str, Any], wanted: Task) -> dict[str, Any]:
@@ -65,41 +68,53 @@ def monitor(settings: Settings, traffic: Traffic, reference: dict[str, Any], wan
         reference: the served model's reference statistics, as the test stage wrote them.
         wanted: the task.
     """
-    table, answers = traffic.table, traffic.answers
-    known = reference["features"]
-    columns = [
-        drift.examine(name, column, known[name], settings.monitoring)
-        for name, (column, _) in watched.fields(table, wanted.features, known, wanted.summaries).items()
-    ]
-    predictions = [
-        drift.examine(name, column, reference["predictions"][name], settings.monitoring)
-        for name, column in watched.predictions(answers, wanted.outputs).items()
-        if name in reference["predictions"]
-    ]
-    if not predictions:
-        raise StageError(
-            f"what serves predicts {', '.join(reference['predictions'])}; the task in model/ predicts something else: "
-            "deploy its model first"
-        )
-    moved = max(predictions, key=lambda found: found["psi"])
-    verdict, reason = drift.overall(columns, moved)
-    unasked = np.any([np.isnan(made).reshape(len(table), -1).any(axis=1) for made in answers.values()], axis=0)
-    if unasked.any():
-        reason += f"; {int(unasked.sum())} of {len(table)} requests have no prediction"
-    result = {
-        "window": traffic.window.model_dump(mode="json"),
-        "source": traffic.source,
-        "rows": len(table),
-        "verdict": verdict,
-        "reason": reason,
-        "prediction": moved,
-        "predictions": predictions,
-        "features": columns,
-    }
+    unasked = 0
+    columns: dict[str, Any] = {}
+    predicted: dict[str, Any] = {}
     with workspace.replacing(workspace.MONITORING) as folder:
+        writer = Writer(folder / "requests.parquet")
+        for table, answers in traffic.tables:
+            fields = watched.fields(table, wanted.features, reference["features"], wanted.summaries)
+            _add(columns, {name: column for name, (column, _) in fields.items()}, reference["features"])
+            _add(predicted, watched.predictions(answers, wanted.outputs), reference["predictions"])
+            nothing = [np.isnan(made).reshape(len(table), -1).any(axis=1) for made in answers.values()]
+            unasked += int(np.any(nothing, axis=0).sum())
+            writer.write(table.assign(**_columns(answers)))
+        writer.close()
+        if not predicted:
+            raise StageError(
+                f"what serves predicts {', '.join(reference['predictions'])}; the task in model/ predicts something "
+                "else: deploy its model first"
+            )
+        features = _examined(columns, reference["features"], settings)
+        predictions = _examined(predicted, reference["predictions"], settings)
+        moved = max(predictions, key=lambda found: found["psi"])
+        verdict, reason = drift.overall(features, moved)
+        if unasked:
+            reason += f"; {unasked} of {traffic.rows} requests have no prediction"
+        result = {
+            "window": traffic.window.model_dump(mode="json"),
+            "source": traffic.source,
+            "rows": traffic.rows,
+            "verdict": verdict,
+            "reason": reason,
+            "prediction": moved,
+            "predictions": predictions,
+            "features": features,
+        }
         MONITORING.write(result, folder)
-        table.assign(**_columns(answers)).to_parquet(folder / "requests.parquet", index=False)
     return result
+
+
+def _add(counted: dict[str, Any], columns: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Add the rows of some columns to those that are counted in each bin; what has no reference is left out."""
+    for name, column in columns.items():
+        if name in known:
+            counted[name] = counted.get(name, 0) + counts(column, known[name])
+
+
+def _examined(counted: Mapping[str, Any], known: Mapping[str, Any], settings: Settings) -> list[dict[str, Any]]:
+    return [drift.examine(name, found, known[name], settings.monitoring) for name, found in counted.items()]
 
 
 def _columns(answers: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ci.serving.model import Version
 from ci.settings import Settings
 from ci.task import values
 from ci.training import export
-from ci.training.fit import build, encode, fit
+from ci.training.fit import build, encode, fit, make_variables
 from ci.training.inputs import raw_inputs
 
 ROWS = 64
@@ -55,6 +55,7 @@ def check(settings: Settings, wanted: task.Task, rows: pd.DataFrame, encoder: An
     with task.told("the encoder in model/features.py fails"):
         examples = encode(encoder, Rows.of(rows), wanted)
     with task.told("the network of model/network.py cannot be fitted"):
+        make_variables(network)
         history = fit(network, examples, examples, settings, 1).history
     objective = settings.tuning.objective.name
     if objective not in history:

@@ -12,7 +12,7 @@ from ci.errors import InputError, StageError
 from ci.results.build import SOURCE
 from ci.results.training import BEST, Best
 from ci.settings import Settings
-from ci.training.fit import build, encode, fit
+from ci.training.fit import build, encode, fit, make_variables
 from ci.training.inputs import made_encoder, make_deterministic, prepared
 
 STATE = workspace.STATE / "tuning"
@@ -88,6 +88,7 @@ def _search(settings: Settings) -> Any:
             keras.backend.clear_session()
             keras.utils.set_random_seed(settings.seed)
             network = build(trial.hyperparameters, encoder, settings)
+            make_variables(network)
             callbacks = [TunerCallback(self, trial)]
             fit(network, **encoded, settings=settings, epochs=settings.tuning.epochs, callbacks=callbacks)
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from ci.capture import replay
-from ci.data.reference import describe_predictions
+from ci.data.reference import counts, describe_predictions
 from ci.errors import StageError
 from ci.monitoring import drift
 from ci.serving.api import Api
@@ -45,7 +45,8 @@ def test_the_holdout_sent_through_the_server_does_not_differ_from_itself(url, pl
     holdout = table(levels)
     evaluated = predictor(plain_model)(raw_inputs(holdout, FEATURES))["late"].astype("float64")
     served = replay.send(url, holdout, FEATURES, OUTPUTS)["late"]
-    found = drift.examine("prediction", pd.Series(served), describe_predictions(evaluated), Monitoring())
+    description = describe_predictions(evaluated)
+    found = drift.examine("prediction", counts(pd.Series(served), description), description, Monitoring())
     assert found["psi"] == 0
 
 

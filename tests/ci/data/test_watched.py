@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from ci.data import watched
 from ci.data.psi import psi
-from ci.data.reference import describe, shares
+from ci.data.reference import counts, describe, shares
 from ci.errors import InputError
 from ci.results.data import REFERENCE
 from ci.task import Field, Output, Summary
@@ -63,7 +63,7 @@ def test_words_that_training_has_not_are_watched_and_usual_ones_are_no_drift():
     def index(table):
         column, _ = watched.fields(table, wanted, among=described)["t (unknown words)"]
         found = described["t (unknown words)"]
-        return psi(np.array(found["shares"]), shares(column, found), (found["rows"], len(column)))
+        return psi(np.array(found["shares"]), shares(counts(column, found), found), (found["rows"], len(column)))
 
     assert index(texts(2000, 2000)) < 0.1
     other = texts(2000)

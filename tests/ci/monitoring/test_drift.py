@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from ci.data.psi import psi
+from ci.data.reference import counts as counted
 from ci.data.reference import describe_column, describe_predictions, shares
 from ci.monitoring import drift
 from ci.results.data import Distribution
@@ -30,7 +31,8 @@ def stored(description):
 
 
 def examined(window, reference=REFERENCE, dtype="float32"):
-    return drift.examine("x", pd.Series(window), stored(describe_column(pd.Series(reference), dtype)), SETTINGS)
+    description = stored(describe_column(pd.Series(reference), dtype))
+    return drift.examine("x", counted(pd.Series(window), description), description, SETTINGS)
 
 
 def mostly(share, value, others, size=3000):
@@ -106,7 +108,10 @@ DRAWN = {
 def test_windows_of_the_smallest_size_from_the_same_distribution_are_stable(name):
     dtype, drawn = DRAWN[name]
     description = describe_column(pd.Series(drawn(5000)), dtype)
-    found = [drift.examine("x", pd.Series(drawn(SETTINGS.min_rows)), description, SETTINGS) for _ in range(40)]
+    found = [
+        drift.examine("x", counted(pd.Series(drawn(SETTINGS.min_rows)), description), description, SETTINGS)
+        for _ in range(40)
+    ]
     assert [column["psi"] for column in found if column["verdict"] != "stable"] == []
 
 
@@ -118,7 +123,7 @@ def test_a_models_predictions_for_its_holdout_do_not_differ_from_themselves_as_a
     description = stored(describe_predictions(predictions.astype("float64")))
     for served in (predictions, np.nextafter(predictions, np.float32(1))) if levels < 100 else (predictions,):
         window = pd.Series([float(f"{value:.9g}") for value in served])
-        assert drift.examine("prediction", window, description, SETTINGS)["psi"] == 0
+        assert drift.examine("prediction", counted(window, description), description, SETTINGS)["psi"] == 0
 
 
 @pytest.mark.parametrize("dtype", ["int64", "float32"])
@@ -184,11 +189,11 @@ def test_a_reference_of_few_rows_takes_no_chance_for_mass():
 def test_a_reference_of_a_release_from_before_is_read():
     edges = {"edges": [1.0, 2.0], "rows": 1000, "shares": [0.3, 0.3, 0.3, 0.1]}
     window = pd.Series([0.5, 1.0, 2.5] * 300 + [np.nan] * 100)
-    assert drift.examine("x", window, stored(edges), SETTINGS)["psi"] == 0
+    assert drift.examine("x", counted(window, edges), stored(edges), SETTINGS)["psi"] == 0
     codes = {"categories": ["1", "2"], "rows": 1000, "shares": [0.5, 0.5, 0.0]}
     window = pd.Series([1.0, 2.0] * 500)
-    assert drift.examine("x", window, stored(codes), SETTINGS)["psi"] == 0
-    found = drift.examine("x", window.where(window < 2), stored(codes), SETTINGS)
+    assert drift.examine("x", counted(window, codes), stored(codes), SETTINGS)["psi"] == 0
+    found = drift.examine("x", counted(window.where(window < 2), codes), stored(codes), SETTINGS)
     assert found["verdict"] == "drifted"
 
 
@@ -206,7 +211,7 @@ def test_any_column_can_be_described_and_does_not_differ_from_itself(values, dty
     column = pd.Series(values * times, dtype="float64")
     description = stored(describe_column(column, dtype))
     assert len(column) == 0 or sum(description["shares"]) == pytest.approx(1)
-    assert drift.examine("x", column, description, SETTINGS)["psi"] == 0
+    assert drift.examine("x", counted(column, description), description, SETTINGS)["psi"] == 0
 
 
 def test_the_same_distribution_is_stable():
@@ -236,7 +241,7 @@ def test_a_column_that_is_always_missing_or_constant_can_be_described():
     for column in (pd.Series([np.nan] * 600), pd.Series([3.0] * 600)):
         description = describe_column(column, "float32")
         assert sum(description["shares"]) == pytest.approx(1)
-        assert drift.examine("x", column, description, SETTINGS)["verdict"] == "stable"
+        assert drift.examine("x", counted(column, description), description, SETTINGS)["verdict"] == "stable"
 
 
 @pytest.mark.parametrize(
@@ -265,7 +270,8 @@ def test_the_index_is_never_negative_and_zero_for_equal_shares(counts, seed):
 @given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=1, max_size=200))
 def test_shares_add_up_to_one(values):
     column = pd.Series(values, dtype="float64")
-    assert shares(column, describe_column(REFERENCE, "float32")).sum() == pytest.approx(1)
+    description = describe_column(REFERENCE, "float32")
+    assert shares(counted(column, description), description).sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
