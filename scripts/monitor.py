@@ -7,6 +7,7 @@ asked and answered). Drift is a finding, not a failure: the exit code is 0.
 """
 
 import sys
+from contextlib import ExitStack
 
 from ci.command import command
 
@@ -28,14 +29,15 @@ def monitor() -> None:
     wanted = task.load()
     entries = place.where.captured(release["digest"]) if place.where.shares else {}
     traffic, counts = captured(entries, wanted)
-    if traffic is None or traffic.rows < settings.monitoring.min_rows:
-        rows = 0 if traffic is None else traffic.rows
-        print(f"monitor: {rows} rows of users' requests were captured: the days after as_of stand in for them")
-        with place.where.addresses(release["digest"], public=True) as addresses:
+    with ExitStack() as until_read:
+        if traffic is None or traffic.rows < settings.monitoring.min_rows:
+            rows = 0 if traffic is None else traffic.rows
+            print(f"monitor: {rows} rows of users' requests were captured: the days after as_of stand in for them")
+            addresses = until_read.enter_context(place.where.addresses(release["digest"], public=True))
             traffic = simulated(f"{addresses[0]}/v1/models/{release['model']}", wanted)
-    else:
-        print("monitor: captured requests: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
-    result = monitor(settings, traffic, reference, wanted)
+        else:
+            print("monitor: captured requests: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+        result = monitor(settings, traffic, reference, wanted)
     seen = MONITORING.read()
     asked = asks(seen, settings.retraining)[0] is not None
     memory.watch(

@@ -31,7 +31,7 @@ class Traffic:
         source: whether users sent them.
         window: their days.
         rows: how many requests.
-        tables: requests in tables, each with its predictions by output, as `ci.capture.replay.send` returns them.
+        tables: requests in tables, asked when they are read, each with its predictions by output, as `ci.capture.replay.send` returns them.
     """
 
     source: Literal["captured", "simulated"]
