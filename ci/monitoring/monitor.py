@@ -31,7 +31,8 @@ class Traffic:
         source: whether users sent them.
         window: their days.
         rows: how many requests.
-        tables: requests in tables, asked when they are read, each with its predictions by output, as `ci.capture.replay.send` returns them.
+        tables: requests, and predictions by output as `ci.capture.replay.send` returns them; those that are simulated
+            are asked for while they are read.
     """
 
     source: Literal["captured", "simulated"]
