@@ -34,7 +34,7 @@ def report(record_at: datetime | None) -> None:
 
     build, checkout = builds.read(), git.checkout()
     try:
-        if build.settings and (found := deploy.served(build.settings)):
+        if (where := build.where()) and (found := deploy.served(where)):
             build = replace(build, served=builds.Served(release=found[0], serves=found[1]))
     except NoCluster:  # as in the pod that trains, by design
         build = replace(build, apart=True)

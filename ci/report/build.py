@@ -49,6 +49,11 @@ class Build:
     apart: bool = False
     """Whether the model serves on a cluster that this build's pod has no account of, so that nobody could look."""
 
+    def where(self) -> Settings | None:
+        """Return the settings for the environment that the last rollout was in; None without settings."""
+        named = self.rollout.environment if self.rollout else None
+        return self.settings.at(named) if self.settings and named in self.settings.environments else self.settings
+
 
 def read() -> Build:
     """Read what exists.

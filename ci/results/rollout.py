@@ -31,6 +31,8 @@ class Rollout(Result):
     before: Before | None
     release: Count | None = None
     failed: str | None = None
+    environment: EnvironmentName | None = None
+    """Where, if there are several."""
 
 
 class Measure(Result):

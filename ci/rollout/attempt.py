@@ -16,10 +16,13 @@ from ci.settings import Settings
 Clock = Callable[[], datetime]
 
 
-def summarised(action: str, reason: str, digest: str, number: str, before: Release | None) -> dict[str, Any]:
+def summarised(
+    settings: Settings, action: str, reason: str, digest: str, number: str, before: Release | None
+) -> dict[str, Any]:
     """Return what was decided, as `build/rollout/rollout.json` has it but for how it ended."""
     last = before and {key: before[key] for key in ("digest", "version", "release")}
-    return {"action": action, "reason": reason, "digest": digest, "version": number, "before": last}
+    where = {"environment": settings.environment} if settings.environment else {}
+    return {"action": action, "reason": reason, "digest": digest, "version": number, "before": last, **where}
 
 
 @contextmanager

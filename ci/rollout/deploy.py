@@ -45,7 +45,7 @@ def deploy(settings: Settings, clock: Clock, context: str | None = None, wait: f
         place = held.enter_context(places.locked(settings, context, wait))
         begin()
         before, decision = _decide(settings, place, manifest)
-        summary = attempt.summarised(decision.action, decision.reason, digest, manifest["version"], before)
+        summary = attempt.summarised(settings, decision.action, decision.reason, digest, manifest["version"], before)
         again = ""
         with attempt.written_down(settings, place, clock, summary):
             place.require_agreement(digest)
@@ -125,7 +125,7 @@ def rollback(
             place.add(instead)
 
         reason = f"somebody asked for release {found['release']}"
-        summary = attempt.summarised("roll back", reason, found["digest"], found["version"], before)
+        summary = attempt.summarised(settings, "roll back", reason, found["digest"], found["version"], before)
         if found["digest"] == before["digest"] and place.settled(found["digest"]):
             why = f"release {before['release']} serves on {place.name}, which is that image"
             SUMMARY.write({**summary, "action": "nothing", "reason": why, "release": before["release"]})

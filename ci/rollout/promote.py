@@ -50,7 +50,7 @@ def promote(
         begin()
         found, decision = _decide(before, place, source, target, digest, approved_by)
         last, again = place.ledger.last(), ""
-        summary = attempt.summarised(decision.action, decision.reason, found["digest"], found["version"], last)
+        summary = attempt.summarised(target, decision.action, decision.reason, found["digest"], found["version"], last)
         with attempt.written_down(target, place, clock, summary):
             place.require_agreement(found["digest"])
             if decision.action == "refuse":
