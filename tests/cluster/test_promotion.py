@@ -1,11 +1,13 @@
 """Promotion from one environment to the next with real pods: two namespaces, the deployer's account, real clients."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ci import workspace
 from ci.kube.api import ApiServer
 from ci.releases.cluster import ClusterLedger
 from ci.settings import Analysis, Environment
@@ -92,4 +94,13 @@ def test_what_staging_verified_is_promoted_and_nothing_else_is(fork: harness.For
     assert (refused.code, "release 3 of staging was rolled back there" in refused.said) == (1, True)
     assert "nothing to do: this image is already serving" in fork.run("promote", *ADA).said
     assert releases(SERVING) == [(1, first), (2, good)]
+    assert fork.run("status").code == 0
+
+    assert fork.run("backup", "saved.json").code == 0
+    kubectl("delete", "namespace", STAGING)  # as where a cluster is lost
+    kubectl("apply", "--server-side", "-k", pods.REPOSITORY / "k8s/overlays/staging")
+    shutil.rmtree(workspace.STATE / "cluster")
+    assert fork.run("restore", "saved.json").code == 0
+    assert fork.run("rollback", "--environment", "staging", "--to", "2").code == 0
+    assert [digest for _, digest in releases(STAGING)] == [first, good, slow, good, good]
     assert fork.run("status").code == 0
