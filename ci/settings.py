@@ -388,6 +388,25 @@ class Monitoring(Section):
         return self
 
 
+class Labels(Section):
+    """Outcomes that arrive late, and the data source that they become."""
+
+    outcomes: Annotated[str, Field(min_length=1)] | None = None
+    """A table of outcomes, or a folder of such: .csv, .jsonl or .parquet; null: none arrive."""
+    id: Annotated[str, Field(min_length=1)] = "request_id"
+    """The column of outcomes with the request's id, and of several rows in a request the row's, such as `id/0`."""
+    key: list[Annotated[str, Field(min_length=1)]] = []
+    """Fields that name a request in place of its id."""
+    known: Annotated[str, Field(min_length=1)] = "known_at"
+    """The column of outcomes with the time when each became known."""
+    maturity_days: Annotated[int, Field(ge=0, le=3660)] | None = None
+    """Days after which a day's labels are complete; null: as many as `quantile` of the labels take; days."""
+    quantile: Annotated[float, Field(ge=0.5, le=0.999)] = 0.95
+    """Share of the labels that must have come before a day is judged, or learned from."""
+    into: Annotated[str, Field(min_length=1)] = "data/labelled"
+    """The folder that labelled requests are written to, which DVC tracks: the next build's data.source."""
+
+
 class Retraining(Section):
     """What asks for a retraining, and the brakes that hold it back."""
 
@@ -513,6 +532,8 @@ class Settings(Section):
     """How a new version takes over."""
     monitoring: Monitoring = Monitoring()
     """When traffic counts as drifted."""
+    labels: Labels = Labels()
+    """Outcomes that arrive late."""
     retraining: Retraining = Retraining()
     """What asks for a retraining."""
     history: History = History()

@@ -48,13 +48,21 @@ def retrain(*, start: bool, by_hand: bool) -> int:
     monitoring = MONITORING.read()
     release = places.look(settings).serving()
     overrides = [text for text in OVERRIDES.read() if not text.startswith("as_of=")]
+    labels = memory.labels(settings.history).read_if_there()
+    as_of, labelled = monitoring.window.end, 0
+    if labels and labels.watermark:  # what came later has no labels yet
+        as_of = labels.watermark
+        labelled = sum(rows for day, rows in labels.labelled.items() if day >= release["as_of"])
+        overrides = [text for text in overrides if not text.startswith("data.source=")]
+        overrides.append(f"data.source={labels.source}")
 
     def facts() -> Facts:
         return Facts(
             monitoring=monitoring,
             release=release["digest"],
             trained_as_of=date.fromisoformat(release["as_of"]),
-            as_of=monitoring.window.end,
+            as_of=as_of,
+            labelled=labelled,
             now=datetime.now(UTC).replace(microsecond=0),
             watched=memory.watched(settings.history),
             attempts=memory.attempts(settings.history),

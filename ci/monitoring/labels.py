@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from math import ceil, floor
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,23 +64,24 @@ def join(
         old = table.loc[table[KNOWN].notna(), [*keys, *found]]
         table = table.drop(columns=[name for name in found if name in table])
     every = new if old.empty else pd.concat([old, new], ignore_index=True)
-    said = every[list(targets)].astype(object).where(every[list(targets)].notna(), None).apply(repr_of, axis=1)
-    order = pd.DataFrame({"at": every[KNOWN], "said": said if len(every) else pd.Series(dtype=object)})
-    every = every.assign(_said=order["said"]).loc[order.sort_values(["at", "said"], kind="stable").index]
-    name = _keys(every, keys)
-    distinct = ~pd.DataFrame({"name": name, "said": every["_said"]}).duplicated().to_numpy()
-    winners = every[~name.duplicated(keep="last").to_numpy()].drop(columns="_said")
-    joined = table.merge(winners, on=keys, how="left", sort=False)
+    every = every.assign(_said=_said(every, targets), _new=np.arange(len(every)) >= len(every) - len(new))
+    every = every.sort_values([KNOWN, "_said"], kind="stable")
+    every = every.assign(_key=_keys(every, keys))
+    repeated = every[every["_new"]].duplicated(["_key", "_said"])
+    distinct = every.drop_duplicates(["_key", "_said"])
+    winners = every.drop_duplicates("_key", keep="last")[[*keys, *found]]
+    joined = table.merge(winners.infer_objects(), on=keys, how="left", sort=False)
     labelled = joined[KNOWN].notna()
     never = labelled & joined[list(targets)].isna().any(axis=1)
     counts = {"joined": int(labelled.sum()), "never": int(never.sum()), "waiting": int((~labelled).sum())}
-    counts |= {"duplicates": int((~distinct).sum()), "contradictions": int(distinct.sum()) - len(winners)}
+    counts |= {"duplicates": int(repeated.sum()), "contradictions": len(distinct) - len(winners)}
     return Joined(joined, {**counts, "unknown": int(unknown.sum())})
 
 
-def repr_of(row: "pd.Series[object]") -> str:
-    """Return the values of a row as text, equal for equal values: 1 and 1.0 are one."""
-    return "|".join(str(float(value)) if isinstance(value, int | float) else str(value) for value in row)
+def _said(table: pd.DataFrame, targets: Sequence[str]) -> list[str]:
+    """Return the targets of each row as text, equal for equal values: 1 and 1.0 are one."""
+    rows = table[list(targets)].astype(object).itertuples(index=False)
+    return ["\x1f".join("" if pd.isna(value) else _text(value) for value in row) for row in rows]
 
 
 def maturity(joined: Joined, targets: Sequence[str], now: datetime, quantile: float) -> int | None:
@@ -91,8 +93,8 @@ def maturity(joined: Joined, targets: Sequence[str], now: datetime, quantile: fl
     not count. It is estimated for each label of a few, and the longest is taken.
     """
     table = joined.table[joined.table[KNOWN].notna()]
-    past = np.maximum((table[KNOWN] - table[records.TIME]) / pd.Timedelta(days=1), 0.0).to_numpy()
-    age = np.maximum((pd.Timestamp(now) - table[records.TIME]) / pd.Timedelta(days=1), past).to_numpy()
+    past = np.maximum(_days(table[KNOWN] - table[records.TIME]), 0.0)
+    age = np.maximum(_days(pd.Timestamp(now) - table[records.TIME]), past)
     enough = ceil(1 / (1 - quantile))
     first = table[targets[0]].to_numpy()
     groups = [np.ones(len(table), dtype=bool)]
@@ -100,6 +102,10 @@ def maturity(joined: Joined, targets: Sequence[str], now: datetime, quantile: fl
         groups += [first == value for value in table[targets[0]].dropna().unique()]
     found = [_quantile(past[group], age[group], quantile) for group in groups if group.sum() >= enough]
     return ceil(max(found)) if found else None
+
+
+def _days(spans: "pd.Series[Any]") -> npt.NDArray[np.float64]:
+    return np.asarray(spans.dt.total_seconds(), dtype="float64") / 86_400
 
 
 def _quantile(delays: npt.NDArray[np.float64], ages: npt.NDArray[np.float64], share: float) -> float:
@@ -124,7 +130,9 @@ def watermark(joined: Joined, now: datetime, days: int | None) -> date | None:
 
 def mature(joined: Joined, until: date) -> pd.DataFrame:
     """Return the requests of mature days."""
-    return joined.table[joined.table[records.TIME].dt.tz_localize(None) < pd.Timestamp(until)]
+    times = joined.table[records.TIME].dt.tz_localize(None)
+    found: pd.DataFrame = joined.table.loc[times < pd.Timestamp(until)]
+    return found
 
 
 def in_words(counts: Mapping[str, int]) -> str:
@@ -141,7 +149,5 @@ def _keys(table: pd.DataFrame, key: Sequence[str]) -> "pd.Series[str]":
     return found
 
 
-def _text(value: object) -> str:
-    if isinstance(value, float) and value == floor(value):
-        return str(int(value))
-    return str(value)
+def _text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, int | float | np.integer) and value == floor(value) else str(value)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from ci import workspace
-from ci.results.file import Lines
-from ci.results.monitoring import Attempt, Watched
+from ci.results.file import File, Lines
+from ci.results.monitoring import Attempt, Labels, Watched
 from ci.settings import History
 
 
@@ -40,6 +40,11 @@ def attempt(made: Attempt, settings: History) -> None:
     file = _attempts(settings)
     others = [each for each in file.read_all() if each.request != made.request]
     _write(file, [*others, made][-settings.keep :])
+
+
+def labels(settings: History) -> File[Labels]:
+    """Return the file that says which labels have come."""
+    return File(Path(settings.folder) / "labels.json", Labels)
 
 
 @contextmanager

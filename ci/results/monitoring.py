@@ -86,5 +86,16 @@ class Attempt(Result):
     done: bool
 
 
+class Labels(Result):
+    """What was joined: counts, how long labels take and how that is known, and which days are mature."""
+
+    counts: dict[str, Count]
+    maturity_days: Count | None
+    method: str
+    watermark: Day | None
+    labelled: dict[str, Count]
+    source: str
+
+
 MONITORING: File[Monitoring] = File(workspace.MONITORING / "monitoring.json", Monitoring)
 RETRAINING: File[Retraining] = File(workspace.RETRAINING / "decision.json", Retraining)

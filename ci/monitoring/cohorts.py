@@ -1,0 +1,97 @@
+"""Requests by day, with the outcomes that were joined: kept as one Parquet file a day, and published as a data source.
+
+Each file is replaced at once, and what is in it does not depend on how often it was added: a command that was killed is
+run again.
+"""
+
+import io
+import shutil
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+
+from ci import workspace
+from ci.capture import records
+from ci.errors import InputError
+from ci.monitoring import labels
+
+_READ = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".jsonl": lambda path: pd.read_json(path, lines=True)}
+
+
+def collect(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Add requests to those that are kept, and return them all; one that is there already stays as it is.
+
+    Args:
+        folder: with a file for each day.
+        table: requests as `ci.capture.records.read` returns them, and their predictions.
+    """
+    kept = read(folder)
+    new = table if kept.empty else table[~table[records.ID].isin(kept[records.ID])]
+    every = new if kept.empty else pd.concat([kept, new], ignore_index=True) if len(new) else kept
+    return every.drop_duplicates(records.ID)
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """Return the requests that are kept, of all days."""
+    files = sorted(folder.glob("*.parquet"))
+    return pd.concat([pd.read_parquet(path) for path in files], ignore_index=True) if files else pd.DataFrame()
+
+
+def keep(folder: Path, table: pd.DataFrame) -> None:
+    """Write requests by day, in order: equal requests are equal bytes."""
+    days = table[records.TIME].dt.strftime("%Y-%m-%d")
+    for day, rows in table.sort_values([records.TIME, records.ID], kind="stable").groupby(days):
+        content = io.BytesIO()
+        rows.to_parquet(content, index=False)
+        path = folder / f"{day}.parquet"
+        if not path.exists() or path.read_bytes() != content.getvalue():
+            workspace.write_bytes(path, content.getvalue())
+
+
+def publish(folder: Path, joined: labels.Joined, until: date, columns: Sequence[str], time: str | None) -> int:
+    """Replace a data source by the requests of mature days, and return its rows.
+
+    Args:
+        folder: of the source; other files in it are removed.
+        joined: requests with their outcomes.
+        until: the first day that is not mature.
+        columns: fields and targets.
+        time: the task's column of days; a request's own day where it was not sent.
+    """
+    rows = labels.mature(joined, until)
+    if time is not None and time not in rows:
+        rows = rows.assign(**{time: rows[records.TIME].dt.tz_localize(None).dt.normalize()})
+    wanted = [records.ID, records.TIME, *dict.fromkeys([*([time] if time else []), *columns])]
+    present = [name for name in wanted if name in rows]
+    keep(folder, rows[present])
+    days = {f"{day}.parquet" for day in rows[records.TIME].dt.strftime("%Y-%m-%d")}
+    for path in folder.iterdir():
+        if path.name not in days:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return len(rows)
+
+
+def outcomes(path: Path, needed: Sequence[str]) -> pd.DataFrame:
+    """Return the outcomes in a table, or in all tables of a folder.
+
+    Raises:
+        InputError: there is none, one cannot be read, or it lacks a column.
+    """
+    files = sorted(each for each in path.iterdir() if each.suffix in _READ) if path.is_dir() else [path]
+    if not path.exists() or not files:
+        raise InputError(f"{path}: there are no outcomes: name a .csv, .jsonl or .parquet, or a folder of such")
+    return pd.concat([_table(each, needed) for each in files], ignore_index=True)
+
+
+def _table(path: Path, needed: Sequence[str]) -> pd.DataFrame:
+    if path.suffix not in _READ:
+        raise InputError(f"{path}: outcomes are a .csv, .jsonl or .parquet")
+    try:
+        found: pd.DataFrame = _READ[path.suffix](path)  # type: ignore[operator]
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: it cannot be read: {str(error).splitlines()[0]}") from None
+    if missing := [name for name in needed if name not in found]:
+        raise InputError(f"{path}: no column {', '.join(missing)}: see labels.id, labels.key and labels.known")
+    return found[list(needed)]

@@ -1,0 +1,70 @@
+"""Join outcomes that arrived late with the requests that were captured, and make mature days the next build's data.
+
+Reads build/settings.yaml, the requests that the last monitor stage read, and labels.outcomes: a table or folder with
+the request's id (or labels.key), the target columns, and when each became known. A missing target says that there will
+be no label. Requests and outcomes are kept in history.folder, so both may come in any order and several times.
+
+Days whose labels have come (labels.maturity_days, or an estimate) are written to labels.into, which DVC tracks. The
+first day after them is the watermark: the retrain stage uses it as as_of, and labels.into as data.source.
+"""
+
+import subprocess
+import sys
+
+from ci.command import command
+
+
+def labels() -> int:
+    """Join, publish, and say what was found."""
+    from datetime import UTC, datetime
+    from pathlib import Path
+
+    import pandas as pd
+
+    from ci import configuration, stages, task, workspace
+    from ci.capture import records
+    from ci.errors import InputError
+    from ci.monitoring import cohorts, memory
+    from ci.monitoring.labels import in_words, join, mature, maturity, watermark
+    from ci.results.monitoring import Labels
+    from ci.run.dvc import COMMAND
+
+    settings = configuration.effective()
+    wanted, chosen = task.load(), settings.labels
+    if chosen.outcomes is None:
+        raise InputError("labels.outcomes: name the table or folder in which outcomes arrive")
+    seen = pd.read_parquet(stages.require(workspace.MONITORING / "requests.parquet"))
+    folder = Path(settings.history.folder) / "requests"
+    if records.ID not in seen and not folder.exists():
+        raise InputError("build/monitoring/ holds simulated requests: there are no outcomes to come of them")
+    requests = cohorts.collect(folder, seen) if records.ID in seen else cohorts.read(folder)
+    key = chosen.key or [records.ID]
+    found = cohorts.outcomes(Path(chosen.outcomes), [*(chosen.key or [chosen.id]), *wanted.targets, chosen.known])
+    joined = join(requests, found.rename(columns={chosen.id: records.ID}), key, wanted.targets, chosen.known)
+    cohorts.keep(folder, joined.table)
+    now = datetime.now(UTC)
+    days, method = chosen.maturity_days, "declared"
+    if days is None:
+        days, method = (
+            maturity(joined, wanted.targets, now, chosen.quantile),
+            f"quantile {chosen.quantile} of the delay",
+        )
+    until = watermark(joined, now, days)
+    by_day: dict[str, int] = {}
+    if until is not None:
+        cohorts.publish(Path(chosen.into), joined, until, [*wanted.features, *wanted.targets], wanted.time)
+        ready = mature(joined, until).dropna(subset=list(wanted.targets))
+        by_day = ready[records.TIME].dt.strftime("%Y-%m-%d").value_counts().sort_index().to_dict()
+    told = Labels(counts=joined.counts, maturity_days=days, method=method, watermark=until, labelled=by_day,
+                  source=chosen.into)  # fmt: skip
+    print(f"labels: {in_words(joined.counts)}; a day is mature after {days} days ({method}); as of {until}")
+    if until is not None and (code := subprocess.run([*COMMAND, "add", "--", chosen.into], check=False).returncode):
+        return code
+    memory.labels(settings.history).write(told)
+    return 0
+
+
+main = command(__doc__, labels)
+
+if __name__ == "__main__":
+    sys.exit(main())

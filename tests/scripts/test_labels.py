@@ -1,0 +1,81 @@
+"""`scripts.labels`: from requests that were captured to a data source that the next build reads."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ci.capture import records
+from ci.monitoring import memory
+from ci.settings import History
+from scripts import configure, labels, prepare
+from tests import repositories, tasks
+
+SETTINGS = "labels: {outcomes: inbox, maturity_days: 3, into: labelled}\n"
+
+
+@pytest.fixture
+def task(tmp_path, monkeypatch, capsys):
+    """A task with 40 days of captured requests, of which the first 30 have outcomes, in a repository with DVC."""
+    made = tasks.make(tmp_path, monkeypatch, capsys)
+    made.write("data.py", "import pandas as pd\n\n\ndef load(source):\n    return pd.read_parquet(source)\n")
+    Path("pipeline.yaml").write_text(tasks.SETTINGS + SETTINGS)
+    Path("table.pickle").touch()
+    repositories.git("init", "-q")
+    assert configure.main([]) == 0
+    Path(".dvc").mkdir()
+    Path(".dvc/config").write_text("[core]\n    analytics = false\n")
+    first = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=40)
+    rows = tasks.table().drop(columns=["day", "y"]).head(160)
+    times = pd.Series([first + timedelta(days=n // 4) for n in range(160)])
+    requests = rows.assign(**{records.ID: [f"r{n}" for n in range(160)], records.TIME: times, "prediction": 0.5})
+    Path("build/monitoring").mkdir(parents=True)
+    requests.to_parquet("build/monitoring/requests.parquet", index=False)
+    Path("inbox").mkdir()
+    told = pd.DataFrame({"request_id": requests[records.ID], "y": [n % 3 == 0 for n in range(160)]}).astype({"y": int})
+    told = told.assign(known_at=(times + timedelta(days=1)).map(str))
+    told.loc[told.index % 7 == 0, "y"] = None
+    told.head(150).to_csv("inbox/one.csv", index=False)
+    return made
+
+
+def test_what_was_joined_is_tracked_and_read_by_the_next_build(task, capsys):
+    watermark = str((datetime.now(UTC) - timedelta(days=3)).date())
+    for _ in range(2):  # the second time changes nothing
+        assert labels.main([]) == 0
+        said = capsys.readouterr().out
+        assert "150 joined, 22 never, 10 waiting, 0 duplicates, 0 contradictions, 0 unknown" in said
+        assert f"a day is mature after 3 days (declared); as of {watermark}" in said
+        tracked = Path("labelled.dvc").read_text()
+    found = json.loads(Path("build/state/history/labels.json").read_text())
+    assert (found["watermark"], found["source"]) == (watermark, "labelled")
+    Path("inbox/one.csv").write_text("request_id,y,known_at\n")  # it was taken up: nothing is lost
+    assert labels.main([]) == 0
+    assert Path("labelled.dvc").read_text() == tracked
+    settings = tasks.SETTINGS.replace("table.pickle", "labelled").replace(tasks.AS_OF, watermark)
+    Path("pipeline.yaml").write_text(settings.replace("holdout_days: 10", "holdout_days: 5"))
+    assert configure.main([]) == 0
+    assert prepare.main([]) == 0, capsys.readouterr().err
+    summary = json.loads(Path("build/data/summary.json").read_text())
+    assert summary["as_of"] == watermark
+    assert summary["source"]["rows"] == 37 * 4
+    assert memory.labels(History()).read().labelled
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda: configure.main(["--set=labels.outcomes=null"]), "labels.outcomes: name the table or folder"),
+        (lambda: Path("build/monitoring/requests.parquet").unlink(), "run `python -m scripts.monitor` first"),
+        (
+            lambda: pd.DataFrame({"x": [1.0]}).to_parquet("build/monitoring/requests.parquet"),
+            "build/monitoring/ holds simulated requests",
+        ),
+    ],
+)
+def test_what_is_missing_is_told(task, capsys, change, message):
+    change()
+    assert labels.main([]) == 2
+    assert message in capsys.readouterr().err
