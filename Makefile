@@ -88,7 +88,7 @@ serve: $(READY) ## serve the last verified model and print a request that works
 	@python -m scripts.serve
 
 promote: $(READY) ## roll out in environment TO=production what was verified in the one before; BY=name approves it
-	@python -m scripts.promote --to "$(TO)" --approved-by "$(BY)"
+	@python -m scripts.promote --to="$$TO" --approved-by="$$BY"
 
 stop: $(READY)  ## end the server
 	@python -m scripts.stop
