@@ -1,11 +1,13 @@
 """The Jenkinsfile's own builds without a cluster: each agent is a folder that starts empty.
 
-So what a stage needs must reach it by the hand-over or the DVC remote. Releases need a cluster: those are in
-tests/cluster/test_rehearsal.py.
+So what a stage needs must reach it by the hand-over or the DVC remote. A model is served for as long as the agent lives
+that deployed it; what outlives agents needs a cluster, and is in tests/cluster/test_rehearsal.py.
 """
 
+import json
 import re
 import shutil
+import socket
 import sys
 from pathlib import Path
 
@@ -23,12 +25,9 @@ LITTLE = {key: value for key, value in fork.BUDGET.items() if key.partition(".")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A job whose agents share a DVC remote and the state of searches, as pods do by their volume."""
     folder = tmp_path_factory.mktemp("jenkins")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            fork,
-            "BUDGET",
-            {**LITTLE, "tuning.max_trials": "2", "history.folder": str(folder / "history"), "gates.resamples": "200"},
-        )
+    own = {"tuning.max_trials": "2", "gates.resamples": "200", "history.folder": str(folder / "history")}
+    with socket.create_server(("127.0.0.1", 0)) as free, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fork, "BUDGET", {**LITTLE, **own, "serving.port": str(free.getsockname()[1])})
         fork.repository(folder, {})
     return Job(folder / "demo.git", "main", folder, folders.start(folder / "agents"))
 
@@ -70,10 +69,19 @@ def test_an_agent_that_is_lost_while_it_tunes_is_replaced_and_no_trial_runs_twic
     assert (build.artifacts / "build/report/index.html").exists()
 
 
-def test_the_same_commit_again_runs_nothing(job):
-    build = job.build(DEPLOY="no")
+def test_another_readme_and_rollout_setting_run_nothing_and_what_was_made_elsewhere_is_released_and_recorded(job):
+    (job.folder / "fork/README.md").write_text("# Another\n")
+    fork.commit(job.folder / "fork", "README")
+    build = job.build(SETTINGS="rollout.drain_timeout=20")
     assert build.result == "SUCCESS", build.log[-4000:]
     assert ran(build) == []
+    assert build.stages[-4:] == ["Release", "Place", "Deploy", "Monitor"]
+    assert re.search(r"^deploy: version \d+ serves on port \d+ as release 1", build.log, re.MULTILINE)
+    assert re.search(r"^retrain: ", build.log, re.MULTILINE)
+    assert build.tests
+    assert all(build.tests.values())
+    [recorded] = (job.folder / "history/builds.jsonl").read_text().splitlines()
+    assert json.loads(recorded)["release"] == 1
 
 
 def test_a_blocked_model_ends_the_build_red_with_its_report(job):

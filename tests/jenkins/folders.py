@@ -1,7 +1,9 @@
 """Agents that are folders of this machine, for what needs no pods; each starts empty."""
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,7 +75,11 @@ class Folder:
         file.unlink()
 
     def close(self) -> None:
-        """Delete the folder."""
+        """Delete the folder, and end whatever still runs in it, as a pod's end does."""
+        for cwd in Path("/proc").glob("[0-9]*/cwd"):
+            with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+                if cwd.readlink().is_relative_to(self.workspace):
+                    os.kill(int(cwd.parent.name), signal.SIGKILL)
         shutil.rmtree(self.workspace, ignore_errors=True)
 
 
