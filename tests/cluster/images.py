@@ -51,6 +51,13 @@ def build_gateway() -> str:
     return name
 
 
+def controller() -> None:
+    """Build what stands in for Jenkins' own image, under its name."""
+    dockerfile = HERE / "controller/Dockerfile"
+    command = ["docker", "build", "-t", pods.images()["jenkins-base"], "-f", dockerfile, pods.REPOSITORY]
+    subprocess.run(command, check=True)
+
+
 def registry() -> dict[str, str]:
     """Start the registry if it does not run, and return what nodes and pods call our images there, by name.
 
@@ -105,3 +112,4 @@ def load(cluster: str, folder: Path, on: image.Base, saved_model: Path, model: s
 
 if __name__ == "__main__":
     registry()
+    controller()
