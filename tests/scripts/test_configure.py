@@ -72,8 +72,8 @@ def test_without_environments_nothing_is_written_of_them(folder):
     assert (settings.environment, settings.option, settings.first(), settings.last()) == (None, "", settings, settings)
 
 
-def test_the_shipped_settings_are_valid(folder):
-    assert configure.main(["--file", str(Path(__file__).parents[2] / "pipeline.yaml")]) == 0
+def test_the_repositorys_own_settings_are_valid():
+    configuration.read(Path(__file__).parents[2] / "pipeline.yaml")
 
 
 def test_the_schema_describes_every_field(folder, capsys):
