@@ -381,6 +381,13 @@ class Monitoring(Section):
     drop: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]] = []
     """Names of fields that are taken out of requests and answers before a gateway writes anything: what is secret."""
 
+    season: list[Annotated[str, Field(min_length=1)]] = []
+    """Features that change with the season: their drift is watched, and asks for nothing."""
+    measured: bool = False
+    """Whether thresholds of checks are measured on whole periods of the training days; it takes seconds."""
+    period_days: Annotated[int, Field(ge=1, le=366)] = 7
+    """Length of a period, of which a window has one or more: whole weeks where weekdays differ; days."""
+
     @model_validator(mode="after")
     def _ordered(self) -> "Monitoring":
         if self.psi_warn >= self.psi_drift:

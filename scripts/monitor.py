@@ -16,6 +16,7 @@ def monitor() -> None:
     """Check the window of traffic and print the verdict."""
     from ci import configuration, task, workspace
     from ci.monitoring import memory
+    from ci.monitoring.known import judged, thresholds
     from ci.monitoring.monitor import captured, monitor, simulated
     from ci.monitoring.retraining import asks
     from ci.results.evaluation import REFERENCE, of_any_version
@@ -37,11 +38,25 @@ def monitor() -> None:
             traffic = simulated(f"{addresses[0]}/v1/models/{release['model']}", wanted)
         else:
             print("monitor: captured requests: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
-        result = monitor(settings, traffic, reference, wanted)
+        window, digest = traffic.window, release["digest"]
+        before = [each for each in memory.watched(settings.history) if each.release == digest]
+        last = max(
+            (each for each in before if each.window.end < window.end), key=lambda each: each.window.end, default=None
+        )
+        result = monitor(
+            settings,
+            traffic,
+            reference,
+            wanted,
+            measured=thresholds(settings, wanted),
+            others=judged(settings, wanted, release["model"], release["version"]),
+            before=last.shown if last else {},
+        )
     seen = MONITORING.read()
     asked = asks(seen, settings.retraining)[0] is not None
     memory.watch(
-        Watched(release=release["digest"], window=seen.window, verdict=seen.verdict, asks=asked), settings.history
+        Watched(release=digest, window=seen.window, verdict=seen.verdict, asks=asked, shown=seen.shown),
+        settings.history,
     )
     first, end = result["window"]["first"], result["window"]["end"]
     days = f" of {first} to {end} (excluded)" if first < end else ""
@@ -49,6 +64,9 @@ def monitor() -> None:
     for column in [*result["features"], *result["predictions"]]:
         if column["verdict"] not in ("stable", "too few rows"):
             print(f"  {column['name']}: {column['verdict']}, PSI {column['psi']:.3f}; {column['change']}")
+    for check in result["checks"]:
+        if check["verdict"] != "ok":
+            print(f"  {check['verdict']}: {check['sentence']} ({check['method']})")
     print(f"monitor: {result['verdict']}: {result['reason']} -> {workspace.MONITORING}")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -14,9 +15,10 @@ from ci.capture import records, replay
 from ci.data import watched
 from ci.data.reference import counts
 from ci.errors import StageError
-from ci.monitoring import drift
+from ci.monitoring import checks, drift
+from ci.monitoring.null import Bounds
 from ci.results.data import SUMMARY, Window
-from ci.results.monitoring import MONITORING
+from ci.results.monitoring import MONITORING, Check, Verdict, Word
 from ci.rows import Writer
 from ci.settings import Settings
 from ci.task import Task
@@ -60,7 +62,16 @@ def captured(found: Mapping[str, Sequence[records.Entry]], wanted: Task) -> tupl
     return Traffic("captured", window, len(read.table), [(read.table, read.predictions)]), read.counts
 
 
-def monitor(settings: Settings, traffic: Traffic, reference: dict[str, Any], wanted: Task) -> dict[str, Any]:
+def monitor(
+    settings: Settings,
+    traffic: Traffic,
+    reference: dict[str, Any],
+    wanted: Task,
+    *,
+    measured: Bounds | None = None,
+    others: Sequence[Check] = (),
+    before: Mapping[str, Word] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Write `build/monitoring/` and return the verdict per feature, for the prediction, and overall.
 
     Args:
@@ -68,6 +79,9 @@ def monitor(settings: Settings, traffic: Traffic, reference: dict[str, Any], wan
         traffic: the requests with their answers.
         reference: the served model's reference statistics, as the test stage wrote them.
         wanted: the task.
+        measured: thresholds of checks; None: the settings'.
+        others: checks of what is no feature, such as performance.
+        before: what each check showed in the window before.
     """
     unasked = 0
     columns: dict[str, Any] = {}
@@ -90,7 +104,18 @@ def monitor(settings: Settings, traffic: Traffic, reference: dict[str, Any], wan
         features = _examined(columns, reference["features"], settings)
         predictions = _examined(predicted, reference["predictions"], settings)
         moved = max(predictions, key=lambda found: found["psi"])
+        verdict: Verdict
         verdict, reason = drift.overall(features, moved)
+        shown = [
+            check
+            for name, found in columns.items()
+            for check in checks.of_column(
+                name, found, reference["features"][name], settings.monitoring, measured, settings.monitoring.season
+            )
+        ] + [*others]
+        settled = checks.settled(shown, before)
+        if checks.worst(settled)[0] == "broken":  # what cannot be trusted says nothing of drift
+            verdict, reason = "broken", checks.worst(settled)[1]
         if unasked:
             reason += f"; {unasked} of {traffic.rows} requests have no prediction"
         result = {
@@ -102,6 +127,8 @@ def monitor(settings: Settings, traffic: Traffic, reference: dict[str, Any], wan
             "prediction": moved,
             "predictions": predictions,
             "features": features,
+            "checks": [check.model_dump(mode="json") for check in settled],
+            "shown": {check.name: check.verdict for check in shown},
         }
         MONITORING.write(result, folder)
     return result
@@ -115,7 +142,12 @@ def _add(counted: dict[str, Any], columns: Mapping[str, Any], known: Mapping[str
 
 
 def _examined(counted: Mapping[str, Any], known: Mapping[str, Any], settings: Settings) -> list[dict[str, Any]]:
-    return [drift.examine(name, found, known[name], settings.monitoring) for name, found in counted.items()]
+    found = [drift.examine(name, each, known[name], settings.monitoring) for name, each in counted.items()]
+    season = settings.monitoring.season
+    return [
+        {**each, "verdict": "shifted"} if each["name"] in season and each["verdict"] == "drifted" else each
+        for each in found
+    ]
 
 
 def _columns(answers: dict[str, Any]) -> dict[str, Any]:

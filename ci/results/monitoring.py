@@ -54,6 +54,7 @@ class Monitoring(Result):
     predictions: Many[Drift] = Field(default_factory=list)
     features: Many[Drift]
     checks: Many[Check] = Field(default_factory=list)
+    shown: dict[str, Word] = Field(default_factory=dict)
 
 
 class Retraining(Result):
@@ -74,6 +75,8 @@ class Watched(Result):
     window: Window
     verdict: Verdict
     asks: bool
+    shown: dict[str, Word] = Field(default_factory=dict)
+    """What each check showed by itself, for the hysteresis of the next window."""
 
 
 class Attempt(Result):

@@ -1,0 +1,49 @@
+"""What a window is judged by beside its reference: measured thresholds, and labelled requests of mature days."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ci.capture import records
+from ci.monitoring import checks, cohorts, memory, null
+from ci.results.file import Lines
+from ci.results.monitoring import Check
+from ci.results.report import Record
+from ci.settings import Settings
+from ci.task import Task
+from ci.training.inputs import prepared
+
+
+def thresholds(settings: Settings, wanted: Task) -> null.Bounds | None:
+    """Return thresholds that are measured on whole periods of the training days; None if the settings' are to hold."""
+    if not settings.monitoring.measured or wanted.time is None:
+        return None
+    table = prepared("train").whole()
+    found = null.measure(table, wanted.features, table[wanted.time], settings.monitoring.period_days)
+    return null.bounds(found) if found and len(next(iter(found.values()))) >= 3 else None
+
+
+def judged(settings: Settings, wanted: Task, model: str, version: str) -> list[Check]:
+    """Return how good the serving version's answers were on the last period of mature days; none before there is one.
+
+    Only a task with one number to predict is judged, by the metrics that its build recorded.
+    """
+    labels = memory.labels(settings.history).read_if_there()
+    if labels is None or labels.watermark is None or len(wanted.outputs) > 1 or wanted.outputs[0].width is not None:
+        return []
+    (target,) = wanted.outputs[0].target
+    table = cohorts.read(Path(settings.history.folder) / "requests")
+    first = labels.watermark - timedelta(days=settings.monitoring.period_days)
+    day = table[records.TIME].dt.tz_localize(None)
+    inside = (day >= pd.Timestamp(first)) & (day < pd.Timestamp(labels.watermark))
+    rows = table[inside & (table[records.VERSION] == version)].dropna(subset=[target, "prediction"])
+    file: Lines[Record] = Lines(Path(settings.history.folder) / "builds.jsonl", Record, most=64 * 2**20)
+    builds = file.read_all()
+    build = next((each for each in reversed(builds) if (each.model, each.version) == (model, version)), None)
+    if build is None or len(rows) < settings.monitoring.min_rows:
+        return []
+    numbers = np.unique(rows[records.TIME].dt.date, return_inverse=True)[1]
+    truth, said = rows[target].to_numpy(dtype="float64"), rows["prediction"].to_numpy(dtype="float64")
+    return [checks.performance(name, truth, said, numbers, holdout) for name, holdout in build.metrics.items()]

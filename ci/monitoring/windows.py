@@ -1,0 +1,145 @@
+"""Which captured requests are judged together: whole periods, enough rows, and what is late, early or missing.
+
+    found = latest(times, now, period=7, least=500)       # the last whole week that has ended, or several of them
+    found = last(times, now, rows=10_000)                 # the days of the last so many rows
+    holes = gaps(times, looks, now, hours=6)              # silence of clients, or of the capture?
+
+A period is a number of whole days, as weekdays differ; days are those of UTC.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ci.results.data import Window
+
+SKEW = timedelta(minutes=5)
+"""How far the clock of a gateway may be ahead."""
+_MOST = 8
+"""Periods that a window has at most, to reach the least number of rows."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A window.
+
+    Attributes:
+        window: its days.
+        rows: which requests are in it, shape (requests,).
+        enough: whether they are as many as were asked for.
+        early: requests from the future: a clock is wrong. They are in no window.
+        late: requests of days that were judged before they came.
+    """
+
+    window: Window
+    rows: npt.NDArray[np.bool_]
+    enough: bool
+    early: int
+    late: int = 0
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a gateway's counters said at a moment: requests since it started, and those it captured."""
+
+    time: datetime
+    requests: int
+    captured: int
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A time without captured requests, and whose silence it is."""
+
+    start: datetime
+    end: datetime
+    of: Literal["traffic", "capture", "unknown"]
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        why = {
+            "traffic": "no requests came",
+            "capture": "requests came and none was captured",
+            "unknown": "whether requests came is not known",
+        }
+        return f"from {self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M} {why[self.of]}"
+
+
+def latest(times: "pd.Series[Any]", now: datetime, *, period: int, least: int, judged: date | None = None) -> Found:
+    """Return the last period that has ended, or as many of the last ones as have enough rows.
+
+    Args:
+        times: of the requests, UTC.
+        now: the time.
+        period: days.
+        least: rows that a window should have.
+        judged: the end of the last window that was judged; periods are counted from it.
+    """
+    day = times.dt.tz_localize(None).to_numpy().astype("datetime64[D]")
+    early = (times > pd.Timestamp(now + SKEW)).to_numpy(dtype=bool)
+    today = now.astimezone(UTC).date()
+    # Periods lie side by side: they are counted from the last that was judged, or else from day 0 of the calendar.
+    origin = (judged or date(1970, 1, 5)).toordinal()  # a Monday
+    end = date.fromordinal(origin + (today.toordinal() - origin) // period * period)
+    for count in range(1, _MOST + 1):
+        first = end - timedelta(days=period * count)
+        rows = (day >= np.datetime64(first)) & (day < np.datetime64(end)) & ~early
+        if rows.sum() >= least:
+            return Found(Window(first=first, end=end), rows, True, int(early.sum()), _late(day, judged, first))
+    first = end - timedelta(days=period)
+    rows = (day >= np.datetime64(first)) & (day < np.datetime64(end)) & ~early
+    return Found(Window(first=first, end=end), rows, False, int(early.sum()), _late(day, judged, first))
+
+
+def last(times: "pd.Series[Any]", now: datetime, *, rows: int) -> Found:
+    """Return the whole days of the last so many requests; today is not over, and in no window."""
+    day = times.dt.tz_localize(None).to_numpy().astype("datetime64[D]")
+    early = (times > pd.Timestamp(now + SKEW)).to_numpy(dtype=bool)
+    end = now.astimezone(UTC).date()
+    over = np.sort(day[(day < np.datetime64(end)) & ~early])
+    first = over[max(len(over) - rows, 0)].item() if len(over) else end
+    inside = (day >= np.datetime64(first)) & (day < np.datetime64(end)) & ~early
+    return Found(Window(first=first, end=end), inside, len(over) >= rows, int(early.sum()))
+
+
+def _late(day: npt.NDArray[np.datetime64], judged: date | None, first: date) -> int:
+    """Return how many requests of days that were judged are not in this window again."""
+    if judged is None:
+        return 0
+    return int(((day < np.datetime64(judged)) & (day < np.datetime64(first))).sum())
+
+
+def gaps(times: "pd.Series[Any]", looks: Sequence[Look], now: datetime, *, hours: float) -> list[Gap]:
+    """Return the times longer than so many hours without a captured request, the last one up to now.
+
+    Whose silence it is tell the counters that were read before and after it: a gateway counts each request. One that
+    counts fewer than before was started again, and what it counts since then is all that is known.
+
+    Args:
+        times: of captured requests, UTC.
+        looks: at one gateway's counters, in order.
+        now: the time.
+        hours: that are silent.
+    """
+    moments = [*sorted(time.to_pydatetime() for time in times if time <= pd.Timestamp(now)), now]
+    found = []
+    for start, end in pairwise(moments):
+        if end - start > timedelta(hours=hours):
+            inside = [look for look in looks if start <= look.time <= end]
+            found.append(Gap(start, end, _silent(inside)))
+    return found
+
+
+def _silent(looks: Sequence[Look]) -> Literal["traffic", "capture", "unknown"]:
+    if len(looks) < 2:
+        return "unknown"
+    pairs = pairwise(looks)
+    came = sum(after.requests - before.requests if after.requests >= before.requests else after.requests
+               for before, after in pairs)  # fmt: skip
+    return "capture" if came > 0 else "traffic"

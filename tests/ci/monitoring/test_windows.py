@@ -1,0 +1,77 @@
+"""Windows: whole periods, enough rows, late and early requests, and whose silence it is."""
+
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pytest
+
+from ci.monitoring import windows
+from ci.monitoring.windows import Look
+
+NOW = datetime(2013, 4, 25, 9, tzinfo=UTC)  # a Thursday
+
+
+def times(*days, per_day=10):
+    found = [pd.Timestamp(f"2013-04-{day:02}T12:00", tz="UTC") for day in days for _ in range(per_day)]
+    return pd.Series(found, dtype="datetime64[ns, UTC]")
+
+
+def days(found):
+    return str(found.window.first), str(found.window.end)
+
+
+def test_a_window_is_the_last_whole_week_that_has_ended_from_monday_on():
+    found = windows.latest(times(*range(1, 25)), NOW, period=7, least=70)
+    assert days(found) == ("2013-04-15", "2013-04-22")
+    assert (found.rows.sum(), found.enough, found.early, found.late) == (70, True, 0, 0)
+
+
+def test_with_too_few_rows_it_has_more_weeks_and_where_there_are_none_it_says_so():
+    found = windows.latest(times(*range(1, 25)), NOW, period=7, least=71)
+    assert days(found) == ("2013-04-08", "2013-04-22")
+    found = windows.latest(times(16), NOW, period=7, least=500)
+    assert (days(found), found.enough, found.rows.sum()) == (("2013-04-15", "2013-04-22"), False, 10)
+
+
+def test_periods_lie_side_by_side_from_what_was_judged_last_and_what_comes_late_is_counted():
+    found = windows.latest(times(*range(1, 25)), NOW, period=3, least=1, judged=NOW.date() - timedelta(days=5))
+    assert days(found) == ("2013-04-20", "2013-04-23")
+    assert found.late == 19 * 10
+
+
+def test_a_clock_that_is_ahead_puts_no_request_into_a_window_and_is_counted():
+    ahead = pd.concat([times(22, 23), pd.Series([pd.Timestamp(NOW) + pd.Timedelta(minutes=m) for m in (4, 6, 9000)])])
+    found = windows.latest(ahead, NOW, period=1, least=1)
+    assert (found.early, found.rows.sum()) == (2, 10)
+    assert windows.last(ahead, NOW, rows=5).early == 2
+
+
+def test_a_window_by_count_has_whole_days_and_today_is_not_over():
+    found = windows.last(times(*range(1, 25)), NOW, rows=25)
+    assert days(found) == ("2013-04-22", "2013-04-25")
+    assert (found.rows.sum(), found.enough) == (30, True)
+    assert not windows.last(times(3), NOW, rows=25).enough
+    assert not windows.last(times(), NOW, rows=1).enough
+
+
+def look(hour, requests, captured=0):
+    return Look(datetime(2013, 4, 24, tzinfo=UTC) + timedelta(hours=hour), requests, captured)
+
+
+@pytest.mark.parametrize(
+    ("looks", "of"),
+    [
+        ([], "unknown"),
+        ([look(13, 100)], "unknown"),
+        ([look(13, 100), look(20, 100)], "traffic"),
+        ([look(13, 100), look(20, 200)], "capture"),
+        ([look(13, 100), look(20, 30)], "capture"),  # it was started again
+        ([look(13, 100), look(20, 0)], "traffic"),
+        ([look(1, 0), look(13, 100), look(20, 100)], "traffic"),
+    ],
+)
+def test_stopped_traffic_is_told_apart_from_a_capture_that_stopped(looks, of):
+    found = windows.gaps(times(24), looks, NOW, hours=6)
+    assert [gap.of for gap in found] == [of]
+    assert str(found[0]).startswith("from 2013-04-24 12:00 to 2013-04-25 09:00 ")
+    assert windows.gaps(times(24), looks, NOW, hours=22) == []
