@@ -4,6 +4,7 @@ import re
 
 BESIDE: dict[str, tuple[str, ...]] = {
     "ci/rollout/decision.py": ("tests/ci/rollout/test_decision.py",),
+    "ci/rollout/candidate.py": ("tests/ci/rollout/test_candidate.py",),
     "ci/rollout/analysis.py": ("tests/ci/rollout/test_analysis.py",),
     "ci/rollout/cluster/preflight.py": ("tests/ci/rollout/cluster/test_preflight.py",),
     "ci/kube/lease.py": ("tests/ci/kube/test_lease.py",),

@@ -51,6 +51,10 @@ ROWS: dict[str, tuple[list[Any], list[Any], str | None, Approval, str, str]] = {
     "compared with nothing, but something serves": (
         [FIRST], [release(1, "d")], None, Approval(), "refuse", "compared with nothing, but release 1 serves now",
     ),
+    "compared with the same number of a record that was begun anew": (
+        [SECOND], [release(1, "d")], None, Approval(), "refuse",
+        f"release 1 (sha256:{'a' * 12}), but release 1 (sha256:{'d' * 12}) serves",
+    ),
     "compared with what was replaced since": (
         [SECOND], [FIRST, release(2, "d")], None, Approval(), "refuse", "compared with release 1, but release 2 serves",
     ),
