@@ -27,7 +27,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
 """By module, the tests that must fail when it is changed. Only fast ones: each runs once for every change."""
 
 WHENS = (
-    "tests/test_jenkinsfile.py::test_only_a_build_that_is_to_deploy_and_is_no_pull_request_releases",
+    "tests/jenkins/test_decisions.py::test_a_build_runs_the_stages_that_it_should",
     "tests/test_jenkinsfile.py::test_whether_a_stage_runs_is_known_before_it_waits_for_its_pod_or_its_lock",
 )
 """The tests that must fail when a condition of a stage in the Jenkinsfile is changed."""
