@@ -100,7 +100,7 @@ def test_stages_have_the_articles_names_and_tuning_comes_before_the_final_traini
     assert order == {
         "Plan": ["Checkout", "Target branch", "Request", "Pods"],
         "Search": [],
-        "Model": ["Prepare", "Tune", "Train", "Test", "Package"],
+        "Model": ["Restore", "Prepare", "Check", "Tune", "Train", "Test", "Package"],
         "Pull request": [],
         "Notify": [],
         "Release": ["Place", "Deploy", "Monitor"],
@@ -127,8 +127,9 @@ def test_blocks_hold_only_what_declarative_allows_there(pipeline):
     for stage in (call for call in everything(pipeline) if call["name"] == "stage"):
         directives = [call["name"] for call in stage["body"]]
         assert len(directives) == len(set(directives)), stage["args"]
-        assert set(directives) <= {"agent", "options", "environment", "when", "steps", "stages", "post"}
-        assert ("steps" in directives) != ("stages" in directives), stage["args"]
+        work = {"steps", "stages", "parallel"}
+        assert set(directives) <= {"agent", "options", "environment", "when", "failFast", "post", *work}
+        assert len(work & set(directives)) == 1, stage["args"]
 
 
 def test_every_word_comes_from_a_plugin_of_the_list(pipeline):
@@ -171,7 +172,7 @@ def test_each_pod_has_the_container_that_its_steps_run_in(pipeline, stage, file,
 
 def test_pods_take_the_hand_over_with_the_commit_that_plan_did_before_they_run_anything(pipeline):
     parts = stages(pipeline)
-    for first in (parts["Search"], stages(parts["Model"])["Prepare"], stages(parts["Release"])["Place"]):
+    for first in (parts["Search"], stages(parts["Model"])["Restore"], stages(parts["Release"])["Place"]):
         steps = [(call["name"], call["args"][0]) for call in block(first, "steps") if call["name"] != "milestone"]
         assert steps[:3] == [
             ("checkout", "scm"),
@@ -210,11 +211,11 @@ def test_the_hand_over_the_training_pod_and_the_champion_are_all_that_the_build_
 
 
 def test_results_travel_by_the_dvc_remote_after_every_stage_and_never_by_stash(pipeline):
-    for name, stage in stages(stages(pipeline)["Model"]).items():
-        lines = shell(stage)
-        assert lines.index("dvc push --run-cache") == lines.index(f"python -m scripts.pipeline {name.lower()}") + 1
-    prepare = shell(stages(stages(pipeline)["Model"])["Prepare"])
-    assert prepare.index("dvc pull --allow-missing") < prepare.index("python -m scripts.pipeline prepare")
+    model = stages(stages(pipeline)["Model"])
+    for name in CACHED:
+        lines = shell(model[name.capitalize()])
+        assert lines.index("dvc push --run-cache") == lines.index(f"python -m scripts.pipeline {name}") + 1
+    assert shell(model["Restore"])[-1] == "dvc pull --allow-missing"
     place = shell(stages(stages(pipeline)["Release"])["Place"])
     # The build's own pods have ended by now: only the server's need room.
     assert place.index("dvc pull") < place.index("python -m scripts.place --group serving")
@@ -226,9 +227,9 @@ def test_the_stages_together_run_every_stage_of_the_pipeline_once(pipeline):
     said = [line for name in ("Plan", "Search", "Model", "Release") for line in shell(parts[name])]
     lines = [line.split()[2:] for line in said if line.startswith("python -m ")]
     named = [word for module, *words in lines for word in (words if module == "scripts.pipeline" else [module[8:]])]
-    # What decides what the build does, makes the training pod, carries texts and removes what was left is no stage, nor
-    # is the Job whose result Tune restores.
-    besides = ("request", "agent", "handoff", "sweep", "tune_job", "report")
+    # What decides what the build does, checks model/, makes the training pod, carries texts and removes what was left
+    # is no stage, nor is the Job whose result Tune restores.
+    besides = ("request", "check", "agent", "handoff", "sweep", "tune_job", "report")
     named = [word for word in named if word not in besides and not word.startswith("-")]
     assert named == [stage for stage in NAMES if stage != "report"]
     help_text = subprocess.run(

@@ -219,6 +219,8 @@ class _Running:
         """Return what takes the lines of an agent down until the time is up."""
 
         def hear(line: str) -> None:
+            for secret in self.job.secrets.values():
+                line = line.replace(secret, "****")
             if line:
                 self.build.say(line)
                 self.job.watch(line, agent)

@@ -223,6 +223,19 @@ class Run {
         if (first != null) throw first
     }
 
+    /** Stages that Jenkins runs at the same time run one after another here; a failure stops none, and then goes on. */
+    def parallel(Closure body, Place place) {
+        Trouble first = null
+        Said.of(body, names).each { entry ->
+            try {
+                stage(entry.args[0], directives(entry.body), place)
+            } catch (Trouble trouble) {
+                first = first ?: trouble
+            }
+        }
+        if (first != null) throw first
+    }
+
     def stage(String name, Map parts, Place place) {
         def conditions = parts.when ? Said.of(parts.when.body, names) : []
         def before = conditions.findAll { it.name in ['beforeOptions', 'beforeAgent'] && it.args[0] }*.name
@@ -237,7 +250,9 @@ class Run {
                 Harness.ask(what: 'stage', stage: name)
                 Trouble first = null
                 try {
-                    parts.stages ? stages(parts.stages.body, ready) : steps(parts.steps.body, ready)
+                    if (parts.parallel) parallel(parts.parallel.body, ready)
+                    else if (parts.stages) stages(parts.stages.body, ready)
+                    else steps(parts.steps.body, ready)
                 } catch (Trouble trouble) {
                     first = trouble
                     // A lost pod may be replaced, so it is not yet a result.

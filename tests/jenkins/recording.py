@@ -65,8 +65,12 @@ def everything(call: Call) -> Iterator[Call]:
 
 
 def stages(call: Call) -> dict[str, Call]:
-    """Return the stages in a call by name."""
-    return {inner["args"][0]: inner for inner in block(call, "stages")}
+    """Return the stages in a call by name; those of a stage that runs several at a time are in its place."""
+    found: dict[str, Call] = {}
+    for inner in block(call, "stages"):
+        beside = block(inner, "parallel")
+        found |= {each["args"][0]: each for each in beside} or {inner["args"][0]: inner}
+    return found
 
 
 def shell(call: Call, name: str = "") -> list[str]:

@@ -14,7 +14,7 @@ from tests.pods import REPOSITORY
 
 JENKINSFILE = REPOSITORY / "Jenkinsfile"
 PLAN = ("Plan", "Checkout", "Request", "Pods")
-TRAIN = (*PLAN, "Model", "Prepare", "Tune", "Train", "Test", "Package")
+TRAIN = (*PLAN, "Model", "Restore", "Begin", "Prepare", "Check", "Tune", "Train", "Test", "Package")
 RELEASE = (*TRAIN, "Release", "Place", "Deploy", "Monitor")
 SEARCH = (*PLAN, "Search", *TRAIN[len(PLAN) :])
 CHECK = ("Plan", "Checkout", "Target branch", "Request", "Pods", "Pull request")
@@ -133,9 +133,10 @@ TABLE: dict[str, tuple[Row, tuple[str, ...], str]] = {
     # Stages that fail.
     "nothing goes on after Plan": (Row(fails="scripts.pipeline configure champion"), PLAN, "exit code 1"),
     "nor after Search": (Row(params=given(WORKERS="4"), fails="tune_job"), SEARCH[:5], "exit code 1"),
-    "nor after Prepare": (Row(fails="scripts.pipeline prepare"), TRAIN[:6], "exit code 1"),
-    "nor after Tune": (Row(fails="scripts.pipeline tune"), TRAIN[:7], "exit code 1"),
-    "nor after Train": (Row(fails="scripts.pipeline train"), TRAIN[:8], "exit code 1"),
+    "nor after Prepare": (Row(fails="scripts.pipeline prepare"), TRAIN[:9], "exit code 1"),
+    "nor after the check of model/ beside it": (Row(fails="scripts.check"), TRAIN[:9], "exit code 1"),
+    "nor after Tune": (Row(fails="scripts.pipeline tune"), TRAIN[:10], "exit code 1"),
+    "nor after Train": (Row(fails="scripts.pipeline train"), TRAIN[:11], "exit code 1"),
     "nor after Package": (Row(fails="scripts.pipeline package"), TRAIN, "exit code 1"),
     "nor after Place": (Row(fails="scripts.place"), RELEASE[:-2], "exit code 1"),
     "nor after Deploy": (Row(fails="scripts.pipeline deploy"), RELEASE[:-1], "exit code 1"),

@@ -246,3 +246,76 @@ def test_a_build_that_is_stopped_ends_aborted_and_still_runs_post(job):
     job.watch = watch
     found = build(job, RETRIED.replace("COMMAND", "true"))
     assert (found.result, found.lines.count("begun"), found.lines.count("post")) == ("ABORTED", 1, 1)
+
+
+def test_stages_beside_each_other_all_run_and_a_failure_of_one_skips_what_follows(job):
+    text = """
+        pipeline {
+          agent none
+          stages {
+            stage('Outer') {
+              AGENT
+              stages {
+                stage('Both') {
+                  failFast true
+                  parallel {
+                    stage('Left') {
+                      steps {
+                        sh 'echo left; test "$WHAT" != left'
+                      }
+                    }
+                    stage('Right') {
+                      steps {
+                        sh 'echo right'
+                      }
+                    }
+                  }
+                }
+                stage('Next') {
+                  steps {
+                    sh 'echo next'
+                  }
+                }
+              }
+            }
+          }
+        }
+        """
+    assert build(job, text, WHAT="none").stages == ["Outer", "Both", "Left", "Right", "Next"]
+    failed = build(job, text.replace('"$WHAT"', "left"), WHAT="none")
+    assert (failed.result, failed.stages) == ("FAILURE", ["Outer", "Both", "Left", "Right"])
+
+
+def test_an_error_that_is_caught_makes_the_build_red_and_it_goes_on(job):
+    text = """
+        pipeline {
+          agent none
+          stages {
+            stage('Only') {
+              AGENT
+              environment {
+                TOKEN = credentials('known')
+              }
+              steps {
+                catchError(buildResult: 'FAILURE', stageResult: 'FAILURE', catchInterruptions: false) {
+                  sh 'false'
+                }
+                sh 'test "$TOKEN" = "sec""ret"'
+                withEnv(["OWN=${params.WHAT}"]) {
+                  sh 'echo "own $OWN"'
+                }
+              }
+            }
+            stage('Next') {
+              steps {
+                echo 'next'
+              }
+            }
+          }
+        }
+        """
+    job.secrets["known"] = "secret"
+    found = build(job, text, WHAT="$HOME")
+    assert (found.result, found.stages) == ("FAILURE", ["Only", "Next"])
+    assert {"own $HOME", "next"} <= {*found.lines}
+    assert "+ test **** = ****" in found.lines

@@ -6,7 +6,7 @@ from ci.run.sequence import parts, tuning
 from ci.stages import STAGES, named
 from tests.pods import REPOSITORY
 
-_JENKINS = ("python -m scripts.sweep", "python -m scripts.request", "git ")
+_JENKINS = ("python -m scripts.sweep", "python -m scripts.request", "python -m scripts.check", "git ")
 """How commands begin that are Jenkins' alone: they remove what stopped builds left, read parameters, and change the
 code of a pull request for that of its target branch."""
 
@@ -38,7 +38,8 @@ def test_the_jenkinsfile_runs_the_same_commands_in_the_same_pods():
         expected = [(name, command) for name, commands in part.groups.items() for command in commands]
         expected += [("always", command) for command in part.always]
         found = [(name, command) for name, command in said[part.name.capitalize()] if not command.startswith(_JENKINS)]
-        assert [("Plan" if name == "Pods" else name, command) for name, command in found] == expected
+        same = {"Pods": "Plan", "Restore": "Prepare"}
+        assert [(same.get(name, name), command) for name, command in found] == expected
 
 
 def test_the_jenkinsfile_names_the_same_pods():
