@@ -18,7 +18,7 @@ import yaml
 
 from ci import parameters
 from ci.errors import InputError
-from tests.jenkins.controller import Aborted, Trouble
+from tests.jenkins.controller import Aborted, Lost, Trouble
 from tests.pods import REPOSITORY
 from tests.programs import needed
 
@@ -34,6 +34,8 @@ class Row:
         changed: files that differ from the target branch.
         verdict: of the tests, on the model.
         fails: the command that fails.
+        stops: the command at which somebody stops the build, or a timeout does.
+        loses: the command at which its pod is lost, the first time that it runs.
         says: what Plan says that the build does, in place of what it would say; as if its code were not to be trusted.
         approves: who approves; None: somebody denies it.
         variables: of the environment, in place of Jenkins'.
@@ -45,6 +47,8 @@ class Row:
     changed: frozenset[str] = frozenset()
     verdict: str = "promote"
     fails: str = ""
+    stops: str = ""
+    loses: str = ""
     says: str = ""
     approves: str | None = "ann"
     target: str = "main"
@@ -76,6 +80,7 @@ class Ran:
         pods: where each was made of, and its namespace.
         commands: each with the pod that it ran in, and whose code was checked out there.
         locks: names of what was locked.
+        held: locks and pods that are held now.
         asked: questions to people.
         said: the messages of what failed.
         properties: of the job.
@@ -87,6 +92,7 @@ class Ran:
     pods: list[tuple[str, str]] = field(default_factory=list)
     commands: list[tuple[str, str, str]] = field(default_factory=list)
     locks: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     properties: list[Any] = field(default_factory=list)
@@ -126,7 +132,11 @@ class Pretended:
         name = f"agent-{len(self.ran.pods)}"
         self.ran.pods.append((yamlFile or yaml, namespace))
         self.node[name], self.code[name] = yamlFile or yaml, "nothing"
+        self.ran.held.append(name)
         return name
+
+    def release(self, node: str) -> None:
+        self.ran.held.remove(node)
 
     def checkout(self, node: str, **_: Any) -> None:
         self.code[node] = "the pull request" if self.row.change else "the branch"
@@ -137,6 +147,11 @@ class Pretended:
             self.ran.told.append((self.code[node], script))
         if script.startswith("git checkout") and '"refs/remotes/origin/$CHANGE_TARGET"' in script:
             self.code[node] = "the target branch"
+        before = [each for _, _, each in self.ran.commands[:-1]]
+        if script == self.row.stops:
+            raise Aborted("Aborted by somebody")
+        if script == self.row.loses and script not in before:
+            raise Lost("Agent was removed")
         if self.row.fails and self.row.fails in script:
             raise Trouble(f"{script}: script returned exit code 1")
         if script == "python -m scripts.request":
@@ -154,6 +169,10 @@ class Pretended:
 
     def lock(self, resource: str) -> None:
         self.ran.locks.append(resource)
+        self.ran.held.append(resource)
+
+    def unlock(self, resource: str) -> None:
+        self.ran.held.remove(resource)
 
     def credentials(self, id: str) -> str:
         return f"the secret {id}"
