@@ -14,6 +14,8 @@ from ci.command import command
 
 def monitor() -> None:
     """Check the window of traffic and print the verdict."""
+    from datetime import UTC, datetime
+
     from ci import configuration, task, workspace
     from ci.monitoring import memory
     from ci.monitoring.known import judged, thresholds
@@ -29,7 +31,7 @@ def monitor() -> None:
     reference = of_any_version(REFERENCE.plain(place.ledger.evidence(release["digest"]) / "reference.json"))
     wanted = task.load()
     entries = place.where.captured(release["digest"]) if place.where.shares else {}
-    traffic, counts = captured(entries, wanted)
+    traffic, counts = captured(entries, wanted, settings.monitoring, datetime.now(UTC))
     with ExitStack() as until_read:
         if traffic is None or traffic.rows < settings.monitoring.min_rows:
             rows = 0 if traffic is None else traffic.rows

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -15,12 +15,12 @@ from ci.capture import records, replay
 from ci.data import watched
 from ci.data.reference import counts
 from ci.errors import StageError
-from ci.monitoring import checks, drift
+from ci.monitoring import checks, drift, windows
 from ci.monitoring.null import Bounds
 from ci.results.data import SUMMARY, Window
 from ci.results.monitoring import MONITORING, Check, Verdict, Word
 from ci.rows import Writer
-from ci.settings import Settings
+from ci.settings import Monitoring, Settings
 from ci.task import Task
 from ci.training.inputs import prepared
 
@@ -52,14 +52,34 @@ def simulated(url: str, wanted: Task) -> Traffic:
     return Traffic("simulated", window, rows.count, tables)
 
 
-def captured(found: Mapping[str, Sequence[records.Entry]], wanted: Task) -> tuple[Traffic | None, dict[str, int]]:
-    """Return what gateways captured of users' requests, None if there is no row, and what became of the requests."""
+def captured(
+    found: Mapping[str, Sequence[records.Entry]], wanted: Task, settings: Monitoring, now: datetime
+) -> tuple[Traffic | None, dict[str, int]]:
+    """Return what gateways captured of users' requests, None if there is no row, and what became of the requests.
+
+    The window is the last whole periods that have `min_rows` rows; until there are so many, all that was captured.
+
+    Args:
+        found: entries by pod.
+        wanted: the task.
+        settings: the length of a period, and how many rows are enough.
+        now: the time.
+    """
     read = records.read(found, wanted.features, wanted.outputs)
     if read.table.empty:
         return None, read.counts
-    days = read.table[records.TIME].dt.date
-    window = Window(first=days.min(), end=days.max() + timedelta(days=1))
-    return Traffic("captured", window, len(read.table), [(read.table, read.predictions)]), read.counts
+    times = read.table[records.TIME]
+    chosen = windows.latest(times, now, period=settings.period_days, least=settings.min_rows)
+    counted = {**read.counts, **({"from the future": chosen.early} if chosen.early else {})}
+    rows, window = chosen.rows, chosen.window
+    if not chosen.enough:
+        rows = (times <= pd.Timestamp(now + windows.SKEW)).to_numpy(dtype=bool)
+        if not rows.any():
+            return None, counted
+        window = Window(first=times[rows].min().date(), end=times[rows].max().date() + timedelta(days=1))
+    answers = {name: made[rows] for name, made in read.predictions.items()}
+    table = read.table[rows].reset_index(drop=True)
+    return Traffic("captured", window, len(table), [(table, answers)]), counted
 
 
 def monitor(

@@ -1,0 +1,113 @@
+"""Drills with what gateways captured: from requests to the verdict and the decision."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ci.data.reference import describe, describe_predictions
+from ci.monitoring.monitor import captured, monitor
+from ci.monitoring.retraining import Facts, decide
+from ci.results.monitoring import MONITORING
+from ci.settings import Retraining, Settings
+from ci.task import Field, Output, Task
+
+NOW = datetime(2013, 4, 15, 1, tzinfo=UTC)  # a Monday
+TASK = Task((Output("late", "binary", ("late",)),), "day", {"temp": Field("float32"), "carrier": Field("string")}, ())
+SETTINGS = Settings.model_validate({"schema_version": 1, "as_of": date(2013, 4, 1), "model": {"name": "demo"}})
+
+
+def requests(days=7, per_day=100, seed=1):
+    """Rows of the days before `NOW`."""
+    random = np.random.default_rng(seed)
+    count = days * per_day
+    start = NOW.replace(hour=0) - timedelta(days=days)
+    return pd.DataFrame(
+        {
+            "time": [start + timedelta(minutes=1440 / per_day * n) for n in range(count)],
+            "temp": random.normal(55, 15, count).round(),
+            "carrier": random.choice(["UA", "DL", "AA"], count),
+            "prediction": random.random(count),
+        }
+    )
+
+
+def entries(table):
+    """What a gateway would have captured of these rows."""
+    for number, row in enumerate(table.itertuples()):
+        fields = {"temp": None if np.isnan(row.temp) else row.temp, "carrier": row.carrier}
+        yield {
+            "number": number,
+            "id": f"r{number}",
+            "time": row.time.isoformat(),
+            "status": 200,
+            "request": json.dumps({"instances": [fields]}),
+            "response": json.dumps({"predictions": [row.prediction]}),
+        }
+
+
+@pytest.fixture
+def watch(tmp_path, monkeypatch):
+    """Return the result for captured rows, and the decision about it."""
+    monkeypatch.chdir(tmp_path)
+    known = requests(30, 200, seed=2)
+    reference = {"features": describe(known, TASK.features)}
+    reference["predictions"] = {"prediction": describe_predictions(known["prediction"])}
+
+    def run(table):
+        traffic, counts = captured({"pod": list(entries(table))}, TASK, SETTINGS.monitoring, NOW)
+        monitor(SETTINGS, traffic, reference, TASK)
+        seen = MONITORING.read()
+        facts = Facts(seen, "sha256:ab", date(2013, 4, 1), seen.window.end, NOW)
+        return seen, decide(facts, Retraining()), counts
+
+    return run
+
+
+def test_an_ordinary_week_is_stable(watch):
+    seen, decision, counts = watch(requests())
+    assert (seen.verdict, seen.source, decision.retrain, counts) == ("stable", "captured", False, {"read": 700})
+    assert (str(seen.window.first), str(seen.window.end)) == ("2013-04-08", "2013-04-15")
+    assert {check.verdict for check in seen.checks} == {"ok"}
+
+
+def test_a_sensor_in_celsius_is_drift_of_a_feature(watch):
+    table = requests()
+    table.loc[100:, "temp"] = (table.loc[100:, "temp"] - 32) / 1.8
+    seen, decision, _ = watch(table)
+    assert next(each for each in seen.features if each.name == "temp").verdict == "drifted"
+    assert (decision.retrain, decision.cause) == (True, "features")
+
+
+def test_when_a_sensor_is_gone_the_data_are_broken_and_nothing_is_trained_on_them(watch):
+    seen, decision, _ = watch(requests().assign(temp=np.nan, prediction=0.99))
+    assert seen.verdict == "broken"
+    assert seen.reason.startswith("temp: 100.0% of the values are missing")
+    assert (decision.retrain, decision.brake) == (False, "broken")
+
+
+def test_a_new_carrier_is_named_and_watched(watch):
+    table = requests()
+    table.loc[::35, "carrier"] = "ZZ"
+    seen, decision, _ = watch(table)
+    [found] = [check for check in seen.checks if check.verdict != "ok" and check.name == "carrier unseen"]
+    assert found.verdict == "watch"
+    assert found.sentence.startswith("carrier: 2.9% of the values were not seen before")
+    assert not decision.retrain
+
+
+def test_a_clock_that_is_ahead_is_counted_and_moves_no_window(watch):
+    table = requests()
+    table.loc[690:, "time"] = NOW + timedelta(days=300)
+    seen, _, counts = watch(table)
+    assert counts == {"read": 700, "from the future": 10}
+    assert (seen.rows, str(seen.window.end)) == (690, "2013-04-15")
+
+
+def test_after_traffic_stopped_there_is_no_verdict_of_what_was_before(watch):
+    table = requests()
+    seen, decision, _ = watch(table.assign(time=table["time"] - timedelta(days=60)).head(120))
+    assert (seen.verdict, decision.retrain) == ("too few rows", False)
+    assert "only 120 rows" in decision.reason
