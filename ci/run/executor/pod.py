@@ -31,6 +31,8 @@ _AWAY = 180.0
 """How long the API server may be away before the build gives up; seconds."""
 _GRACE = 20.0
 """How long a step that is interrupted may take to put things in order; seconds."""
+_GONE = 10.0
+"""Longest wait for a pod that was deleted; seconds."""
 _PYTHON = ("python3", "-I", "-S", "-c")
 """The pod's Python, without what it would look for at its start."""
 Say = Callable[[str], object]
@@ -95,9 +97,16 @@ class Agent:
         self.remove()
 
     def remove(self) -> None:
-        """Remove the pod, if it is there; that it cannot be removed is said, as the next build will."""
+        """Remove the pod, if it is there; that it cannot be removed is said, as the next build will.
+
+        It is waited for, as its node has room for the next pod, and the image that it may need, only once it is gone.
+        """
+        end = time.monotonic() + _GONE
         try:
             self._api.ask("DELETE", f"{self._pods}/{self.name}", {"gracePeriodSeconds": 1})
+            while time.monotonic() < end:
+                self._api.get(f"{self._pods}/{self.name}")
+                time.sleep(0.2)
         except Missing:
             pass
         except StageError as problem:
@@ -169,6 +178,9 @@ class Agent:
                 lines.end()
                 if told.isdigit():
                     return int(told)
+                self._pause(1.0)  # if the pod is being ended, what runs in it ends one after another
+                if (found := self._look()).state != "runs":
+                    raise Lost(f"pod {self.name}: {found.words}")
                 raise StageError(f"pod {self.name}: {shlex.join(command)}: {_unknown(told)}")
 
     def _run(self, command: Sequence[str], out: remote.Hear, err: remote.Hear, given: bytes = b"") -> int:
