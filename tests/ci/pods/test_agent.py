@@ -58,6 +58,18 @@ def test_the_shipped_pod_already_has_the_shipped_request(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "build/agent.json").read_text()) == templates.read(REPOSITORY / templates.TRAINING)
 
 
+def test_in_a_build_of_a_pull_request_it_is_the_pod_for_these_with_the_same_size(tmp_path, monkeypatch):
+    checkout(tmp_path, monkeypatch)
+    monkeypatch.setenv("CHANGE_ID", "12")
+    assert configure.main(["--set", "resources.training.cpu=8"]) == 0
+    assert agent.main([]) == 0
+    pod = json.loads((tmp_path / "build/agent.json").read_text())
+    [_, training] = pod["spec"]["containers"]
+    assert training["resources"]["limits"]["cpu"] == "8"
+    training["resources"] = templates.read(REPOSITORY / templates.PULL_REQUEST)["spec"]["containers"][1]["resources"]
+    assert pod == templates.read(REPOSITORY / templates.PULL_REQUEST)
+
+
 def test_the_command_writes_a_pod_that_holds_what_the_settings_ask_for(tmp_path, monkeypatch):
     checkout(tmp_path, monkeypatch)
     assert configure.main(["--set", "resources.training.cpu=8", "--set", "resources.training.memory=32Gi"]) == 0

@@ -125,6 +125,10 @@ def test_versions_take_over_without_a_failed_request_and_a_bad_one_never_does(
     checkout.configure("2013-05-01")  # the inputs of the release that serves: a rerun changes nothing
     assert champion.main([]) == 0
     assert json.loads(workspace.CHAMPION.read_text()) == champion_then
+    with pytest.MonkeyPatch.context() as patch:  # a pull request's code is another: it is compared with what serves
+        patch.setenv("CHANGE_ID", "12")
+        assert champion.main([]) == 0
+    assert json.loads(workspace.CHAMPION.read_text())["release"] == 2
 
     steps = [json.loads(line) for line in (workspace.ROLLOUT / "steps.jsonl").read_text().splitlines()]
     assert [step["step"] for step in steps] == ["start", "wait", "smoke", "abort"]

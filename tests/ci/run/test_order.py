@@ -31,6 +31,11 @@ def test_stages_run_in_the_pipelines_order_and_the_cached_ones_as_one_graph(stag
     assert list(pipeline._groups(stages)) == groups
 
 
+def test_with_stages_to_force_each_cached_one_runs_by_itself():
+    stages = ["configure", "prepare", "tune", "report"]
+    assert list(pipeline._groups(stages, ("tune",))) == [[stage] for stage in stages]
+
+
 def test_an_unknown_stage_is_named(capsys):
     from scripts.pipeline import main
 
