@@ -32,7 +32,7 @@ ALLOWED = {
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with the settings of this one; the branch main has one commit."""
     folder = tmp_path_factory.mktemp("a clone")
-    (folder / "pipeline.yaml").write_bytes((REPOSITORY / "pipeline.yaml").read_bytes())
+    (folder / "pipeline.yaml").write_bytes((REPOSITORY / "tests/pipeline.yaml").read_bytes())
     for words in (["init", "--quiet", "--initial-branch=main"], ["add", "."], ["commit", "--quiet", "-m", "first"]):
         subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@x", *words], cwd=folder, check=True)
     return folder
