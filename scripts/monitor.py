@@ -67,7 +67,7 @@ def monitor() -> None:
         if column["verdict"] not in ("stable", "too few rows"):
             print(f"  {column['name']}: {column['verdict']}, PSI {column['psi']:.3f}; {column['change']}")
     for check in result["checks"]:
-        if check["verdict"] != "ok":
+        if check["verdict"] != "ok" and check["kind"] in ("data", "performance"):
             print(f"  {check['verdict']}: {check['sentence']} ({check['method']})")
     print(f"monitor: {result['verdict']}: {result['reason']} -> {workspace.MONITORING}")
 

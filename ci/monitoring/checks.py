@@ -1,7 +1,7 @@
 """The checks of a window: what was measured, its threshold and where that comes from, the verdict, and a sentence."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +38,9 @@ def of_column(
     settings: Monitoring,
     measured: Bounds | None = None,
     season: Collection[str] = (),
+    kind: Literal["feature", "prediction"] = "feature",
 ) -> list[Check]:
-    """Return the checks of one feature: missing values, values not seen before, and its distribution by two measures.
+    """Return the checks of one column: missing values, values not seen before, and its distribution by two measures.
 
     Args:
         name: the column's.
@@ -48,13 +49,15 @@ def of_column(
         settings: thresholds where none were measured.
         measured: bounds of the index by column; the effect must be `psi_warn` at least whatever they are.
         season: columns that change with the season: these are watched at most.
+        kind: what the column holds; of predictions only the distribution is checked.
     """
     reference, window = np.array(description["shares"]), shares(counted, description)
     rows = int(counted.sum())
     if rows < settings.min_rows:
         return []
-    found = [_missing(name, reference[-1], window[-1])] if _knows_missing(description) else []
-    if "categories" in description and len(description.get("rest", ())) > 1:
+    feature = kind == "feature"
+    found = [_missing(name, reference[-1], window[-1])] if feature and _knows_missing(description) else []
+    if feature and "categories" in description and len(description.get("rest", ())) > 1:
         found.append(_unseen(name, reference[-2], window[-2]))
     index = psi(reference, window, (description["rows"], rows))
     bound = measured.by_check.get(name) if measured else None
@@ -65,7 +68,7 @@ def of_column(
         verdict = "watch"
     distance = jensen_shannon(reference, window)
     said = f"{name}: PSI {index:.3f} against {threshold:.3f}, Jensen-Shannon distance {distance:.3f}"
-    found.append(_check(f"{name} distribution", "feature", index, threshold, method, verdict, said))
+    found.append(_check(f"{name} distribution", kind, index, threshold, method, verdict, said))
     return found
 
 

@@ -126,13 +126,12 @@ def monitor(
         moved = max(predictions, key=lambda found: found["psi"])
         verdict: Verdict
         verdict, reason = drift.overall(features, moved)
-        shown = [
-            check
-            for name, found in columns.items()
-            for check in checks.of_column(
-                name, found, reference["features"][name], settings.monitoring, measured, settings.monitoring.season
-            )
-        ] + [*others]
+        limits, known = settings.monitoring, reference
+        shown = [*others]
+        for name, found in columns.items():
+            shown += checks.of_column(name, found, known["features"][name], limits, measured, limits.season)
+        for name, found in predicted.items():
+            shown += checks.of_column(name, found, known["predictions"][name], limits, kind="prediction")
         settled = checks.settled(shown, before)
         if checks.worst(settled)[0] == "broken":  # what cannot be trusted says nothing of drift
             verdict, reason = "broken", checks.worst(settled)[1]

@@ -1,5 +1,6 @@
 """The retraining decision table, and what is remembered for it."""
 
+import itertools
 import json
 import multiprocessing
 from dataclasses import replace
@@ -183,3 +184,21 @@ def test_only_one_may_begin_a_retraining(tmp_path):
         assert second is None
     with memory.alone(settings) as again:
         assert again is not None
+
+
+def _watch_for_ever(folder):
+    for number in itertools.count():
+        memory.watch(window(f"2013-04-{number % 28 + 2:02}"), History(folder=folder))
+
+
+def test_a_monitor_that_is_killed_leaves_whole_records_and_no_lock(tmp_path):
+    settings = History(folder=str(tmp_path))
+    worker = multiprocessing.get_context("spawn").Process(target=_watch_for_ever, args=(str(tmp_path),))
+    worker.start()
+    while len(memory.watched(settings)) < 5:
+        assert worker.is_alive()
+    worker.kill()
+    worker.join()
+    assert len(memory.watched(settings)) >= 5
+    memory.watch(window("2013-05-20"), settings)
+    assert memory.watched(settings)[-1] == window("2013-05-20")
