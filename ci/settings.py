@@ -388,6 +388,9 @@ class Monitoring(Section):
     period_days: Annotated[int, Field(ge=1, le=366)] = 7
     """Length of a period, of which a window has one or more: whole weeks where weekdays differ; days."""
 
+    silent_hours: Annotated[float, Field(gt=0, le=8784)] = 24
+    """Hours without a captured request from which it is told whether requests came; hours."""
+
     @model_validator(mode="after")
     def _ordered(self) -> "Monitoring":
         if self.psi_warn >= self.psi_drift:

@@ -18,7 +18,7 @@ def monitor() -> None:
 
     from ci import configuration, task, workspace
     from ci.monitoring import memory
-    from ci.monitoring.known import judged, thresholds
+    from ci.monitoring.known import judged, service, thresholds
     from ci.monitoring.monitor import captured, monitor, simulated
     from ci.monitoring.retraining import asks
     from ci.results.evaluation import REFERENCE, of_any_version
@@ -30,8 +30,10 @@ def monitor() -> None:
     release = place.serving()
     reference = of_any_version(REFERENCE.plain(place.ledger.evidence(release["digest"]) / "reference.json"))
     wanted = task.load()
-    entries = place.where.captured(release["digest"]) if place.where.shares else {}
-    traffic, counts = captured(entries, wanted, settings.monitoring, datetime.now(UTC))
+    now = datetime.now(UTC).replace(microsecond=0)
+    told = place.where.told(digest=release["digest"]) if place.where.shares else {}
+    entries = {pod: said["captured"] for pod, said in told.items()}
+    traffic, counts = captured(entries, wanted, settings.monitoring, now)
     with ExitStack() as until_read:
         if traffic is None or traffic.rows < settings.monitoring.min_rows:
             rows = 0 if traffic is None else traffic.rows
@@ -51,7 +53,7 @@ def monitor() -> None:
             reference,
             wanted,
             measured=thresholds(settings, wanted),
-            others=judged(settings, wanted, release["model"], release["version"]),
+            others=[*service(settings, told, now), *judged(settings, wanted, release["model"], release["version"])],
             before=last.shown if last else {},
         )
     seen = MONITORING.read()
@@ -67,7 +69,7 @@ def monitor() -> None:
         if column["verdict"] not in ("stable", "too few rows"):
             print(f"  {column['name']}: {column['verdict']}, PSI {column['psi']:.3f}; {column['change']}")
     for check in result["checks"]:
-        if check["verdict"] != "ok" and check["kind"] in ("data", "performance"):
+        if check["verdict"] != "ok" and check["kind"] in ("data", "performance", "service"):
             print(f"  {check['verdict']}: {check['sentence']} ({check['method']})")
     print(f"monitor: {result['verdict']}: {result['reason']} -> {workspace.MONITORING}")
 

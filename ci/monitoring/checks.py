@@ -9,9 +9,10 @@ import numpy.typing as npt
 from ci.data.psi import psi
 from ci.data.reference import shares
 from ci.monitoring.null import Bounds
+from ci.monitoring.windows import Gap
 from ci.quality import metrics
 from ci.results.evaluation import Interval
-from ci.results.monitoring import Check, Word
+from ci.results.monitoring import Check, Look, Word
 from ci.settings import Monitoring
 
 Array = npt.NDArray[np.float64]
@@ -21,6 +22,8 @@ MISSING, GONE = 0.1, 0.99
 """Share of values that is missing beyond the reference's, from which it is watched; and that is as good as all."""
 UNSEEN, MANY = 0.01, 0.25
 """Share of values that the reference has not seen, beyond its own, from which a column is watched; and has drifted."""
+ERRORS = 0.01
+"""Share of requests that are answered with an error, from which that is watched."""
 _RESAMPLES = 500
 
 
@@ -120,6 +123,25 @@ def performance(
     verdict: Word = "drift" if surely and number > 1 else "watch" if worse else "ok"
     said = f"{metric} is {value:.4f} [{low:.4f}, {high:.4f}] on {number} mature days, {threshold:.4f} was the holdout's"
     return _check(metric, "performance", value, threshold, method, verdict, f"{said} worst")
+
+
+def service(looks: Sequence[Look], silences: Sequence[Gap]) -> list[Check]:
+    """Return the checks of what answers: errors since the look before, and times without a captured request.
+
+    Args:
+        looks: at the gateways' counters, in order.
+        silences: of captured requests.
+    """
+    found = []
+    if len(looks) > 1 and (came := looks[-1].requests - looks[-2].requests):
+        share = (looks[-1].errors - looks[-2].errors) / came
+        verdict: Word = "watch" if share >= ERRORS else "ok"
+        said = f"{share:.2%} of {came} requests since the last look were answered with an error"
+        found.append(_check("errors", "service", share, ERRORS, _FIXED, verdict, said))
+    for silent in silences:
+        hours = (silent.end - silent.start).total_seconds() / 3600
+        found.append(_check(f"silence of {silent.of}", "service", hours, None, "counters", "watch", str(silent)))
+    return found
 
 
 def settled(checks: Sequence[Check], before: Mapping[str, Word]) -> list[Check]:

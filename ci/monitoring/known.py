@@ -1,13 +1,15 @@
-"""What a window is judged by beside its reference: measured thresholds, and labelled requests of mature days."""
+"""What a window is judged by beside its reference: measured thresholds, labels of mature days, and counters."""
 
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ci.capture import records
-from ci.monitoring import checks, cohorts, memory, null
+from ci.monitoring import checks, cohorts, memory, null, windows
 from ci.results.file import Lines
 from ci.results.monitoring import Check
 from ci.results.report import Record
@@ -23,6 +25,17 @@ def thresholds(settings: Settings, wanted: Task) -> null.Bounds | None:
     table = prepared("train").whole()
     found = null.measure(table, wanted.features, table[wanted.time], settings.monitoring.period_days)
     return null.bounds(found) if found and len(next(iter(found.values()))) >= 3 else None
+
+
+def service(settings: Settings, told: Mapping[str, Mapping[str, Any]], now: datetime) -> list[Check]:
+    """Return the checks of what answers, from what gateways tell by pod; the look at their counters is recorded."""
+    if not told:
+        return []
+    counted = {pod: (said["requests"], said["errors"]) for pod, said in told.items()}
+    looks = memory.look(now, counted, settings.history)
+    captured = [entry.get("time") for said in told.values() for entry in said["captured"]]
+    times = pd.Series(pd.to_datetime(pd.Series(captured, dtype=object), utc=True, errors="coerce")).dropna()
+    return checks.service(looks, windows.gaps(times, looks, now, hours=settings.monitoring.silent_hours))
 
 
 def judged(settings: Settings, wanted: Task, model: str, version: str) -> list[Check]:

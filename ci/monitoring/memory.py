@@ -5,15 +5,19 @@ one is killed, the files are whole and hold each window once.
 """
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
 from ci import workspace
 from ci.results.file import File, Lines
-from ci.results.monitoring import Attempt, Labels, Watched
+from ci.results.monitoring import Attempt, Labels, Look, Watched
 from ci.settings import History
+
+_LOOKS = 1000
+"""Looks that are kept."""
 
 
 def watched(settings: History) -> list[Watched]:
@@ -28,6 +32,35 @@ def watch(found: Watched, settings: History) -> None:
         key = (found.release, found.window)
         others = [each for each in file.read_all() if (each.release, each.window) != key]
         _write(file, [*others, found][-settings.keep :])
+
+
+def looks(settings: History) -> list[Look]:
+    """Return the looks at the gateways' counters, the oldest first; raises as `Lines.read_all` does."""
+    return _looks(settings).read_all()
+
+
+def look(time: datetime, pods: Mapping[str, tuple[int, int]], settings: History) -> list[Look]:
+    """Record what the gateways' counters say, and return all looks.
+
+    Args:
+        time: when.
+        pods: by pod, its requests and errors since its gateway started.
+        settings: where.
+    """
+    file = _looks(settings)
+    with _locked(file.path.with_name("watched.lock")):
+        before = file.read_all()
+        last = before[-1] if before else Look(time=time, pods=dict(pods), requests=0, errors=0)
+        more = [0, 0]
+        for pod, counted in pods.items():
+            known = last.pods.get(pod, (0, 0))
+            again = counted[0] < known[0]  # its gateway was started again: what it counts since then is all
+            for place in range(2):
+                more[place] += max(counted[place] - (0 if again else known[place]), 0)
+        found = Look(time=time, pods=dict(pods), requests=last.requests + more[0], errors=last.errors + more[1])
+        kept = [*before, found][-_LOOKS:]
+        _write(file, kept)
+    return kept
 
 
 def attempts(settings: History) -> list[Attempt]:
@@ -72,12 +105,18 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _write(file: Lines[Watched] | Lines[Attempt], entries: list[Watched] | list[Attempt]) -> None:
+def _write(
+    file: Lines[Watched] | Lines[Attempt] | Lines[Look], entries: list[Watched] | list[Attempt] | list[Look]
+) -> None:
     workspace.write_text(file.path, file.text(each.model_dump(mode="json") for each in entries))
 
 
 def _windows(settings: History) -> Lines[Watched]:
     return Lines(Path(settings.folder) / "watched.jsonl", Watched)
+
+
+def _looks(settings: History) -> Lines[Look]:
+    return Lines(Path(settings.folder) / "looks.jsonl", Look)
 
 
 def _attempts(settings: History) -> Lines[Attempt]:

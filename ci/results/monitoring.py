@@ -79,6 +79,15 @@ class Watched(Result):
     """What each check showed by itself, for the hysteresis of the next window."""
 
 
+class Look(Result):
+    """A look at the gateways' counters: what each pod's said, and the sums over all looks; requests."""
+
+    time: datetime
+    pods: dict[str, tuple[Count, Count]]
+    requests: Count
+    errors: Count
+
+
 class Attempt(Result):
     """A retraining that was begun: what names it, when, as of when, and whether it was asked for to the end."""
 

@@ -116,5 +116,8 @@ class Shared(Servers, Protocol):
     def captured(self, digest: str) -> dict[str, list[dict[str, Any]]]:
         """Return sampled requests to each pod of a version with its answers."""
 
+    def told(self, track: str | None = None, digest: str | None = None) -> dict[str, dict[str, Any]]:
+        """Return what the gateway of each pod reports, as `ci.capture.gateways.ask` gives it."""
+
 
 Where = OnePort | Shared

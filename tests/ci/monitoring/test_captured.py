@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from ci.data.reference import describe, describe_predictions
+from ci.monitoring import known
 from ci.monitoring.monitor import captured, monitor
 from ci.monitoring.retraining import Facts, decide
 from ci.results.monitoring import MONITORING
@@ -52,9 +53,9 @@ def entries(table):
 def watch(tmp_path, monkeypatch):
     """Return the result for captured rows, and the decision about it."""
     monkeypatch.chdir(tmp_path)
-    known = requests(30, 200, seed=2)
-    reference = {"features": describe(known, TASK.features)}
-    reference["predictions"] = {"prediction": describe_predictions(known["prediction"])}
+    before = requests(30, 200, seed=2)
+    reference = {"features": describe(before, TASK.features)}
+    reference["predictions"] = {"prediction": describe_predictions(before["prediction"])}
 
     def run(table):
         traffic, counts = captured({"pod": list(entries(table))}, TASK, SETTINGS.monitoring, NOW)
@@ -111,3 +112,27 @@ def test_after_traffic_stopped_there_is_no_verdict_of_what_was_before(watch):
     seen, decision, _ = watch(table.assign(time=table["time"] - timedelta(days=60)).head(120))
     assert (seen.verdict, decision.retrain) == ("too few rows", False)
     assert "only 120 rows" in decision.reason
+
+
+def told(table, requests, errors=0):
+    return {"pod": {"requests": requests, "errors": errors, "captured": list(entries(table))}}
+
+
+@pytest.mark.parametrize(
+    ("requests_now", "errors", "sentences"),
+    [
+        (100, 0, ["no requests came"]),
+        (900, 0, ["0.00% of 800 requests", "requests came and none was captured"]),
+        (900, 40, ["5.00% of 800 requests", "requests came and none was captured"]),
+    ],
+)
+def test_what_answers_is_checked_by_the_counters_of_gateways(tmp_path, monkeypatch, requests_now, errors, sentences):
+    monkeypatch.chdir(tmp_path)
+    table = requests()
+    assert known.service(SETTINGS, {}, NOW) == []
+    for hours, count, failed in ((1, 100, 0), (30, requests_now, errors)):
+        found = known.service(SETTINGS, told(table, count, failed), NOW + timedelta(hours=hours))
+    assert len(found) == len(sentences)
+    assert all(words in check.sentence for check, words in zip(found, sentences, strict=True))
+    assert found[0].verdict == ("ok" if errors == 0 and len(sentences) > 1 else "watch")
+    assert {check.kind for check in found} == {"service"}

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
-from ci.monitoring import windows
-from ci.monitoring.windows import Look
+from ci.monitoring import memory, windows
+from ci.results.monitoring import Look
+from ci.settings import History
 
 NOW = datetime(2013, 4, 25, 9, tzinfo=UTC)  # a Thursday
 
@@ -54,8 +55,9 @@ def test_a_window_by_count_has_whole_days_and_today_is_not_over():
     assert not windows.last(times(), NOW, rows=1).enough
 
 
-def look(hour, requests, captured=0):
-    return Look(datetime(2013, 4, 24, tzinfo=UTC) + timedelta(hours=hour), requests, captured)
+def look(hour, requests):
+    time = datetime(2013, 4, 24, tzinfo=UTC) + timedelta(hours=hour)
+    return Look(time=time, pods={}, requests=requests, errors=0)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +67,6 @@ def look(hour, requests, captured=0):
         ([look(13, 100)], "unknown"),
         ([look(13, 100), look(20, 100)], "traffic"),
         ([look(13, 100), look(20, 200)], "capture"),
-        ([look(13, 100), look(20, 30)], "capture"),  # it was started again
-        ([look(13, 100), look(20, 0)], "traffic"),
         ([look(1, 0), look(13, 100), look(20, 100)], "traffic"),
     ],
 )
@@ -75,3 +75,12 @@ def test_stopped_traffic_is_told_apart_from_a_capture_that_stopped(looks, of):
     assert [gap.of for gap in found] == [of]
     assert str(found[0]).startswith("from 2013-04-24 12:00 to 2013-04-25 09:00 ")
     assert windows.gaps(times(24), looks, NOW, hours=22) == []
+
+
+def test_requests_are_counted_over_pods_that_come_go_and_start_again(tmp_path):
+    settings = History(folder=str(tmp_path))
+    told = [{"a": (100, 1)}, {"a": (150, 2), "b": (10, 0)}, {"b": (30, 0)}, {"b": (5, 5)}, {}]
+    for hour, pods in enumerate(told):
+        found = memory.look(NOW + timedelta(hours=hour), pods, settings)
+    assert [(each.requests, each.errors) for each in found] == [(0, 0), (60, 1), (80, 1), (85, 6), (85, 6)]
+    assert memory.looks(settings) == found
