@@ -25,6 +25,8 @@ from ci.task import columns
 
 _DESCRIBED = 2**20
 """Rows of the training data by which they are described, at most; of lists, so many numbers times 64."""
+_HELD = 2**23
+"""Values of several columns that are held together, about."""
 
 
 def prepare(settings: Settings) -> dict[str, Any]:
@@ -85,13 +87,23 @@ def opened(folder: Path) -> Iterator[dict[Part, pq.ParquetFile]]:
 
 
 def _reference(train: pq.ParquetFile, wanted: task.Task) -> dict[str, Any]:
-    """Return the reference statistics of the training rows, field by field, so that one field's values are held."""
+    """Return the reference statistics of the training rows, some fields at a time, so that few values are held."""
     found: dict[str, Any] = {}
-    for name, field in wanted.features.items():
-        size = max(1, math.prod(axis or 64 for axis in field.shape) // 64)
-        own = {each: summary for each, summary in wanted.summaries.items() if summary.field == name}
-        found |= describe(stored(train, [name]).sample(_DESCRIBED // size), {name: field}, own)
+    lists = [[name] for name, field in wanted.features.items() if field.shape]
+    single = [name for name, field in wanted.features.items() if not field.shape]
+    rows = min(train.metadata.num_rows, _DESCRIBED)
+    for names in [*_blocks(single, rows), *lists]:
+        fields = {name: wanted.features[name] for name in names}
+        own = {each: summary for each, summary in wanted.summaries.items() if summary.field in fields}
+        size = max(1, math.prod(axis or 64 for axis in fields[names[0]].shape) // 64)
+        found |= describe(stored(train, names).sample(_DESCRIBED // size), fields, own)
     return found
+
+
+def _blocks(names: list[str], rows: int) -> list[list[str]]:
+    """Return columns in blocks that are read together: each read costs as much as all columns have names."""
+    size = max(1, _HELD // max(rows, 1))
+    return [names[start : start + size] for start in range(0, len(names), size)]
 
 
 def fingerprint(files: Mapping[Part, pq.ParquetFile], wanted: task.Task | None = None) -> str:
@@ -104,19 +116,31 @@ def fingerprint(files: Mapping[Part, pq.ParquetFile], wanted: task.Task | None =
     """
     digest = hashlib.sha256()
     every = list(files.values())
-    for name in every[0].schema_arrow.names:
-        parts = [stored(file, [name]) for file in every]
-        kind = pd.concat([file.schema_arrow.empty_table().select([name]).to_pandas() for file in every])[name].dtype
-        digest.update(f"{name}:{kind}\n".encode())
-        for table in (table for part in parts for table in part):
-            column = table[name] if isinstance(kind, pd.CategoricalDtype) else table[name].astype(kind)
-            if wanted is not None and name in wanted.features:
-                column = columns.plain_bytes(column, wanted.features[name])
-            try:
-                digest.update(pd.util.hash_pandas_object(column, index=False).to_numpy().tobytes())
-            except (TypeError, ValueError) as error:
-                raise InputError(
-                    f"model.data.load gave values that cannot be told apart in column {name} ({error}): drop or "
-                    "convert it"
-                ) from None
+    empty = [file.schema_arrow.empty_table().to_pandas() for file in every]
+    kinds = pd.concat(empty).dtypes.to_dict()
+    for names in _blocks(list(empty[0]), sum(file.metadata.num_rows for file in every)):
+        hashes: dict[str, list[bytes]] = {name: [] for name in names}
+        for table in (table for file in every for table in stored(file, names)):
+            for name in names:
+                hashes[name].append(_hashed(table[name], kinds[name], wanted))
+        for name in names:
+            digest.update(f"{name}:{kinds[name]}\n".encode() + b"".join(hashes[name]))
     return f"sha256:{digest.hexdigest()}"
+
+
+def _hashed(column: "pd.Series[Any]", kind: Any, wanted: task.Task | None) -> bytes:
+    """Return the hash of each value of a column, in the type that it has in all files.
+
+    Raises:
+        InputError: as of `fingerprint`.
+    """
+    name = str(column.name)
+    column = column if isinstance(kind, pd.CategoricalDtype) else column.astype(kind)
+    if wanted is not None and name in wanted.features:
+        column = columns.plain_bytes(column, wanted.features[name])
+    try:
+        return pd.util.hash_pandas_object(column, index=False).to_numpy().tobytes()
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"model.data.load gave values that cannot be told apart in column {name} ({error}): drop or convert it"
+        ) from None
