@@ -48,6 +48,18 @@ def test_versions_are_rolled_out_one_after_another(world: World) -> None:
     assert (where.lacking(B), where.changed(B), place(world).disagreement()) == (None, None, None)
 
 
+def test_a_release_of_a_namespace_that_was_lost_starts_again_from_its_record(world: World) -> None:
+    world.released("a", "b")
+    before = world.history.read()
+    for path in [path for path in world.store.objects if "/configmaps/" not in path and "/leases/" not in path]:
+        del world.store.objects[path]
+    assert (place(world).status().well, world.where().phases()) == (False, {})
+    world.rollout("b", trusted=True)
+    assert world.history.read() == before, "it is the last release already"
+    assert world.where().phases() == {B: Phase.SERVING}
+    assert place(world).status().well
+
+
 # How many pods there are.
 
 
