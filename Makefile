@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
 REQUIREMENTS := requirements.txt requirements-dev.txt $(wildcard model/requirements.txt)
 
-.PHONY: help setup ci check test test-e2e test-forks test-cluster test-long mutants conformance doctor cluster cluster-delete jenkins jenkins-build jenkins-delete push-demo lint report serve promote stop pin-images prune update clean
+.PHONY: help setup ci check test test-e2e test-cluster test-long mutants conformance doctor cluster cluster-delete jenkins jenkins-build jenkins-delete push-demo lint report serve promote stop pin-images prune update clean
 
 help:           ## print this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,9 +32,6 @@ test: $(READY)  ## run the tests, on every core: about 5 minutes on two
 
 test-e2e: $(READY)  ## run whole builds that are killed, repeated or months apart
 	@python -m pytest -m e2e tests/e2e tests/ci/rollout/test_deploy.py --timeout 1200 --numprocesses logical --dist loadfile --no-loadscope-reorder
-
-test-forks: $(READY) ## make three forks of this commit as a user does, build in them, and merge what comes later
-	@python -m pytest -m forks tests/e2e --timeout 1800 -q
 
 test-cluster: $(READY)  ## run the tests that make a Kubernetes cluster: needs kind, kubectl, kwok, docker, skopeo
 	@python -m pytest -m 'cluster and not long' tests/cluster --timeout 1500

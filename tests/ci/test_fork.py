@@ -125,7 +125,7 @@ def test_a_fork_is_one_change_that_is_staged_and_can_be_undone(clone: Path, caps
 
 def test_make_hands_the_names_over_unread_by_a_shell(clone: Path, capfd: pytest.CaptureFixture[str]) -> None:
     recipe = (clone / "examples/fork.mk").read_text()
-    assert "$(NAME)" not in recipe.replace('"$$NAME"', "")
+    assert "$(NAME)" not in recipe
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     for given in ("$(touch pwned)", "`touch pwned`", "a;touch pwned", '"; touch pwned; "'):
         made = ["make", "-o", ".venv/.ready", "fork", f"NAME={given.replace('$', '$$')}", "REGISTRY=localhost"]
