@@ -19,7 +19,8 @@ import ci.results
 from ci import configuration, workspace
 from ci.command import run
 from ci.data import reference
-from ci.monitoring import drift
+from ci.data.reference import counts
+from ci.monitoring import checks, drift
 from ci.packaging import package
 from ci.placement.packing import certificate
 from ci.placement.packing.problem import Problem
@@ -196,7 +197,10 @@ def test_drift_is_measured_against_any_reference_that_is_read(build: Surface, le
         found = REFERENCE.plain()
         for name in table:
             if name in found["features"]:
-                drift.examine(name, table[name], found["features"][name], limits)
-        drift.examine("prediction", pd.Series([0.1, 0.5]), found["prediction"], limits)
+                counted = counts(table[name], found["features"][name])
+                drift.examine(name, counted, found["features"][name], limits)
+                checks.of_column(name, 1000 * counted, found["features"][name], limits)
+        counted = counts(pd.Series([0.1, 0.5]), found["prediction"])
+        drift.examine("prediction", counted, found["prediction"], limits)
 
     tried(build, left, ["build/evaluation/reference.json"], 150, lambda _: build.read(examine))
