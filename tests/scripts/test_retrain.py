@@ -106,3 +106,23 @@ def test_while_one_retrains_here_another_does_not(controller, tmp_path):
     assert "not now because a retraining runs here, though the predictions drifted" in done.stdout, done.stderr
     child.communicate()
     assert controller.started() == 0
+
+
+def test_where_labels_arrive_late_it_knows_the_data_as_of_their_watermark(controller):
+    found = {
+        "counts": {},
+        "maturity_days": 5,
+        "method": "declared",
+        "watermark": "2013-04-20",
+        "source": "data/labelled",
+    }
+    found["labelled"] = {"2013-03-31": 7, "2013-04-01": 5, "2013-04-02": 6}
+    memory.labels(RECORDS).write(found)
+    assert configure.main(["--set=retraining.new_labels=11", "--set=monitoring.min_rows=7"]) == 0
+    builds.write("monitoring/monitoring.json", builds.monitoring("stable", ["stable"]))
+    assert retrain.main(["--start"]) == 0
+    assert decided() == (True, "labels", None)
+    assert "11 rows were labelled since" in DECISION.read_text()
+    asked = controller.items[1]["values"]
+    assert asked["AS_OF"] == "2013-04-20"
+    assert asked["SETTINGS"].splitlines()[-1] == "data.source=data/labelled"

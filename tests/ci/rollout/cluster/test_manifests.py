@@ -52,6 +52,19 @@ def test_a_version_is_in_the_pods_of_both_deployments_and_nowhere_else(settings)
     assert objects == before
 
 
+def test_the_gateway_knows_what_it_serves_and_what_it_may_not_write(settings):
+    changed = settings.monitoring.model_copy(update={"drop": ["name", "phone"], "capture_every": 3})
+    settings = settings.model_copy(update={"monitoring": changed})
+    objects = manifests.render(settings)
+    manifests.put(objects, settings, "7", IMAGE)
+    pods = [each["spec"]["template"]["spec"] for each in objects if each["kind"] == "Deployment"]
+    for pod in pods:
+        [gateway] = [found for found in pod["containers"] if found["name"] == manifests.GATEWAY]
+        values = {variable["name"]: variable["value"] for variable in gateway["env"]}
+        told = {"MODEL_VERSION": "7", "RELEASE": IMAGE, "CAPTURE_EVERY": "3", "CAPTURE_DROP": "name,phone"}
+        assert values == told
+
+
 def test_the_plans_advice_becomes_fields_of_the_pods(settings):
     """Beside what `k8s/` has: a spread over zones stays, one over nodes gives way to the plan's."""
     objects = manifests.render(serving(settings, overlay="production"))
