@@ -44,7 +44,7 @@ class Bounds:
     @property
     def method(self) -> str:
         """Say where the bounds come from."""
-        return f"prediction bound from n = {self.periods} left-out periods, level {self.level:.3f} over all checks"
+        return f"prediction bound from n = {self.periods} left-out periods, level {self.level:.3f} over all features"
 
 
 def bounds(measured: Mapping[str, Array], budget: float = BUDGET) -> Bounds:
