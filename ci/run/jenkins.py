@@ -228,7 +228,7 @@ def _forget_remote(name: str) -> None:
 
 def _git(*words: str) -> str | None:
     """Return what Git says; None if it fails."""
-    done = subprocess.run(["git", *words], env=git.environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(["git", *words], env=git.environment(), capture_output=True, encoding="utf-8", check=False)
     return done.stdout.strip() if done.returncode == 0 else None
 
 

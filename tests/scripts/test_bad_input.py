@@ -296,7 +296,7 @@ def test_deploy_refuses_when_another_release_serves_than_the_model_was_compared_
     builds.write("evaluation/evaluation.json", builds.evaluation())
     manifest = {"image": image, "version": "2", "digests": {"evaluation": file_digest(EVALUATED)}}
     monkeypatch.setattr("ci.packaging.package.verify", lambda *_: manifest)
-    monkeypatch.setattr("ci.rollout.deploy._serving", lambda *_, **__: "release 1 serves")
+    monkeypatch.setattr("ci.rollout.attempt._serving", lambda *_, **__: "release 1 serves")
     builds.write("champion.json", None)
     LEDGER.add(builds.release(digest=DIGEST))
     assert deploy.main([]) == 1
