@@ -41,8 +41,13 @@ def read(settings: History) -> list[Record]:
 
 
 def is_new(latest: Record, records: list[Record]) -> bool:
-    """Tell whether a build differs from the last recorded build, in more than its time."""
-    return not records or latest.identity != records[-1].identity
+    """Tell whether a build differs from the last recorded build, in more than its time.
+
+    One that is released now differs from one like it whose rollout failed.
+    """
+    if not records or latest.identity != records[-1].identity:
+        return True
+    return latest.release is not None and latest.release != records[-1].release
 
 
 def append(latest: Record, records: list[Record], settings: History) -> list[Record]:

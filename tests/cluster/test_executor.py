@@ -1,215 +1,213 @@
-"""`make ci` in pods of its own cluster: from nothing to an answer, and what follows when something changes or fails.
+"""README's section on Kind, word for word, and what follows in its cluster when something changes or fails.
 
-The tests go through the life of one fork, in order. The fork is the small one of `tests/e2e`, its data in its commit.
+The tests go through the life of one cluster, in order.
 """
 
-import importlib.util
 import json
-import os
 import re
 import shlex
-import shutil
-import signal
 import subprocess
 import sys
-import time
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 
-from ci.kube.api import ApiServer
-from ci.kube.context import Context
-from ci.releases.cluster import ClusterLedger
+from ci.run import local_registry
 from tests.cluster import images
+from tests.cluster.ours import BETTER, Copy, Done, agents, answers, gone, section
 from tests.cluster.tools import PIPELINE, SERVING, kubectl, until
-from tests.pods import REPOSITORY
-from tests.repositories import AUTHOR
 
-pytestmark = [pytest.mark.cluster, pytest.mark.own_cluster, pytest.mark.long]
-NAME = "executor-test"
-PORT = 18503
-FORK = REPOSITORY / "tests/e2e/fork"
-GATES = "gates.limits={rmse: {max: 1000}}"
-"""The first model is a poor one, so that a later one is better for certain."""
-SETTINGS = (
-    "serving.server=stand-in",
-    f"serving.port={PORT}",
-    "resources.serving={cpu: 200m, memory: 1Gi}",
-    "rollout.analysis={window: 5, confidence: 0.9, error_margin: 0.05, min_predictions: 50, max_psi: 10}",
-    GATES,
-)
-POOR = ("tuning.max_trials=1", "tuning.epochs=1", "training.epochs=1")
-
-
-@dataclass
-class Done:
-    """How a build ended, what it said, and how long it took."""
-
-    code: int
-    said: str
-    seconds: float
-
-
-@dataclass
-class Fork:
-    """The fork's folder."""
-
-    folder: Path
-
-    def start(self, *settings: str) -> subprocess.Popen[str]:
-        overrides = [f"--set={each}" for each in (*SETTINGS, *settings)]
-        command = [sys.executable, "-m", "scripts.pipeline", "--executor=auto", f"--cluster={NAME}", *overrides]
-        return subprocess.Popen(
-            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
-        )
-
-    def build(self, *settings: str) -> Done:
-        """Run `make ci` to its end."""
-        begun = time.monotonic()
-        process = self.start(*settings)
-        said, _ = process.communicate(timeout=1800)
-        print(said)
-        return Done(process.returncode, said, time.monotonic() - begun)
-
-    def git(self, *arguments: str) -> None:
-        subprocess.run(["git", *AUTHOR, *arguments], cwd=self.folder, check=True)
-
-    def releases(self) -> list[Any]:
-        """Return the releases that the cluster has recorded."""
-        return ClusterLedger(ApiServer(Context(f"kind-{NAME}")), SERVING).read()
-
-    def report(self) -> str:
-        return (self.folder / "build/report/index.html").read_text(encoding="utf-8")
+pytestmark = [pytest.mark.cluster, pytest.mark.own_cluster]
+NAME, PORT = "from-readme", 8501
+SEARCH = {"tuning.max_trials": "6", "tuning.epochs": "3", "data.training_days": "90"}
+"""A search that takes longer than its pods take to start."""
 
 
 @pytest.fixture(scope="module")
-def fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fork]:
-    """The fork, in a folder with a space in its name; in the end nothing of its cluster is left."""
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
+    """The copy of this repository; in the end nothing of its cluster is left, whatever happened."""
     images.kubectl()
     images.build_gateway()
     home = tmp_path_factory.mktemp("a home")
-    found = Fork(home / "fork")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, check=True, text=True)
-    for path in filter(None, listed.stdout.split("\0")):
-        if Path(path).parts[0] not in ("model", "pipeline.yaml", "tests"):
-            (found.folder / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPOSITORY / path, found.folder / path)
-    shutil.copytree(FORK, found.folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    package = importlib.util.find_spec("vega_datasets")
-    assert package is not None
-    assert package.origin is not None
-    shutil.copy(Path(package.origin).parent / "_data/seattle-weather.csv", found.folder / "weather.csv")
-    settings = found.folder / "pipeline.yaml"
-    settings.write_text(settings.read_text().replace("data:\n", "data:\n  source: weather.csv\n", 1))
-    found.git("init", "-q")
-    found.git("add", "-A")
-    found.git("commit", "-qm", "one")
+    found = Copy(home / "my clone", NAME, home, registry=local_registry.running())
+    found.make()
     with pytest.MonkeyPatch.context() as environment:
         environment.chdir(found.folder)
-        environment.setenv("KUBECONFIG", str(home / "kubeconfig"))
-        environment.setenv("XDG_CACHE_HOME", str(home))
-        environment.delenv("PIPELINE_SET", raising=False)
-        delete = [sys.executable, "-m", "scripts.cluster", "delete", "--name", NAME]
+        for name, value in found.environment.items():
+            environment.setenv(name, value)
         try:
             yield found
         finally:
-            subprocess.run(delete, cwd=found.folder, check=True)
-            listed = subprocess.run(["kind", "get", "clusters"], capture_output=True, text=True, check=True)
-            assert NAME not in listed.stdout.split()
-
-
-def gone() -> None:
-    """Wait until no agent is left: a pod that was deleted has some seconds to end."""
-    until(lambda: f"agents are left: {agents()}", lambda: not agents(), 60)
-
-
-def agents() -> list[str]:
-    """Return the pods and Jobs of builds that are there."""
-    return kubectl("get", "pods,jobs", "-n", PIPELINE, "-o", "name").split()
-
-
-def answers(said: str) -> list[float]:
-    """Ask as the build's last lines say, and return the predictions."""
-    [command] = re.findall(r"^curl .*$", said, re.MULTILINE)
-    done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True)
-    return list(json.loads(done.stdout)["predictions"])
+            found.run(sys.executable, "-m", "scripts.cluster", "delete")
 
 
 @pytest.fixture(scope="module")
-def first(fork: Fork) -> Done:
-    """The first build, which makes cluster and images too."""
-    return fork.build(*POOR)
+def first(ours: Copy) -> Done:
+    """The section's commands up to the build, on a machine that has no cluster."""
+    for words in (("make", "doctor"), ("make", "cluster")):
+        assert ours.follow(*words).code == 0
+    done = ours.follow("make", "ci")
+    assert done.code == 0
+    return done
 
 
-def test_from_nothing_the_printed_request_is_answered_as_the_model_does(fork, first):
-    assert first.code == 0
-    release = fork.releases()[-1]
-    golden = ClusterLedger(ApiServer(Context(f"kind-{NAME}")), SERVING).version(release["digest"])
+def test_the_section_of_the_readme_leads_to_a_model_that_answers(ours, first):
+    assert [shlex.split(command)[:2] for command in section()] == [
+        ["make", "doctor"],
+        ["make", "cluster"],
+        ["make", "ci"],
+        ["curl", "--silent"],
+        ["make", "cluster-delete"],
+    ]
+    doctor, cluster, _ = ours.commands.values()
+    assert "doctor: `make ci` can run on Kind here" in doctor.said
+    assert f"cluster: making {NAME} of 4 nodes" in cluster.said
+    assert "images: unchanged" in first.said
+    assert "AVAILABLE" in ours.follow("curl").said
+
+
+def test_the_printed_request_is_answered_as_the_model_does(ours, first):
+    release = ours.releases()[-1]
+    golden = ours.ledger().version(release["digest"])
     assert answers(first.said) == pytest.approx(golden.predictions[:1], abs=1e-5)
-    url = f"http://127.0.0.1:{PORT}/v1/models/seattle-heat:predict"
-    asked = requests.post(url, json={"instances": golden.instances}, timeout=30).json()["predictions"]
+    rows = [{name: float("nan") if value is None else value for name, value in row.items()} for row in golden.instances]
+    url = f"http://127.0.0.1:{PORT}/v1/models/{golden.model}:predict"
+    asked = requests.post(url, data=json.dumps({"instances": rows}), timeout=30).json()["predictions"]
     assert asked == pytest.approx(golden.predictions, abs=1e-5)
     assert "report: build/report/index.html" in first.said
-    assert "is serving" in fork.report()
+    assert "is serving" in ours.report()
     gone()
+    served = ours.run("make", "serve")
+    assert (served.code, answers(served.said)) == (0, answers(first.said))
 
 
-def test_again_nothing_runs_and_nothing_rolls_out(fork, first):
-    before = fork.releases()
-    again = fork.build(*POOR)
+def test_the_cluster_has_all_that_an_operator_applies_and_making_it_again_changes_nothing(ours, first):
+    labels = [node["metadata"]["labels"] for node in json.loads(kubectl("get", "nodes", "-o", "json"))["items"]]
+    assert sum("model-pipeline/training" in each for each in labels) == 3
+    assert sum("model-pipeline/serving" in each for each in labels) == 2
+    accounts = kubectl("get", "serviceaccounts", "-n", PIPELINE, "-o", "name").split()
+    assert {f"serviceaccount/{name}" for name in ("pipeline", "deployer", "tuner")} < set(accounts)
+    claim = json.loads(kubectl("get", "pvc", "dvc-remote", "-n", PIPELINE, "-o", "json"))
+    assert claim["status"]["phase"] == "Bound"
+    announced = kubectl("get", "configmap", "local-registry-hosting", "-n", "kube-public", "-o", "yaml")
+    assert local_registry.HOST in announced
+    again = ours.run("make", "cluster")
+    assert again.code == 0
+    assert "images: unchanged" in again.said
+    assert not re.search("making|building|pushed", again.said)
+
+
+def test_again_nothing_runs_and_only_another_number_of_pods_is_applied(ours, first):
+    before = ours.releases()
+    again = ours.build({"serving.replicas": "3"})
     assert again.code == 0
     assert "images: unchanged" in again.said
     assert "Running stage" not in again.said
     assert "deploy: nothing to do" in again.said
-    assert fork.releases() == before
-    print(f"again: {again.seconds:.0f} s")
+    assert "model-stable has at least 3 pods now, 2 before" in again.said
+    assert ours.releases() == before
+    ready = ("get", "deployment", "model-stable", "-n", SERVING, "-o", "jsonpath={.status.readyReplicas}")
+    until(lambda: kubectl(*ready), lambda: kubectl(*ready) == "3", 120)
+    kubectl("delete", "hpa", "model-stable", "-n", SERVING)  # without metrics it would not take pods away
+    kubectl("scale", "deployment", "model-stable", "-n", SERVING, "--replicas=2")
     gone()
 
 
-def test_an_interrupted_build_leaves_no_pod_and_the_next_one_is_refused_only_meanwhile(fork, first):
-    process = fork.start(*POOR, "seed=8")
-    assert process.stdout is not None
-    for line in process.stdout:
+@pytest.mark.long
+def test_an_interrupted_build_leaves_no_pod_and_another_one_is_refused_only_meanwhile(ours, first):
+    refused: list[Done] = []
+
+    def another(line: str) -> None:
         if "Running stage 'tune'" in line:
-            break
-    other = fork.build(*POOR)
-    assert (other.code, "is in use by process" in other.said) == (1, True)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=120)
-    assert process.returncode == 130
-    deadline = time.monotonic() + 60
-    while agents():
-        assert time.monotonic() < deadline, agents()
-        time.sleep(0.5)
+            refused.append(ours.build())
+
+    ours.until(r"> python -m scripts.tune", {"seed": "8"}, another)
+    assert [(other.code, "is in use by process" in other.said) for other in refused] == [(1, True)]
+    gone()
 
 
-def test_a_version_that_fails_as_a_canary_never_takes_over(fork, first):
-    (fork.folder / "pipeline.yaml").open("a").write("# another commit\n")
-    fork.git("commit", "-qam", "two")
-    before = fork.releases()
-    bad = fork.build("resources.serving={cpu: 200m, memory: 32Mi}")
+def test_a_version_of_a_second_commit_that_fails_as_a_canary_never_takes_over(ours, first):
+    (ours.folder / "pipeline.yaml").open("a").write("# another commit\n")
+    ours.git("commit", "-qam", "two")
+    before = ours.releases()
+    bad = ours.build({**BETTER, "resources.serving.memory": "32Mi"})
     assert bad.code == 1
-    assert fork.releases() == before
+    assert ours.releases() == before
     assert re.search(r"OOMKilled|ended|had not loaded", bad.said.splitlines()[-1])
-    assert "keeps serving" in fork.report() or "serves" in bad.said.splitlines()[-1]
+    assert "keeps serving" in ours.report() or "serves" in bad.said.splitlines()[-1]
     assert answers(first.said) is not None
     gone()
 
 
-def test_a_second_model_rolls_out_by_canary_under_the_builds_own_traffic(fork, first):
-    good = fork.build()
+def test_a_second_model_rolls_out_by_canary_under_the_builds_own_traffic(ours, first):
+    good = ours.build(BETTER)
     assert good.code == 0
     assert "Running stage" not in good.said  # all of it was done by the build before
-    releases = fork.releases()
+    releases = ours.releases()
     assert len(releases) == 2
     assert releases[-1]["champion"]["digest"] == releases[0]["digest"]
-    steps = [json.loads(line) for line in (fork.folder / "build/rollout/steps.jsonl").read_text().splitlines()]
+    steps = [json.loads(line) for line in (ours.folder / "build/rollout/steps.jsonl").read_text().splitlines()]
     names = [step["step"] for step in steps]
     assert names.index("join") < names.index("analyse") < names.index("promote")
-    history = Path(os.environ["XDG_CACHE_HOME"]) / "model-pipeline/volume/dvc-remote/history/builds.jsonl"
+    history = ours.home / "model-pipeline/volume/dvc-remote/history/builds.jsonl"
     assert [json.loads(line)["release"] for line in history.read_text().splitlines()][-1] == 2
     gone()
+
+
+@pytest.mark.long
+def test_two_workers_of_the_tuning_job_make_the_trials_of_one_and_its_seconds_are_printed(ours, first):
+    search = {**SEARCH, "seed": "21"}
+    by_two, said = ours.until(r"^tune_job: 2 pods, (\d+) s", {**search, "tuning.workers": "2"})
+    assert re.findall(r"^executor: pod search-\S+", said, re.MULTILINE) or "tune_job: Job tuning-" in said
+    by_one, alone = ours.until(r"^seconds: status .*tune (\S+?);", search)
+    print(f"makespan of {SEARCH['tuning.max_trials']} trials: {by_two[1]} s by two workers, {by_one[1]} s by one")
+    assert ended(said) == ended(alone) == Counter(f"{number:04}" for number in range(int(SEARCH["tuning.max_trials"])))
+    gone()
+
+
+@pytest.mark.long
+def test_a_killed_worker_costs_one_trial_at_most(ours, first):
+    begun: list[str] = []
+
+    def kill(line: str) -> None:
+        """Kill the pod of index 1 without grace once both workers run a trial."""
+        if re.match(r"  trial \d+: ", line):
+            begun.append(line)
+            if len(begun) == 2:
+                index = "batch.kubernetes.io/job-completion-index=1"
+                kubectl("delete", "pod", "-n", PIPELINE, "-l", index, "--grace-period=0", "--force")
+
+    _, said = ours.until(r"^tune_job: 2 pods, (\d+) s", {**SEARCH, "seed": "22", "tuning.workers": "2"}, kill)
+    trials = int(SEARCH["tuning.max_trials"])
+    assert ended(said) == Counter(f"{number:04}" for number in range(trials))
+    assert len(begun) <= trials + 1, begun
+    gone()
+
+
+@pytest.mark.long
+def test_a_search_that_is_interrupted_leaves_no_job(ours, first):
+    _, said = ours.until(r"^  trial 0000: ", {**SEARCH, "seed": "23", "tuning.workers": "2"})
+    assert "tune_job: Job tuning-" in said
+    gone()
+
+
+def ended(said: str) -> Counter[str]:
+    """Return how often each trial came to its end."""
+    return Counter(re.findall(r"^  trial (\d+) (?:reached|stopped after)", said, re.MULTILINE))
+
+
+def test_deleting_the_cluster_as_the_section_says_leaves_nothing_running(ours, first):
+    assert not agents()
+    done = ours.follow("make", "cluster-delete")
+    assert f"cluster: {NAME} deleted" in done.said
+    listed = subprocess.run(["kind", "get", "clusters"], check=True, capture_output=True, text=True).stdout
+    assert NAME not in listed.split()
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://127.0.0.1:{PORT}/", timeout=5)
+    if ours.registry:  # `python -m tests.cluster.images` has started it
+        assert f"the registry {local_registry.NAME} was not made here, and stays" in done.said
+    else:
+        assert f"cluster: registry {local_registry.NAME} removed" in done.said
+    assert local_registry.running() == ours.registry

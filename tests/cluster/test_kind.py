@@ -12,9 +12,9 @@ import pytest
 import requests
 
 from ci.run import images as ours
-from ci.run import kind, local_registry
+from ci.run import local_registry
 from tests.cluster import images
-from tests.cluster.tools import PIPELINE, SERVING, kubectl, until
+from tests.cluster.tools import PIPELINE, kubectl, until
 from tests.pods import REPOSITORY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.own_cluster, pytest.mark.long]
@@ -50,35 +50,6 @@ def made(run: Run) -> list[str]:
     begun = time.monotonic()
     said = run("create", "--set", "serving.port=18502")
     return [f"{time.monotonic() - begun:.0f} s", *said]
-
-
-def test_a_cluster_is_made_with_all_that_an_operator_applies(made):
-    print(made)
-    assert made[1:3] == ["cluster: registry kind-registry runs on localhost:5001", f"cluster: making {NAME} of 4 nodes"]
-    nodes = json.loads(kubectl("get", "nodes", "-o", "json"))["items"]
-    labels = [node["metadata"]["labels"] for node in nodes]
-    assert sum("model-pipeline/training" in each for each in labels) == 3
-    assert sum("model-pipeline/serving" in each for each in labels) == 2
-    for namespace, names in ((PIPELINE, ["pipeline", "deployer", "tuner"]), (SERVING, [])):
-        found = kubectl("get", "serviceaccounts", "-n", namespace, "-o", "name")
-        assert all(f"serviceaccount/{name}" in found for name in names)
-    claim = json.loads(kubectl("get", "pvc", "dvc-remote", "-n", PIPELINE, "-o", "json"))
-    assert claim["status"]["phase"] == "Bound"
-    announced = kubectl("get", "configmap", "local-registry-hosting", "-n", "kube-public", "-o", "yaml")
-    assert "localhost:5001" in announced
-
-
-def test_a_second_time_nothing_is_built_pushed_or_applied_and_it_takes_seconds(made, run):
-    begun = time.monotonic()
-    again = run("create", "--set", "serving.port=18502")
-    taken = time.monotonic() - begun
-    assert "images: unchanged: pipeline, tools" in again
-    assert not any("building" in line or "pushed" in line for line in again)
-    begun = time.monotonic()
-    found = kind.ready(NAME, 18502, print)
-    reused = time.monotonic() - begun
-    print(f"again {taken:.1f} s, reused {reused:.1f} s")
-    assert (found.url, reused < 10) == ("http://127.0.0.1:18502", True)
 
 
 def test_pods_run_our_images_reach_the_registry_and_share_a_volume_across_nodes(made):

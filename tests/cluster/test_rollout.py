@@ -125,6 +125,25 @@ def test_deploying_it_again_changes_nothing(fork):
     assert harness.written() == before
 
 
+def test_another_number_of_pods_alone_is_applied(fork):
+    before, released, settings = template(), releases(), fork.settings
+
+    def deploy(replicas: int) -> str:
+        serving = settings.serving.model_copy(update={"replicas": replicas})
+        fork.settings = settings.model_copy(update={"serving": serving})
+        fork.configure()
+        done = fork.run("deploy")
+        assert done.code == 0
+        return done.said
+
+    wanted = settings.serving.replicas
+    assert f"model-stable has at least {wanted + 1} pods now, {wanted} before" in deploy(wanted + 1)
+    until(lambda: "one more is wanted", lambda: deployment(manifests.STABLE)["spec"]["replicas"] == wanted + 1, 60)
+    assert f"model-stable has at least {wanted} pods now" in deploy(wanted)
+    kubectl("scale", "deployment", manifests.STABLE, "-n", SERVING, f"--replicas={wanted}")  # there are no metrics
+    assert (template(), releases()) == (before, released)
+
+
 def long(*values: Any) -> Any:
     return pytest.param(*values, marks=pytest.mark.long)
 

@@ -52,6 +52,14 @@ def test_a_build_is_new_if_its_digests_or_its_verdict_are(path, values, new):
     assert history.is_new(record(NOON + timedelta(hours=1)), [first]) is new
 
 
+def test_a_build_that_is_released_after_one_like_it_was_not_is_new_and_the_same_again_is_not():
+    released = record()
+    failed = released.model_copy(update={"release": None})
+    assert history.is_new(released, [failed])
+    assert not history.is_new(released, [failed, released])
+    assert not history.is_new(failed, [released])
+
+
 def test_another_commit_is_another_build():
     assert history.is_new(record(commit="beef"), [record()])
 
