@@ -46,7 +46,7 @@ BUDGET = {
             "timeout": 240.0,
             "confidence": 0.9,
             "error_margin": 0.05,
-            "min_predictions": 200,
+            "min_predictions": 100,
             "latency_ratio": 50.0,
             "latency_margin": 1.0,
             "max_psi": 10.0,
