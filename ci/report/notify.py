@@ -17,6 +17,8 @@ TOKEN = "NOTIFY_TOKEN"  # noqa: S105 - the variable's name
 _LONGEST = {"github": 60_000, "gitlab": 60_000, "slack": 3_000, "file": 1_000_000}
 """Characters of a message that each takes."""
 _PUBLIC = {"github": "https://api.github.com", "gitlab": "https://gitlab.com/api/v4"}
+_LOUD = re.compile(r"@|<!|&(?=[#\w])|(?<!\S)(?=/)")
+"""After these a character that nobody sees keeps a text from being a mention, an entity or a command."""
 _SECONDS = 30.0
 """Longest wait for an answer."""
 
@@ -33,10 +35,12 @@ class Message:
 def text(summary: str, build_url: str, most: int) -> str:
     """Return the message: the summary with a link to the report.
 
-    The summary was written by code that nobody has read yet. So it calls nobody: `@name` would be a mention.
+    The summary was written by code that nobody has read yet, and the message goes out in the name of who has the token.
+    So it calls nobody and asks for nothing: `@name`, also with a letter of it written as an entity, would be a mention,
+    and a line that begins with `/merge` a command to GitLab, or to a robot of the repository.
     """
     link = f"\n\n[The whole report]({build_url}artifact/build/report/index.html)\n" if build_url else ""
-    quiet = re.sub(r"@(?=\w)|<!", lambda found: f"{found[0]}\N{ZERO WIDTH SPACE}", summary)
+    quiet = _LOUD.sub(lambda found: f"{found[0]}\N{ZERO WIDTH SPACE}", summary)
     room = most - len(link)
     return (quiet if len(quiet) <= room else f"{quiet[: room - 1]}…") + link
 

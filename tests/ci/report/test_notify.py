@@ -1,6 +1,8 @@
 """Who is told of a pull request's build: by real servers, which keep what they get; and no secret in what is said."""
 
+import html
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -89,6 +91,32 @@ def test_a_comment_has_the_summary_and_the_link_and_calls_nobody(tell, server, t
     assert "AUC 0.7025" in body["body"]
     assert "(https://ci/job/x/7/artifact/build/report/index.html)" in body["body"]
     assert "@everybody" not in body["body"]
+
+
+@pytest.mark.parametrize("to", ["github", "gitlab"])
+@pytest.mark.parametrize(
+    "line",
+    ["/merge", "  /approve", "\t/close", "x\r/assign me", "x\u2028/lgtm"],
+)
+def test_a_summary_commands_nobody(tell, server, tmp_path, to, line):
+    (tmp_path / "build/report/summary.md").write_text(f"Keep: 1/2 of a/b\n\n{line}\n")
+    assert tell(to=to, url=server.url, repository="team/model")[0] == 0
+    [(_, _, body)] = server.got
+    assert not re.search(r"(^|\s)/\w", body["body"]), "a line that begins so is a command of the Git host's"
+    assert "Keep: 1/2 of a/b" in body["body"]
+
+
+@pytest.mark.parametrize(
+    "mention",
+    ["@everybody", "&#64;everybody", "&#x40;everybody", "&commat;everybody", "@&#101;verybody", "@\\everybody"],
+)
+def test_a_summary_mentions_nobody_however_it_is_spelled(tell, server, tmp_path, mention):
+    (tmp_path / "build/report/summary.md").write_text(f"look {mention}")
+    assert tell(to="gitlab", url=server.url, repository="team/model")[0] == 0
+    [(_, _, body)] = server.got
+    shown = re.sub(r"\\(?=[!-/:-@\[-`{-~])", "", html.unescape(body["body"]))
+    assert "look" in shown
+    assert "@everybody" not in shown.replace("\\", "")
 
 
 def test_a_webhook_gets_slacks_format_and_its_address_is_the_secret(tell, server):
