@@ -179,7 +179,7 @@ def locked(settings: Settings, context: str | None = None, wait: float = 0.0) ->
 
     Raises:
         StageError: another deployment is under way there.
-        InputError: there is no such context.
+        InputError: there is no such context, or another environment is the same place.
     """
     cluster = chosen(context, settings.serving.context)
     if cluster is None:
@@ -192,11 +192,37 @@ def locked(settings: Settings, context: str | None = None, wait: float = 0.0) ->
     from ci.rollout.cluster.observe import LEASE
 
     api = ApiServer(cluster)
+    _require_apart(settings, cluster)
     rendered = manifests.render(settings)
     namespace = manifests.namespace(rendered)
     preflight.permitted(api, namespace)
     with Lease(api, namespace, LEASE, _identity(), wait=wait) as lease:
         yield _cluster(api, settings, rendered, lease, cluster)
+
+
+def _require_apart(settings: Settings, cluster: Context) -> None:
+    """Make sure that no other environment of this cluster has the same namespace.
+
+    Else what builds release to the first one, which nobody approves, would serve in the next as well.
+
+    Raises:
+        InputError: one has.
+    """
+    from ci.rollout.cluster import manifests
+
+    here = settings.serving.overlay
+    for name in settings.environments:
+        other = settings.at(name)
+        there = chosen(None, other.serving.context)
+        if name == settings.environment or there is None or there.name != cluster.name:
+            continue
+        namespace, theirs = (manifests.namespace(manifests.render(each)) for each in (settings, other))
+        if namespace == theirs:
+            raise InputError(
+                f"environments: {settings.environment} and {name} are the same place, as k8s/overlays/{here} and "
+                f"k8s/overlays/{other.serving.overlay} both have namespace {namespace}: give one of them an overlay "
+                "with a namespace of its own, as k8s/overlays/staging is"
+            )
 
 
 def _identity() -> str:

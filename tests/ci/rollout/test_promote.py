@@ -1,6 +1,7 @@
 """Promotion on this machine: two environments with their own ports, ledgers and locks, by the commands people run."""
 
 import json
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from ci import configuration, workspace
 from ci.releases import machine
 from ci.releases.machine import MachineLedger
-from ci.settings import Environment
+from ci.settings import Environment, Model, Settings
 from scripts import champion, deploy, promote, prune, rollback, serve, status, stop
 from tests.ci.rollout.checkouts import INSTANCES, Checkout, free_port
 
@@ -192,3 +193,33 @@ def test_one_environment_is_as_simple_as_ever(checkout: Checkout, capsys: pytest
     assert "--environment: there is no environment 'staging': there is only one" in capsys.readouterr().err
     assert champion.main([]) == 0
     assert not list(Path("build/state").glob("serving-*"))
+
+
+KUBECTL = """#!/bin/sh
+echo "{kind: Service, apiVersion: v1, metadata: {name: model, namespace: model-serving}}"
+"""
+
+
+def test_two_overlays_of_one_namespace_are_one_place(tmp_path, monkeypatch, capsys):
+    """Else what builds release to the first would serve in the second, which nobody has approved."""
+    monkeypatch.chdir(tmp_path)
+    config = {"clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{free_port()}"}}],
+              "contexts": [{"name": "here", "context": {"cluster": "c"}}], "current-context": "here"}  # fmt: skip
+    workspace.write_text(tmp_path / "kubeconfig", json.dumps(config))
+    workspace.write_text(tmp_path / "bin/kubectl", KUBECTL)
+    (tmp_path / "bin/kubectl").chmod(0o755)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    environments = {
+        "first": Environment(context="-", overlay="kind"),
+        "last": Environment(context="here", overlay="production"),
+    }
+    for each in ("kind", "production"):
+        workspace.write_text(tmp_path / "k8s/overlays" / each / "server/kustomization.yaml", "")
+    made = Settings(schema_version=1, as_of=date(2013, 4, 1), model=Model(name="demo"), environments=environments)
+    workspace.write_text(workspace.SETTINGS, configuration.dump(made))
+    for name in environments:
+        assert rollback.main(["--environment", name]) == 2
+        said = capsys.readouterr().err
+        assert "first and last are the same place" in said or "last and first are the same place" in said
+        assert "both have namespace model-serving" in said
