@@ -1,15 +1,20 @@
 """A backup: what was released in each place, with the evidence, and the history of builds."""
 
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from ci.results.file import Digest, File, Many, Result
 from ci.results.report import Record
 from ci.results.rollout import Release
 from ci.settings import EnvironmentName, Name
+
+FileName = Annotated[str, Field(pattern=r"^\w[\w.-]{0,99}$")]
+"""It is written below the folder of its image, and nowhere else."""
 
 
 class Saved(Result):
@@ -18,8 +23,16 @@ class Saved(Result):
     environment: EnvironmentName | None
     """None where there is one place only."""
     releases: Many[Release]
-    evidence: dict[Digest, dict[str, str]]
+    evidence: dict[Digest, dict[FileName, str]]
     """By image, the text of each file."""
+
+    @field_validator("releases")
+    @classmethod
+    def _in_order(cls, found: list[Release]) -> list[Release]:
+        numbers = [0, *(each.release for each in found)]
+        if any(after <= before for before, after in pairwise(numbers)):
+            raise _wrong("their numbers are not in order")
+        return found
 
 
 class Backup(Result):
@@ -30,6 +43,18 @@ class Backup(Result):
     time: datetime
     ledgers: Many[Saved]
     history: Many[Record]
+
+    @field_validator("ledgers")
+    @classmethod
+    def _once(cls, found: list[Saved]) -> list[Saved]:
+        names = [each.environment for each in found]
+        if len(set(names)) < len(names):
+            raise _wrong(f"an environment is in it twice: {', '.join(map(str, names))}")
+        return found
+
+
+def _wrong(why: str) -> PydanticCustomError:
+    return PydanticCustomError("value_error", "{why}", {"why": why})
 
 
 def at(path: Path) -> File[Backup]:

@@ -130,6 +130,36 @@ def test_a_backup_of_something_else_is_refused(folder: Path, capsys: pytest.Capt
     assert without_locks() == before
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda ledgers: ledgers.append(ledgers[0]),
+            "ledgers: an environment is in it twice: staging, production, staging",
+        ),
+        (lambda ledgers: ledgers[0]["releases"].reverse(), "ledgers.0.releases: their numbers are not in order"),
+        *(
+            (lambda ledgers, name=name: next(iter(ledgers[0]["evidence"].values())).update({name: "x"}), "evidence")
+            for name in ("../../../../code.py", "/etc/code.py", "..", "a/b", "")
+        ),
+    ],
+)
+def test_a_backup_that_was_changed_by_hand_writes_nothing_and_nowhere_else(
+    folder: Path, capsys: pytest.CaptureFixture[str], change: Any, said: str
+) -> None:
+    assert backup.main(["saved.json"]) == 0
+    saved = json.loads(Path("saved.json").read_text())
+    change(saved["ledgers"])
+    Path("saved.json").write_text(json.dumps(saved))
+    shutil.rmtree(FOLDER.parent)
+    before = without_locks()
+    assert restore.main(["saved.json"]) == 2
+    heard = capsys.readouterr().err
+    assert "bad input: saved.json: " in heard
+    assert said in heard
+    assert without_locks() == before
+
+
 def test_a_damaged_ledger_is_no_backup(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     STAGING.records.write_text("{")
     assert backup.main(["saved.json"]) == 1
