@@ -67,6 +67,17 @@ def test_the_card_says_what_the_evaluation_found():
     assert "| carrier UA | 70 | 0.7000 |" in text
 
 
+def test_each_class_and_each_number_has_its_own_scores():
+    labels = [{"name": f"label{n}", "rows": n, "precision": n / 8, "recall": n / 16, "auc": None} for n in (1, 2)]
+    numbers = [{"name": f"in_{n}_h", "rows": n, "rmse": n / 8, "mae": n / 16} for n in (1, 2)]
+    builds.change("evaluation/evaluation.json", classes={"labels": labels, "numbers": numbers})
+    text = render(WORDS)
+    assert "| label1 | 1 | 0.1250 | 0.0625 | – | – | – | [^" in text
+    assert "| label2 | 2 | 0.2500 | 0.1250 | – | – | – | [^" in text
+    assert "| in_1_h | 1 | – | – | – | 0.1250 | 0.0625 | [^" in text
+    assert "| in_2_h | 2 | – | – | – | 0.2500 | 0.1250 | [^" in text
+
+
 def test_what_cannot_be_computed_is_said_in_words():
     why = "every outcome is 1"
     nothing = {**dict.fromkeys(("value", "low", "high")), "problem": why}
