@@ -1,6 +1,7 @@
 """Files that rows name: each is read once, to see that it can be, and to know its content."""
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ class Files:
         root = self.root
         good = pd.Series(True, index=rows.index)
         for name in fields:
-            found = [_digest(root, path) for path in rows[name]]
+            found = [_digest(root, path, self.settings.source is not None) for path in rows[name]]
             paths = [(root / path).as_posix() if isinstance(path, str) else None for path in rows[name]]
             rows = rows.assign(**{name: pd.Series(paths, rows.index, dtype=object)})
             rows[DIGEST + name] = [digest for digest, _ in found]
@@ -85,10 +86,19 @@ class Files:
         return [f"left out: {self.left} rows ({share:.2%}), whose files cannot be read: {shown}"]
 
 
-def _digest(root: Path, path: Any) -> tuple[str, str]:
-    """Return the digest of a file's content and nothing, or nothing and why it cannot be read."""
+def _digest(root: Path, path: Any, bounded: bool) -> tuple[str, str]:
+    """Return the digest of a file's content and nothing, or nothing and why it cannot be read.
+
+    Args:
+        root: the folder in which paths begin.
+        path: the file's.
+        bounded: whether it must be in that folder: another file could change without a new build, and DVC would not
+            bring it to an agent.
+    """
     if not isinstance(path, str):  # of the days to come, a field may be missing
         return "", "no file is named"
+    if bounded and Path(os.path.relpath(root / path, root)).parts[:1] == ("..",):
+        return "", f"{path!r} is outside of the folder {root}"
     try:
         return hashlib.sha256(reading.content(root / path, MOST)).hexdigest(), ""
     except InputError as error:

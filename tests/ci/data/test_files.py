@@ -36,11 +36,20 @@ def prepare(task):
         ("folder", "no plain file"),
         ("a\0b", "cannot be read"),
         ("x" * 300, "cannot be read"),
+        ("/etc/hostname", "'/etc/hostname' is outside of the folder"),
+        ("folder/../../pipeline.yaml", "'folder/../../pipeline.yaml' is outside of the folder"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(prepare, name, words):
     code, said = prepare(lambda rows: rows.assign(file=rows["file"].mask(rows.index == 40, name)))
     assert (code, words in said, "data.unreadable is 0" in said) == (2, True, True), said
+
+
+def test_a_path_may_lead_through_folders_within_that_of_the_source(prepare, task):
+    code, said = prepare(
+        lambda rows: rows.assign(file=["folder/../good", str(task.folder / "good")] * (len(rows) // 2))
+    )
+    assert code == 0, said
 
 
 def test_a_share_of_them_is_left_out_and_told(prepare):
