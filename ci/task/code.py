@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from typing import Any
 from ci.errors import InputError
 
 GUIDE = "docs/task.md says what a task provides"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+"""How Keras prints words in bold."""
 
 
 def part(module: str, name: str) -> Any:
@@ -89,7 +92,7 @@ def where(error: BaseException) -> str:
 def in_words(error: BaseException) -> str:
     """Return an error in one line: its kind, as few messages make sense without it, and its message."""
     try:
-        message = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+        message = " ".join(_COLOUR.sub("", str(error.msg if isinstance(error, SyntaxError) else error)).split())
     except Exception:  # an error's own words are code of the task too
         message = ""
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

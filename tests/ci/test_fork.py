@@ -127,10 +127,10 @@ def test_make_hands_the_names_over_unread_by_a_shell(clone: Path, capfd: pytest.
     recipe = (clone / "examples/fork.mk").read_text()
     assert "$(NAME)" not in recipe
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    for given in ("$(touch pwned)", "`touch pwned`", "a;touch pwned", '"; touch pwned; "'):
+    for given in ("$(touch pwned)", "`touch pwned`", "a;touch pwned", '"; touch pwned; "', "-x"):
         made = ["make", "-o", ".venv/.ready", "fork", f"NAME={given.replace('$', '$$')}", "REGISTRY=localhost"]
         assert subprocess.run(made, check=False, env={**os.environ, "PATH": path}).returncode == 2
-        assert "--name " in capfd.readouterr().err
+        assert f"bad input: --name {given}: " in capfd.readouterr().err
     assert not Path("pwned").exists()
 
 

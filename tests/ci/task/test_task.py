@@ -136,6 +136,11 @@ def test_a_declaration_that_is_missing_is_named(task, name):
             "class Odd(Exception):\n    def __str__(self):\n        1 / 0\n\n\ndef load(source):\n    raise Odd\n",
             "model/data.py:7: load fails: Odd",
         ),
+        (
+            "data.py",
+            "def load(source):\n    raise RuntimeError('\\x1b[1min user code\\x1b[0m')\n",
+            "model/data.py:2: load fails: RuntimeError: in user code\n",
+        ),
         ("data.py", "def load():\n    pass\n", "load fails: TypeError: load() takes 0 positional arguments but 1"),
         ("data.py", "load = 7\n", "load fails: TypeError: 'int' object is not callable"),
         (
