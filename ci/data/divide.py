@@ -255,6 +255,8 @@ def _require_rows(divided: Divided, settings: Settings, wanted: task.Task) -> No
             dropped += "".join(f"; {each}" for each in divided.notes if each.startswith("left out"))
             if wanted.group is not None:
                 dropped += f"; {largest_group(divided.tallies, wanted.group)}"
+            if part == "holdout" and wanted.group is not None and wanted.time is not None:
+                dropped += f"; where each {wanted.group} has rows on most days, set TIME to None or leave GROUP out"
             if divided.placed is None:
                 share = f"data.{'holdout' if part == 'holdout' else 'validation'}_share"
                 raise InputError(f"{share}: no labelled rows are left for {part}; choose another share{dropped}")

@@ -98,6 +98,13 @@ def test_a_group_of_the_training_days_is_not_in_the_holdout(task):
     assert sum(map(len, groups)) == len(set.union(*groups))
 
 
+def test_groups_with_rows_on_all_days_leave_no_holdout_and_the_mend_is_said(task):
+    task.write("__init__.py", (task.folder / "model/__init__.py").read_text() + 'GROUP = "c"\n')
+    code, said = task.prepare(change=lambda rows: rows.assign(c=[f"g{row % 40}" for row in range(len(rows))]))
+    assert (code, "leaves no labelled rows for holdout" in said) == (2, True), said
+    assert "where each c has rows on most days, set TIME to None or leave GROUP out" in said
+
+
 def test_a_task_without_days_is_prepared(task):
     text = (task.folder / "model/__init__.py").read_text()
     task.write("__init__.py", text.replace('TIME = "day"', "TIME = None"))
