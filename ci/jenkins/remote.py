@@ -69,7 +69,7 @@ class Remote:
         say: Callable[[str], None] = print,
         pause: Callable[[float], None] = time.sleep,
     ):
-        self.url = _checked(url)
+        self.url = checked(url)
         self.origin = _origin(self.url)
         self.user, self.patience, self.say, self.pause = user, patience, say, pause
         self._session = http.session()
@@ -230,7 +230,7 @@ class Remote:
             return {}
 
 
-def _checked(url: str) -> str:
+def checked(url: str) -> str:
     """Return the address of a controller without a slash at its end.
 
     Raises:

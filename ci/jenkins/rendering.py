@@ -6,6 +6,7 @@ Pure: from rendered objects to objects. Nothing of it is a template; named field
 import copy
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 from ci.errors import InputError
+from ci.jenkins.remote import checked
 from ci.settings import Jenkins
 
 Json = dict[str, Any]
@@ -24,6 +26,8 @@ DEMO = "git://git.jenkins.svc.cluster.local/model.git"
 IMAGE = "registry.example.com/model-jenkins"
 """The image that manifests name before another is put in: that of ci/images/images.yaml."""
 _JOB = "/usr/share/jenkins/ref/jobs/model-pipeline/config.xml.override"
+_NAME = re.compile(r"[\w-](?:[\w. -]*[\w-])?")
+"""A name that Jenkins gives a job, and that is a folder of its home."""
 _CHECKSUM = "model-pipeline/configuration"
 
 
@@ -39,10 +43,13 @@ def put(objects: Sequence[Json], jobs: Mapping[str, str], settings: Jenkins, ima
     Raises:
         InputError: a setting does not fit.
     """
-    if "/" in settings.job or not settings.job.isprintable():
+    if not _NAME.fullmatch(settings.job):
         raise InputError(
-            f"jenkins.job: {settings.job}: a controller of ours has the job in no folder: name it without /"
+            f"jenkins.job: {settings.job!r}: a controller of ours has the job in no folder: name it by letters, "
+            "digits, dots, spaces, - and _"
         )
+    if settings.url is not None:
+        checked(settings.url)
     if settings.branch is None:
         raise InputError(
             "jenkins.branch: null: a controller of ours has a job of branches: name the one that is released"
@@ -81,15 +88,24 @@ def job(text: str, settings: Jenkins) -> str:
         settings: of the fork.
 
     Raises:
-        InputError: GitHub is the source, and the repository is not one of GitHub's addresses.
+        InputError: GitHub is the source, and the repository is not one of GitHub's addresses; or it holds a password.
     """
     reader = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))  # noqa: S314 - a file of ours
     root = ElementTree.fromstring(text, reader)  # noqa: S314
     [source] = root.iter("source")
     address = settings.repository or DEMO
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError as error:
+        raise InputError(f"jenkins.repository: {address}: no address: {error}") from None
+    if parts.password or (parts.username and parts.scheme in ("http", "https")):  # everybody could read it in the job
+        raise InputError(
+            f"jenkins.repository: who fetches from {parts.hostname} does not belong into its address: GIT_USER and "
+            "GIT_TOKEN say that to `python -m scripts.jenkins secret`"
+        )
     values = {"remote": address}
     if source.get("class", "").endswith("GitHubSCMSource"):
-        parts = urlsplit(address)
         words = parts.path.strip("/").removesuffix(".git").split("/")
         if parts.scheme != "https" or len(words) != 2 or not all(words):
             raise InputError(

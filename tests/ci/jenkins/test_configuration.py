@@ -236,11 +236,26 @@ def test_keys_of_githubs_plugin_are_there_only_with_its_source(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "key"), [({"job": "team/x"}, "job"), ({"job": "a\nb"}, "job"), ({"branch": None}, "branch")]
+    ("given", "key"),
+    [
+        *(({"job": name}, "job") for name in ("team/x", "a\nb", "..", "x:y", "a?", "end.")),
+        ({"branch": None}, "branch"),
+        *(({"url": url}, "url") for url in ("ci.example.com", "${ADMIN_PASSWORD}", "https://a:b@ci.example.com")),
+        *(({"repository": f"https://{who}@github.com/you/fork"}, "repository") for who in ("you:t0ken", "t0ken")),
+        *(({"repository": url}, "repository") for url in ("https://[x/y", "https://github.com:x/you/fork")),
+        ({"source": "git", "repository": "ssh://git:t0ken@git.example.com/fork"}, "repository"),
+    ],
 )
 def test_settings_that_a_controller_of_ours_cannot_have_are_refused_by_name(given, key):
-    with pytest.raises(InputError, match=rf"jenkins\.{key}: "):
+    with pytest.raises(InputError, match=rf"jenkins\.{key}: ") as found:
         put(**given)
+    assert "t0ken" not in str(found.value)
+
+
+@pytest.mark.parametrize("repository", ["git@github.com:you/fork", "ssh://git@git.example.com:22/you/fork.git"])
+def test_a_repository_that_is_fetched_by_ssh_names_its_user(repository):
+    applied = put(source="git", repository=repository, job="Model 2.0 é")
+    assert f"<remote>{repository}</remote>" in applied["ConfigMap", "jenkins-job"]["data"]["config.xml"]
 
 
 def test_a_secret_has_all_that_is_mounted_and_the_digest_of_its_token():
