@@ -20,7 +20,13 @@ def merge(revision: str) -> list[str] | None:
         InputError: there is no such commit or no common history, or something is not committed.
     """
     git.require_clean()
-    theirs = git.output("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").strip()
+    try:
+        theirs = git.output("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").strip()
+    except InputError as error:
+        raise InputError(
+            f"--from {revision}: there is no such commit here: `git remote add upstream URL` and `git fetch upstream` "
+            f"bring those of upstream ({error})"
+        ) from None
     try:
         base = git.output("merge-base", "HEAD", theirs).strip()
     except InputError:

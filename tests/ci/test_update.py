@@ -93,8 +93,8 @@ def test_what_cannot_be_merged_is_told_and_changes_nothing(fork: Path, capsys: p
     git("commit", "-qm", "no history")
     git("checkout", "-q", "main")
     for revision, said in (
-        ("nowhere", "git: fatal: Needed a single revision"),
-        ("--output=x", "git: fatal: "),
+        ("nowhere", "--from nowhere: there is no such commit here: `git remote add upstream URL` and `git fetch up"),
+        ("--output=x", "--from --output=x: there is no such commit here: "),
         ("other", "other and this repository have no common commit: `git fetch --unshallow` if it is"),
     ):
         assert update.main([f"--from={revision}"]) == 2
