@@ -1,6 +1,7 @@
 """The controller's configuration, held to what the plugins take; and what it must not allow."""
 
 import copy
+import ipaddress
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -283,6 +284,16 @@ def test_the_commands_for_another_cluster_print_what_kubectl_takes(monkeypatch, 
     assert capsys.readouterr().out != first
     assert command.main(["manifests"]) == 2
     assert "jenkins.repository and jenkins.url" in capsys.readouterr().err
+
+
+def test_a_pull_request_reaches_no_address_that_clusters_give_to_their_own():
+    policy = objects("ci/jenkins/pull-requests")["NetworkPolicy", "pull-requests"]["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in policy
+    [block] = [to["ipBlock"] for rule in policy["egress"] for to in rule.get("to", ()) if "ipBlock" in to]
+    closed = [ipaddress.ip_network(each) for each in block["except"]]
+    for address in ("10.96.0.1", "172.20.0.10", "192.168.1.1", "169.254.169.254", "100.64.0.1", "100.100.100.200"):
+        assert any(ipaddress.ip_address(address) in each for each in closed), address
 
 
 def test_what_is_opened_in_the_network_is_what_is_listened_to():
