@@ -1,5 +1,6 @@
 """The whole contract between a task and the pipeline, tried on a few rows: errors show in seconds, not hours."""
 
+import importlib
 import tempfile
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from ci.packaging import card
 from ci.quality import behaviour, jackknife, metrics
 from ci.rows import stored
 from ci.settings import Settings
-from ci.task import columns
+from ci.task import columns, declaration
 from ci.training.inputs import by_batches, made_encoder, make_deterministic, raw_inputs
 from ci.tuning import contract
 
@@ -36,6 +37,8 @@ def check(settings: Settings) -> list[str]:
     metrics.require(settings.gates, wanted)
     card.checked(reading.text(_CARD), str(_CARD))
     said = [f"model/: {_in_words(wanted)}"]
+    for name, meant in declaration.misspelt(vars(importlib.import_module("model"))):
+        said.append(f"model/__init__.py: nothing reads {name}: if {meant} is meant, call it so")
     schema = quality.usable(task.part("model.schema", "SCHEMA"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -69,18 +72,21 @@ def _in_words(wanted: task.Task) -> str:
 
 
 def _metrics(wanted: task.Task, rows: pd.DataFrame, answers: dict[str, Any]) -> list[str]:
-    """Compute the task's own metrics.
+    """Compute the task's own metrics, and say which cannot be computed on these few rows.
 
     Raises:
         InputError: one raises an exception.
     """
+    said = [f"metrics: {', '.join(metrics.named(wanted))}"]
     for name, metric in wanted.metrics.items():
         truth = columns.outcomes(rows, wanted.output(metric.output))
         weights = None if wanted.weight is None else rows[wanted.weight].to_numpy(dtype="float64")
         problem = jackknife.problem(metric, truth, answers[metric.output], weights)
         if problem and problem.startswith("it raised"):
             raise InputError(f"model/__init__.py: METRICS[{name!r}]: {problem.removeprefix('it ')}")
-    return [f"metrics: {', '.join(metrics.named(wanted))}"]
+        if problem:
+            said.append(f"metrics: {name} cannot be computed on these {len(rows)} rows: {problem}")
+    return said
 
 
 def _behaviour(wanted: task.Task, rows: pd.DataFrame, ask: Any) -> list[str]:

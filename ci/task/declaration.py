@@ -3,8 +3,9 @@
 import keyword
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from numbers import Real
 from typing import Any, Literal, get_args
 
@@ -23,6 +24,7 @@ _CLASSES = 10_000
 """Classes of an output at most."""
 _HEAVIEST = 1e6
 """Largest weight of a class."""
+_OPTIONAL = ("CLASSES", "CLASS_WEIGHT", "OUTPUTS", "GROUP", "WEIGHT", "METRICS", "SUMMARIES")
 _OUTPUT_KEYS = ("kind", "target", "classes", "class_weight")
 _METRIC_KEYS = ("function", "greater_is_better", "response", "output")
 
@@ -152,6 +154,16 @@ def read() -> Task:
         _metrics(outputs),
         _summaries(features),
     )
+
+
+def misspelt(names: Collection[str]) -> list[tuple[str, str]]:
+    """Return which of the names in `model/__init__.py` look like an optional one that is not declared, each with it.
+
+    The pipeline does not read them. They may be the task's own, so they are no error.
+    """
+    meant = [name for name in _OPTIONAL if name not in names]
+    near = {name: get_close_matches(name, meant, 1, 0.75) for name in names if name.isupper()}
+    return [(name, found[0]) for name, found in near.items() if found]
 
 
 def _outputs() -> tuple[Output, ...]:
@@ -342,7 +354,7 @@ def _summaries(features: Mapping[str, Field]) -> dict[str, Summary]:
     for name, value in declared.items():
         _column("SUMMARIES", name)
         what = f"{_INIT}: SUMMARIES[{name!r}]"
-        if name in features:
+        if name in features or name.partition(" (")[0] in features:  # as `image (bytes)`, by which a field is watched
             raise InputError(f"{what}: a field has this name: choose another")
         if not isinstance(value, Mapping) or set(value) != {"field", "function"} or not callable(value["function"]):
             raise InputError(f"{what}: expected a dict with field and function, from a value to a number; {GUIDE}")

@@ -105,6 +105,13 @@ def test_what_fits_passes(check, change, files):
     assert (code, "model/ fits the pipeline" in said) == (0, True), said
 
 
+def test_what_may_be_a_mistake_is_said(check):
+    text = FILES["__init__.py"].replace("return 0.5", "return float('nan')") + 'GROUPS = "text"\n'
+    code, said = check(**{"__init__.py": text})
+    assert (code, "metrics: share cannot be computed on these " in said, "rows: it is nan" in said) == (0, True, True)
+    assert "model/__init__.py: nothing reads GROUPS: if GROUP is meant, call it so" in said
+
+
 def changed(name, old, new):
     assert old in FILES[name]
     return {name: FILES[name].replace(old, new)}

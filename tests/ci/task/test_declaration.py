@@ -6,7 +6,7 @@ import pytest
 
 from ci import task as declarations
 from ci.errors import InputError
-from ci.task import Field, Output, columns, values
+from ci.task import Field, Output, columns, declaration, values
 
 BASE = {"KIND": '"binary"', "TARGET": '"y"', "TIME": '"day"', "FEATURES": '{"x": "float32"}', "SLICES": "()"}
 
@@ -94,6 +94,7 @@ def test_outputs(task, changes, outputs):
         ({"WEIGHT": '"x"'}, "FEATURES holds x, which is WEIGHT"),
         ({"SUMMARIES": "[f]"}, "SUMMARIES is [<function f"),
         ({"SUMMARIES": '{"x": {"field": "x", "function": f}}'}, "SUMMARIES['x']: a field has this name"),
+        ({"SUMMARIES": '{"x (mean)": {"field": "x", "function": f}}'}, "SUMMARIES['x (mean)']: a field has this name"),
         ({"SUMMARIES": '{"s": {"field": "x"}}'}, "SUMMARIES['s']: expected a dict with field and function"),
         ({"SUMMARIES": '{"s": {"field": "z", "function": f}}'}, "SUMMARIES['s']: there is no field 'z'"),
         ({"METRICS": '{"m": f}'}, "METRICS['m']: expected a dict with a function"),
@@ -203,3 +204,15 @@ def test_lists_come_back_from_a_file_as_they_were(tmp_path):
     assert np.isnan(found["b"][0, 1])
     assert found["b"][1].tolist() == [2.0, 3.0]
     assert found["c"].tolist() == [["x"], [""]] or found["c"].tolist() == [["x"], []]
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("KIND", "SUMMARY", "GROUPS"), [("SUMMARY", "SUMMARIES"), ("GROUPS", "GROUP")]),
+        (("CLASS_WEIGHTS", "METRIC"), [("CLASS_WEIGHTS", "CLASS_WEIGHT"), ("METRIC", "METRICS")]),
+        (("GROUP", "GROUPS", "WORDS", "weight", "SLICES", "CLASSES"), []),
+    ],
+)
+def test_a_name_that_looks_like_an_optional_one_is_found_where_that_is_not_declared(names, found):
+    assert declaration.misspelt(names) == found
