@@ -25,6 +25,7 @@ CHAMPION = BUILD / "champion.json"
 AGENT = BUILD / "agent.json"
 TUNING_JOB = BUILD / "tuning-job.json"
 DOES = BUILD / "does.txt"
+CANDIDATE = BUILD / "candidate.txt"
 HANDOFF = BUILD / "handoff.json"
 LOCK = Path("dvc.lock")
 """DVC's own record of what each cached stage read and wrote."""

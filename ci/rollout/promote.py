@@ -78,6 +78,24 @@ def promote(
     return f"{what} serves on {place.name} as release {now['release']}"
 
 
+def candidate(settings: Settings, to: str, digest: str | None = None) -> Release:
+    """Return the release that a promotion would take, whatever becomes of it there.
+
+    Args:
+        settings: the fork's.
+        to: the environment that it would go to.
+        digest: of the image; None means what was verified last in the environment before.
+
+    Raises:
+        InputError: there is no such environment, or builds release to it.
+        StageError: nothing was verified, or it was rolled back.
+    """
+    source, _ = _both(settings, to)
+    before = places.look(source)
+    before.require_agreement()
+    return _meant(Stand(str(source.environment), before.ledger.read()), digest)
+
+
 _OWN = ("release", "revision", "instead_of", *APPROVAL)
 """What a record says of its own environment."""
 
@@ -105,14 +123,19 @@ def _decide(
     """
     first = Stand(str(source.environment), before.ledger.read())
     then = Stand(str(target.environment), place.ledger.read())
-    found, why = chosen(first, digest)
-    if found is None:
-        raise StageError(f"not promoted: {why}")
+    found = _meant(first, digest)
     asked = target.environments[then.name]
     approval = Approval(asked.approval, asked.approvers, approved_by)
     final = target.last()
     last = place if final.environment == target.environment else places.look(final)
-    return dict(found), promotable(found, first, then, approval, last.ledger.last())
+    return found, promotable(found, first, then, approval, last.ledger.last())
+
+
+def _meant(first: Stand, digest: str | None) -> Release:
+    found, why = chosen(first, digest)
+    if found is None:
+        raise StageError(f"not promoted: {why}")
+    return dict(found)
 
 
 def _preview(

@@ -105,7 +105,7 @@ class Ran:
     @property
     def changes_what_serves(self) -> bool:
         """Whether a command ran that may change what serves."""
-        words = ("scripts.pipeline deploy", "scripts.promote", "scripts.rollback")
+        words = ("scripts.pipeline deploy", "--approved-by", "scripts.rollback")
         return any(word in command for _, _, command in self.commands for word in words)
 
     @property

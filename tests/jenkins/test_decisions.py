@@ -23,7 +23,7 @@ REFUSED = ("Plan", "Checkout", "Request")
 PR_REFUSED = ("Plan", "Checkout", "Target branch", "Request")
 ROLLBACK = (*REFUSED, "Rollback")
 PROMOTE = (*REFUSED, "Promote")
-APPROVED = (*REFUSED, "Approve", "Promote")
+APPROVED = (*REFUSED, "Candidate", "Approve", "Promote")
 TWO = {"environments": {"staging": {"port": 8502}, "production": {"port": 8503, "approval": True}}}
 PLAIN = {"environments": {"staging": {"port": 8502}, "production": {"port": 8503}}}
 TOLD = {"notify": {"to": "github", "repository": "team/model"}}
@@ -81,8 +81,13 @@ TABLE: dict[str, tuple[Row, tuple[str, ...], str]] = {
     "promoted unasked": (Row(params=given(PROMOTE="production"), settings=PLAIN), PROMOTE, "SUCCESS"),
     "denied": (Row(params=given(PROMOTE="production"), settings=TWO, approves=None), APPROVED[:-1], "Rejected"),
     "refused by its command": (
-        Row(params=given(PROMOTE="production"), settings=TWO, fails="scripts.promote"),
+        Row(params=given(PROMOTE="production"), settings=TWO, fails="--approved-by"),
         APPROVED,
+        "exit code 1",
+    ),
+    "nobody is asked about nothing": (
+        Row(params=given(PROMOTE="production"), settings=TWO, fails="--candidate"),
+        APPROVED[:-2],
         "exit code 1",
     ),
     "nothing is promoted to the first": (Row(params=given(PROMOTE="staging"), settings=TWO), REFUSED, "PROMOTE"),
@@ -232,7 +237,7 @@ def test_locks_are_by_environment_whatever_the_job(done):
 
 def test_who_approves_is_asked_without_a_pod_and_told_to_the_command(done):
     ran = done["denied"]
-    assert ran.asked == ["Promote to production?"]
+    assert ran.asked == ["Promote candidate.txt of the branch to production?"]
     assert [pod for pod, _ in ran.pods] == ["ci/agents/tools.yaml"]
 
 
@@ -276,7 +281,7 @@ def test_a_pod_that_is_lost_at_any_command_is_replaced_before_the_release_and_ne
         for row, ran in zip(KINDS.values(), plain, strict=True)
         for line in commands(ran)
     ]
-    releases = ("place", "deploy", "monitor", "promote", "rollback", "--record")
+    releases = ("place", "deploy", "monitor", "--approved-by", "rollback", "--record")
     for (row, pods), ran in zip(lost, run([(JENKINSFILE, row) for row, _ in lost], tmp_path), strict=True):
         assert ran.held == [], row
         first = next(pod for pod, _, line in ran.commands if line == row.loses)

@@ -14,6 +14,7 @@ from ci.releases import machine
 from ci.releases.machine import MachineLedger
 from ci.settings import Environment, Model, Settings
 from scripts import champion, deploy, promote, prune, rollback, serve, status, stop
+from tests.ci.rollout import journals
 from tests.ci.rollout.checkouts import INSTANCES, Checkout, free_port
 
 STAGING, PRODUCTION = MachineLedger("staging"), MachineLedger("production")
@@ -126,9 +127,32 @@ def test_what_fails_in_production_leaves_what_served_there(both: Checkout, capsy
     assert len(PRODUCTION.read()) == 1
 
 
+def test_a_candidate_is_what_was_verified_last_and_nothing_is_promoted(
+    both: Checkout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both.configure()
+    ask = ["--to", "production", "--candidate"]
+    assert promote.main(ask) == 1
+    assert "nothing was released in staging yet" in capsys.readouterr().err
+    assert not workspace.CANDIDATE.exists()
+    first, second = (STAGING.add(journals.release(letter)) for letter in "ab")
+    assert promote.main(ask) == 0
+    assert f"promote: version {second['version']}, {second['digest']}, for production" in capsys.readouterr().out
+    assert workspace.CANDIDATE.read_text() == f"{second['digest']}\n"
+    assert promote.main([*ask, "--digest", first["digest"]]) == 0
+    assert workspace.CANDIDATE.read_text() == f"{first['digest']}\n"
+    STAGING.add({**journals.release("a"), "instead_of": 2})
+    assert promote.main([*ask, "--digest", second["digest"]]) == 1
+    assert "release 2 of staging was rolled back there" in capsys.readouterr().err
+    assert PRODUCTION.read() == []
+    assert not workspace.ROLLOUT.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
+        (["--candidate", "--to", "prod"], "there is no environment 'prod'"),
+        (["--candidate", "--to", "production", "--digest", "x"], "--digest: 'x' is none"),
         (["--to", "staging"], "builds release to staging; what can be promoted to: production"),
         (["--to", "prod"], "there is no environment 'prod'"),
         (["--to", ""], "there is no environment ''"),
