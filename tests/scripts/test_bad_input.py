@@ -28,10 +28,9 @@ EVALUATED = workspace.EVALUATION / "evaluation.json"
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder with settings, configured."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PIPELINE_SET", raising=False)
+def folder(tmp_path, monkeypatch, capsys):
+    """A folder with the tiny task, so that it is not a fork's own that is read, and settings, configured."""
+    tasks.make(tmp_path, monkeypatch, capsys)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     shutil.copy(REPOSITORY / "tests/pipeline.yaml", "pipeline.yaml")
     assert configure.main([]) == 0
