@@ -173,6 +173,8 @@ def _with_gaps(file: pq.ParquetFile) -> Iterator[str]:
     """
     for number in range(file.num_row_groups):
         group = file.metadata.row_group(number)
+        if not group.num_rows:  # of an empty file nothing is counted
+            continue
         for place in range(group.num_columns):
             column = group.column(place)
             field = file.schema_arrow.field(column.path_in_schema.partition(".")[0])

@@ -62,6 +62,23 @@ def test_it_is_prepared_as_the_same_table_would_be(divided, monkeypatch):
     assert again == results
 
 
+@pytest.mark.parametrize("sizes", [(0, 280), (100, 0, 180)])
+def test_a_file_without_rows_changes_nothing(divided, sizes):
+    schema = 'SCHEMA = pa.DataFrameSchema({"day": pa.Column("datetime64[ns]", coerce=True), "k": pa.Column(int)})\n'
+    divided.write("schema.py", f"import pandera.pandas as pa\n\n{schema}")
+    table = tasks.table().assign(c=[f"g{row // 9}" for row in range(280)])
+    code, said = divided.prepare(table)
+    assert code == 0, said
+    parts, results = left()
+    write(divided, table, sizes)
+    code, said = divided.prepare()
+    assert code == 0, said
+    many, again = left()
+    for part in PARTS:
+        pd.testing.assert_frame_equal(parts[part], many[part])
+    assert again == results
+
+
 SCHEMAS = {
     "pa.Column(float, pa.Check(lambda x: bool(x.mean() < 5), name='mean'))": "column x: mean: this needs all rows, and",
     "pa.Column(float, unique=True)": "column x must be unique: a Parquet data set is read some rows at a time",
