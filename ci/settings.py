@@ -465,7 +465,7 @@ class Environment(Section):
     """The watch over a canary there, in place of `rollout.analysis` as a whole."""
     approval: bool = False
     """Whether somebody must approve what is promoted to it."""
-    approvers: list[Annotated[str, Field(min_length=1, max_length=100)]] = []
+    approvers: list[Annotated[str, Field(max_length=100, pattern=r"^\S(.*\S)?$")]] = []
     """Names of those who may; empty: anybody may, as where Jenkins decides whom it asks."""
 
     @model_validator(mode="after")

@@ -119,6 +119,14 @@ def test_the_schema_describes_every_field(folder, capsys):
             [],
             "pipeline.yaml:7: environments.production.replicas: input should be",
         ),
+        *(
+            (
+                GOOD + ENVIRONMENTS + f"    approval: true\n    approvers: [{name}]\n",
+                [],
+                ":8: environments.production.approv",
+            )
+            for name in ("' ada'", "'ada '", '"a\\nb"', "''")
+        ),
         (GOOD + ENVIRONMENTS + "    approvers: [ada]\n", [], "approvers are asked only with `approval: true`"),
         (
             GOOD + "environments:\n  production:\n    approval: true\n",
