@@ -49,10 +49,14 @@ def build(options: argparse.Namespace) -> int:
     """Start it, follow it, and return the exit code."""
     from ci import configuration
     from ci.command import patient
+    from ci.errors import InputError
     from ci.jenkins import client
     from ci.run import jenkins
 
-    parameters = dict(_parameters(options.parameters, options.names))
+    parameters = _parameters(options.parameters, options.names)
+    for name, value in {**parameters, "--request": options.request or ""}.items():
+        if any("\ud800" <= letter <= "\udfff" for letter in value):  # bytes that are not UTF-8
+            raise InputError(f"{name}: {value[:80]!r} is no text in UTF-8")
     settings = configuration.read(Path("pipeline.yaml")).jenkins
     with jenkins.meant(settings, options.cluster) as remote:
         job = client.find(remote, options.job or settings.job, options.branch or settings.branch)
@@ -76,7 +80,22 @@ def build(options: argparse.Namespace) -> int:
     return 0 if result == "SUCCESS" else 1
 
 
-def _parameters(given: list[str], names: list[str]) -> Iterator[tuple[str, str]]:
+def _parameters(given: list[str], names: list[str]) -> dict[str, str]:
+    """Return the values by name.
+
+    Raises:
+        InputError: one is not PARAM=VALUE, is in no variable, or is given twice.
+    """
+    from ci.errors import InputError
+
+    found = list(_pairs(given, names))
+    known = [name for name, _ in found]
+    if twice := next((name for name in known if known.count(name) > 1), None):
+        raise InputError(f"{twice} is given twice: give one value")
+    return dict(found)
+
+
+def _pairs(given: list[str], names: list[str]) -> Iterator[tuple[str, str]]:
     from ci.errors import InputError
 
     for text in given:
