@@ -492,6 +492,9 @@ class Jenkins(Section):
     """Whether the repository asks who fetches it: then GIT_USER and GIT_TOKEN of the controller's Secret do."""
 
 
+_API = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[\w./~-]*)?", re.ASCII)
+
+
 class Notify(Section):
     """Who is told how the build of a pull request went."""
 
@@ -506,6 +509,8 @@ class Notify(Section):
     def _whole(self) -> "Notify":
         if self.to in ("github", "gitlab") and self.repository is None:
             raise ValueError(f"`to: {self.to}` needs repository, such as OWNER/NAME")
+        if self.to in ("github", "gitlab") and self.url is not None and not _API.fullmatch(self.url):
+            raise ValueError("url is no address of an API: expected one such as https://gitlab.example.com/api/v4")
         if self.to == "file" and self.url is None:
             raise ValueError("`to: file` needs url, the file's name")
         return self

@@ -165,7 +165,17 @@ def test_nobody_there_is_an_error_without_the_secret(tell, server):
         ({"token": "a\nb"}, "NOTIFY_TOKEN is not set"),
         ({"number": "12/../../13"}, "CHANGE_ID: expected the number"),
         ({"number": ""}, "CHANGE_ID: expected the number"),
-        ({"to": "slack", "token": "no-address"}, "NOTIFY_TOKEN: expected the address of the webhook"),
+        *(
+            ({"to": "slack", "token": token}, "NOTIFY_TOKEN: expected the address of the webhook")
+            for token in ("no-address", f"http://[x/{TOKEN}", f"ftp://x/{TOKEN}")
+        ),
+        *(
+            (
+                {"to": "gitlab", "url": url},
+                "notify: url is no address of an API: expected one such as https://gitlab.ex",
+            )
+            for url in ("gitlab.example.com/api/v4", "ftp://x", "http://[x/", "https://a:b@x", "https://x/api?x=1")
+        ),
         ({"repository": None}, "`to: github` needs repository"),
         ({"to": "file", "url": None}, "`to: file` needs url"),
         ({"repository": "team/../x y"}, "notify.repository"),
