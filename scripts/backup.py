@@ -23,8 +23,11 @@ def main(argv: list[str] | None = None) -> int:
 def backup(file: Path) -> None:
     """Write the backup and say what is in it."""
     from ci import configuration, workspace
+    from ci.errors import InputError
     from ci.rollout import backup
 
+    if file.is_dir():
+        raise InputError(f"{file} is a folder: name a file, such as {file / 'backup.json'}")
     for line in backup.save(configuration.effective(), datetime.now(UTC), file):
         print(f"backup: {line}")
     print(f"backup: {workspace.size(file):,} bytes -> {file}")

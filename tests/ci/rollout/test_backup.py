@@ -165,6 +165,8 @@ def test_a_damaged_ledger_is_no_backup(folder: Path, capsys: pytest.CaptureFixtu
     assert backup.main(["saved.json"]) == 1
     assert "releases.jsonl:1" in capsys.readouterr().err
     assert not Path("saved.json").exists()
+    assert backup.main(["build"]) == 2
+    assert "build is a folder: name a file, such as build/backup.json" in capsys.readouterr().err
 
 
 def test_a_list_of_a_cluster_is_put_back_whether_it_is_there_or_gone() -> None:
