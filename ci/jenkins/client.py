@@ -80,6 +80,8 @@ class Job:
             try:
                 return self._queued(self.remote.send(begun, form), request if named else None)
             except Away as error:
+                if error.answered and not named:  # nothing would tell whether a second one is started
+                    raise Unsure(self._told(error, None)) from None
                 if not left:
                     raise
                 self.remote.say(f"jenkins: {error}: nothing was started, trying again")
@@ -200,7 +202,7 @@ class Job:
                 return found
         return None
 
-    def _told(self, error: Unsure, request: str | None) -> str:
+    def _told(self, error: Unsure | Away, request: str | None) -> str:
         said = f"{error}: whether {self.name} was started is not known"
         if request:
             return f"{said}: run this again with the request {request!r}, which starts no second one"

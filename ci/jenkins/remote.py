@@ -44,7 +44,15 @@ class Unsure(StageError):  # noqa: N818 - a state, not a fault
 
 
 class Away(StageError):  # noqa: N818 - a state, not a fault
-    """The controller could not be reached, or was starting: what was asked for was not done."""
+    """The controller could not be reached, or was starting: what was asked for was not done.
+
+    Attributes:
+        answered: by HTTP status 503, which a proxy may also give of a request that it has passed on.
+    """
+
+    def __init__(self, message: str, *, answered: bool = False):
+        super().__init__(message)
+        self.answered = answered
 
 
 class Remote:
@@ -173,8 +181,8 @@ class Remote:
             kind = Away if _never_arrived(error) else Unsure
             raise kind(f"{self.url} does not answer ({type(error).__name__})") from None
         if answer.status_code in _AWAY:
-            kind = Away if answer.status_code == 503 else Unsure
-            raise kind(f"{self.url} is not ready (HTTP {answer.status_code})")
+            said = f"{self.url} is not ready (HTTP {answer.status_code})"
+            raise Away(said, answered=True) if answer.status_code == 503 else Unsure(said)
         return answer
 
     def _authorize(self, request: "requests.PreparedRequest") -> "requests.PreparedRequest":

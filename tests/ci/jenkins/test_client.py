@@ -199,7 +199,7 @@ def test_where_no_answer_came_jenkins_is_asked_and_nothing_is_started_twice(jenk
     assert jenkins.started() == 1
 
 
-@pytest.mark.parametrize("fault", ["unheard", "lost", 502])
+@pytest.mark.parametrize("fault", ["unheard", "lost", 502, 503])
 def test_without_the_parameter_nothing_is_sent_again_and_that_is_said(jenkins, talk, fault):
     jenkins.jobs["/job/model-pipeline/"]["parameters"] = PARAMETERS[:-1]
     jenkins.faults = [("POST", "build", fault)]
