@@ -75,11 +75,17 @@ def made_encoder(rows: Rows) -> Any:
     """Return the task's encoder, made from the training rows: all in one table, or as `batches` if that is its word.
 
     Raises:
-        InputError: the task's code fails.
+        InputError: the task's code fails, or returns no model.
     """
     make = task.part("model.features", "encoder")
     with task.told("encoder fails"):
-        return make(rows) if by_batches(make) else make(rows.whole())
+        made = make(rows) if by_batches(make) else make(rows.whole())
+    if not callable(made):
+        raise InputError(
+            f"model/features.py: encoder returned {type(made).__name__}: expected a Keras model from the raw fields to "
+            "a dict of encoded inputs"
+        )
+    return made
 
 
 def by_batches(make: Any) -> bool:

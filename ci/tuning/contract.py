@@ -51,6 +51,8 @@ def check(settings: Settings, wanted: task.Task, rows: pd.DataFrame, encoder: An
         network = build(space, encoder, settings)
     if not hasattr(network, "fit") or getattr(network, "optimizer", None) is None:
         raise InputError("model/network.py: build returned no compiled Keras model: call network.compile(…), return it")
+    if not space.space:
+        raise InputError("model/network.py: build declares no hyperparameters: call hp.Int, hp.Float, … in it")
     export.require(network, wanted)
     with task.told("the encoder in model/features.py fails"):
         examples = encode(encoder, Rows.of(rows), wanted)

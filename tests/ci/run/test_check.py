@@ -127,6 +127,14 @@ FIT = "def fit(network, train, validation, *, epochs, callbacks):\n    "
         (changed("__init__.py", "return 0.5", "return 1 / 0"), "METRICS['share']: raised ZeroDivisionError"),
         (changed("behaviour.py", 'text=""', 'text=rows["txt"]'), "check 'no words' raised KeyError: 'txt'"),
         ({"card.md": "## Limits\n"}, "model/card.md"),
+        (
+            changed("network.py", 'hp.Int("width", 2, 4)', "3"),
+            "model/network.py: build declares no hyperparameters: call",
+        ),
+        (
+            {"features.py": "def encoder(train):\n    train['x'].mean()\n"},
+            "model/features.py: encoder returned NoneType: expected a Keras model",
+        ),
         ({"training.py": FIT + "return None\n"}, "model/training.py: fit called no callback: pass `callbacks` on"),
         (
             {
