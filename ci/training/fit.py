@@ -263,7 +263,7 @@ def _own(own: Any, network: Any, train: Any, validation: Any, epochs: int, optio
 
     called = []
     watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _: called.append(epoch))
-    with task.told("fit fails"):
+    with task.told("fit of model/training.py fails"):
         history = own(network, train, validation, epochs=epochs, callbacks=[*options.get("callbacks", ()), watch])
     where = "model/training.py: fit"
     if not called:

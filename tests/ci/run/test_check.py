@@ -135,6 +135,7 @@ FIT = "def fit(network, train, validation, *, epochs, callbacks):\n    "
             {"features.py": "def encoder(train):\n    train['x'].mean()\n"},
             "model/features.py: encoder returned NoneType: expected a Keras model",
         ),
+        ({"training.py": "def fit(network):\n    pass\n"}, "fit of model/training.py fails: TypeError: fit() got an"),
         ({"training.py": FIT + "return None\n"}, "model/training.py: fit called no callback: pass `callbacks` on"),
         (
             {
