@@ -154,7 +154,8 @@ def require_clean() -> None:
     root = output("rev-parse", "--show-toplevel").strip()
     if Path(root).resolve() != Path.cwd().resolve():
         raise InputError(f"run it in the repository's folder, {root}")
-    if changed := output("status", "--porcelain").splitlines():
+    # DVC's lock of builds here is no part of the template, and DVC forbids to ignore it.
+    if changed := [line for line in output("status", "--porcelain").splitlines() if line != "?? dvc.lock"]:
         raise InputError(
             f"{len(changed)} files are not as committed, such as {changed[0][3:]}: commit or stash them first, so that "
             "Git can undo what this changes"

@@ -36,7 +36,7 @@ def token(claims: dict[str, Any], secret: str = SECRET, algorithm: str = "HS256"
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    found = {"sub": "app", "aud": "model", "exp": time.time() + 60, **changes}
+    found = {"sub": "app", "aud": "model", "exp": time.time() + 86400, **changes}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -76,7 +76,7 @@ UNKNOWN = {
     "a token that is over": {"Authorization": "Bearer " + token(claims(exp=time.time() - 1))},
     "a token without an end": {"Authorization": "Bearer " + token(claims(exp=None))},
     "a token whose end is a text": {"Authorization": "Bearer " + token(claims(exp="9999999999"))},
-    "a token of tomorrow": {"Authorization": "Bearer " + token(claims(nbf=time.time() + 60))},
+    "a token of tomorrow": {"Authorization": "Bearer " + token(claims(nbf=time.time() + 86400))},
     "a token for others": {"Authorization": "Bearer " + token(claims(aud="other"))},
     "a token for nobody": {"Authorization": "Bearer " + token(claims(aud=None))},
     "a token of nobody": {"Authorization": "Bearer " + token(claims(sub=None))},
