@@ -67,9 +67,7 @@ def task(tmp_path, monkeypatch, plain_model):
 
     def evaluate(change):
         change(table).to_parquet(workspace.DATA / "holdout.parquet")
-        assert (
-            run_warm("configure").returncode == 0
-        )  # not in this process, which would read the task of this repository
+        assert run_warm("configure").returncode == 0  # this process would read the task of this repository
         return run_warm("evaluate")
 
     return evaluate
