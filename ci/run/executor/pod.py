@@ -168,7 +168,7 @@ class Agent:
             try:
                 self._run([*_PYTHON, _RUNNER, *arguments], lines.take, words.append)
             except remote.Broken as error:
-                self._require_it_runs(error, away)
+                self._still_runs(error, away)
                 continue
             except BaseException:
                 self._interrupt(folder, lines)
@@ -178,10 +178,9 @@ class Agent:
                 lines.end()
                 if told.isdigit():
                     return int(told)
-                self._pause(1.0)  # if the pod is being ended, what runs in it ends one after another
-                if (found := self._look()).state != "runs":
-                    raise Lost(f"pod {self.name}: {found.words}")
-                raise StageError(f"pod {self.name}: {shlex.join(command)}: {_unknown(told)}")
+                unknown = StageError(f"pod {self.name}: {shlex.join(command)}: {_unknown(told)}")
+                if self._still_runs(unknown, away):  # if it is being ended, what runs in it ends one after another
+                    raise unknown
 
     def _run(self, command: Sequence[str], out: remote.Hear, err: remote.Hear, given: bytes = b"") -> int:
         silence = _CHUNK + 30
@@ -192,8 +191,8 @@ class Agent:
         except Missing as error:
             raise remote.Broken(str(error)) from None
 
-    def _require_it_runs(self, error: remote.Broken, away: float) -> None:
-        """Make sure that it makes sense to connect again.
+    def _still_runs(self, error: StageError, away: float) -> bool:
+        """Make sure that it makes sense to connect again, and return whether the pod is known to run.
 
         Raises:
             Lost: the pod is gone.
@@ -206,11 +205,12 @@ class Agent:
             if time.monotonic() - away > _AWAY:
                 raise StageError(f"the API server was away for {_AWAY:g} s: {error}") from None
             self._say(f"the API server does not answer: the step in pod {self.name} goes on, and is asked again")
-            return
+            return False
         if found.state != "runs":
             raise Lost(f"pod {self.name}: {found.words}")
         if time.monotonic() - away > _AWAY:
             raise error
+        return True
 
     def _interrupt(self, folder: str, lines: "_Lines") -> None:
         """Interrupt the step as Ctrl-C would, and hear it out: a deployment puts back what served."""
@@ -255,7 +255,7 @@ class Agent:
             try:
                 code = self._run(command, out.extend, err.extend, given)
             except remote.Broken as error:
-                self._require_it_runs(error, away)
+                self._still_runs(error, away)
                 continue
             if code:
                 said = err.decode(errors="replace").strip()
