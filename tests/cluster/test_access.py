@@ -1,6 +1,7 @@
 """Least privilege, proven by denial: each account is tried on everything that the API server has."""
 
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -68,7 +69,7 @@ def granted(account: str, everything: list[Asked]) -> set[Asked]:
     """Return what the API server says that an account may do."""
     from kubernetes import client, config
 
-    config.load_kube_config()
+    config.load_kube_config(os.environ["KUBECONFIG"])  # what it was at the import may be another test's
     api = client.AuthorizationV1Api()
 
     def ask(asked: Asked) -> bool:

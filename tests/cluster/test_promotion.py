@@ -28,9 +28,11 @@ def fork(operated: str, tmp_path: Path) -> Iterator[harness.Fork]:
     kubectl("delete", "namespace", STAGING, "--ignore-not-found")
     kubectl("apply", "--server-side", "-k", pods.REPOSITORY / "k8s/overlays/staging")
     with harness.fork(operated, tmp_path) as found:
-        content = Analysis(window=2.0, timeout=60.0, confidence=0.6, latency_margin=10.0, min_predictions=30)
+        content = Analysis(
+            window=2.0, timeout=120.0, confidence=0.6, latency_margin=10.0, max_psi=10.0, min_predictions=10
+        )
         strict = Analysis(
-            window=3.0, timeout=60.0, confidence=0.9, latency_ratio=3.0, error_margin=0.02, min_predictions=30
+            window=3.0, timeout=120.0, confidence=0.9, latency_ratio=3.0, error_margin=0.02, min_predictions=30
         )
         environments = {
             "staging": Environment(overlay="staging", replicas=1, analysis=content),
@@ -79,7 +81,7 @@ def test_what_staging_verified_is_promoted_and_nothing_else_is(fork: harness.For
     assert (last["approved_by"], last["promoted_from"]) == ("ada", {"environment": "staging", "release": 2})
     assert "from release 2 of staging, approved by ada" in fork.run("status").said
 
-    slow = fork.package({"bias": 3.0, "seconds": 0.5})
+    slow = fork.package({"bias": 3.0, "seconds": 0.2})
     with harness.Load(staging()):
         assert fork.run("deploy").code == 0
     with harness.Load(harness.url()) as load:

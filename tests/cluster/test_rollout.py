@@ -53,14 +53,19 @@ def deployment(name: str) -> dict[str, Any] | None:
 
 def serving() -> tuple[str, str]:
     """The version of the stable pods, and that of the last release; all its pods are ready and no canary is left."""
-    stable = deployment(manifests.STABLE)
-    assert stable is not None
+    stable = until(lambda: "all pods of stable are ready", whole, 60)  # the autoscaler may just have asked for more
     assert deployment(manifests.CANARY) is None
-    assert (
-        stable["status"].get("updatedReplicas") == stable["status"].get("readyReplicas") == stable["spec"]["replicas"]
-    )
     container = next(e for e in stable["spec"]["template"]["spec"]["containers"] if e["name"] == manifests.CONTAINER)
     return next(e["value"] for e in container["env"] if e["name"] == "MODEL_VERSION"), releases()[-1]["version"]
+
+
+def whole() -> dict[str, Any] | None:
+    """The stable Deployment, if all its pods are ready."""
+    stable = deployment(manifests.STABLE)
+    assert stable is not None
+    status = stable["status"]
+    numbers = {status.get("updatedReplicas"), status.get("readyReplicas"), stable["spec"]["replicas"]}
+    return stable if len(numbers) == 1 else None
 
 
 def template() -> set[str]:

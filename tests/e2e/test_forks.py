@@ -50,7 +50,7 @@ class Clone:
 
     def run(self, *command: object, inside: Path | None = None, limit: float = PATIENCE) -> str:
         """Run a command, which must end well, and return what it says."""
-        not_ours = ("PIPELINE_SET", "PYTHONPATH", "EXAMPLE", "DRY_RUN")
+        not_ours = ("PIPELINE_SET", "PYTHONPATH", "EXAMPLE", "DRY_RUN", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
         kept = {name: value for name, value in os.environ.items() if name not in not_ours}
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         cache = {"DVC_SITE_CACHE_DIR": str(self.folder.with_suffix(".dvc-site"))}

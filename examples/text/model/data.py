@@ -17,7 +17,7 @@ def load(source):
     rows = []
     for library in CLASSES:
         (root,) = map(Path, importlib.util.find_spec(library).submodule_search_locations)
-        files = [path for path in root.rglob("*.py") if "test" not in path.as_posix()]
+        files = [path for path in root.rglob("*.py") if "test" not in path.relative_to(root).as_posix()]
         for path in sorted(files, key=lambda path: (-path.stat().st_size, path.as_posix()))[:FILES]:
             name = f"{library}/{path.relative_to(root).as_posix()}"
             rows += [{"text": text, "file": name, "library": library} for text in _docstrings(path, library)]
