@@ -27,7 +27,7 @@ ci: $(READY)    ## run the whole pipeline; SET="as_of=2013-07-01 seed=3" overrid
 check: $(READY) ## try model/ on a few rows, in seconds: what does not fit, and how to mend it
 	@python -m scripts.configure $(SET:%=--set %) && python -m scripts.check
 
-test: $(READY)  ## run the tests, on every core: about 5 minutes on two
+test: $(READY)  ## run the tests, on every core: about 10 minutes on two
 	@python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 
 test-e2e: $(READY)  ## run whole builds that are killed, repeated or months apart

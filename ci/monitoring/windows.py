@@ -1,7 +1,6 @@
-"""Which captured requests are judged together: whole periods, enough rows, and what is late, early or missing.
+"""Which captured requests are judged together: whole periods, enough rows, and what is early or missing.
 
     found = latest(times, now, period=7, least=500)       # the last whole week that has ended, or several of them
-    found = last(times, now, rows=10_000)                 # the days of the last so many rows
     holes = gaps(times, looks, now, hours=6)              # silence of clients, or of the capture?
 
 A period is a number of whole days, as weekdays differ; days are those of UTC.
@@ -35,14 +34,12 @@ class Found:
         rows: which requests are in it, shape (requests,).
         enough: whether they are as many as were asked for.
         early: requests from the future: a clock is wrong. They are in no window.
-        late: requests of days that were judged before they came.
     """
 
     window: Window
     rows: npt.NDArray[np.bool_]
     enough: bool
     early: int
-    late: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class Gap:
         return f"from {self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M} {why[self.of]}"
 
 
-def latest(times: "pd.Series[Any]", now: datetime, *, period: int, least: int, judged: date | None = None) -> Found:
+def latest(times: "pd.Series[Any]", now: datetime, *, period: int, least: int) -> Found:
     """Return the last period that has ended, or as many of the last ones as have enough rows.
 
     Args:
@@ -71,40 +68,20 @@ def latest(times: "pd.Series[Any]", now: datetime, *, period: int, least: int, j
         now: the time.
         period: days.
         least: rows that a window should have.
-        judged: the end of the last window that was judged; periods are counted from it.
     """
     day = times.dt.tz_localize(None).to_numpy().astype("datetime64[D]")
     early = (times > pd.Timestamp(now + SKEW)).to_numpy(dtype=bool)
     today = now.astimezone(UTC).date()
-    # Periods lie side by side: they are counted from the last that was judged, or else from day 0 of the calendar.
-    origin = (judged or date(1970, 1, 5)).toordinal()  # a Monday
+    origin = date(1970, 1, 5).toordinal()  # a Monday: periods lie side by side from it on
     end = date.fromordinal(origin + (today.toordinal() - origin) // period * period)
     for count in range(1, _MOST + 1):
         first = end - timedelta(days=period * count)
         rows = (day >= np.datetime64(first)) & (day < np.datetime64(end)) & ~early
         if rows.sum() >= least:
-            return Found(Window(first=first, end=end), rows, True, int(early.sum()), _late(day, judged, first))
+            return Found(Window(first=first, end=end), rows, True, int(early.sum()))
     first = end - timedelta(days=period)
     rows = (day >= np.datetime64(first)) & (day < np.datetime64(end)) & ~early
-    return Found(Window(first=first, end=end), rows, False, int(early.sum()), _late(day, judged, first))
-
-
-def last(times: "pd.Series[Any]", now: datetime, *, rows: int) -> Found:
-    """Return the whole days of the last so many requests; today is not over, and in no window."""
-    day = times.dt.tz_localize(None).to_numpy().astype("datetime64[D]")
-    early = (times > pd.Timestamp(now + SKEW)).to_numpy(dtype=bool)
-    end = now.astimezone(UTC).date()
-    over = np.sort(day[(day < np.datetime64(end)) & ~early])
-    first = over[max(len(over) - rows, 0)].item() if len(over) else end
-    inside = (day >= np.datetime64(first)) & (day < np.datetime64(end)) & ~early
-    return Found(Window(first=first, end=end), inside, len(over) >= rows, int(early.sum()))
-
-
-def _late(day: npt.NDArray[np.datetime64], judged: date | None, first: date) -> int:
-    """Return how many requests of days that were judged are not in this window again."""
-    if judged is None:
-        return 0
-    return int(((day < np.datetime64(judged)) & (day < np.datetime64(first))).sum())
+    return Found(Window(first=first, end=end), rows, False, int(early.sum()))
 
 
 def gaps(times: "pd.Series[Any]", looks: Sequence[Look], now: datetime, *, hours: float) -> list[Gap]:

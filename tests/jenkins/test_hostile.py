@@ -14,21 +14,10 @@ import pytest
 
 from ci import parameters
 from ci.errors import InputError
-from tests.jenkins.recording import Call, block, record, shell, stages
+from tests.jenkins.recording import PARAMETERS, Call, block, record, shell, stages
 from tests.pods import REPOSITORY
 
-CHECKED = [
-    "AS_OF",
-    "STRATEGY",
-    "MAX_TRIALS",
-    "WORKERS",
-    "SETTINGS",
-    "FORCE",
-    "DEPLOY",
-    "PROMOTE",
-    "ROLLBACK",
-    "ENVIRONMENT",
-]
+CHECKED = [name for name in PARAMETERS if name != "REQUEST"]  # which no command reads
 EVIL = [
     "; touch pwned",
     "$(touch pwned)",

@@ -1,4 +1,4 @@
-"""Windows: whole periods, enough rows, late and early requests, and whose silence it is."""
+"""Windows: whole periods, enough rows, early requests, and whose silence it is."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +24,7 @@ def days(found):
 def test_a_window_is_the_last_whole_week_that_has_ended_from_monday_on():
     found = windows.latest(times(*range(1, 25)), NOW, period=7, least=70)
     assert days(found) == ("2013-04-15", "2013-04-22")
-    assert (found.rows.sum(), found.enough, found.early, found.late) == (70, True, 0, 0)
+    assert (found.rows.sum(), found.enough, found.early) == (70, True, 0)
 
 
 def test_with_too_few_rows_it_has_more_weeks_and_where_there_are_none_it_says_so():
@@ -34,25 +34,16 @@ def test_with_too_few_rows_it_has_more_weeks_and_where_there_are_none_it_says_so
     assert (days(found), found.enough, found.rows.sum()) == (("2013-04-15", "2013-04-22"), False, 10)
 
 
-def test_periods_lie_side_by_side_from_what_was_judged_last_and_what_comes_late_is_counted():
-    found = windows.latest(times(*range(1, 25)), NOW, period=3, least=1, judged=NOW.date() - timedelta(days=5))
-    assert days(found) == ("2013-04-20", "2013-04-23")
-    assert found.late == 19 * 10
-
-
 def test_a_clock_that_is_ahead_puts_no_request_into_a_window_and_is_counted():
     ahead = pd.concat([times(22, 23), pd.Series([pd.Timestamp(NOW) + pd.Timedelta(minutes=m) for m in (4, 6, 9000)])])
     found = windows.latest(ahead, NOW, period=1, least=1)
     assert (found.early, found.rows.sum()) == (2, 10)
-    assert windows.last(ahead, NOW, rows=5).early == 2
 
 
-def test_a_window_by_count_has_whole_days_and_today_is_not_over():
-    found = windows.last(times(*range(1, 25)), NOW, rows=25)
-    assert days(found) == ("2013-04-22", "2013-04-25")
-    assert (found.rows.sum(), found.enough) == (30, True)
-    assert not windows.last(times(3), NOW, rows=25).enough
-    assert not windows.last(times(), NOW, rows=1).enough
+def test_periods_of_three_days_lie_side_by_side():
+    found = windows.latest(times(*range(1, 25)), NOW, period=3, least=1)
+    assert (found.window.end - found.window.first).days == 3
+    assert (found.window.first - datetime(1970, 1, 5).date()).days % 3 == 0
 
 
 def look(hour, requests):
