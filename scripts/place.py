@@ -18,9 +18,15 @@ from typing import TYPE_CHECKING
 from ci.command import environment, parser, run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ci.placement.inventory import Inventory
+    from ci.placement.plan import Plan
     from ci.placement.planning import Demand
     from ci.settings import Settings
+
+ENDING = 30.0
+"""Longest wait for pods that are being deleted to give their room back; seconds."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,15 +79,13 @@ def place(
     """Plan, check, write the results and print what was decided."""
     from ci import configuration, workspace
     from ci.errors import StageError
-    from ci.placement import plan, report
+    from ci.placement import report
     from ci.placement.amounts import counted
 
     settings = configuration.effective(named)
     if file is None and settings.placement.inventory is None:
         context = context or settings.serving.context
-    wanted = demand(settings)
-    # The cluster goes on while this is solving: a plan that no longer holds is made anew, once.
-    made = plan.make(wanted, settings, group, lambda: read(file, context, settings), again=context is not None)
+    made, stuck = planned(settings, group, lambda: read(file, context, settings), live=context is not None)
     if made.offer.source == "example":
         print("place: no cluster and no inventory given: using the example of 20 nodes")
     for each in made.said:
@@ -100,14 +104,39 @@ def place(
         raise StageError(f"no room for {counted(len(solution.unplaced), 'pod')}: {where}")
     if solution.unplaced:
         print("place: warning: the cluster is full, so all pods are left to the scheduler's default")
-    elif stuck := wanted.stuck(
-        made.offer, made.question, max(plan.LEAST, (1 - plan.SOLVING) * settings.placement.time_limit)
-    ):
+    elif stuck:
         print("\n".join(stuck))
         if settings.placement.full == "fail":
             raise StageError(f"no room for a rollout to begin beside the release that runs: {where}")
         print("place: warning: a rollout has no room to begin beside the release that runs")
     print(f"place: {lines[0]} ({solution.seconds:.2f} s) -> {where}")
+
+
+def planned(
+    settings: "Settings", group: str | None, reading: "Callable[[], Inventory]", *, live: bool
+) -> tuple["Plan", list[str]]:
+    """Return a plan, and in sentences why the rollout has no room to begin; nothing if it has.
+
+    Where there is no room because pods that are being deleted still take it, such as the agent of the stage before, the
+    nodes of a `live` cluster are read again until those pods are gone, or half a minute is over.
+    """
+    import time
+
+    from ci.placement import plan
+
+    wanted, end, told = demand(settings), time.monotonic() + ENDING, False
+    solving = max(plan.LEAST, (1 - plan.SOLVING) * settings.placement.time_limit)
+    while True:
+        # The cluster goes on while this is solving: a plan that no longer holds is made anew, once.
+        made = plan.make(wanted, settings, group, reading, again=live)
+        stuck = [] if made.solution.unplaced else wanted.stuck(made.offer, made.question, solving)
+        room = not (made.solution.unplaced or stuck)
+        if room or not live or not made.offer.ending or time.monotonic() >= end:
+            return made, stuck
+        if not told:
+            print(f"place: no room yet: waiting for {made.offer.ending[0].name}, which is being deleted")
+        told = True
+        time.sleep(1)
 
 
 def compare(file: Path | None, context: str | None, named: str | None, *, dry_run: bool) -> None:

@@ -107,6 +107,11 @@ class Inventory:
     notes: tuple[str, ...] = ()
     pending: tuple[Pod, ...] = ()
 
+    @property
+    def ending(self) -> list[Pod]:
+        """The pods that are being deleted: they take room until they are gone."""
+        return [pod for node in self.nodes for pod in node.running if pod.ending]
+
 
 def pod(
     name: str,

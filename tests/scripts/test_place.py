@@ -284,6 +284,20 @@ def test_a_node_that_disappears_while_the_plan_is_made_leads_to_another_plan(wor
     assert set(json.loads((workspace / "plan.json").read_text())["plan"].values()) == {"b", "c"}
 
 
+@pytest.mark.parametrize(("patience", "code"), [(30.0, 0), (0.0, 1)])
+def test_room_that_a_pod_takes_which_is_being_deleted_is_waited_for(
+    workspace, api, monkeypatch, capsys, patience, code
+):
+    monkeypatch.setattr(place, "ENDING", patience)
+    nodes, agent = [a_node("a"), a_node("b")], a_pod("agent", "a")
+    agent["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "16"}}
+    agent["metadata"]["deletionTimestamp"] = "2030-01-01T00:00:00Z"
+    api.readings = [[*nodes, agent], [*nodes, agent], nodes]
+    assert place.main(["--context", "test", "--group", "serving"]) == code
+    said = "place: no room yet: waiting for default/agent, which is being deleted"
+    assert (said in capsys.readouterr().out) == (code == 0)
+
+
 def labels(*path: str) -> dict[str, str]:
     """The labels of the pods that a file of the repository makes."""
     item = yaml.safe_load(REPOSITORY.joinpath(*path).read_text())
