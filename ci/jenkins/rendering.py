@@ -28,6 +28,10 @@ IMAGE = "registry.example.com/model-jenkins"
 _JOB = "/usr/share/jenkins/ref/jobs/model-pipeline/config.xml.override"
 _NAME = re.compile(r"[\w-](?:[\w. -]*[\w-])?")
 """A name that Jenkins gives a job, and that is a folder of its home."""
+_NOT_GITHUB = {"gitlab", "gitea", "forgejo", "codeberg", "bitbucket"}
+"""Words in the names of hosts that are not GitHub's, nor a GitHub of one's own."""
+_SSH = re.compile(r"ssh://|[\w.-]+@[\w.-]+:")
+"""How an address begins that is fetched by SSH."""
 _CHECKSUM = "model-pipeline/configuration"
 
 
@@ -88,7 +92,8 @@ def job(text: str, settings: Jenkins) -> str:
         settings: of the fork.
 
     Raises:
-        InputError: GitHub is the source, and the repository is not one of GitHub's addresses; or it holds a password.
+        InputError: GitHub is the source, and the repository is not one of GitHub's addresses; it holds a password; or
+            it is fetched by SSH.
     """
     reader = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))  # noqa: S314 - a file of ours
     root = ElementTree.fromstring(text, reader)  # noqa: S314
@@ -104,10 +109,16 @@ def job(text: str, settings: Jenkins) -> str:
             f"jenkins.repository: who fetches from {parts.hostname} does not belong into its address: GIT_USER and "
             "GIT_TOKEN say that to `python -m scripts.jenkins secret`"
         )
+    if _SSH.match(address):
+        raise InputError(
+            f"jenkins.repository: {address}: it is fetched by SSH, and a controller of ours has no key: name its https "
+            "address; where it is not public, GIT_USER and GIT_TOKEN of `python -m scripts.jenkins secret` fetch it"
+        )
     values = {"remote": address}
     if source.get("class", "").endswith("GitHubSCMSource"):
         words = parts.path.strip("/").removesuffix(".git").split("/")
-        if parts.scheme != "https" or len(words) != 2 or not all(words):
+        other = _NOT_GITHUB & {*(parts.hostname or "").split(".")}
+        if parts.scheme != "https" or len(words) != 2 or not all(words) or other:
             raise InputError(
                 f"jenkins.repository: {address}: with jenkins.source github expected https://github.com/OWNER/NAME, or "
                 "the same of your own GitHub; anything else is jenkins.source git"

@@ -59,6 +59,14 @@ class ClusterLedger(Ledger):
         """
         return self._parsed(self._list())[0]
 
+    def uid(self) -> str:
+        """Return what this ledger is known by among those of all clusters.
+
+        Raises:
+            StageError: it is gone, or cannot be read.
+        """
+        return str(self._list()["metadata"]["uid"])
+
     def require_room(self) -> None:
         """Make sure that the next release can be recorded, before its rollout begins.
 

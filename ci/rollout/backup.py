@@ -22,8 +22,10 @@ def save(settings: Settings, time: datetime, path: Path) -> list[str]:
     """Write a backup and return in sentences what is in it, and what could not be had.
 
     Raises:
+        InputError: the file is there, and is no backup of this model.
         StageError: a ledger is damaged, or cannot be read; nothing is written.
     """
+    _require_ours(settings, path)
     said, saved = [], []
     for each in everywhere(settings):
         place = places.look(each)
@@ -77,6 +79,24 @@ def restore(settings: Settings, path: Path, *, dry_run: bool) -> list[str]:
             for write in todo:
                 write()
     return said
+
+
+def _require_ours(settings: Settings, path: Path) -> None:
+    """Make sure that a file that is there may be replaced.
+
+    Raises:
+        InputError: it is no backup, or one of another model.
+    """
+    if not path.exists():
+        return
+    try:
+        model = at(path).plain(path)["model"]
+    except (InputError, StageError) as error:
+        raise InputError(
+            f"{path} is there, and is no backup that could be replaced: name another file ({error})"
+        ) from None
+    if model != settings.model.name:
+        raise InputError(f"{path} is a backup of {model}, and this is {settings.model.name}: name another file")
 
 
 def everywhere(settings: Settings) -> list[Settings]:

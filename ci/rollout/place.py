@@ -192,7 +192,7 @@ def locked(settings: Settings, context: str | None = None, wait: float = 0.0) ->
     from ci.rollout.cluster.observe import LEASE
 
     api = ApiServer(cluster)
-    _require_apart(settings, cluster)
+    _require_apart(settings, cluster, api)
     rendered = manifests.render(settings)
     namespace = manifests.namespace(rendered)
     preflight.permitted(api, namespace)
@@ -200,10 +200,11 @@ def locked(settings: Settings, context: str | None = None, wait: float = 0.0) ->
         yield _cluster(api, settings, rendered, lease, cluster)
 
 
-def _require_apart(settings: Settings, cluster: Context) -> None:
+def _require_apart(settings: Settings, cluster: Context, api: Any) -> None:
     """Make sure that no other environment of this cluster has the same namespace.
 
-    Else what builds release to the first one, which nobody approves, would serve in the next as well.
+    Else what builds release to the first one, which nobody approves, would serve in the next as well. Two contexts are
+    one cluster if both have the very same ledger. One that cannot be asked is told of, and keeps nobody from deploying.
 
     Raises:
         InputError: one has.
@@ -214,15 +215,34 @@ def _require_apart(settings: Settings, cluster: Context) -> None:
     for name in settings.environments:
         other = settings.at(name)
         there = chosen(None, other.serving.context)
-        if name == settings.environment or there is None or there.name != cluster.name:
+        if name == settings.environment or there is None:
             continue
         namespace, theirs = (manifests.namespace(manifests.render(each)) for each in (settings, other))
-        if namespace == theirs:
-            raise InputError(
-                f"environments: {settings.environment} and {name} are the same place, as k8s/overlays/{here} and "
-                f"k8s/overlays/{other.serving.overlay} both have namespace {namespace}: give one of them an overlay "
-                "with a namespace of its own, as k8s/overlays/staging is"
-            )
+        if namespace != theirs:
+            continue
+        why = ""
+        if there.name != cluster.name:
+            if not _one_ledger(api, there, namespace):
+                continue
+            why = f"the contexts {cluster.name} and {there.name} lead to one cluster, and "
+        raise InputError(
+            f"environments: {settings.environment} and {name} are the same place, as {why}k8s/overlays/{here} and "
+            f"k8s/overlays/{other.serving.overlay} both have namespace {namespace}: give one of them an overlay "
+            "with a namespace of its own, as k8s/overlays/staging is"
+        )
+
+
+def _one_ledger(api: Any, there: Context, namespace: str) -> bool:
+    """Tell whether another context leads to the ledger that we have; what cannot be asked is taken for another."""
+    from ci.kube.api import ApiServer
+    from ci.releases.cluster import ClusterLedger
+
+    try:
+        ours, theirs = (ClusterLedger(each, namespace).uid() for each in (api, ApiServer(there)))
+    except (InputError, StageError) as error:
+        print(f"environments: whether {there.name} is another cluster could not be asked: {error}")
+        return False
+    return ours == theirs
 
 
 def _identity() -> str:

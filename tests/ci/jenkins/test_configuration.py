@@ -47,7 +47,7 @@ def loaded(folder):
 
 
 def test_the_configuration_has_only_keys_that_jenkins_knows_and_every_variable_a_value(loaded, folder):
-    assert set(loaded) == {"jenkins", "credentials", "security", "unclassified"}
+    assert set(loaded) == {"jenkins", "credentials", "unclassified"}
     names = set(re.findall(r"\$\{(\w+)\}", re.sub("#.*", "", "".join(path.read_text() for path in folder.iterdir()))))
     mounted = {item["path"] for item in volumes()["secrets"]["secret"]["items"]}
     assert names == mounted | {"JENKINS_URL"}, "each comes from the Secret, key by key, or from the pod"
@@ -176,7 +176,7 @@ def test_a_repository_of_github_brings_pull_requests_and_trusts_no_fork():
 
 @pytest.mark.parametrize(
     "repository",
-    ["https://git.example.com/you/fork.git", "ssh://git@host:22/x", "git@github.com:you/fork.git",
+    ["https://git.example.com/you/fork.git", "http://host:3000/x", "git://host/x.git",
      "https://x/]]></remote><evil/>&$(id)", "https://host/ünï"],
 )  # fmt: skip
 def test_any_address_is_text_in_the_job(repository):
@@ -186,8 +186,10 @@ def test_any_address_is_text_in_the_job(repository):
 
 
 @pytest.mark.parametrize(
-    "repository", ["git@github.com:you/fork.git", "https://github.com/you", "https://github.com/a/b/c"]
-)
+    "repository",
+    ["http://github.com/you/fork", "https://github.com/you", "https://github.com/a/b/c", "https://gitlab.com/you/fork",
+     "https://gitlab.example.com/you/fork", "https://codeberg.org/you/fork", "https://bitbucket.org/you/fork"],
+)  # fmt: skip
 def test_what_is_no_repository_of_github_is_refused(repository):
     with pytest.raises(InputError, match=r"jenkins\.repository: .*expected https://github.com/OWNER/NAME"):
         made("github", repository=repository)
@@ -245,6 +247,7 @@ def test_keys_of_githubs_plugin_are_there_only_with_its_source(tmp_path):
         *(({"repository": f"https://{who}@github.com/you/fork"}, "repository") for who in ("you:t0ken", "t0ken")),
         *(({"repository": url}, "repository") for url in ("https://[x/y", "https://github.com:x/you/fork")),
         ({"source": "git", "repository": "ssh://git:t0ken@git.example.com/fork"}, "repository"),
+        ({"source": "git", "repository": "git://git:t0ken@git.example.com/fork"}, "repository"),
     ],
 )
 def test_settings_that_a_controller_of_ours_cannot_have_are_refused_by_name(given, key):
@@ -253,10 +256,11 @@ def test_settings_that_a_controller_of_ours_cannot_have_are_refused_by_name(give
     assert "t0ken" not in str(found.value)
 
 
+@pytest.mark.parametrize("source", ["git", "github"])
 @pytest.mark.parametrize("repository", ["git@github.com:you/fork", "ssh://git@git.example.com:22/you/fork.git"])
-def test_a_repository_that_is_fetched_by_ssh_names_its_user(repository):
-    applied = put(source="git", repository=repository, job="Model 2.0 é")
-    assert f"<remote>{repository}</remote>" in applied["ConfigMap", "jenkins-job"]["data"]["config.xml"]
+def test_a_repository_that_would_need_a_key_is_refused_with_the_way_that_there_is(source, repository):
+    with pytest.raises(InputError, match=r"jenkins\.repository: .* by SSH, .*name its https address"):
+        put(source=source, repository=repository)
 
 
 def test_a_secret_has_all_that_is_mounted_and_the_digest_of_its_token():

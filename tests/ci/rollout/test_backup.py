@@ -169,6 +169,27 @@ def test_a_damaged_ledger_is_no_backup(folder: Path, capsys: pytest.CaptureFixtu
     assert "build is a folder: name a file, such as build/backup.json" in capsys.readouterr().err
 
 
+def test_only_an_older_backup_of_this_model_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert backup.main(["saved.json"]) == 0
+    STAGING.add(release("c", "05"))
+    assert backup.main(["saved.json"]) == 0
+    assert "5 bytes" not in capsys.readouterr().err
+    write({"staging": Environment(port=8601), "production": Environment()}, model="other")
+    other = Path("saved.json").read_bytes()
+    assert backup.main(["saved.json"]) == 2
+    assert "saved.json is a backup of demo, and this is other: name another file" in capsys.readouterr().err
+    assert Path("saved.json").read_bytes() == other
+    for text in ("", "schema_version: 1\nas_of: 2013-04-01\n", "{}", '{"schema": 1, "model": "other"}'):
+        Path("pipeline.yaml").write_text(text)
+        assert backup.main(["pipeline.yaml"]) == 2
+        said = capsys.readouterr().err
+        assert "pipeline.yaml is there, and is no backup that could be replaced: name another file" in said
+        assert Path("pipeline.yaml").read_text() == text
+    Path("link.json").symlink_to("pipeline.yaml")
+    assert backup.main(["link.json"]) == 2
+    assert Path("link.json").is_symlink()
+
+
 def test_a_list_of_a_cluster_is_put_back_whether_it_is_there_or_gone() -> None:
     path = "/api/v1/namespaces/models/configmaps"
     with apiservers.serving() as (store, api, _):

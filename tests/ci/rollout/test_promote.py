@@ -14,6 +14,7 @@ from ci.releases import machine
 from ci.releases.machine import MachineLedger
 from ci.settings import Environment, Model, Settings
 from scripts import champion, deploy, promote, prune, rollback, serve, status, stop
+from tests.ci import apiservers
 from tests.ci.rollout import journals
 from tests.ci.rollout.checkouts import INSTANCES, Checkout, free_port
 
@@ -247,3 +248,40 @@ def test_two_overlays_of_one_namespace_are_one_place(tmp_path, monkeypatch, caps
         said = capsys.readouterr().err
         assert "first and last are the same place" in said or "last and first are the same place" in said
         assert "both have namespace model-serving" in said
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_two_contexts_that_lead_to_one_cluster_are_one_place(tmp_path, monkeypatch, capsys, same):
+    """What a cluster is, its API server says, and not the name that somebody has given it."""
+    monkeypatch.chdir(tmp_path)
+    with apiservers.serving() as (_, one, _), apiservers.serving() as (_, two, _):
+        for uid, each in (("one", one), ("two", two)):
+            record = {"metadata": {"name": "rollout-history", "uid": uid}}
+            each.ask("POST", "/api/v1/namespaces/model-serving/configmaps", record)
+        first, second = (each.client.configuration.host for each in (one, two))
+        other = first.replace("127.0.0.1", "localhost") if same else second
+        named = (("a", first), ("b", other))
+        config = {"clusters": [{"name": name, "cluster": {"server": server}} for name, server in named],
+                  "contexts": [{"name": name, "context": {"cluster": name}} for name in "ab"],
+                  "current-context": "a"}  # fmt: skip
+        workspace.write_text(tmp_path / "kubeconfig", json.dumps(config))
+        workspace.write_text(tmp_path / "bin/kubectl", KUBECTL)
+        (tmp_path / "bin/kubectl").chmod(0o755)
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+        environments = {
+            "first": Environment(context="a", overlay="kind"),
+            "last": Environment(context="b", overlay="kind"),
+        }
+        workspace.write_text(tmp_path / "k8s/overlays/kind/server/kustomization.yaml", "")
+        made = Settings(schema_version=1, as_of=date(2013, 4, 1), model=Model(name="demo"), environments=environments)
+        workspace.write_text(workspace.SETTINGS, configuration.dump(made))
+        for name in environments:
+            code = rollback.main(["--environment", name])
+            said = capsys.readouterr().err
+            if same:
+                assert code == 2
+                assert "the contexts a and b lead to one cluster" in said or "the contexts b and a lead to" in said
+                assert "both have namespace model-serving" in said
+            else:
+                assert "same place" not in said
