@@ -278,7 +278,6 @@ def test_a_pod_that_is_deleted_while_it_tunes_is_replaced_and_no_trial_runs_twic
 
 def stopped(rehearsal: Rehearsal) -> str:
     """Stop a build while no node takes its pod, and return the pod, which is left."""
-
     planned: list[str] = []
 
     def watch(line: str, _: Agent | None) -> None:
