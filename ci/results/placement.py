@@ -37,6 +37,7 @@ class Certificate(Result):
     units: Many[tuple[Count, Annotated[int, Field(ge=1, lt=2**63)]]]
     fees: Many[tuple[Count, Count, Big]]
     unplaced: bool
+    listed: bool = False
     proves: Whole
 
 

@@ -8,7 +8,8 @@ node that is used costs 1, so by linear programming duality every plan with all 
 nodes, and every plan leaves at least Σ_i π_i − Σ_j v_j tasks over if no π_i exceeds 1. Whoever found the prices and how
 does not matter. v_j is bounded from above twice, and the smaller counts: for any weights w_r ≥ 0 by
 Σ_r w_r f_jr + Σ_i max(0, π_i − Σ_r w_r q_ir), and by dynamic programming over amounts in whole units, rounded down,
-which permits more than the node does. Where a resource is shared by a zone, a fee σ_zr ≥ 0 lowers the prices there and
+which permits more than the node does. Where resources are too many for that, the patterns that could be worth more than
+a node are listed, by the same weights. Where a resource is shared by a zone, a fee σ_zr ≥ 0 lowers the prices there and
 costs σ_zr f_zr.
 """
 
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import lcm, prod
-from operator import mul
+from operator import le, mul
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ _ARRAYS, _LISTS = ("requests", "free", "rule", "allowed", "zone", "preferred"), 
 _CELLS, WORK, _PAIRS = 4_000_000, 500_000_000, 2_000_000
 """Most cells of a table (32 MB), cells times steps of all tables together (about a second), and kinds of nodes times
 kinds of tasks."""
+_LISTED, _STEP, _FREES = 20_000_000, 1000, 100
+"""Patterns that are looked at in a list, what adding a task to all of them counts besides, and nodes that differ."""
 Offered = Counter[tuple[int, tuple[int, ...]]]
 """How many tasks there are of each price and requests."""
 
@@ -46,6 +49,7 @@ class Certificate:
         weights: w of each resource; parts for one unit of the resource.
         units: size of a unit of the dynamic programming by resource index; resources that are missing are left out.
         fees: σ by zone and resource index; parts.
+        listed: whether patterns are listed, by the weights.
     """
 
     scale: int
@@ -53,6 +57,7 @@ class Certificate:
     weights: tuple[Fraction, ...] = ()
     units: Mapping[int, int] = field(default_factory=dict)
     fees: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    listed: bool = False
 
 
 def lower_bound(problem: Problem, proof: Certificate, *, unplaced: bool = False) -> int:
@@ -133,6 +138,8 @@ def _worth(problem: Problem, proof: Certificate, fine: int) -> Iterator[tuple[in
         bounds = [_by_weights(offered, list(here), proof.weights, fine)] if proof.weights else []
         if proof.units:
             bounds += [[fine * value for value in _by_units(offered, list(here), proof.units, WORK // len(groups))]]
+        if proof.listed and proof.weights:
+            bounds += [_by_list(offered, list(here), proof, fine)]
         everything = fine * sum(price * count for (price, _), count in offered.items())
         for times, *values in zip(here.values(), *bounds, strict=True):
             yield min(values, default=everything), times
@@ -143,6 +150,47 @@ def _by_weights(offered: Offered, frees: list[tuple[int, ...]], weights: tuple[F
     for (price, asked), times in offered.items():
         rest += times * max(0, price * fine - sum(map(mul, whole, asked)))
     return [rest + sum(map(mul, whole, free)) for free in frees]
+
+
+def _by_list(offered: Offered, frees: list[tuple[int, ...]], proof: Certificate, fine: int) -> list[int]:
+    """List the patterns that could be worth more than a node; where too many could, some count as what they could be.
+
+    Against the weights a task of price π saves π − w·q, here rounded up. Patterns are built task by task, those first
+    that save most, so that what may follow a pattern is one range of tasks, and what it can still save is a sum.
+    """
+    whole = [int(weight * fine) for weight in proof.weights]
+    nodes = [-(-sum(map(mul, whole, free)) // fine) for free in frees]
+    # What fits on no node could be too much to be added up.
+    fitting = [(each, n) for each, n in offered.items() if any(all(map(le, each[1], free)) for free in frees)]
+    tasks = [(price - sum(map(mul, whole, asked)) // fine, price, n, asked) for (price, asked), n in fitting]
+    if not tasks or len(frees) > _FREES or max(nodes) >= 2**61:
+        return [fine * sum(price * times for _, price, times, _ in tasks)] * len(frees)
+    tasks.sort(reverse=True)
+    save, price, times = (np.array([task[k] for task in tasks], dtype=np.int64) for k in range(3))
+    asked = np.array([task[3] for task in tasks], dtype=np.int64)
+    later = np.append(np.cumsum((save.clip(0) * times)[::-1])[::-1], 0)
+    reach, values = save + later[1:] + save.clip(0) * (times - 1), []
+    for free, node in zip(frees, nodes, strict=True):
+        most, work = proof.scale, _LISTED // len(frees)
+        base, worth, left = np.array([node]), np.zeros(1, dtype=np.int64), np.array([free])
+        last, copies = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
+        while base.size:
+            if base.size > (wide := work // len(tasks)):
+                hope = base + later[last]
+                order = np.argsort(-hope, kind="stable")
+                most = max(most, int(hope[order[wide]]))
+                base, worth, left, last, copies = (each[order[:wide]] for each in (base, worth, left, last, copies))
+            follow = np.maximum(0, np.searchsorted(-reach, base - most) - last)
+            work -= int(follow.sum()) + _STEP
+            parent = np.repeat(np.arange(base.size), follow)
+            task = np.arange(parent.size) - np.repeat(np.cumsum(follow) - follow - last, follow)
+            again = np.where(task == last[parent], copies[parent], 0) + 1
+            kept = (again <= times[task]) & np.all(asked[task] <= left[parent], axis=1)
+            parent, last, copies = parent[kept], task[kept], again[kept]
+            base, worth, left = base[parent] + save[last], worth[parent] + price[last], left[parent] - asked[last]
+            most = max(most, int(worth.max(initial=0)))
+        values.append(fine * most)
+    return values
 
 
 def _by_units(offered: Offered, frees: list[tuple[int, ...]], units: Mapping[int, int], work: int) -> list[int]:
@@ -191,6 +239,7 @@ def record(problem: Problem, proof: Certificate, *, unplaced: bool) -> dict[str,
         "units": list(proof.units.items()),
         "fees": [[*key, fee] for key, fee in proof.fees.items()],
         "unplaced": unplaced,
+        **({"listed": True} if proof.listed else {}),
         "proves": lower_bound(problem, proof, unplaced=unplaced),
     }
 
@@ -210,7 +259,8 @@ def recheck(document: Mapping[str, Any]) -> list[str]:
     if not all(isinstance(weight, str) and _WEIGHT.fullmatch(weight) for weight in given["weights"]):
         raise ValueError("the weights are no fractions")
     prices, scale = _whole(given["prices"], (len(problem.requests),)).tolist(), _whole([given["scale"]], (1,)).tolist()
-    proof = Certificate(scale[0], tuple(prices), tuple(map(Fraction, given["weights"])), units, fees)
+    weights, listed = tuple(map(Fraction, given["weights"])), given.get("listed", False) is True
+    proof = Certificate(scale[0], tuple(prices), weights, units, fees, listed)
     found = flaws(problem, proof)
     if used != document["objective"]:
         found.append(f"the plan uses {used} nodes, not {document['objective']}")

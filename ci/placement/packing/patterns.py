@@ -11,15 +11,15 @@ and a pattern on t is worth adding where its tasks' prices exceed c_t plus the p
 
 from dataclasses import dataclass, replace
 from math import inf
-from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ci.placement.packing.clock import Until
 from ci.placement.packing.kinds import Chosen, Kinds
 from ci.placement.packing.plain import silence
-from ci.placement.packing.pricing import Floats, Pricer
+from ci.placement.packing.pricing import Floats
 from ci.placement.packing.problem import Ints
 
 _PULL, _NEAR, _MORE = 0.6, 0.001, 200
@@ -41,6 +41,16 @@ class Duals:
         """Return the prices of tasks in each zone, its fees taken off; shape (zones, kinds of tasks)."""
         prices: Floats = self.tasks - self.zones @ kinds.requests[:, list(kinds.zoned)].T
         return prices
+
+
+class Finder(Protocol):
+    """Finds patterns that are worth much."""
+
+    exact: bool
+    """Whether what it says of the most that a pattern is worth is true."""
+
+    def __call__(self, prices: Floats, until: Until) -> tuple[Ints, Ints, Floats]:
+        """Return kinds of nodes, patterns, and the most that one is worth on each kind of node; see `Pricer`."""
 
 
 class Master:
@@ -89,18 +99,21 @@ class Master:
         _columns(self._solver, self.cost[node], inf, at[order], row[order], value[order])
         return bool(new)
 
-    def relax(self, until: float = inf) -> Duals:
-        """Solve the linear relaxation; at the monotonic time `until` the prices are what they are."""
+    def relax(self, until: Until) -> Duals:
+        """Solve the linear relaxation; at `until` the prices are what they are."""
         # HiGHS counts the time of all its runs together.
-        self._solver.setOptionValue("time_limit", self._solver.getRunTime() + max(0.0, until - monotonic()))
+        self._solver.setOptionValue("time_limit", self._solver.getRunTime() + max(0.0, until.left))
         self._solver.run()
         solution, kinds = self._solver.getSolution(), self.kinds
         tasks, nodes, zones = np.split(np.abs(solution.row_dual), np.cumsum([len(kinds.demand), len(kinds.count)]))
         use, value = np.array(solution.col_value)[len(kinds.demand) :], self._solver.getObjectiveValue()
         return Duals(value, use, tasks, nodes, zones.reshape(kinds.shared.shape))
 
-    def integer(self, seconds: float, enough: float) -> Chosen:
-        """Return the best whole use of the known patterns found in time; a value of `enough` is good enough."""
+    def integer(self, seconds: float, enough: float) -> tuple[Chosen, float]:
+        """Return the best whole use of the known patterns found in time, and a bound on what any of them costs.
+
+        A value of `enough` is good enough.
+        """
         import highspy
 
         first, limit = len(self.kinds.demand), max(0.05, seconds)
@@ -110,20 +123,21 @@ class Master:
         solver.changeColsIntegrality(len(every), every, np.full(len(every), highspy.HighsVarType.kInteger))
         solver.run()
         if not solver.getInfo().primal_solution_status:
-            return []
+            return [], solver.getInfo().mip_dual_bound
         use = np.rint(solver.getSolution().col_value).astype(int)[first:]
-        return [(int(self.node[p]), self.patterns[p], int(use[p])) for p in np.flatnonzero(use)]
+        bound = solver.getInfo().mip_dual_bound
+        return [(int(self.node[p]), self.patterns[p], int(use[p])) for p in np.flatnonzero(use)], bound
 
 
-def generate(master: Master, cells: int, until: float) -> tuple[Duals, Pricer, Duals]:
-    """Add patterns until none is worth adding; return the last duals, the pricer, and the duals with the best bound.
+def generate(master: Master, pricer: Finder, until: Until) -> tuple[Duals, Duals]:
+    """Add patterns until none is worth adding; return the last duals, and the duals with the best bound.
 
     Args:
         master: gets the patterns.
-        cells: size of the grid for pricing.
-        until: the monotonic time to stop at; seconds.
+        pricer: finds them.
+        until: when to stop.
     """
-    kinds, pricer = master.kinds, Pricer(master.kinds, cells)
+    kinds = master.kinds
     best, proof, pull = -inf, None, _PULL
     while True:
         asked = duals = master.relax(until)
@@ -133,11 +147,10 @@ def generate(master: Master, cells: int, until: float) -> tuple[Duals, Pricer, D
             asked = replace(duals, tasks=tasks, zones=pull * proof.zones + (1 - pull) * duals.zones)
         prices = asked.prices(kinds)
         try:
-            node, patterns = pricer(prices, until)
+            node, patterns, worth = pricer(prices, until)
         except TimeoutError:
-            return duals, pricer, proof or duals
-        worth = (patterns * prices[kinds.zone[node]]).sum(axis=1)
-        excess = np.maximum(0, worth[: len(kinds.count)] - master.cost) @ kinds.count
+            return duals, proof or duals
+        excess = np.maximum(0, worth - master.cost) @ kinds.count
         bound = asked.tasks @ kinds.demand - excess - (asked.zones * kinds.shared).sum()
         if bound > best:
             best, proof = bound, asked
@@ -147,8 +160,8 @@ def generate(master: Master, cells: int, until: float) -> tuple[Duals, Pricer, D
         # What rounding to a coarse grid loses makes the last part of the way pointless.
         goal = duals.value if pricer.exact else duals.value * (1 - _NEAR)
         met = np.ceil(best - 1e-6) >= np.ceil(goal - 1e-6)
-        if met or monotonic() > until or not (new or pull):
-            return duals, pricer, proof or duals
+        if met or until.over or not (new or pull):
+            return duals, proof or duals
         # Where prices in between find nothing, the last ones decide.
         pull = _PULL if new else 0.0
 

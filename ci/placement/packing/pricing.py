@@ -1,11 +1,11 @@
 """Which patterns of tasks are worth most on a node, found by dynamic programming over a grid of amounts."""
 
 from math import gcd
-from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ci.placement.packing.clock import Until
 from ci.placement.packing.kinds import Kinds
 from ci.placement.packing.problem import Ints
 
@@ -43,6 +43,18 @@ def grid(kinds: Kinds, cells: int) -> dict[int, int]:
     return units
 
 
+def fill(kinds: Kinds, value: Floats, size: Floats, node: Ints, held: Ints) -> Ints:
+    """Return patterns with all tasks that fit besides, those first that are worth most for their size."""
+    left, held = kinds.free[node] - held @ kinds.requests, held.copy()
+    for i in np.argsort(-value / size.clip(1e-12))[: np.count_nonzero(value > 0)]:
+        asked = np.flatnonzero(kinds.requests[i])
+        fit = (left[:, asked] // kinds.requests[i, asked]).min(axis=1, initial=kinds.demand[i])
+        fit = np.minimum(fit, np.where(kinds.allowed[kinds.rule[i], node], kinds.demand[i], 0) - held[:, i])
+        held[:, i] += fit
+        left -= fit[:, None] * kinds.requests[i]
+    return held
+
+
 class Pricer:
     """Finds the patterns that are worth most at given prices, on a grid of about `cells` cells.
 
@@ -57,14 +69,15 @@ class Pricer:
         self.exact = not np.any(kinds.requests[:, axes] % unit)
         self.alike = kinds.alike
 
-    def __call__(self, prices: Floats, until: float) -> tuple[Ints, Ints]:
+    def __call__(self, prices: Floats, until: Until) -> tuple[Ints, Ints, Floats]:
         """Return patterns worth much: kinds of nodes (patterns,) and what is on them (patterns, kinds of tasks).
 
-        The first are the best for each kind of node, in order; others, the best that hold a certain task, follow.
+        The first are the best for each kind of node, in order, and the third result is what they are worth; others, the
+        best that hold a certain task, follow.
         `prices` has the shape (zones, kinds of tasks).
 
         Raises:
-            TimeoutError: at the monotonic time `until`.
+            TimeoutError: at `until`.
         """
         kinds = self.kinds
         node, held = np.arange(len(kinds.count)), np.zeros((len(kinds.count), len(kinds.demand)), dtype=np.int64)
@@ -74,18 +87,12 @@ class Pricer:
             held[here] = patterns[: len(here)]
             node, held = np.append(node, t[len(here) :]), np.concatenate([held, patterns[len(here) :]])
         if not self.exact:
-            # What rounding has left free takes more tasks, those first that are worth most for their size.
-            value, left = prices[0], kinds.free[node] - held @ kinds.requests
             size = (self.size / self.room.max(axis=0).clip(1)).sum(axis=1)
-            for i in np.argsort(-value / size.clip(1e-12))[: np.count_nonzero(value > 0)]:
-                asked = np.flatnonzero(kinds.requests[i])
-                fit = (left[:, asked] // kinds.requests[i, asked]).min(axis=1, initial=kinds.demand[i])
-                fit = np.minimum(fit, np.where(kinds.allowed[kinds.rule[i], node], kinds.demand[i], 0) - held[:, i])
-                held[:, i] += fit
-                left -= fit[:, None] * kinds.requests[i]
-        return node, held
+            held = fill(kinds, prices[0], size, node, held)
+        worth = (held[: len(kinds.count)] * prices[kinds.zone]).sum(axis=1)
+        return node, held, worth
 
-    def _knapsack(self, here: Ints, value: Floats, until: float) -> tuple[Ints, Ints]:
+    def _knapsack(self, here: Ints, value: Floats, until: Until) -> tuple[Ints, Ints]:
         """Solve the bounded knapsacks of some kinds of nodes: copies in powers of two, then back through the table."""
         top = self.room[here].max(axis=0)
         table = np.zeros(tuple(top + 1), dtype=np.float32)
@@ -122,6 +129,6 @@ class Pricer:
         return node[fits], np.minimum(pattern[fits], kinds.demand)
 
 
-def _in_time(until: float) -> None:
-    if monotonic() > until:
+def _in_time(until: Until) -> None:
+    if until.over:
         raise TimeoutError

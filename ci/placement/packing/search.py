@@ -1,16 +1,15 @@
 """Plans task by task: a greedy start, and a local search that empties one node after the other."""
 
-from time import monotonic
-
 import numpy as np
 from numpy.typing import NDArray
 
+from ci.placement.packing.clock import Until
 from ci.placement.packing.kinds import Chosen, Kinds
 from ci.placement.packing.pricing import Floats
 from ci.placement.packing.problem import Ints, Problem
 
 
-def greedy(kinds: Kinds, weights: Floats, small: float, until: float) -> Chosen:
+def greedy(kinds: Kinds, weights: Floats, small: float, until: Until) -> Chosen:
     """Return patterns that place all tasks if they can and time allows: node after node, the most valuable first.
 
     A node with f left takes the task whose requests q make q·f − small·|q|² largest, in shares of all requests: with 0
@@ -21,9 +20,9 @@ def greedy(kinds: Kinds, weights: Floats, small: float, until: float) -> Chosen:
     share = np.ascontiguousarray((kinds.requests / total).T)
     rest, chosen = kinds, []
     for t in best_first(kinds, weights).tolist():
-        if not rest.demand.any() or monotonic() > until:
+        if not rest.demand.any() or until.over:
             break
-        while rest.count[t] and rest.demand.any() and monotonic() < until:
+        while rest.count[t] and rest.demand.any() and not until.over:
             if not (pattern := _fill(rest, t, share, total, small, until)).any():
                 break
             chosen.append((t, pattern, rest.times(t, pattern)))
@@ -39,14 +38,14 @@ def best_first(kinds: Kinds, weights: Floats) -> Ints:
     return order
 
 
-def _fill(rest: Kinds, t: int, share: Floats, total: Ints, small: float, until: float) -> Ints:
+def _fill(rest: Kinds, t: int, share: Floats, total: Ints, small: float, until: Until) -> Ints:
     """Return what one empty node of kind t takes in time; `share` has the shape (resources, kinds of tasks)."""
     left, pattern = (rest.free[t] / total)[:, None], np.zeros_like(rest.demand)
     demand = np.where(rest.allowed[rest.rule, t], rest.demand, 0)
     open_to = np.flatnonzero((demand > 0) & np.all(share <= left + 1e-15, axis=0))
     asked, more = share[:, open_to], demand[open_to]
     value = (asked * (left - small * asked)).sum(axis=0)
-    while open_to.size and monotonic() < until:
+    while open_to.size and not until.over:
         best = int(np.argmax(value))
         pattern[open_to[best]] += 1
         more[best] -= 1
@@ -57,20 +56,20 @@ def _fill(rest: Kinds, t: int, share: Floats, total: Ints, small: float, until: 
     return pattern
 
 
-def first_fit(problem: Problem, node_of: Ints, weights: Floats, until: float) -> Ints:
+def first_fit(problem: Problem, node_of: Ints, weights: Floats, until: Until) -> Ints:
     """Return the plan with its tasks without a node, the largest first, where they leave least; quick, not good."""
     plan, every = _Plan(problem, node_of, weights), np.ones(len(problem.free), dtype=bool)
     missing = np.flatnonzero(node_of < 0)
     for task in missing[np.argsort(-plan.worth[missing], kind="stable")]:
         out: int | None = int(task)
-        while out is not None and out >= 0 and monotonic() < until:
+        while out is not None and out >= 0 and not until.over:
             out = plan.place(out, every)
     return plan.node_of
 
 
-def squeeze(problem: Problem, node_of: Ints, weights: Floats, bound: int, until: float) -> Ints:
+def squeeze(problem: Problem, node_of: Ints, weights: Floats, bound: int, until: Until) -> Ints:
     """Return a complete plan with fewer nodes, down to `bound`: the least filled are emptied while it works."""
-    while len(used := np.unique(node_of)) > bound and monotonic() < until:
+    while len(used := np.unique(node_of)) > bound and not until.over:
         emptied = used[np.argmin(np.bincount(node_of, problem.requests @ weights)[used])]
         open_to = np.isin(np.arange(len(problem.free)), used[used != emptied])
         fewer = seat(problem, np.where(node_of == emptied, -1, node_of), open_to, weights, until)
@@ -80,7 +79,7 @@ def squeeze(problem: Problem, node_of: Ints, weights: Floats, bound: int, until:
     return node_of
 
 
-def seat(problem: Problem, node_of: Ints, open_to: NDArray[np.bool_], weights: Floats, until: float) -> Ints:
+def seat(problem: Problem, node_of: Ints, open_to: NDArray[np.bool_], weights: Floats, until: Until) -> Ints:
     """Return a plan in which as many tasks without a node as can be found one have one of the open nodes.
 
     Such a task may take the place of a smaller one, which then looks for a place itself; when that is stuck, random
@@ -90,7 +89,7 @@ def seat(problem: Problem, node_of: Ints, open_to: NDArray[np.bool_], weights: F
     best, waiting = node_of, [int(i) for i in np.flatnonzero(node_of < 0)]
     for _ in range(60):
         still: list[int] = []
-        while waiting and monotonic() < until:
+        while waiting and not until.over:
             waiting.sort(key=lambda i: plan.worth[i])
             out = plan.place(task := waiting.pop(), open_to)
             if out is None:
@@ -100,7 +99,7 @@ def seat(problem: Problem, node_of: Ints, open_to: NDArray[np.bool_], weights: F
         waiting += still
         if (plan.node_of < 0).sum() < (best < 0).sum():
             best = plan.node_of.copy()
-        if not waiting or monotonic() > until:
+        if not waiting or until.over:
             break
         plan.gather(random, until)
     return best
@@ -147,12 +146,12 @@ class _Plan:
         self.put(task, host)
         return out
 
-    def gather(self, random: np.random.Generator, until: float) -> None:
+    def gather(self, random: np.random.Generator, until: Until) -> None:
         """Exchange tasks between nodes so that what is free differs more from node to node."""
         requests, allowed, rule = self.problem.requests, self.problem.allowed, self.problem.rule
         placed, worth, left = np.flatnonzero(self.node_of >= 0), self.worth, self.left
         for a in random.choice(placed, size=min(300, len(placed)), replace=False):
-            if monotonic() > until:
+            if until.over:
                 break
             here, hosts = int(self.node_of[a]), self.node_of[placed]
             possible = (hosts != here) & allowed[rule[placed], here] & allowed[rule[a], hosts]

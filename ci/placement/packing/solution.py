@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from ci.placement.packing.certificate import Certificate
@@ -15,13 +16,23 @@ class Named(Protocol):
         """It."""
 
 
+class Bound(Enum):
+    """What has shown a bound on nodes."""
+
+    COVERING = "what all tasks ask for in sum"
+    PATTERNS = "prices of tasks and a table of what fits on a node"
+    LISTED = "prices of tasks and a list of what fits on a node"
+    BRANCHING = "branch and bound"
+
+
 @dataclass(frozen=True)
 class Solution:
     """What a solver found: `node_of[i]` is the node of task i, or -1 where it has none.
 
     No plan with all tasks uses fewer than `bound` nodes, and every plan leaves at least `least_unplaced` tasks without
-    a node. `seconds` is the wall time from the problem to this solution. `proof` shows the bound that counts: on tasks
-    without a node if there are any, else on nodes. Where branch and bound has found a better one, it shows less.
+    a node. `seconds` is the time from the problem to this solution. `proof` shows the bound that counts: on tasks
+    without a node if there are any, else on nodes. Where branch and bound has found a better one, it shows less. `by`
+    is what has found the bound on nodes, and `stopped` says that somebody has interrupted the search.
     """
 
     node_of: tuple[int, ...]
@@ -29,6 +40,8 @@ class Solution:
     least_unplaced: int
     seconds: float
     proof: Certificate | None = None
+    by: Bound = Bound.BRANCHING
+    stopped: bool = False
 
     @property
     def objective(self) -> int:

@@ -81,7 +81,8 @@ def proofs(draw):
     weights = draw(st.one_of(st.just(()), st.tuples(weight, weight, weight)))
     units = draw(st.dictionaries(st.sampled_from([0, 1, 2]), st.sampled_from([1, unit, unit + 1]), max_size=3))
     fees = draw(st.dictionaries(st.tuples(st.integers(0, 2), st.just(2)), price, max_size=2))
-    return problem, Certificate(scale, tuple(draw(price) for _ in range(tasks)), weights, units, fees)
+    listed = draw(st.booleans())
+    return problem, Certificate(scale, tuple(draw(price) for _ in range(tasks)), weights, units, fees, listed)
 
 
 @settings(max_examples=250, deadline=None, derandomize=True)
@@ -90,7 +91,7 @@ def test_no_prices_prove_more_than_trying_all_plans_finds(given_):
     problem, proof = given_
     nodes, left = optimum(problem)
     # Once as it is, and once as if all limits were tiny, so that everything is looked at in the coarsest way.
-    for limits in ({"_PAIRS": 10**9}, {"_CELLS": 3}, {"_PAIRS": 0}):
+    for limits in ({"_PAIRS": 10**9}, {"_CELLS": 3, "_LISTED": 9, "_STEP": 1}, {"_PAIRS": 0, "_FREES": 1}):
         with mock.patch.multiple(certificate, **limits):
             assert lower_bound(problem, proof, unplaced=True) <= left
             assert left or lower_bound(problem, proof) <= nodes
@@ -115,6 +116,15 @@ def test_no_prices_prove_more_than_trying_all_plans_finds(given_):
         ([[6]] * 3, 10, Certificate(10, (10,) * 3, (Fraction(1),), {0: 1}), 3),
         ([[5]] * 4, 10, Certificate(10, (5,) * 4, (Fraction(1),), {0: 6}), 2),
         ([[2]] * 30, 20, Certificate(10, (1,) * 30, (Fraction(1, 2),)), 3),
+        # Listed, a node holds one of three tasks that each ask for most of another resource, or two of the last.
+        ([[6, 1], [1, 6], [6, 6]], 10, Certificate(6, (3, 3, 6), (Fraction(1, 4), Fraction(1, 4)), listed=True), 2),
+        ([[4]] * 5, 9, Certificate(2, (1,) * 5, (Fraction(2, 9),), listed=True), 3),
+        ([[3]] * 7, 9, Certificate(2, (1,) * 7, (Fraction(1, 3),), listed=True), 3),
+        # Weights that say nothing list everything, and without weights nothing is listed.
+        ([[4]] * 5, 9, Certificate(2, (1,) * 5, (Fraction(0),), listed=True), 3),
+        ([[4]] * 5, 9, Certificate(2, (1,) * 5, listed=True), 1),
+        # Weights too large to be added up prove nothing.
+        ([[4]] * 5, 9, Certificate(2, (1,) * 5, (Fraction(2**61),), listed=True), 1),
         # No axis and no weight: a node may hold all tasks.
         ([[6]] * 3, 10, Certificate(1, (1,) * 3), 1),
     ],
@@ -229,6 +239,24 @@ def test_more_kinds_than_can_be_looked_at_one_by_one_are_looked_at_together():
     problem = replace(problem, allowed=np.eye(1500, dtype=bool), rule=np.arange(1500))
     proof = Certificate(10, tuple(problem.requests[:, 0].tolist()), (Fraction(1),))
     assert lower_bound(problem, proof) == -(-int(problem.requests.sum()) // 10)
+
+
+def test_more_patterns_than_can_be_listed_are_bounded_by_what_they_could_become():
+    random = np.random.default_rng(0)
+    problem = Problem.of(random.integers(20, 60, (30, 4)), np.full((30, 4), 100))
+    prices = tuple((problem.requests.max(axis=1) > 33).astype(int).tolist())
+    proof = Certificate(2, prices, (Fraction(1, 100),) * 4, listed=True)
+    whole, shown = lower_bound(problem, proof), []
+    for listed in (10**6, 3000, 300, 30):
+        with mock.patch.multiple(certificate, _LISTED=listed, _STEP=1):
+            shown.append(lower_bound(problem, proof))
+    assert shown == sorted(shown, reverse=True)
+    assert shown[0] == whole > shown[-1] > 0
+
+
+def test_tasks_that_ask_for_nothing_are_listed_in_time():
+    problem = Problem.of(np.zeros((3000, 1), dtype=int), np.full((2, 1), 1))
+    assert lower_bound(problem, Certificate(1, (1,) * 3000, (Fraction(0),), listed=True)) == 1
 
 
 def recorded(**changes):

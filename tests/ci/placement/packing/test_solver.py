@@ -88,7 +88,7 @@ def test_the_time_limit_holds_and_the_plan_is_complete():
     random = np.random.default_rng(5)
     problem = Problem.of(random.integers(100, 401, (300, 2)), np.full((300, 2), 1000))
     started = process_time()
-    solution = solve(problem, 1.0)
+    solution = solve(problem, 1.0, clock=process_time)
     assert process_time() - started < 4
     assert not solution.unplaced
     assert solution.bound <= solution.objective
@@ -98,7 +98,7 @@ def test_eight_thousand_pods_that_all_differ_keep_the_limit_from_the_first_plan_
     random = np.random.default_rng(0)
     problem = Problem.of(random.integers(100, 4000, (8000, 2)), np.full((4000, 2), 16000))
     started = process_time()
-    solution = solve(problem, 1.0)
+    solution = solve(problem, 1.0, clock=process_time)
     assert process_time() - started < 2.5
     assert not solution.unplaced
     assert 1027 <= solution.bound <= solution.objective <= 1400
@@ -145,7 +145,7 @@ def test_more_scarce_resources_than_a_grid_has_room_for():
     random = np.random.default_rng(0)
     problem = Problem.of(random.integers(0, 4, (60, 30)), np.full((40, 30), 10))
     started = process_time()
-    solution = solve(problem, 2.0)
+    solution = solve(problem, 2.0, clock=process_time)
     assert process_time() - started < 5
     assert not solution.unplaced
     assert 9 <= solution.bound <= solution.objective <= 25
@@ -262,3 +262,25 @@ def test_no_task_is_an_empty_plan():
 def test_a_smaller_time_limit_never_makes_a_wrong_bound():
     problem = replace(fleet(1, 500, 200), preferred=np.zeros(200, dtype=bool))
     assert solve(problem, 0.01).bound <= solve(problem, 10).objective
+
+
+@pytest.mark.parametrize(("low", "high", "room"), [(100, 400, 1000), (1, 1000, 1000), (200, 800, 1000), (20, 100, 150)])
+def test_forty_tasks_that_all_differ_in_ten_resources_are_proven(low, high, room):
+    random = np.random.default_rng(0)
+    problem = Problem.of(random.integers(low, high + 1, (40, 10)), np.full((40, 10), room))
+    solution = solve(problem, 20, clock=process_time)
+    assert solution.proven
+    assert (problem.left(np.array(solution.node_of)) >= 0).all()
+    assert solution.proof
+    assert lower_bound(problem, solution.proof) <= solution.bound
+
+
+@pytest.mark.parametrize("nodes", [5, 6])
+def test_listed_patterns_prove_what_the_plain_formulation_does(nodes):
+    random = np.random.default_rng(nodes)
+    asked = random.integers(10**6, 4 * 10**6, (10, 3)) * (1, 1000, 1)
+    free = random.integers(6 * 10**6, 9 * 10**6, (nodes, 3)) * (1, 1000, 1)
+    problem = Problem.of(asked, free[random.integers(0, 3, nodes)])
+    solution, reference = solve(problem, 20, clock=process_time), plain(problem, 60)
+    assert (len(solution.unplaced), solution.objective) == (len(reference.unplaced), reference.objective)
+    assert solution.proven

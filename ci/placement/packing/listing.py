@@ -1,0 +1,166 @@
+"""Patterns that are worth enough on a node, listed task by task, where no grid of amounts is fine enough.
+
+With many scarce resources few tasks fit on a node together, and a list of all ways is shorter than any table. A weight
+w_r ≥ 0 for each resource tells how much a pattern that has some tasks already can become worth at most,
+
+    Σ_{i in it} (π_i − w·q_i) + Σ_{i later} max(0, π_i − w·q_i) + w·f,
+
+and one that cannot become worth enough is not followed (Lagrange's bound; the weights are the knapsack's duals). Tasks
+come by falling π_i − w·q_i, so what may still follow a pattern is one range of them.
+"""
+
+from dataclasses import dataclass, fields
+from math import inf
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ci.placement.packing.clock import Until
+from ci.placement.packing.kinds import Kinds
+from ci.placement.packing.pricing import Floats, fill
+from ci.placement.packing.problem import Ints
+
+_NARROW, _OFTEN, _GIVEN = 20_000, 8, 200
+"""Patterns followed at once while prices still change; patterns that a task may be in, and all, that are given back."""
+_TOGETHER = 20_000_000
+"""Patterns that are followed at once times tasks that may follow them, at most."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Patterns (patterns, kinds of tasks), what they are worth, and what one that is not listed is worth at most."""
+
+    patterns: Ints
+    worth: Floats
+    beyond: float
+
+
+class Lister:
+    """Finds patterns that are worth more than a node costs; `exact` says that none was left out the last time.
+
+    Args:
+        kinds: what to place; no resource may be shared by a zone.
+        cost: of a node of each kind; shape (kinds of nodes,).
+        wide: how many patterns are followed at once.
+    """
+
+    def __init__(self, kinds: Kinds, cost: Floats, wide: int = _NARROW) -> None:
+        self.kinds, self.cost, self.wide, self.exact = kinds, cost, wide, True
+        self.size: Floats = (kinds.requests / kinds.free.max(axis=0).clip(1)).sum(axis=1)
+
+    def __call__(self, prices: Floats, until: Until) -> tuple[Ints, Ints, Floats]:
+        """Return kinds of nodes, patterns for them, and what any pattern is worth at most on each kind of node.
+
+        Raises:
+            TimeoutError: at `until`.
+        """
+        node, held, most, self.exact = [], [], self.cost.copy(), True
+        for t in np.flatnonzero(self.kinds.count).tolist():
+            found = self.list(t, prices[0], float(self.cost[t]) + 1e-7, self.wide, until)
+            most[t] = max(most[t], found.worth.max(initial=0), found.beyond)
+            self.exact &= found.beyond == -inf
+            held.append(_several(found))
+            node.append(np.full(len(held[-1]), t))
+        here, patterns = np.concatenate(node), np.concatenate(held)
+        return here, fill(self.kinds, prices[0], self.size, here, patterns), most
+
+    def list(self, t: int, value: Floats, least: float, wide: int, until: Until) -> Listed:
+        """Return patterns for nodes of kind t that are worth `least` or more; at most `wide` are followed at once.
+
+        Raises:
+            TimeoutError: at `until`.
+        """
+        kinds, room = self.kinds, self.kinds.free[t]
+        useful = (value > 1e-9) & (kinds.demand > 0) & kinds.allowed[kinds.rule, t]
+        tasks = np.flatnonzero(useful & np.all(kinds.requests <= room, axis=1))
+        weights = knapsack(kinds.requests[tasks], value[tasks], kinds.demand[tasks], room)
+        tasks = tasks[np.argsort(kinds.requests[tasks] @ weights - value[tasks], kind="stable")]
+        asked, worth, times = kinds.requests[tasks], value[tasks], kinds.demand[tasks]
+        save = worth - asked @ weights
+        later = np.append(np.cumsum((times * save.clip(0))[::-1])[::-1], 0.0)
+        # What one more of a task and all that may follow it can save; it falls from task to task.
+        reach = save + later[1:] + (times - 1) * save.clip(0)
+        wide = min(wide, _TOGETHER // max(1, len(tasks)))
+        front, beyond = _Front.first(room, float(room @ weights)), -inf
+        kept = [np.zeros((0, len(value)), dtype=np.int64)]
+        values = [np.zeros(0)]
+        while front.base.size:
+            if until.over:
+                raise TimeoutError
+            if front.base.size > wide:
+                hope = front.base + later[front.last]
+                order = np.argpartition(-hope, wide)
+                beyond = max(beyond, float(hope[order[wide:]].max()))
+                front = front.of(np.sort(order[:wide]))
+            ends = np.searchsorted(-reach, front.base - least + 1e-12)
+            front = front.longer(asked, save, worth, times, ends)
+            enough = np.flatnonzero(front.worth >= least)
+            patterns = np.zeros((enough.size, len(value)), dtype=np.int64)
+            for column in front.members[enough].T:
+                patterns[np.arange(enough.size), tasks[column]] += 1
+            kept.append(patterns)
+            values.append(front.worth[enough])
+        return Listed(np.concatenate(kept), np.concatenate(values), beyond)
+
+
+@dataclass(frozen=True)
+class _Front:
+    """Patterns of equally many tasks, one a row: what they save, are worth, leave free, and their tasks in order."""
+
+    base: Floats
+    worth: Floats
+    left: Ints
+    last: Ints
+    copies: Ints
+    members: NDArray[np.int32]
+
+    @classmethod
+    def first(cls, room: Ints, base: float) -> "_Front":
+        """Return the pattern of an empty node, which saves what the whole node is worth."""
+        none = np.zeros(1, dtype=np.int64)
+        return cls(np.array([base]), np.zeros(1), room[None, :], none, none, np.zeros((1, 0), dtype=np.int32))
+
+    def of(self, rows: Ints) -> "_Front":
+        """Return some of them."""
+        return _Front(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+    def longer(self, asked: Ints, save: Floats, worth: Floats, times: Ints, ends: Ints) -> "_Front":
+        """Return them with one task more: the same once more or a later one, before `ends`, where it fits."""
+        follow = np.maximum(0, ends - self.last)
+        parent = np.repeat(np.arange(len(follow)), follow)
+        task = np.arange(parent.size) - np.repeat(np.cumsum(follow) - follow - self.last, follow)
+        copies = np.where(task == self.last[parent], self.copies[parent], 0) + 1
+        fits = copies <= times[task]
+        for r in range(asked.shape[1]):
+            fits &= asked[task, r] <= self.left[parent, r]
+        parent, task = parent[fits], task[fits]
+        members = np.column_stack([self.members[parent], task]).astype(np.int32)
+        base, total = self.base[parent] + save[task], self.worth[parent] + worth[task]
+        return _Front(base, total, self.left[parent] - asked[task], task, copies[fits], members)
+
+
+def knapsack(asked: Ints, worth: Floats, times: Ints, room: Ints) -> Floats:
+    """Return the duals of the fractional knapsack: what a unit of each resource of a node is worth."""
+    from ci.placement.packing.patterns import columns, highs
+
+    solver: Any = highs()
+    scale = room.clip(1).astype(float)
+    for _ in room:
+        solver.addRow(-inf, 1.0, 0, [], [])
+    columns(solver, -worth, times, asked / scale)
+    solver.run()
+    weights: Floats = np.maximum(0, -np.array(solver.getSolution().row_dual)) / scale
+    return weights
+
+
+def _several(found: Listed) -> Ints:
+    """Return the patterns that are worth most, in which no task is too often."""
+    often, kept = np.zeros(found.patterns.shape[1], dtype=np.int64), list[int]()
+    for p in np.argsort(-found.worth, kind="stable")[: 50 * _GIVEN]:
+        if (often[found.patterns[p] > 0] < _OFTEN).all():
+            often += found.patterns[p] > 0
+            kept.append(p)
+            if len(kept) == _GIVEN:
+                break
+    return found.patterns[kept]
