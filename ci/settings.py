@@ -378,6 +378,8 @@ class Monitoring(Section):
     """Population stability index from which a feature has drifted; nats."""
     capture_every: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     """Of so many predictions a gateway captures one; requests."""
+    pushgateway: Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/[^\s@]*)?$")] | None = None
+    """Address of Prometheus' Pushgateway, which `scripts.metrics` pushes to; null: it only writes a file."""
     drop: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]] = []
     """Names of fields that are taken out of requests and answers before a gateway writes anything: what is secret."""
 
@@ -441,6 +443,8 @@ class History(Section):
     """Folder of the record; where workspaces are thrown away, name one that is not."""
     keep: Annotated[int, Field(ge=1, le=10_000)] = 200
     """Builds kept at most; builds."""
+    request_days: Annotated[int, Field(ge=1, le=3660)] = 400
+    """Days that captured requests, with the outcomes that were joined, are kept; days."""
 
 
 class Retention(Section):

@@ -5,16 +5,27 @@ the request's id (or labels.key), the target columns, and when each became known
 be no label. Requests and outcomes are kept in history.folder, so both may come in any order and several times.
 
 Days whose labels have come (labels.maturity_days, or an estimate) are written to labels.into, which DVC tracks. The
-first day after them is the watermark: the retrain stage uses it as as_of, and labels.into as data.source.
+first day after them is the watermark: the retrain stage uses it as as_of, and labels.into as data.source. Where
+labels.into lies outside of the repository, as on a volume that builds mount too, DVC does not track it.
 """
 
 import subprocess
 import sys
 
-from ci.command import command
+from ci.command import parser, run
 
 
-def labels() -> int:
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments = parser(__doc__, "labels")
+    arguments.add_argument(
+        "--if-any", action="store_true", help="where no outcomes are named, or none have come yet, say so and end well"
+    )
+    options = arguments.parse_args(argv)
+    return run(lambda: labels(if_any=options.if_any))
+
+
+def labels(*, if_any: bool) -> int:
     """Join, publish, and say what was found."""
     from datetime import UTC, datetime
     from pathlib import Path
@@ -31,17 +42,20 @@ def labels() -> int:
 
     settings = configuration.effective()
     wanted, chosen = task.load(), settings.labels
+    if if_any and (chosen.outcomes is None or not cohorts.there(Path(chosen.outcomes))):
+        print("labels: no outcomes have come" + ("" if chosen.outcomes else ": labels.outcomes names none"))
+        return 0
     if chosen.outcomes is None:
         raise InputError("labels.outcomes: name the table or folder in which outcomes arrive")
     seen = pd.read_parquet(stages.require(workspace.MONITORING / "requests.parquet"))
-    folder = Path(settings.history.folder) / "requests"
-    if records.ID not in seen and not folder.exists():
-        raise InputError("build/monitoring/ holds simulated requests: there are no outcomes to come of them")
-    requests = cohorts.collect(folder, seen) if records.ID in seen else cohorts.read(folder)
     key = chosen.key or [records.ID]
     found = cohorts.outcomes(Path(chosen.outcomes), [*(chosen.key or [chosen.id]), *wanted.targets, chosen.known])
-    joined = join(requests, found.rename(columns={chosen.id: records.ID}), key, wanted.targets, chosen.known)
-    cohorts.keep(folder, joined.table)
+    with memory.requests(settings.history) as folder:
+        if records.ID not in seen and not folder.exists():
+            raise InputError("build/monitoring/ holds simulated requests: there are no outcomes to come of them")
+        requests = cohorts.collect(folder, seen) if records.ID in seen else cohorts.read(folder)
+        joined = join(requests, found.rename(columns={chosen.id: records.ID}), key, wanted.targets, chosen.known)
+        cohorts.keep(folder, joined.table)
     now = datetime.now(UTC)
     days, method = chosen.maturity_days, "declared"
     if days is None:
@@ -58,13 +72,14 @@ def labels() -> int:
     told = Labels(counts=joined.counts, maturity_days=days, method=method, watermark=until, labelled=by_day,
                   source=chosen.into)  # fmt: skip
     print(f"labels: {in_words(joined.counts)}; a day is mature after {days} days ({method}); as of {until}")
-    if until is not None and (code := subprocess.run([*COMMAND, "add", "--", chosen.into], check=False).returncode):
-        return code
+    inside = Path(chosen.into).resolve().is_relative_to(Path.cwd())
+    if until is not None and inside:
+        code = subprocess.run([*COMMAND, "add", "--", chosen.into], check=False).returncode
+        if code:
+            return code
     memory.labels(settings.history).write(told)
     return 0
 
-
-main = command(__doc__, labels)
 
 if __name__ == "__main__":
     sys.exit(main())

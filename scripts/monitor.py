@@ -4,22 +4,43 @@ On a cluster that is what gateways captured, if it is monitoring.min_rows rows o
 days after as_of are sent through the served model first, and that is said. Reads build/settings.yaml, the serving
 release and what was captured, or build/data/traffic.parquet. Writes monitoring.json and requests.parquet (what was
 asked and answered). Drift is a finding, not a failure: the exit code is 0.
+
+Captured requests are kept by day in history.folder, as a gateway holds the last ones only. With --captured nothing is
+sent: too few requests, or none, are told as such. That is for whoever watches users and has no data, such as the
+CronJob of k8s/components/monitoring.
 """
 
 import sys
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
-from ci.command import command
+from ci.command import parser, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    import pandas as pd
+
+    from ci.settings import Settings
 
 
-def monitor() -> None:
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments = parser(__doc__, "monitor")
+    arguments.add_argument("--captured", action="store_true", help="judge what was captured, however little that is")
+    options = arguments.parse_args(argv)
+    return run(lambda: monitor(only_captured=options.captured))
+
+
+def monitor(*, only_captured: bool) -> None:
     """Check the window of traffic and print the verdict."""
     from datetime import UTC, datetime
 
     from ci import configuration, task, workspace
     from ci.monitoring import memory
     from ci.monitoring.known import judged, service, thresholds
-    from ci.monitoring.monitor import captured, monitor, simulated
+    from ci.monitoring.monitor import captured, monitor, nothing, simulated
     from ci.monitoring.retraining import asks
     from ci.results.evaluation import REFERENCE, of_any_version
     from ci.results.monitoring import MONITORING, Watched
@@ -27,15 +48,18 @@ def monitor() -> None:
 
     settings = configuration.effective()
     place = places.look(settings)
-    release = place.serving()
+    release = place.watched()
     reference = of_any_version(REFERENCE.plain(place.ledger.evidence(release["digest"]) / "reference.json"))
     wanted = task.load()
     now = datetime.now(UTC).replace(microsecond=0)
-    told = place.where.told(digest=release["digest"]) if place.where.shares else {}
+    told = place.where.watched(release["version"]) if place.where.shares else {}
     entries = {pod: said["captured"] for pod, said in told.items()}
-    traffic, counts = captured(entries, wanted, settings.monitoring, now)
+    keeping = kept(settings, release["version"], now)
+    traffic, counts = captured(entries, wanted, settings.monitoring, now, keeping)
+    if only_captured and traffic is None:
+        traffic = nothing(wanted, now)
     with ExitStack() as until_read:
-        if traffic is None or traffic.rows < settings.monitoring.min_rows:
+        if traffic is None or (traffic.rows < settings.monitoring.min_rows and not only_captured):
             rows = 0 if traffic is None else traffic.rows
             print(f"monitor: {rows} rows of users' requests were captured: the days after as_of stand in for them")
             addresses = until_read.enter_context(place.where.addresses(release["digest"], public=True))
@@ -74,7 +98,20 @@ def monitor() -> None:
     print(f"monitor: {result['verdict']}: {result['reason']} -> {workspace.MONITORING}")
 
 
-main = command(__doc__, monitor)
+def kept(settings: "Settings", version: str, now: "datetime") -> "Callable[[pd.DataFrame], pd.DataFrame]":
+    """Return what keeps newly captured requests, and gives all of a version that a window may reach back to."""
+
+    def keeping(new: "pd.DataFrame") -> "pd.DataFrame":
+        from ci.capture import records
+        from ci.monitoring import cohorts, memory, windows
+
+        with memory.requests(settings.history) as folder:
+            cohorts.add(folder, new, settings.history.request_days, now.date())
+            every = cohorts.read(folder, windows.reach(now, settings.monitoring.period_days))
+        return every if every.empty else every[every[records.VERSION].isin([version, None])]
+
+    return keeping
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -46,7 +46,7 @@ def retrain(*, start: bool, by_hand: bool) -> int:
 
     settings = configuration.effective()
     monitoring = MONITORING.read()
-    release = places.look(settings).serving()
+    release = places.look(settings).watched()
     overrides = [text for text in OVERRIDES.read() if not text.startswith("as_of=")]
     labels = memory.labels(settings.history).read_if_there()
     as_of, labelled = monitoring.window.end, 0

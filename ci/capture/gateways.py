@@ -98,7 +98,8 @@ def ask(url: str) -> Json:
             told: Json = session.get(f"{url}/traffic", timeout=10).json()
             captured = session.get(f"{url}/captured", timeout=10).json()
             counted = {key: told[key] for key in ("requests", "errors", "recent")}
-            lost = {key: told.get(key) for key in ("sampled", "unread", "failed")}  # None from an older gateway
+            counted |= {"version": told.get("version")}  # as the counters below, None from an older gateway
+            lost = {key: told.get(key) for key in ("sampled", "unread", "failed")}
             return {**counted, **lost, "refused": told.get("refused"), "captured": captured}
         except (requests.RequestException, ValueError, LookupError, TypeError) as error:
             problem = error  # a connection through the API server may break

@@ -64,8 +64,18 @@ def read(captured: Mapping[str, Sequence[Entry]], features: Mapping[str, Field],
     columns = [ID, TIME, VERSION, RELEASE, *wanted]
     table = pd.DataFrame(rows, columns=[*columns, *(("", output.name) for output in outputs)])
     made = {output.name: _array(table[("", output.name)], output) for output in outputs}
-    table = table[columns].assign(**{TIME: pd.to_datetime(table[TIME], utc=True)})
+    typed = {name: _typed(table[name], features[name]) for name in wanted}
+    table = table[columns].assign(**{TIME: pd.to_datetime(table[TIME], utc=True), **typed})
     return Records(table, made, dict(counts))
+
+
+def _typed(column: "pd.Series[Any]", field: Field) -> "pd.Series[Any]":
+    """Return a column of one type, as a file has it: what is no value of the field's kind is missing."""
+    if field.shape:
+        return column
+    kind = str if field.dtype == "string" else (int, float)
+    kept = column.map(lambda value: value if isinstance(value, kind) else None)
+    return kept.astype(object) if kind is str else pd.to_numeric(kept)
 
 
 def _rows(

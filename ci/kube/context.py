@@ -56,6 +56,13 @@ class Context:
 
 
 CURRENT = Context()
+
+
+def inside() -> bool:
+    """Tell whether this is a pod of the cluster, as no kubeconfig leads anywhere else: then it reaches other pods."""
+    return not _kubeconfigs()
+
+
 _CURRENT = "-"
 """How settings and options write it."""
 

@@ -7,7 +7,7 @@ run again.
 import io
 import shutil
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -33,9 +33,29 @@ def collect(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
     return every.drop_duplicates(records.ID)
 
 
-def read(folder: Path) -> pd.DataFrame:
-    """Return the requests that are kept, of all days."""
-    files = sorted(folder.glob("*.parquet"))
+def add(folder: Path, table: pd.DataFrame, days: int, today: date) -> None:
+    """Add requests to those that are kept, and drop days that are too old; one that is there already stays as it is.
+
+    Args:
+        folder: with a file for each day.
+        table: requests with their predictions.
+        days: how many are kept.
+        today: the last of them.
+    """
+    for day, rows in table.groupby(table[records.TIME].dt.strftime("%Y-%m-%d")):
+        path = folder / f"{day}.parquet"
+        before = pd.read_parquet(path) if path.exists() else rows.head(0)
+        new = rows[~rows[records.ID].isin(before[records.ID])]
+        if len(new):
+            keep(folder, pd.concat([before, new], ignore_index=True) if len(before) else new)
+    for path in folder.glob("*.parquet"):
+        if path.stem <= str(today - timedelta(days=days)):
+            path.unlink()
+
+
+def read(folder: Path, first: date = date.min) -> pd.DataFrame:
+    """Return the requests that are kept, from a day on."""
+    files = sorted(path for path in folder.glob("*.parquet") if path.stem >= str(first))
     return pd.concat([pd.read_parquet(path) for path in files], ignore_index=True) if files else pd.DataFrame()
 
 
@@ -83,6 +103,11 @@ def outcomes(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     if not path.exists() or not files:
         raise InputError(f"{path}: there are no outcomes: name a .csv, .jsonl or .parquet, or a folder of such")
     return pd.concat([_table(each, needed) for each in files], ignore_index=True)
+
+
+def there(path: Path) -> bool:
+    """Tell whether there is a table of outcomes, or a folder with one."""
+    return any(each.suffix in _READ for each in path.iterdir()) if path.is_dir() else path.exists()
 
 
 def _table(path: Path, needed: Sequence[str]) -> pd.DataFrame:

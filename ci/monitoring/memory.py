@@ -98,6 +98,14 @@ def alone(settings: History) -> Iterator[IO[str] | None]:
 
 
 @contextmanager
+def requests(settings: History) -> Iterator[Path]:
+    """Give the folder of the requests that are kept, by day; nobody else changes them meanwhile."""
+    folder = Path(settings.folder) / "requests"
+    with _locked(folder.with_suffix(".lock")):
+        yield folder
+
+
+@contextmanager
 def _locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:

@@ -1,6 +1,6 @@
 """The monitor stage: traffic against the reference of the model that serves it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from ci.results.data import SUMMARY, Window
 from ci.results.monitoring import MONITORING, Check, Verdict, Word
 from ci.rows import Writer
 from ci.settings import Monitoring, Settings
-from ci.task import Task
+from ci.task import Output, Task
 from ci.training.inputs import prepared
 
 
@@ -53,7 +53,11 @@ def simulated(url: str, wanted: Task) -> Traffic:
 
 
 def captured(
-    found: Mapping[str, Sequence[records.Entry]], wanted: Task, settings: Monitoring, now: datetime
+    found: Mapping[str, Sequence[records.Entry]],
+    wanted: Task,
+    settings: Monitoring,
+    now: datetime,
+    before: Callable[[pd.DataFrame], pd.DataFrame] = lambda new: new,
 ) -> tuple[Traffic | None, dict[str, int]]:
     """Return what gateways captured of users' requests, None if there is no row, and what became of the requests.
 
@@ -64,11 +68,13 @@ def captured(
         wanted: the task.
         settings: the length of a period, and how many rows are enough.
         now: the time.
+        before: gets what was read, with its predictions, and returns it with what was captured before.
     """
     read = records.read(found, wanted.features, wanted.outputs)
-    if read.table.empty:
+    every = before(read.table.assign(**_columns(read.predictions)))
+    if every.empty:
         return None, read.counts
-    times = read.table[records.TIME]
+    times = every[records.TIME]
     chosen = windows.latest(times, now, period=settings.period_days, least=settings.min_rows)
     counted = {**read.counts, **({"from the future": chosen.early} if chosen.early else {})}
     rows, window = chosen.rows, chosen.window
@@ -77,9 +83,16 @@ def captured(
         if not rows.any():
             return None, counted
         window = Window(first=times[rows].min().date(), end=times[rows].max().date() + timedelta(days=1))
-    answers = {name: made[rows] for name, made in read.predictions.items()}
-    table = read.table[rows].reset_index(drop=True)
-    return Traffic("captured", window, len(table), [(table, answers)]), counted
+    table = every[rows].reset_index(drop=True)
+    answers = _answers(table, wanted.outputs)
+    fields = [name for name in table if name in read.table]
+    return Traffic("captured", window, len(table), [(table[fields], answers)]), counted
+
+
+def nothing(wanted: Task, now: datetime) -> Traffic:
+    """Return what there is where no request was captured."""
+    none = records.read({}, wanted.features, wanted.outputs)
+    return Traffic("captured", Window(first=now.date(), end=now.date()), 0, [(none.table, none.predictions)])
 
 
 def monitor(
@@ -112,8 +125,8 @@ def monitor(
             fields = watched.fields(table, wanted.features, reference["features"], wanted.summaries)
             _add(columns, {name: column for name, (column, _) in fields.items()}, reference["features"])
             _add(predicted, watched.predictions(answers, wanted.outputs), reference["predictions"])
-            nothing = [np.isnan(made).reshape(len(table), -1).any(axis=1) for made in answers.values()]
-            unasked += int(np.any(nothing, axis=0).sum())
+            lacking = [np.isnan(made).any(axis=tuple(range(1, made.ndim))) for made in answers.values()]
+            unasked += int(np.any(lacking, axis=0).sum())
             writer.write(table.assign(**_columns(answers)))
         writer.close()
         if not predicted:
@@ -174,3 +187,12 @@ def _columns(answers: dict[str, Any]) -> dict[str, Any]:
     if len(answers) == 1 and next(iter(answers.values())).ndim == 1:
         return {"prediction": next(iter(answers.values()))}
     return {f"prediction {name}": list(made) if made.ndim > 1 else made for name, made in answers.items()}
+
+
+def _answers(table: pd.DataFrame, outputs: Sequence[Output]) -> dict[str, npt.NDArray[np.float64]]:
+    """Return predictions out of the columns that `_columns` makes of them."""
+    if "prediction" in table:
+        return {outputs[0].name: table["prediction"].to_numpy("float64")}
+    columns = {each.name: table[f"prediction {each.name}"] for each in outputs}
+    shapes = {each.name: (len(table), *(() if each.width is None else (each.width,))) for each in outputs}
+    return {name: np.array([*found], dtype="float64").reshape(shapes[name]) for name, found in columns.items()}

@@ -60,6 +60,11 @@ class Gap:
         return f"from {self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M} {why[self.of]}"
 
 
+def reach(now: datetime, period: int) -> date:
+    """Return the first day that a window of some periods can have, each of so many days."""
+    return (now - timedelta(days=period * (_MOST + 1))).date()
+
+
 def latest(times: "pd.Series[Any]", now: datetime, *, period: int, least: int) -> Found:
     """Return the last period that has ended, or as many of the last ones as have enough rows.
 

@@ -60,6 +60,22 @@ class Place:
             StageError: something serves that is not recorded.
         """
         self.require_agreement()
+        return self.recorded()
+
+    def watched(self) -> Release:
+        """Return the release whose requests are watched.
+
+        On a cluster the record alone tells it: each gateway says which version it stands before, and whoever watches
+        may not look at Deployments.
+
+        Raises:
+            InputError: there is none.
+            StageError: on this machine, something serves that is not recorded.
+        """
+        return self.recorded() if self.where.shares else self.serving()
+
+    def recorded(self) -> Release:
+        """Return the last verified release by the record alone; raises InputError if there is none."""
         found = self.ledger.last()
         if found is None:
             raise InputError("nothing was released yet: run `python -m scripts.deploy` first")

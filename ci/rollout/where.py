@@ -116,6 +116,9 @@ class Shared(Servers, Protocol):
     def captured(self, digest: str) -> dict[str, list[dict[str, Any]]]:
         """Return sampled requests to each pod of a version with its answers."""
 
+    def watched(self, version: str) -> dict[str, dict[str, Any]]:
+        """Return the same of the gateways before a version (its number) that Services lead to."""
+
     def told(self, track: str | None = None, digest: str | None = None) -> dict[str, dict[str, Any]]:
         """Return what the gateway of each pod reports, as `ci.capture.gateways.ask` gives it."""
 

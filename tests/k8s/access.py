@@ -16,6 +16,7 @@ ALLOWED = {
         get,create configmaps model-serving
         update configmaps model-serving rollout-history
         get,update leases.coordination.k8s.io model-serving rollout
+        list endpointslices.discovery.k8s.io model-serving
     """,
     "pipeline": """
         list nodes
@@ -25,7 +26,10 @@ ALLOWED = {
         get services model-serving model
         get configmaps model-serving rollout-history
     """,
-    "monitor": "list endpointslices.discovery.k8s.io model-serving",
+    "monitor": """
+        list endpointslices.discovery.k8s.io model-serving
+        get configmaps model-serving
+    """,
     "tuner": """
         create,get,list,delete jobs.batch model-pipeline
         list pods model-pipeline

@@ -147,20 +147,20 @@ def test_neither_the_key_nor_the_token_is_in_a_log_or_reaches_the_server(edge: G
 
 
 def rendered(folder: Path, overlay: str, *components: str) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return what an overlay gives with some components of the edge."""
+    """Return what an overlay gives with some components."""
 
     def relative(path: str) -> str:
         return os.path.relpath(pods.REPOSITORY / path, folder.resolve())
 
     root = {"resources": [relative(f"k8s/overlays/{overlay}")]}
-    root["components"] = [relative(f"k8s/components/edge/{name}") for name in components]
+    root["components"] = [relative(f"k8s/components/{name}") for name in components]
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(root))
     done = subprocess.run(["kubectl", "kustomize", folder], check=True, capture_output=True, text=True, timeout=60)
     return {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(done.stdout)}
 
 
 def test_the_clients_component_gives_both_versions_the_same_checks(tmp_path: Path) -> None:
-    found = rendered(tmp_path, "production/server", "clients")
+    found = rendered(tmp_path, "production/server", "edge/clients")
     [name] = [name for kind, name in found if kind == "ConfigMap" and name.startswith("edge-")]
     assert set(found["ConfigMap", name]["data"]) == {"http.conf", "server.conf", "edge.js"}
     assert {each["metadata"]["namespace"] for each in found.values()} == {"model-serving"}
@@ -185,7 +185,7 @@ def test_as_shipped_nothing_of_the_edge_is_there(overlay: str) -> None:
 
 @pytest.mark.parametrize("variant", ["ingress", "gateway-api"])
 def test_from_outside_one_host_leads_by_tls_to_predictions_and_nothing_else(tmp_path: Path, variant: str) -> None:
-    found = rendered(tmp_path, "production", variant)
+    found = rendered(tmp_path, "production", f"edge/{variant}")
     service = objects("k8s/overlays/production/server")["Service", "model"]
     [port] = service["spec"]["ports"]
     if variant == "ingress":
@@ -214,11 +214,14 @@ SOURCES = {
     "Gateway": ("gateway-system", {}, {}),
     "serving pods": ("", {}, {"app.kubernetes.io/name": "model"}),
     "tuning Job": ("model-pipeline", {}, {"app.kubernetes.io/component": "tuning"}),
+    "monitor": ("model-pipeline", {}, {"app.kubernetes.io/component": "monitor"}),
+    "monitor's metrics": ("model-pipeline", {}, {"app.kubernetes.io/component": "monitor-metrics"}),
     "anybody else": ("default", {}, {}),
 }
 """Whose pods: their namespace (empty: that of serving), its labels and theirs."""
 PORTS = {"serving pods": ("rest", "server", "inside"), "tuning Job": ("oracle",)}
-"""What can be reached, as the policies name it."""
+WATCHING = {"monitor": ("any",), "monitor's metrics": ("metrics",)}
+"""What can be reached, as the policies name it; the second where the component of monitoring is."""
 
 
 def matches(selector: dict[str, Any] | None, labels: dict[str, str]) -> bool:
@@ -226,7 +229,9 @@ def matches(selector: dict[str, Any] | None, labels: dict[str, str]) -> bool:
     return selector is None or selector.get("matchLabels", {}).items() <= labels.items()
 
 
-def open_ways(policies: list[dict[str, Any]], serving: str) -> set[tuple[str, str, str]]:
+def open_ways(
+    policies: list[dict[str, Any]], serving: str, ports: dict[str, tuple[str, ...]]
+) -> set[tuple[str, str, str]]:
     """Return source, target and port of all that network policies let through, as Kubernetes evaluates them."""
 
     def where(name: str) -> tuple[str, dict[str, str], dict[str, str]]:
@@ -259,7 +264,7 @@ def open_ways(policies: list[dict[str, Any]], serving: str) -> set[tuple[str, st
 
     return {
         (source, target, port)
-        for source in SOURCES for target, ports in PORTS.items() for port in ports
+        for source in SOURCES for target, names in ports.items() for port in names
         if lets("Egress", source, target, port) and lets("Ingress", target, source, port)
     }  # fmt: skip
 
@@ -273,22 +278,26 @@ def declared() -> list[tuple[str, str, str, str]]:
     return rows
 
 
-CASES = [(overlay, variant) for overlay in OVERLAYS for variant in ("", "ingress", "gateway-api")]
+VARIANTS = ("", "edge/ingress", "edge/gateway-api", "monitoring")
+CASES = [(overlay, variant) for overlay in OVERLAYS for variant in VARIANTS]
 
 
 @pytest.mark.parametrize(("overlay", "variant"), CASES)
 def test_exactly_the_flows_of_the_table_are_open(tmp_path: Path, overlay: str, variant: str) -> None:
     found = rendered(tmp_path, overlay, *filter(None, [variant]))
-    serving = found["Service", "model-canary"]["metadata"]["namespace"]
+    serving, watched = found["Service", "model-canary"]["metadata"]["namespace"], variant == "monitoring"
     policies = [each for (kind, _), each in found.items() if kind == "NetworkPolicy"]
     for each in policies:
         if each["metadata"]["name"] == "edge":
             each["metadata"]["namespace"] = serving
-    others = SOURCES.keys() - {"serving pods"}  # they may reach nobody
+    silent = {"serving pods", "monitor's metrics"}  # they may reach nobody
+    others = SOURCES.keys() - {*silent, *(() if watched else WATCHING)}
     wanted = {
         (source, target, port)
         for who, target, port, at in declared()
-        if at in ("always", f"overlay {overlay}", f"component edge/{variant}")
+        if at in ("always", f"overlay {overlay}", f"component {variant}")
         for source in (others if who == "everybody" else [who])
     }
-    assert open_ways(policies, serving) == wanted
+    ways = open_ways(policies, serving, {**PORTS, **(WATCHING if watched else {})})
+    assert {way for way in ways if way[0] in others} == wanted
+    assert not {way for way in ways if way[0] in silent and (watched or way[0] not in WATCHING)}

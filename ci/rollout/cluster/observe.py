@@ -7,13 +7,14 @@ ConfigMaps.
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, Literal
 
 from ci.capture.gateways import GATEWAY, ask
 from ci.errors import StageError
-from ci.kube import pods
+from ci.kube import endpoints, pods
 from ci.kube.api import ApiServer, Missing
+from ci.kube.context import inside
 from ci.kube.forward import forward
 from ci.kube.lease import holder
 from ci.placement.peers import REVISION
@@ -223,6 +224,28 @@ class Namespace:
                 if name in self._ready(track, digest):
                     raise
         return told
+
+    def watched(self, version: str) -> dict[str, Json]:
+        """Return what the gateways before a version (its number) report, by pod: of all pods that Services lead to.
+
+        In a pod of the cluster they are asked at their addresses, else through the API server.
+
+        Raises:
+            StageError: one does not answer.
+        """
+        told = {}
+        for name, address in self._endpoints().items():
+            direct = nullcontext(f"http://{address}:{GATEWAY}")
+            try:
+                with direct if inside() else forward(self._api, self.namespace, name, GATEWAY) as url:
+                    told[name] = ask(url)
+            except StageError:
+                if name in self._endpoints():
+                    raise
+        return {name: said for name, said in told.items() if said["version"] in (None, version)}
+
+    def _endpoints(self) -> dict[str, str]:
+        return endpoints.ready(self._api, self.namespace, (manifests.SERVICE, manifests.CANARY))
 
     def _ready(self, track: str | None, digest: str | None) -> list[str]:
         return [pod["metadata"]["name"] for pod in self.pods(digest, track) if pods.ready(pod)]

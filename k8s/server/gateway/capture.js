@@ -120,6 +120,7 @@ function pruned(value) {
 
 function traffic(r) {
     const counts = read_counts();
+    counts.version = VERSION;
     counts.recent = entries(RECENT);
     r.return(200, JSON.stringify(counts));
 }

@@ -15,7 +15,20 @@ from packaging.requirements import Requirement
 
 from tests.pods import REPOSITORY
 
-COMMANDS = ("configure", "champion", "agent", "handoff", "place", "monitor", "retrain", "report", "status", "manifests")
+COMMANDS = (
+    "configure",
+    "champion",
+    "agent",
+    "handoff",
+    "place",
+    "monitor",
+    "labels",
+    "retrain",
+    "metrics",
+    "report",
+    "status",
+    "manifests",
+)
 """What runs in the stages Plan, Place, Monitor and Report, and what people look at a build with."""
 ELSEWHERE = {"tensorflow", "keras", "google"}
 """What only functions import that these commands never call."""

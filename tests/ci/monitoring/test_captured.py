@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ci.capture import records
 from ci.data.reference import describe, describe_predictions
-from ci.monitoring import known
-from ci.monitoring.monitor import captured, monitor
+from ci.monitoring import cohorts, known, windows
+from ci.monitoring.monitor import captured, monitor, nothing
 from ci.monitoring.retraining import Facts, decide
 from ci.results.monitoring import MONITORING
 from ci.settings import Retraining, Settings
@@ -136,3 +137,36 @@ def test_what_answers_is_checked_by_the_counters_of_gateways(tmp_path, monkeypat
     assert all(words in check.sentence for check, words in zip(found, sentences, strict=True))
     assert found[0].verdict == ("ok" if errors == 0 and len(sentences) > 1 else "watch")
     assert {check.kind for check in found} == {"service"}
+
+
+def test_what_a_gateway_has_forgotten_counts_and_what_is_kept_is_bounded(tmp_path):
+    """Its ring holds some hours of a busy service; the window is a week."""
+    folder, days = tmp_path / "requests", 20
+
+    def keeping(new):
+        cohorts.add(folder, new, days, NOW.date())
+        return cohorts.read(folder, windows.reach(NOW, 7))
+
+    table = requests(30, 40)
+    found = list(entries(table))
+    for start in range(0, len(found), 150):
+        ring = {"pod": found[max(0, start - 100) : start + 150]}  # a part of what came before is still there
+        traffic, _ = captured(ring, TASK, SETTINGS.monitoring.model_copy(update={"min_rows": 280}), NOW, keeping)
+    assert traffic.rows == 280
+    assert str(traffic.window.first) == "2013-04-08"
+    [(rows, answers)] = traffic.tables
+    assert list(rows) == [records.ID, records.TIME, records.VERSION, records.RELEASE, "temp", "carrier"]
+    expected = [json.loads(entry["response"])["predictions"][0] for entry in found[-280:]]
+    assert answers["late"].tolist() == expected
+    assert sorted(path.stem for path in folder.iterdir())[0] == "2013-03-27"
+    assert len(list(folder.iterdir())) == 19, "the 19 days before today; of today there is none yet"
+
+
+def test_a_version_that_answers_nothing_is_told_as_too_few_rows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = requests(30, 200, seed=2)
+    reference = {"features": describe(before, TASK.features)}
+    reference["predictions"] = {"prediction": describe_predictions(before["prediction"])}
+    monitor(SETTINGS, nothing(TASK, NOW), reference, TASK)
+    seen = MONITORING.read()
+    assert (seen.rows, seen.verdict, seen.source, seen.checks) == (0, "too few rows", "captured", [])
