@@ -18,7 +18,7 @@ from ci.stages import CACHED, NAMES
 from scripts import configure
 from tests import pods
 from tests.jenkins import guide
-from tests.jenkins.recording import Call, block, everything, record, shell, stages
+from tests.jenkins.recording import Call, block, everything, record, returned, shell, stages
 from tests.pods import REPOSITORY
 
 HOSTILE = {
@@ -52,7 +52,7 @@ PLUGINS = {
         "steps": ["readFile", "writeFile", "echo", "archiveArtifacts", "withEnv", "catchError"],
     },
     "pipeline-input-step": {"script": ["readFile", "input"]},
-    "workflow-durable-task-step": {"steps": ["sh"]},
+    "workflow-durable-task-step": {"steps": ["sh"], "script": ["sh"]},
     "workflow-scm-step": {"steps": ["checkout"]},
     "credentials-binding": {"environment": ["credentials"]},
     "workflow-job": {"options": ["buildDiscarder", "logRotator"]},
@@ -198,12 +198,14 @@ def test_the_hand_over_the_training_pod_and_the_champion_are_all_that_the_build_
         ("readFile", "build/handoff.json"),
         *shown,
         ("writeFile", {"file": "build/champion.json", "text": "<build/champion.json>"}),
-        *shown,
-        ("readFile", "build/report/summary.md"),
-        ("writeFile", {"file": "build/report/summary.md", "text": "<build/report/summary.md>"}),
+        ("writeFile", {"file": "build/report/summary.md", "text": f"<{returned(pipeline)[-1]}>"}),
         ("writeFile", packed),
         shown[1],
     ]
+    # What code of a pull request says of itself is read where that code runs, and not by Jenkins' own container.
+    assert returned(pipeline) == returned(stages(pipeline)["Pull request"])
+    for name, line in zip(("name.txt", "headline.txt", "summary.md"), returned(pipeline), strict=True):
+        assert re.fullmatch(rf"dd if=build/report/{name} iflag=nofollow bs=[0-9]+ count=1 status=none", line)
     lines = shell(pipeline)
     packs = [index for index, line in enumerate(lines) if line == "python -m scripts.handoff pack"]
     assert len(packs) == 2
@@ -456,7 +458,7 @@ def test_only_texts_outlive_a_step_so_that_a_build_can_go_on_after_a_restart_of_
     assert not re.findall(r"^ +def ", text, re.MULTILINE)
     for name in names:
         assert re.findall(rf"\b{name} = (?!'')(\w+)", text)
-        assert set(re.findall(rf"\b{name} = (?!'')(\w+)", text)) <= {"readFile", "input"}
+        assert set(re.findall(rf"\b{name} = (?!'')(\w+)", text)) <= {"readFile", "input", "sh"}
 
 
 def test_nothing_is_tried_twice_but_what_the_infrastructure_has_lost(pipeline):

@@ -21,6 +21,8 @@ import yaml
 from tests.programs import needed
 
 HERE = Path(__file__).parent
+PATIENCE = 20
+"""Seconds that a step has from SIGTERM, which the end of its build sends to it, to its end."""
 
 
 class Trouble(Exception):  # noqa: N818 - what happens to a build, and no fault of this program
@@ -119,6 +121,7 @@ class Job:
         folder: for artifacts and bundles.
         start: starts agents.
         watch: called with each line that an agent says and the agent; it may raise `Aborted`.
+        restarts: tells of the script of a step whether the controller is restarted while it runs.
         approves: who approves what is asked of people; None: they deny it.
         secrets: by the name of a credential, its text.
     """
@@ -129,6 +132,7 @@ class Job:
     start: Start
     name: str = "demo"
     watch: Callable[[str, Agent | None], None] = lambda *_: None
+    restarts: Callable[[str], bool] = lambda _: False
     approves: str | None = None
     secrets: dict[str, str] = field(default_factory=dict)
     builds: list[Build] = field(default_factory=list)
@@ -177,10 +181,25 @@ class _Running:
         self.job, self.build, self.branch = job, build, branch
         self.agents: dict[str, Agent] = {}
         self.begun: dict[str, float] = {}
-        self.wanted = 0
+        self.wanted, self.restarted = 0, False
 
     def run(self, file: Path, given: dict[str, Any]) -> None:
-        """Evaluate the file and do what it asks for."""
+        """Evaluate the file and do what it asks for.
+
+        Of a controller that is restarted only what it has on its disk is left: what was asked for, and the answers. The
+        step that runs meanwhile goes on, as its process is the agent's.
+        """
+        done: list[tuple[str, str]] = []
+        try:
+            while not self.build.result:
+                self.restarted = False
+                self._evaluate(file, given, done)
+        finally:
+            for agent in self.agents.values():
+                agent.close()
+
+    def _evaluate(self, file: Path, given: dict[str, Any], done: list[tuple[str, str]]) -> None:
+        """Evaluate the file to its end, or to a restart; what was done before is not done again."""
         groovy = needed("groovy", "apt-get install groovy")
         environment = dict(os.environ)
         if "JAVA_HOME" not in environment and (java := shutil.which("java")):
@@ -195,15 +214,20 @@ class _Running:
         assert process.stdin
         assert process.stdout
         try:
-            for line in process.stdout:
-                process.stdin.write(json.dumps(self.answer(json.loads(line))) + "\n")
+            for number, line in enumerate(process.stdout):
+                if number == len(done):
+                    done.append((line, json.dumps(self.answer(json.loads(line))) + "\n"))
+                    if self.restarted:
+                        self.build.say("Resuming build after Jenkins restart")
+                        return
+                question, answer = done[number]
+                assert _lasting(line) == _lasting(question), "a build goes on as it began"
+                process.stdin.write(answer)
                 process.stdin.flush()
             assert process.wait() == 0, "live.groovy failed; its message is above"
         finally:
             process.kill()
             process.wait()
-            for agent in self.agents.values():
-                agent.close()
         assert self.build.result
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
@@ -310,14 +334,26 @@ class _Running:
         self.build.say(f"Checking out Revision {commit} ({self.branch})")
         agent.checkout(self.job.git("bundle", "create", "--quiet", "-", self.branch, self.job.branch), commit)
 
-    def sh(self, agent: Agent, script: str, container: str, env: dict[str, str], left: int | None) -> None:
+    def sh(
+        self,
+        agent: Agent,
+        script: str,
+        container: str,
+        env: dict[str, str],
+        left: int | None,
+        returnStdout: bool = False,  # noqa: N803
+    ) -> str | None:
         self.build.say(f"+ {script}")
+        self.restarted = self.job.restarts(script)
         began = time.monotonic()
         end = None if left is None else began + left / 1000
-        code = agent.run(script, container, env, self.hear(agent, end))
+        # What the step returns goes by a file beside the workspace, and so do Jenkins' own.
+        line = f"{{ {script}\n}} > ../stdout" if returnStdout else script
+        code = agent.run(line, container, env, self.hear(agent, end))
         self.build.say(f"({time.monotonic() - began:.1f} s)")
         if code:
             raise Trouble(f"script returned exit code {code}")
+        return (agent.read("../stdout") or b"").decode() if returnStdout else None
 
     def readFile(self, agent: Agent, file: str, **_: Any) -> str:  # noqa: N802 - as Jenkins calls it
         content = agent.read(file)
@@ -356,6 +392,11 @@ class _Running:
             kept = self.build.artifacts / file
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_bytes(agent.read(file) or b"")
+
+
+def _lasting(question: str) -> dict[str, Any]:
+    """Return what is asked for without how much time is left."""
+    return {key: value for key, value in json.loads(question).items() if key != "left"}
 
 
 def matching(agent: Agent, pattern: str) -> list[str]:

@@ -5,6 +5,7 @@ What `python -m scripts.request` decides is decided by its own code; all else th
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -141,7 +142,7 @@ class Pretended:
     def checkout(self, node: str, **_: Any) -> None:
         self.code[node] = "the pull request" if self.row.change else "the branch"
 
-    def sh(self, node: str, script: str, env: dict[str, str], **_: Any) -> None:
+    def sh(self, node: str, script: str, env: dict[str, str], returnStdout: bool = False, **_: Any) -> str | None:  # noqa: N803
         self.ran.commands.append((self.node[node], self.code[node], script))
         if "NOTIFY_TOKEN" in env:
             self.ran.told.append((self.code[node], script))
@@ -158,6 +159,8 @@ class Pretended:
             self.words = self.row.says or decided(json.dumps(env), self.file)
         if script.split()[-1] in ("test", "package") and "scripts.pipeline" in script and self.row.verdict == "block":
             raise Trouble("failed: test: the model is blocked")
+        [read] = re.findall(r"if=(\S+)", script) if returnStdout else [""]
+        return self.readFile(node, read) if returnStdout else None
 
     def readFile(self, node: str, file: str, **_: Any) -> str:  # noqa: N802 - as Jenkins calls it
         workers = self.row.params.get("WORKERS") or "1"

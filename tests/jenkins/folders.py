@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.jenkins.controller import Build, Lost
+from tests.jenkins.controller import PATIENCE, Aborted, Build, Lost
 
 
 @dataclass
@@ -30,11 +30,19 @@ class Folder:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
+            start_new_session=True,
         )
         assert process.stdout
         with process:
-            for line in process.stdout:
-                hear(line.rstrip("\n"))
+            try:
+                for line in process.stdout:
+                    hear(line.rstrip("\n"))
+            except Aborted:
+                os.killpg(process.pid, signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.communicate(timeout=PATIENCE)
+                process.kill()
+                raise
         if process.returncode:
             self._there()
         return process.returncode
@@ -56,8 +64,8 @@ class Folder:
         path.write_bytes(content)
 
     def find(self, folder: str) -> list[str]:
-        """Return the files below a folder."""
-        found = (path for path in (self._there() / folder).rglob("*") if path.is_file())
+        """Return the files below a folder; a link is none."""
+        found = (path for path in (self._there() / folder).rglob("*") if path.is_file() and not path.is_symlink())
         return sorted(path.relative_to(self.workspace).as_posix() for path in found)
 
     def checkout(self, bundle: bytes, commit: str) -> None:

@@ -113,6 +113,8 @@ class Steps {
 
     def sh(command) { inside(what: 'sh', script: command.toString()) }
 
+    def sh(Map given) { inside([what: 'sh'] + given) }
+
     def readFile(String file) { inside(what: 'readFile', file: file) }
 
     def writeFile(Map given) { inside([what: 'writeFile'] + given.collectEntries { [it.key, it.value.toString()] }) }

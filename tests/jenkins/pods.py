@@ -1,5 +1,6 @@
 """Agents in pods: made of a template as the Kubernetes plugin makes them, and used by `exec` as it uses them."""
 
+import contextlib
 import copy
 import json
 import queue
@@ -14,10 +15,15 @@ from typing import Any
 
 import yaml
 
-from tests.jenkins.controller import Aborted, Build, Lost, Trouble
+from tests.jenkins.controller import PATIENCE, Aborted, Build, Lost, Trouble
 
 HOME = "/home/jenkins/agent"
 ENTERED = 'mkdir -p "$WORKSPACE" && cd "$WORKSPACE" && exec sh -xec "$1" </dev/null'
+ENDED = (
+    'for each in /proc/[0-9]*; do tr "\\0" "\\n" 2>/dev/null < "$each/environ" | grep -qx "JENKINS_SERVER_COOKIE=$1" '
+    '&& kill -TERM "${each#/proc/}"; done; true'
+)
+"""Ends all processes of a step, which Jenkins knows by a variable of that name."""
 Json = dict[str, Any]
 
 
@@ -166,7 +172,8 @@ class Pod:
 
     def run(self, script: str, container: str, env: dict[str, str], hear: Callable[[str], None]) -> int:
         """Run a script in a container, and return its exit code."""
-        variables = [f"{key}={value}" for key, value in {**env, "WORKSPACE": self.workspace}.items()]
+        own = {"WORKSPACE": self.workspace, "JENKINS_SERVER_COOKIE": secrets.token_hex(8)}
+        variables = [f"{key}={value}" for key, value in {**env, **own}.items()]
         inside = ["env", *variables, "sh", "-c", ENTERED, "sh", script]
         line = self._exec(container, *inside)
         process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
@@ -190,6 +197,13 @@ class Pod:
                     break
                 hear(said)
             code = process.wait()
+        except Aborted:
+            self.cloud.kubectl(
+                "exec", self.name, "-c", container, "--", "sh", "-c", ENDED, "sh", own["JENKINS_SERVER_COOKIE"]
+            )
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
+            raise
         finally:
             process.kill()
             process.wait()

@@ -2,7 +2,7 @@
 //   groovy record.groovy Jenkinsfile '{"params": {"AS_OF": "2013-07-01"}, "env": {"CHANGE_ID": "12"}}'
 // Every call becomes {name, args, interpolated, body}. Blocks run in the order of the file, as the stages of a sequential
 // pipeline do, so a variable that a stage sets has its value in the blocks after it. `readFile` answers with the
-// path in brackets, which shows where a text ends up. An `expression` has its value. `crowded` lists the lines on which two statements of one block begin.
+// path in brackets, and `sh` that returns something with its line, which shows where a text ends up. An `expression` has its value. `crowded` lists the lines on which two statements of one block begin.
 
 import groovy.json.JsonOutput
 import groovy.json.JsonSlurper
@@ -34,6 +34,7 @@ class Block {
             }
         }
         calls << call
+        if (name == 'sh' && call.args[0] instanceof Map) return "<${call.args[0].script}>".toString()
         return name in ['readFile', 'input', 'credentials'] ? "<${name == 'input' ? name : call.args[0]}>".toString() : null
     }
 

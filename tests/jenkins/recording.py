@@ -74,6 +74,13 @@ def stages(call: Call) -> dict[str, Call]:
 
 
 def shell(call: Call, name: str = "") -> list[str]:
-    """Return the lines of the steps `sh` in a call, or in its block `name`."""
+    """Return the lines of the steps `sh` in a call, or in its block `name`, but of those that return what they read."""
     blocks = block(call, name) if name else [call]
-    return [inner["args"][0] for each in blocks for inner in everything(each) if inner["name"] == "sh"]
+    lines = [inner["args"][0] for each in blocks for inner in everything(each) if inner["name"] == "sh"]
+    return [line for line in lines if isinstance(line, str)]
+
+
+def returned(call: Call) -> list[str]:
+    """Return the lines of the steps `sh` in a call that return what they read."""
+    lines = [inner["args"][0] for inner in everything(call) if inner["name"] == "sh"]
+    return [line["script"] for line in lines if isinstance(line, dict) and line["returnStdout"]]

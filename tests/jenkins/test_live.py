@@ -1,5 +1,6 @@
 """That a build goes as it does in Jenkins: small files, run by live.groovy, on agents that are folders."""
 
+import re
 import shutil
 import textwrap
 from pathlib import Path
@@ -319,3 +320,62 @@ def test_an_error_that_is_caught_makes_the_build_red_and_it_goes_on(job):
     assert (found.result, found.stages) == ("FAILURE", ["Only", "Next"])
     assert {"own $HOME", "next"} <= {*found.lines}
     assert "+ test **** = ****" in found.lines
+
+
+def test_a_restart_of_the_controller_in_each_stage_loses_nothing_and_does_nothing_twice(job):
+    text = """
+        def text = ''
+        pipeline {
+          agent none
+          stages {
+            stage('One') {
+              AGENT
+              steps {
+                sh 'echo begun; echo content > file'
+                script {
+                  text = readFile('file')
+                }
+              }
+              post {
+                always {
+                  sh 'echo post'
+                }
+              }
+            }
+            stage('Two') {
+              when {
+                expression { text.contains('content') }
+              }
+              options {
+                lock(resource: 'one')
+              }
+              AGENT
+              steps {
+                milestone(10)
+                sh 'echo two'
+                sh 'false'
+              }
+            }
+          }
+        }
+        """
+    plain = build(job, text)
+    job.restarts = lambda _: True
+    found = build(job, text)
+    assert found.log.count("Resuming build after Jenkins restart") == 4
+    assert (found.result, found.stages, len(found.agents)) == ("FAILURE", ["One", "Two"], 2)
+    again = [line for line in found.lines if "Resuming" not in line]
+    assert [re.sub(r"\d", "", line) for line in again] == [re.sub(r"\d", "", line) for line in plain.lines]
+
+
+def test_a_step_of_a_build_that_is_stopped_is_told_to_end_and_may_put_things_right_first(job):
+    def watch(line, _):
+        if line == "working":
+            raise Aborted("Aborted by somebody")
+
+    job.watch = watch
+    file = job.folder / "put right"
+    command = f"trap \\'echo yes > \"{file}\"; exit 1\\' TERM; echo working; while true; do sleep 0.05; done"
+    found = build(job, RETRIED.replace("COMMAND", command))
+    assert found.result == "ABORTED"
+    assert file.read_text() == "yes\n"

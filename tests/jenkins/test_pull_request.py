@@ -95,3 +95,37 @@ def test_one_that_changes_plans_own_pod_is_not_built(job):
     build = job.build(change="evil-tools")
     assert (build.result, build.agents) == ("FAILURE", [])
     assert "‘ci/agents/tools.yaml’ has been modified in an untrusted revision" in build.log
+
+
+LINKS = """
+import os
+import pathlib
+
+folder = pathlib.Path("build/report")
+folder.mkdir(parents=True, exist_ok=True)
+for name in ("name.txt", "headline.txt", "summary.md"):
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).write_text("harmless")
+(folder / "NAME").unlink()
+(folder / "NAME").symlink_to("TARGET")
+"""
+SECRET = "the secret of Jenkins' own container"  # noqa: S105 - of nobody
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["summary.md", "name.txt"])
+def test_one_that_leaves_a_link_in_place_of_what_is_told_of_it_is_told_of_by_nothing(job, name):
+    """Jenkins' agent has a token, and code of the pull request may write where that agent reads."""
+    checkout, token = job.folder / "fork", job.folder / "token"
+    token.write_text(SECRET)
+    fork.run("git", "-C", checkout, "checkout", "-q", "-b", "links", "main")
+    evil = LINKS.replace("NAME", name).replace("TARGET", str(token))
+    (checkout / "scripts/pipeline.py").write_text(evil)
+    fork.commit(checkout, "Only a typo")
+    build = job.build(change="links")
+    assert build.stages[-1] == "Pull request", build.log[-3000:]
+    assert build.result == "FAILURE"
+    assert f"'build/report/{name}': Too many levels of symbolic links" in build.log
+    said = "".join((build.log, build.name, build.description, *(str(each) for each in build.artifacts.rglob("*"))))
+    assert SECRET not in said
+    assert not [file for file in build.artifacts.rglob("*") if file.is_file() and SECRET in file.read_text()]
