@@ -1,7 +1,8 @@
 """Write one file with all that is lost with a cluster or a disk: releases, their evidence, the history of builds.
 
-It has the ledger of each environment, with golden predictions and reference statistics of the images that are kept, and
-the history of builds. Images are in the registry, data and results in the DVC remote: these need backups of their own.
+It has the ledger of each environment, with golden predictions and reference statistics of the images that are kept,
+the history of builds, and what monitoring remembers: windows, retrainings, requests with their outcomes. Images are in
+the registry, data and results in the DVC remote: these need backups of their own.
 `python -m scripts.restore FILE` puts back what is lost. A ledger that does not tell what serves is not written.
 """
 
@@ -24,11 +25,13 @@ def backup(file: Path) -> None:
     """Write the backup and say what is in it."""
     from ci import configuration, workspace
     from ci.errors import InputError
+    from ci.monitoring import memory
     from ci.rollout import backup
 
     if file.is_dir():
         raise InputError(f"{file} is a folder: name a file, such as {file / 'backup.json'}")
-    for line in backup.save(configuration.effective(), datetime.now(UTC), file):
+    settings = configuration.effective()
+    for line in backup.save(settings, datetime.now(UTC), file, memory.saved(settings.history)):
         print(f"backup: {line}")
     print(f"backup: {workspace.size(file):,} bytes -> {file}")
 

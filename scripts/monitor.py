@@ -76,7 +76,7 @@ def monitor(*, only_captured: bool) -> None:
             traffic,
             reference,
             wanted,
-            measured=thresholds(settings, wanted),
+            measured=thresholds(settings, wanted, only_captured=only_captured),
             others=[*service(settings, told, now), *judged(settings, wanted, release["model"], release["version"])],
             before=last.shown if last else {},
         )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ci import workspace
 from ci.capture import records
 from ci.monitoring import checks, cohorts, memory, null, windows
 from ci.results.file import Lines
@@ -18,9 +19,12 @@ from ci.task import Task
 from ci.training.inputs import prepared
 
 
-def thresholds(settings: Settings, wanted: Task) -> null.Bounds | None:
+def thresholds(settings: Settings, wanted: Task, *, only_captured: bool = False) -> null.Bounds | None:
     """Return thresholds that are measured on whole periods of the training days; None if the settings' are to hold."""
     if not settings.monitoring.measured or wanted.time is None:
+        return None
+    if only_captured and not (workspace.DATA / "train.parquet").exists():
+        print("monitor: thresholds cannot be measured without the training rows: those of the settings hold")
         return None
     table = prepared("train").whole()
     found = null.measure(table, wanted.features, table[wanted.time], settings.monitoring.period_days)
@@ -35,7 +39,19 @@ def service(settings: Settings, told: Mapping[str, Mapping[str, Any]], now: date
     looks = memory.look(now, counted, settings.history)
     captured = [entry.get("time") for said in told.values() for entry in said["captured"]]
     times = pd.Series(pd.to_datetime(pd.Series(captured, dtype=object), utc=True, errors="coerce")).dropna()
-    return checks.service(looks, windows.gaps(times, looks, now, hours=settings.monitoring.silent_hours))
+    gaps = windows.gaps(times, looks, now, hours=settings.monitoring.silent_hours)
+    return [*checks.service(looks, gaps), *_lost(told)]
+
+
+def _lost(told: Mapping[str, Mapping[str, Any]]) -> list[Check]:
+    """Return the check of what gateways could not write, as when their volume is full; none if nothing was lost."""
+    failed = sum(said.get("failed") or 0 for said in told.values())
+    if not failed:
+        return []
+    every = sum(said["requests"] for said in told.values())
+    said = f"{failed} of {every} requests could not be recorded since the gateways started: is their volume full?"
+    return [Check(name="capture", kind="service", number=failed / max(every, 1), threshold=0.0, method="counters",
+                  verdict="watch", sentence=said)]  # fmt: skip
 
 
 def judged(settings: Settings, wanted: Task, model: str, version: str) -> list[Check]:

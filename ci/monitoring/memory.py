@@ -5,13 +5,15 @@ one is killed, the files are whole and hold each window once.
 """
 
 import fcntl
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ci import workspace
+from ci.results.backup import Remembered
 from ci.results.file import File, Lines
 from ci.results.monitoring import Attempt, Labels, Look, Watched
 from ci.settings import History
@@ -95,6 +97,37 @@ def alone(settings: History) -> Iterator[IO[str] | None]:
             yield None
             return
         yield file
+
+
+def saved(settings: History) -> dict[str, Any]:
+    """Return all that is remembered as JSON values, for a backup."""
+    labelled, days = labels(settings), sorted((Path(settings.folder) / "requests").glob("*.parquet"))
+    return {
+        "watched": _windows(settings).plain_all(),
+        "retrainings": _attempts(settings).plain_all(),
+        "labels": labelled.plain() if labelled.path.exists() else None,
+        "requests": {path.name: b64encode(path.read_bytes()).decode() for path in days},
+    }
+
+
+def restore(found: Remembered, settings: History, *, dry_run: bool) -> str:
+    """Put back what is lost of a backup, and return that in words; what is there stays as it is."""
+    seen, tried, folder = watched(settings), attempts(settings), Path(settings.folder) / "requests"
+    windows = {(each.release, each.window): each for each in [*found.watched, *seen]}
+    tries = {each.request: each for each in [*found.retrainings, *tried]}
+    days = {name: content for name, content in found.requests.items() if not (folder / name).exists()}
+    labelled = None if labels(settings).path.exists() else found.labels
+    if not dry_run:
+        for name, content in days.items():
+            workspace.write_bytes(folder / name, content)
+        if len(windows) > len(seen):
+            _write(_windows(settings), sorted(windows.values(), key=lambda each: each.window.end)[-settings.keep :])
+        if len(tries) > len(tried):
+            _write(_attempts(settings), sorted(tries.values(), key=lambda each: each.time)[-settings.keep :])
+        if labelled:
+            labels(settings).write(labelled)
+    words = f"{len(windows) - len(seen)} windows, {len(tries) - len(tried)} retrainings, {len(days)} days of requests"
+    return f"{words} that were lost" + (", and what labels came" if labelled else "")
 
 
 @contextmanager

@@ -5,10 +5,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Base64Bytes, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from ci.results.file import Digest, File, Many, Result
+from ci.results.monitoring import Attempt, Labels, Watched
 from ci.results.report import Record
 from ci.results.rollout import Release
 from ci.settings import EnvironmentName, Name
@@ -35,6 +36,19 @@ class Saved(Result):
         return found
 
 
+DayFile = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}\.parquet$")]
+"""Requests of a day."""
+
+
+class Remembered(Result):
+    """What monitoring remembers: windows, retrainings that were asked for, labels, and requests with their outcomes."""
+
+    watched: Many[Watched]
+    retrainings: Many[Attempt]
+    labels: Labels | None
+    requests: dict[DayFile, Base64Bytes]
+
+
 class Backup(Result):
     """All of it."""
 
@@ -43,6 +57,8 @@ class Backup(Result):
     time: datetime
     ledgers: Many[Saved]
     history: Many[Record]
+    monitoring: Remembered | None = None
+    """None in backups that were made before monitoring remembered anything."""
 
     @field_validator("ledgers")
     @classmethod

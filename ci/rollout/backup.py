@@ -9,7 +9,7 @@ from typing import Any
 from ci import reading, workspace
 from ci.errors import InputError, StageError
 from ci.releases.ledger import Ledger, Release
-from ci.results.backup import at
+from ci.results.backup import Remembered, at
 from ci.results.file import Lines
 from ci.results.report import Record
 from ci.rollout import place as places
@@ -18,8 +18,14 @@ from ci.settings import Settings
 Json = Mapping[str, Any]
 
 
-def save(settings: Settings, time: datetime, path: Path) -> list[str]:
+def save(settings: Settings, time: datetime, path: Path, monitoring: Json) -> list[str]:
     """Write a backup and return in sentences what is in it, and what could not be had.
+
+    Args:
+        settings: the fork's.
+        time: now.
+        path: of the file.
+        monitoring: what monitoring remembers, as `ci.monitoring.memory.saved` returns it.
 
     Raises:
         InputError: the file is there, and is no backup of this model.
@@ -39,14 +45,21 @@ def save(settings: Settings, time: datetime, path: Path) -> list[str]:
         saved.append({"environment": each.environment, "releases": releases, "evidence": evidence})
     history = _history(settings).plain_all()
     value = {"schema": 1, "model": settings.model.name, "time": time.isoformat(timespec="seconds")}
-    at(path).write({**value, "ledgers": saved, "history": history})
-    return [*said, f"history: {len(history)} builds"]
+    at(path).write({**value, "ledgers": saved, "history": history, "monitoring": monitoring})
+    days = len(monitoring["requests"])
+    return [*said, f"history: {len(history)} builds", f"monitoring: {len(monitoring['watched'])} windows, {days} days"]
 
 
-def restore(settings: Settings, path: Path, *, dry_run: bool) -> list[str]:
+def restore(settings: Settings, path: Path, remember: Callable[[Remembered], str], *, dry_run: bool) -> list[str]:
     """Put back what a backup holds and is not there any more, and return in sentences what that was.
 
     Everything is compared before anything is written.
+
+    Args:
+        settings: the fork's.
+        path: of the backup.
+        remember: puts back what monitoring remembers, unless it is only to be told, and returns it in words.
+        dry_run: whether nothing is written.
 
     Raises:
         InputError: the file is no backup, or one of another model or of other environments.
@@ -78,6 +91,8 @@ def restore(settings: Settings, path: Path, *, dry_run: bool) -> list[str]:
         if not dry_run:
             for write in todo:
                 write()
+        if monitoring := at(path).read(path).monitoring:
+            said.append(f"monitoring: {remember(monitoring)}")
     return said
 
 

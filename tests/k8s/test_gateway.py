@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,7 +18,9 @@ import numpy as np
 import pytest
 import requests
 
+from ci import configuration
 from ci.capture import gateways
+from ci.monitoring import known
 from tests.pods import REPOSITORY
 from tests.programs import needed
 
@@ -359,6 +362,24 @@ def test_a_capture_that_fails_is_no_concern_of_the_client(gateway):
     assert gateway.predict(3.0).json() == {"predictions": [1.5]}
     time.sleep(0.2)
     assert gateway.logged()["kept"] == "failed"
+
+
+def test_a_volume_that_is_full_is_no_concern_of_the_client_and_is_watched(gateway, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    gateway.predict(1.0)
+    for ring, files in (("recent", 16), ("captured", 32)):
+        for number in range(files):
+            path = gateway.state / f"{ring}-{number}"
+            path.unlink(missing_ok=True)
+            path.symlink_to("/dev/full")  # no space left on device
+    answers = [gateway.predict(float(number)) for number in range(20)]
+    assert [answer.json()["predictions"] for answer in answers] == [[number / 2] for number in range(20)]
+    assert counted(gateway, {"requests": 21, "failed": 20}) == {"requests": 21, "failed": 20}
+    settings = configuration.read(REPOSITORY / "tests/pipeline.yaml")
+    found = known.service(settings, {"pod": gateways.ask(gateway.inside)}, datetime.now(UTC))
+    [check] = [each for each in found if each.name == "capture"]
+    assert check.verdict == "watch"
+    assert check.sentence.startswith("20 of 21 requests could not be recorded")
 
 
 def test_the_access_log_is_json_and_escapes_what_clients_send(gateway):

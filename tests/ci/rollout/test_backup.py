@@ -6,15 +6,19 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ci import configuration, workspace
+from ci.capture import records
+from ci.monitoring import cohorts, memory
 from ci.releases.cluster import NAME, ClusterLedger
 from ci.releases.machine import FOLDER, MachineLedger
+from ci.results.monitoring import Attempt, Watched
 from ci.rollout.backup import newer
-from ci.settings import Environment, Model, Settings
+from ci.settings import Environment, History, Model, Settings
 from scripts import backup, restore
 from tests.ci import apiservers
 from tests.ci.rollout import journals
@@ -52,6 +56,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lines = [json.dumps({"time": f"2026-01-0{n}T00:00:00Z", **BUILD}, sort_keys=True) + "\n" for n in (1, 3)]
     workspace.write_text(HISTORY, "".join(lines))
     return tmp_path
+
+
+def whole(found: dict[str, bytes]) -> dict[str, bytes]:
+    """Leave out locks."""
+    return {path: text for path, text in found.items() if not path.endswith("lock")}
 
 
 def content() -> dict[str, bytes]:
@@ -219,3 +228,46 @@ def test_only_what_the_backup_has_or_what_came_before_it_is_ever_replaced(
         assert all(each["time"] < saved[0]["time"] for each in lost)
     assert newer(saved, saved) is None
     assert newer([], saved) is None
+
+
+def test_what_monitoring_remembers_comes_back_and_what_is_newer_stays(folder: Path) -> None:
+    """With the windows, the retrainings, the labels, and the requests that a gateway has long forgotten."""
+    where = History()
+    window = {"release": "a", "verdict": "stable", "asks": False}
+    window["window"] = {"first": "2026-01-05", "end": "2026-01-12"}
+    tried = {"request": "r", "time": "2026-01-12T00:00:00Z", "as_of": "2026-01-12", "cause": "age", "done": True}
+    came = {"counts": {"joined": 3}, "maturity_days": 2, "method": "declared", "watermark": "2026-01-09",
+            "labelled": {"2026-01-05": 3}, "source": "x"}  # fmt: skip
+    memory.watch(Watched.model_validate_json(json.dumps(window)), where)
+    memory.attempt(Attempt.model_validate_json(json.dumps(tried)), where)
+    memory.labels(where).write(came)
+    asked = pd.DataFrame({records.ID: ["one"], records.TIME: pd.to_datetime(["2026-01-05T10:00:00Z"]), "x": [1.5]})
+    cohorts.keep(HISTORY.parent / "requests", asked)
+    remembered = sorted(path for path in HISTORY.parent.rglob("*") if path.is_file() and path.suffix != ".lock")
+    assert len(remembered) == 5
+    before = content()
+    assert backup.main(["saved.json"]) == 0
+    shutil.rmtree(HISTORY.parent)
+    assert restore.main(["saved.json", "--dry-run"]) == 0
+    assert not HISTORY.parent.exists()
+    assert restore.main(["saved.json"]) == 0
+    assert whole(before) == whole(content())
+
+    (HISTORY.parent / "watched.jsonl").unlink()
+    later = {**window, "window": {"first": "2026-01-12", "end": "2026-01-19"}}
+    memory.watch(Watched.model_validate_json(json.dumps(later)), where)
+    cohorts.keep(HISTORY.parent / "requests", asked.assign(x=2.5))
+    assert restore.main(["saved.json"]) == 0
+    assert [str(each.window.end) for each in memory.watched(where)] == ["2026-01-12", "2026-01-19"]
+    assert cohorts.read(HISTORY.parent / "requests")["x"].tolist() == [2.5]
+
+
+def test_a_backup_of_before_monitoring_is_still_read(folder: Path) -> None:
+    assert backup.main(["saved.json"]) == 0
+    old = {key: value for key, value in json.loads(Path("saved.json").read_text()).items() if key != "monitoring"}
+    Path("saved.json").write_text(json.dumps(old))
+    assert restore.main(["saved.json"]) == 0
+    for name in ("../up.parquet", "2026-01-05.txt"):
+        wrong = {"watched": [], "retrainings": [], "labels": None, "requests": {name: ""}}
+        Path("saved.json").write_text(json.dumps({**old, "monitoring": wrong}))
+        assert restore.main(["saved.json"]) == 2
