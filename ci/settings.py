@@ -390,6 +390,8 @@ class Monitoring(Section):
     period_days: Annotated[int, Field(ge=1, le=366)] = 7
     """Length of a period, of which a window has one or more: whole weeks where weekdays differ; days."""
 
+    log: Annotated[str, Field(min_length=1)] | None = None
+    """File with captured requests, a JSON object a line, in place of a cluster's gateways; null: they are asked."""
     silent_hours: Annotated[float, Field(gt=0, le=8784)] = 24
     """Hours without a captured request from which it is told whether requests came; hours."""
 

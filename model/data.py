@@ -18,12 +18,18 @@ def load(source: Path | None) -> pd.DataFrame:
     """Return all flights with their weather, oldest first; `late` is missing where a flight never arrived.
 
     Args:
-        source: a folder with `flights.csv` (or `.csv.zip`) and `weather.csv`; None means the package's own files.
+        source: a folder with `flights.csv` (or `.csv.zip`) and `weather.csv`; None means the package's own files. Or
+            the folder of requests whose outcomes have come (`labels.into`): they follow the package's days before them.
 
     Raises:
         FileNotFoundError: a file is missing.
         KeyError: a file lacks a column.
     """
+    if source is not None and (days := sorted(source.glob("*.parquet"))):
+        labelled = _labelled(days)
+        before = load(None)
+        before = before[before["date"] < labelled["date"].min()]
+        return pd.concat([before, labelled[before.columns]], ignore_index=True)
     folder = source or _package_folder()
     zipped = folder / "flights.csv.zip"
     flights = pd.read_csv(
@@ -40,6 +46,14 @@ def load(source: Path | None) -> pd.DataFrame:
     return table.drop(columns=["year", "day", "arr_delay"]).sort_values(
         ["date", "hour"], kind="stable", ignore_index=True
     )
+
+
+def _labelled(days: list[Path]) -> pd.DataFrame:
+    """Return requests as flights: numbers come as they were sent, as float32, and the month is that of the date."""
+    table = pd.concat([pd.read_parquet(day) for day in days], ignore_index=True)
+    whole = {"month": table["date"].dt.month, "distance": table["distance"].round()}
+    table = table.assign(**{name: column.astype("int64") for name, column in whole.items()})
+    return table.astype({"late": "float32", "weekday": "int64", "hour": "int64", **dict.fromkeys(WEATHER, "float64")})
 
 
 def _package_folder() -> Path:

@@ -27,12 +27,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def labels(*, if_any: bool) -> int:
     """Join, publish, and say what was found."""
-    from datetime import UTC, datetime
     from pathlib import Path
 
     import pandas as pd
 
-    from ci import configuration, stages, task, workspace
+    from ci import clock, configuration, stages, task, workspace
     from ci.capture import records
     from ci.errors import InputError
     from ci.monitoring import cohorts, memory
@@ -56,7 +55,7 @@ def labels(*, if_any: bool) -> int:
         requests = cohorts.collect(folder, seen) if records.ID in seen else cohorts.read(folder)
         joined = join(requests, found.rename(columns={chosen.id: records.ID}), key, wanted.targets, chosen.known)
         cohorts.keep(folder, joined.table)
-    now = datetime.now(UTC)
+    now = clock.now()
     days, method = chosen.maturity_days, "declared"
     if days is None:
         days, method = (

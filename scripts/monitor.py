@@ -1,9 +1,10 @@
 """Compare traffic with the served model's reference and give a verdict per feature: build/monitoring/.
 
-On a cluster that is what gateways captured, if it is monitoring.min_rows rows or more. Where no real users are, the
-days after as_of are sent through the served model first, and that is said. Reads build/settings.yaml, the serving
-release and what was captured, or build/data/traffic.parquet. Writes monitoring.json and requests.parquet (what was
-asked and answered). Drift is a finding, not a failure: the exit code is 0.
+On a cluster that is what gateways captured, and elsewhere what the file monitoring.log holds, if it is
+monitoring.min_rows rows or more. Where no real users are, the days after as_of are sent through the served model first,
+and that is said. Reads build/settings.yaml, the serving release and what was captured, or build/data/traffic.parquet.
+Writes monitoring.json and requests.parquet (what was asked and answered). Drift is a finding, not a failure: the exit
+code is 0.
 
 Captured requests are kept by day in history.folder, as a gateway holds the last ones only. With --captured nothing is
 sent: too few requests, or none, are told as such. That is for whoever watches users and has no data, such as the
@@ -35,9 +36,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def monitor(*, only_captured: bool) -> None:
     """Check the window of traffic and print the verdict."""
-    from datetime import UTC, datetime
+    from pathlib import Path
 
-    from ci import configuration, task, workspace
+    from ci import clock, configuration, task, workspace
+    from ci.capture import log
     from ci.monitoring import memory
     from ci.monitoring.known import judged, service, thresholds
     from ci.monitoring.monitor import captured, monitor, nothing, simulated
@@ -51,9 +53,9 @@ def monitor(*, only_captured: bool) -> None:
     release = place.watched()
     reference = of_any_version(REFERENCE.plain(place.ledger.evidence(release["digest"]) / "reference.json"))
     wanted = task.load()
-    now = datetime.now(UTC).replace(microsecond=0)
-    told = place.where.watched(release["version"]) if place.where.shares else {}
-    entries = {pod: said["captured"] for pod, said in told.items()}
+    now, file = clock.now(), settings.monitoring.log
+    told = place.where.watched(release["version"]) if place.where.shares and file is None else {}
+    entries = log.read(Path(file)) if file else {pod: said["captured"] for pod, said in told.items()}
     keeping = kept(settings, release["version"], now)
     traffic, counts = captured(entries, wanted, settings.monitoring, now, keeping)
     if only_captured and traffic is None:

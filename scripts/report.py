@@ -8,7 +8,6 @@ recorded last.
 
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from ci.command import parser, run
 
@@ -18,13 +17,12 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__, "report")
     arguments.add_argument("--record", action="store_true", help="add this build to the history")
     options = arguments.parse_args(argv)
-    now = datetime.now(UTC) if options.record else None
-    return run(lambda: report(now))
+    return run(lambda: report(record=options.record))
 
 
-def report(record_at: datetime | None) -> None:
-    """Write the report, with the build added to the history at a time if one is given."""
-    from ci import git, workspace
+def report(*, record: bool) -> None:
+    """Write the report, and add the build to the history if that is wanted."""
+    from ci import clock, git, workspace
     from ci.errors import InputError, StageError
     from ci.kube.context import NoCluster
     from ci.report import build as builds
@@ -43,8 +41,8 @@ def report(record_at: datetime | None) -> None:
         print(f"report: what serves now cannot be seen: {error}")
     settings = build.settings.history if build.settings else History()
     records = history.read(settings)
-    if record_at:
-        latest = history.record(build, record_at, checkout.commit)
+    if record:
+        latest = history.record(build, clock.now(), checkout.commit)
         if latest is None:
             print("report: nothing to record: there is no verdict on a package")
         elif not history.is_new(latest, records):

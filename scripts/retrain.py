@@ -34,9 +34,9 @@ def main(argv: list[str] | None = None) -> int:
 def retrain(*, start: bool, by_hand: bool) -> int:
     """Decide, say why, and start a build if told to."""
     from dataclasses import replace
-    from datetime import UTC, date, datetime
+    from datetime import date
 
-    from ci import configuration
+    from ci import clock, configuration
     from ci.monitoring import memory
     from ci.monitoring.retraining import Facts, decide
     from ci.report import history
@@ -63,7 +63,7 @@ def retrain(*, start: bool, by_hand: bool) -> int:
             trained_as_of=date.fromisoformat(release["as_of"]),
             as_of=as_of,
             labelled=labelled,
-            now=datetime.now(UTC).replace(microsecond=0),
+            now=clock.now(),
             watched=memory.watched(settings.history),
             attempts=memory.attempts(settings.history),
             builds=[each for each in history.read(settings.history) if each.model == release["model"]],

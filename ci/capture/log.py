@@ -1,0 +1,40 @@
+"""A log of captured requests in a file, where no gateway of a cluster can be asked: a JSON object a line.
+
+A line has what a gateway captures: `number`, `time`, `path`, `status`, `request` and `response`, and if they are known
+`id`, `version` and `release`.
+"""
+
+from pathlib import Path
+
+from ci import reading
+from ci.capture.records import Entry
+from ci.errors import InputError
+
+_MOST = 2**30
+"""Bytes of a log."""
+_NEEDED = {"number": int, "time": str, "path": str, "status": int, "request": str, "response": str}
+
+
+def read(path: Path) -> dict[str, list[Entry]]:
+    """Return the entries of a log under its name; none if there is no such file yet.
+
+    A last line without its end is being written, and is left out.
+
+    Raises:
+        InputError: a line is no captured request; names file, line and key.
+    """
+    if not path.exists():
+        return {}
+    whole, _, _ = reading.content(path, _MOST).rpartition(b"\n")
+    return {path.name: [_entry(line, path, place) for place, line in enumerate(whole.splitlines(), 1)]}
+
+
+def _entry(line: bytes, path: Path, place: int) -> Entry:
+    try:
+        found = reading.json(line, path)
+    except reading.ReadError as error:
+        raise InputError(f"{path}:{place}: {error.problem}") from None
+    for key, kind in _NEEDED.items():
+        if not isinstance(found, dict) or not isinstance(found.get(key), kind):
+            raise InputError(f"{path}:{place}: {key}: a captured request has {key}, of type {kind.__name__}")
+    return dict(found)

@@ -1,0 +1,77 @@
+"""What a year was like that was lived with the real commands under several policies (`python -m benchmarks.year`)."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from ci import workspace
+from ci.results.evaluation import Measured
+from ci.results.file import Count, Day, File, Many, Real, Result
+from ci.results.monitoring import Brake, Cause, Verdict
+
+
+class Week(Result):
+    """A week of a policy: how good the answers were, what was seen, decided and built at its end."""
+
+    first: Day
+    as_of: Day
+    """Until when the model that served knew the data."""
+    rows: Count
+    metrics: dict[str, Measured]
+    seen: Verdict | None = None
+    performance: Literal["ok", "watch", "drift", "broken"] | None = None
+    retrain: bool = False
+    cause: Cause | None = None
+    brake: Brake | None = None
+    why: str = ""
+    verdict: Literal["promote", "keep", "block"] | None = None
+    """Of the build that was made."""
+    reason: str = ""
+    seconds: Real = 0.0
+    """CPU seconds of watching and building."""
+
+
+class Policy(Result):
+    """A policy: its weeks, the means over those that are judged, and what it took."""
+
+    name: str
+    weeks: Many[Week]
+    means: dict[str, Measured]
+    """Of each metric over the weeks that are judged."""
+    trainings: Count
+    promoted: Count
+    building: Real
+    """CPU seconds of builds after the first, which is the same for all."""
+    watching: Real
+
+
+class Difference(Result):
+    """The loop's mean less another policy's, by week: the interval holds for other weeks like these."""
+
+    against: str
+    metric: str
+    weeks: Count
+    value: Measured
+    low: Measured
+    high: Measured
+
+
+class Year(Result):
+    """Policies on the same traffic."""
+
+    model: str
+    commit: str
+    metrics: Many[str] = Field(min_length=1)
+    """The primary one first."""
+    more_is_better: bool
+    judged_from: Day
+    """Nothing was chosen by what came from this day on."""
+    overrides: Many[str] = Field(default_factory=list)
+    weeks: Count
+    first_build: Real
+    """CPU seconds of the first build."""
+    policies: Many[Policy]
+    differences: Many[Difference]
+
+
+YEAR: File[Year] = File(workspace.BUILD / "year.json", Year)
