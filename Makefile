@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
 REQUIREMENTS := requirements.txt requirements-dev.txt $(wildcard model/requirements.txt)
 
-.PHONY: help setup ci check test test-e2e test-cluster test-long mutants conformance doctor cluster cluster-delete jenkins jenkins-build jenkins-delete push-demo lint report serve promote stop pin-images prune update clean
+.PHONY: help setup ci check test test-e2e test-cluster test-long mutants conformance doctor cluster cluster-delete jenkins jenkins-build jenkins-delete push-demo lint report year serve promote stop pin-images prune update clean
 
 help:           ## print this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,7 +38,11 @@ test-cluster: $(READY)  ## run the tests that make a Kubernetes cluster: needs k
 
 test-long: $(READY)  ## try about 100,000 mutated inputs (FUZZ_FACTOR times those of `make test`), then the long drills on a cluster
 	@FUZZ_FACTOR=$${FUZZ_FACTOR:-30} python -m pytest -m fuzz tests/fuzz --timeout 1200 --numprocesses logical --dist load
+	@python -m pytest -m long tests/benchmarks --timeout 3600
 	@python -m pytest -m 'cluster and long' tests/cluster --timeout 3600
+
+year: $(READY)  ## live a year with the real commands by three policies: about 40 minutes on two cores; QUICK=1: a quarter, 8
+	@python -m benchmarks.year $(if $(call given,QUICK),--quick)
 
 mutants: $(READY) ## change single lines of decisions and guards: do the fast tests notice? (about 20 minutes)
 	@python -m tests.mutants

@@ -12,6 +12,7 @@ from ci.results.package import MANIFEST, Manifest
 from ci.results.placement import PLAN, Plan
 from ci.results.rollout import Rollout, Step
 from ci.results.training import BEST, FIT, TRAINING, TRIALS, Best, Line, Training, Trial
+from ci.results.year import YEAR, Year
 from ci.settings import Settings
 
 
@@ -44,6 +45,8 @@ class Build:
     retraining: Retraining | None
     runs: dict[str, str]
     """By cached stage, why it was run or was not."""
+    year: Year | None = None
+    """A year that was lived by `make year`."""
     served: Served | None = None
     """None where nothing was released on this machine."""
     apart: bool = False
@@ -78,4 +81,5 @@ def read() -> Build:
         monitoring=MONITORING.read_if_there(),
         retraining=RETRAINING.read_if_there(),
         runs=build.RUNS.read_if_there() or {},
+        year=YEAR.read_if_there(),
     )

@@ -13,6 +13,7 @@ from ci import reading, workspace
 from ci.errors import InputError
 from ci.report import drawing, pictures
 from ci.report import timeline as rollouts
+from ci.report import year as years
 from ci.report.build import Build
 from ci.results.evaluation import Interval
 from ci.results.report import PICTURES, Record
@@ -35,7 +36,7 @@ class Picture:
     @property
     def digest(self) -> str:
         """A digest of all that determines the picture's bytes."""
-        code = b"".join(Path(str(each.__file__)).read_bytes() for each in (drawing, pictures, rollouts))
+        code = b"".join(Path(str(each.__file__)).read_bytes() for each in (drawing, pictures, rollouts, years))
         source = reading.content(self.file) if self.file else importlib.metadata.version("matplotlib").encode()
         text = json.dumps([self.name, self.data], sort_keys=True, default=str).encode()
         return hashlib.sha256(b"\0".join((code, source, text))).hexdigest()
@@ -44,7 +45,8 @@ class Picture:
         """Return the picture as SVG."""
         if self.file:
             return drawing.plain(reading.text(self.file))
-        draw = rollouts.timeline if self.name == "timeline" else getattr(pictures, self.name.partition("-")[0])
+        own = {"timeline": rollouts.timeline, "year": years.year}
+        draw = own.get(self.name) or getattr(pictures, self.name.partition("-")[0])
         return drawing.render(draw, self.data)
 
 
@@ -159,6 +161,17 @@ def _own(build: Build, records: list[Record]) -> Iterator[Picture]:
         drifted = [column.name for column in columns if column.verdict == "drifted"]
         alt = f"Population stability index by column; drifted: {', '.join(drifted) or 'none'}"
         yield Picture("drift", alt, "How far each column has moved, the prediction first.", values)
+    if build.year:
+        means = "; ".join(
+            f"{policy.name} {policy.means[metric]:.4f} with {policy.trainings} trainings"
+            for policy in build.year.policies
+            if (metric := build.year.metrics[0]) and policy.means.get(metric) is not None
+        )
+        caption = (
+            "Above the answers of each week by policy; below the builds by verdict at the end of their weeks, and what "
+            "the monitor saw; at the bottom what it took."
+        )
+        yield Picture("year", f"A year of weeks: {means}", caption, build.year.model_dump(mode="json"))
     if records:
         builds = [
             {"as_of": str(r.as_of), "verdict": r.verdict, **r.metrics[r.primary].model_dump()}

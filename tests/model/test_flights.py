@@ -76,3 +76,18 @@ def test_missing_unknown_and_extreme_values_are_encoded(flights):
     assert (encoded.inputs["dest"] == 0).all()
     assert ((encoded.inputs["hour"] >= 0) & (encoded.inputs["hour"] < 24)).all()
     assert encoded.kept[1].shape == (3, 1)
+
+
+def test_labelled_requests_follow_the_packages_days_before_them(tmp_path, flights):
+    sent = flights[flights["date"].between("2013-04-01", "2013-04-02")].drop(columns="month")
+    sent = sent.assign(**{"request id": "r", "distance": sent["distance"].astype("float32"), "late": 1.0})
+    for day, rows in sent.groupby("date"):
+        rows.to_parquet(tmp_path / f"{day.date()}.parquet", index=False)
+    table = load(tmp_path)
+    assert list(table.columns) == list(flights.columns)
+    assert table.dtypes.to_dict() == flights.dtypes.to_dict()
+    assert table["date"].max() == pd.Timestamp("2013-04-02")
+    assert [str(each) for each in quality.apply(table, SCHEMA).violations if each.fatal] == []
+    before = flights["date"] < pd.Timestamp("2013-04-01")
+    pd.testing.assert_frame_equal(table[: before.sum()], flights[before])
+    assert (table["late"][before.sum() :] == 1.0).all()

@@ -9,7 +9,7 @@ from model.data import REGIONS
 NUMBERS = tuple(name for name, dtype in FEATURES.items() if dtype == "float32")
 
 
-def encoder(train):
+def encoder(train):  # noqa: ARG001 - numbers come scaled, and the regions are known
     """Return a model from raw fields, each of shape (rows,), to numbers and regions; what is missing counts as 0."""
     fields = {name: keras.Input(shape=(), dtype=dtype, name=name) for name, dtype in FEATURES.items()}
     numbers = ops.stack([fields[name] for name in NUMBERS], axis=-1)

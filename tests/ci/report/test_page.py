@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 
 from ci.report import page
+from ci.results.year import YEAR
 from scripts import report
 from tests import builds
+from tests.benchmarks.year import years
 
 REPORT = Path("build/report")
 HTML = "{http://www.w3.org/1999/xhtml}"
@@ -290,3 +292,18 @@ def test_a_damaged_memory_of_pictures_draws_them_again(capsys):
 )
 def test_digests_and_numbers_are_shown_short(value, shown):
     assert page.short(value) == shown
+
+
+def test_a_year_that_was_lived_is_a_section_with_its_picture(tmp_path):
+    _, document = rendered()
+    assert "year" not in {element.get("id") for element in document.iter()}
+    YEAR.write(years.lived(tmp_path))
+    _, document = rendered()
+    check_policy(document)
+    (section,) = [element for element in document.iter(f"{HTML}section") if element.get("id") == "year"]
+    said = " ".join(" ".join(section.itertext()).split())
+    assert "20 weeks of demo under 3 policies" in said
+    assert "monthly" in said
+    (picture,) = section.iter(f"{HTML}img")
+    assert picture.get("src") == "year.svg"
+    assert "loop 0." in picture.get("alt")

@@ -1,0 +1,107 @@
+"""A loop without a cluster: what a log captured is watched and joined with its outcomes, at a time that is named."""
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ci import task
+from ci.data.reference import describe, describe_predictions
+from ci.releases.machine import MachineLedger
+from ci.results.evaluation import REFERENCE
+from scripts import configure, labels, monitor, retrain
+from tests import builds, repositories, tasks
+
+NOW = "2024-03-04T01:00:00+00:00"  # a Monday
+LOG = Path("build/captured.jsonl")
+SETTINGS = (
+    "monitoring: {captured: build/captured.jsonl, min_rows: 20}\n"
+    "labels: {outcomes: inbox, maturity_days: 3, into: labelled}\n"
+)
+
+
+def entries():
+    """Four rows a day in a request, of the fortnight before `NOW`."""
+    rows = tasks.table()[["x", "k", "c"]].head(56)
+    for day in range(14):
+        inputs = {name: rows[name].iloc[4 * day : 4 * day + 4].tolist() for name in rows}
+        time = datetime.fromisoformat("2024-02-19T12:00:00+00:00") + timedelta(days=day)
+        yield {
+            "number": day,
+            "id": f"day-{day}",
+            "time": time.isoformat(),
+            "version": "1",
+            "path": "/v1/models/tiny:predict",
+            "status": 200,
+            "request": json.dumps({"inputs": inputs}),
+            "response": json.dumps({"outputs": [0.2, 0.4, 0.6, 0.8]}),
+        }
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch, capsys):
+    """A release of the tiny task serves, and a log has what it was asked."""
+    tasks.make(tmp_path, monkeypatch, capsys)
+    Path("pipeline.yaml").write_text(tasks.SETTINGS + SETTINGS)
+    Path("table.pickle").touch()
+    monkeypatch.setenv("PIPELINE_NOW", NOW)
+    repositories.git("init", "-q")
+    Path(".dvc").mkdir()
+    Path(".dvc/config").write_text("[core]\n    analytics = false\n")
+    assert configure.main([]) == 0
+    release = builds.release(model="tiny", as_of="2024-02-19")
+    MachineLedger().add(release)
+    known = {"features": describe(tasks.table(), task.load().features)}
+    known["predictions"] = {"prediction": describe_predictions(pd.Series([0.2, 0.4, 0.6, 0.8] * 50))}
+    REFERENCE.write(known, MachineLedger().evidence(release["digest"]))
+    builds.write("overrides.json", [])
+    LOG.write_text("".join(json.dumps(entry) + "\n" for entry in entries()))
+    return release
+
+
+def test_the_last_week_of_the_log_is_judged_and_its_days_become_data_once_their_outcomes_came(served, capsys):
+    assert monitor.main([]) == 0, capsys.readouterr().err
+    seen = json.loads(Path("build/monitoring/monitoring.json").read_text())
+    assert (seen["source"], seen["rows"]) == ("captured", 28)
+    assert seen["window"] == {"first": "2024-02-26", "end": "2024-03-04"}
+    Path("inbox").mkdir()
+    known = [f"2024-02-{26 + day // 4:02}T18:00:00Z" for day in range(16)]
+    told = pd.DataFrame({"request_id": [f"day-{7 + n // 4}/{n % 4}" for n in range(16)], "y": 1, "known_at": known})
+    told.to_csv("inbox/one.csv", index=False)
+    assert labels.main([]) == 0, capsys.readouterr().err
+    assert "16 joined, 0 never, 12 waiting" in capsys.readouterr().out
+    assert sorted(path.name for path in Path("labelled").iterdir())[0] == "2024-02-26.parquet"
+    assert retrain.main([]) == 0
+    decision = json.loads(Path("build/retraining/decision.json").read_text())
+    assert decision["as_of"] == "2024-03-01"
+
+
+def test_a_line_that_is_being_written_is_left_out_and_no_log_yet_is_no_request(served, capsys):
+    LOG.write_text(LOG.read_text() + '{"number": 14, "id"')
+    assert monitor.main([]) == 0
+    LOG.unlink()
+    assert monitor.main([]) == 2
+    assert "0 rows of users' requests were captured" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "build/captured.jsonl:15: not JSON"),
+        ("[]", "build/captured.jsonl:15: number: a captured request has number, of type int"),
+        ('{"number": 1, "time": "now"}', "build/captured.jsonl:15: path: a captured request has path, of type str"),
+    ],
+)
+def test_a_line_that_is_no_captured_request_is_named(served, capsys, line, message):
+    LOG.write_text(LOG.read_text() + f"{line}\n")
+    assert monitor.main([]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("time", ["yesterday", "2024-03-04T01:00:00"])
+def test_a_time_that_is_none_is_named(served, capsys, monkeypatch, time):
+    monkeypatch.setenv("PIPELINE_NOW", time)
+    assert monitor.main([]) == 2
+    assert f"PIPELINE_NOW: {time} is no time with a zone" in capsys.readouterr().err
