@@ -293,7 +293,7 @@ class Loop(Life):
 
 
 POLICIES: dict[str, type[Life]] = {"never": Life, "monthly": Monthly, "loop": Loop}
-WATCHING = ("monitoring.captured=build/captured.jsonl", "labels.outcomes=build/outcomes", f"labels.id={ROW}",
+WATCHING = ("monitoring.log=build/captured.jsonl", "labels.outcomes=build/outcomes", f"labels.id={ROW}",
             f"labels.known={KNOWN}")  # fmt: skip
 """What the loop's settings are beside those of pipeline.yaml."""
 
