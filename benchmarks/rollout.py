@@ -135,7 +135,7 @@ def gateway(*, seconds: int) -> Iterator[Line]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = saved_models.save(folder / "models/demo/1")
-        with _standin(model.parent) as port:
+        with standin(model.parent) as port:
             found = Gateway(folder, port)
             try:
                 urls = {"alone": f"http://127.0.0.1:{port}", "behind": found.url}
@@ -158,10 +158,11 @@ def gateway(*, seconds: int) -> Iterator[Line]:
 
 
 @contextmanager
-def _standin(base: Path) -> Iterator[int]:
+def standin(base: Path, *more: str) -> Iterator[int]:
+    """Run the stand-in with the model `demo` below a folder, and give its port once it answers."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
-    options = [f"--rest_api_port={port}", "--model_name=demo", f"--model_base_path={base}"]
+    options = [f"--rest_api_port={port}", "--model_name=demo", f"--model_base_path={base}", *more]
     process = subprocess.Popen([sys.executable, "-m", "ci.serving.standin", *options])
     try:
         url, body = f"http://127.0.0.1:{port}/v1/models/demo:predict", {"instances": [ROW]}

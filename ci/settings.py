@@ -312,6 +312,11 @@ class Serving(Section):
     """Server on a cluster; the stand-in is for those that cannot pull TensorFlow Serving. A bare machine has it."""
     overlay: Name = "kind"
     """Folder of k8s/overlays with what is particular to the cluster."""
+    batch_target: Annotated[float, Field(ge=0.001, le=10)] | None = None
+    """Where the stand-in serves: how long a batch of requests that met may take; null: each is answered alone; seconds.
+    TensorFlow Serving has its own batching: k8s/server/batching.config."""
+    cache_mib: Annotated[int, Field(ge=8, le=1024)] | None = None
+    """Memory of each gateway for answers of its version to requests that are asked again; null: none is kept; MiB."""
     grpc: bool = False
     """Whether clients reach TensorFlow Serving's gRPC on a cluster: past the gateway's limits, counters and capture."""
     context: str | None = None

@@ -27,7 +27,7 @@ class Traffic:
     """What one group of pods answered in the window.
 
     Attributes:
-        requests: predictions that were asked for, answered or not.
+        requests: predictions that the version was asked for, answered or not, without those that the cache answered.
         errors: answers of 500 and above, and requests without an answer.
         refused: the server's answers of 400 to 499, which it takes for the client's fault; None where not counted.
         seconds: time to the answer, of a sample of requests, shape (sample,).
@@ -75,7 +75,7 @@ class Meter:
         captured = [entry for pod in last for entry in last[pod]["captured"] if _new(entry, first[pod])]
         refused = [_since(last[pod].get("refused"), first[pod].get("refused")) for pod in last]
         return Traffic(
-            requests=sum(last[pod]["requests"] - first[pod]["requests"] for pod in last),
+            requests=sum(_asked(last[pod]) - _asked(first[pod]) for pod in last),
             errors=sum(last[pod]["errors"] - first[pod]["errors"] for pod in last),
             refused=None if None in refused else sum(filter(None, refused)),
             seconds=np.array(seconds, dtype=np.float64),
@@ -99,7 +99,7 @@ def ask(url: str) -> Json:
             captured = session.get(f"{url}/captured", timeout=10).json()
             counted = {key: told[key] for key in ("requests", "errors", "recent")}
             counted |= {"version": told.get("version")}  # as the counters below, None from an older gateway
-            lost = {key: told.get(key) for key in ("sampled", "unread", "failed")}
+            lost = {key: told.get(key) for key in ("sampled", "unread", "failed", "cached")}
             return {**counted, **lost, "refused": told.get("refused"), "captured": captured}
         except (requests.RequestException, ValueError, LookupError, TypeError) as error:
             problem = error  # a connection through the API server may break
@@ -126,6 +126,11 @@ def _numbers(value: Any) -> Iterator[Any]:
 def _since(now: int | None, before: int | None) -> int | None:
     """Return how much a counter has grown; None if the gateway is older than this counter."""
     return None if now is None or before is None else now - before
+
+
+def _asked(told: Json) -> int:
+    """Return how many requests reached the version; an older gateway has no cache."""
+    return int(told["requests"]) - int(told.get("cached") or 0)
 
 
 def _new(entry: Mapping[str, Any], first: Json) -> bool:

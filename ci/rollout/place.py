@@ -144,7 +144,7 @@ class Place:
 def here(settings: Settings) -> Place:
     """Return this machine."""
     ledger = machine.MachineLedger(settings.environment)
-    where = Local(settings.serving.port, settings.rollout.drain_timeout, ledger)
+    where = Local(settings.serving.port, settings.rollout.drain_timeout, ledger, settings.serving.batch_target)
 
     def keep(version: Version) -> None:
         _keep_image(version)

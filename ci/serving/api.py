@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ci.serving import examples, responses, tensors
+from ci.serving.batching import Asked, Batches
 from ci.serving.metrics import Metrics
 from ci.serving.model import Version
 from ci.serving.tensors import InvalidArgument, Refused
@@ -64,12 +65,15 @@ def _text(status: int, text: str) -> Answer:
 class Api:
     """The API around one version, which may still be loading."""
 
-    def __init__(self, model: str, version: Version | None = None, threads: int = 4):
-        """Start the threads that run TensorFlow."""
+    def __init__(self, model: str, version: Version | None = None, threads: int = 4, batch_target: float | None = None):
+        """Start the threads that run TensorFlow; with a target requests share batches that take so many seconds."""
         self.model = model
         self.version = version
         self.metrics = Metrics(model)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict")
+        self._batches = (
+            Batches(self._pool, threads, batch_target, self._outputs, responses.answer) if batch_target else None
+        )
 
     async def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Answer one request.
@@ -124,7 +128,7 @@ class Api:
     async def _run(self, model: str, match: re.Match[str], packed: bool, body: bytes) -> bytes:
         version, function = _version(match), match["method"]
 
-        def work() -> bytes:
+        def read() -> Asked:
             parsed = tensors.parse(_unpacked(body) if packed else body)
             if function != "predict":
                 examples.check(parsed.document)
@@ -132,13 +136,21 @@ class Api:
                 raise Refused(501, f"this stand-in for TensorFlow Serving does not implement :{function}, use :predict")
             loaded = self._servable(model, version, match)
             name = parsed.signature or "serving_default"
-            arrays = tensors.arrays(parsed, loaded.inputs(name))
-            begin = time.perf_counter()
-            outputs = loaded.run(name, arrays)
-            self.metrics.time("runtime", time.perf_counter() - begin, API="Predict", runtime="TF1")
-            return responses.answer(parsed, outputs)
+            return Asked(parsed, loaded, name, tensors.arrays(parsed, loaded.inputs(name)))
 
+        def work() -> bytes:
+            asked = read()
+            return responses.answer(asked.request, self._outputs(asked))
+
+        if self._batches:
+            return await self._batches.answer(read)
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def _outputs(self, asked: Asked) -> dict[str, tensors.Array]:
+        begin = time.perf_counter()
+        outputs = asked.version.run(asked.signature, asked.arrays)
+        self.metrics.time("runtime", time.perf_counter() - begin, API="Predict", runtime="TF1")
+        return outputs
 
     def _describe(self, model: str, match: re.Match[str]) -> bytes:
         """Return the answer to a request for a status or for metadata."""

@@ -132,6 +132,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--control", type=Path, help="Unix socket for taking over; made by the server")
     parser.add_argument("--drain_timeout", type=float, default=30.0, help="longest wait for connections on SIGTERM; s")
+    parser.add_argument(
+        "--batch_target", type=float, help="answer requests in batches of at most so many seconds; none: each alone"
+    )
     limits = Limits()
     parser.add_argument(
         "--max_connections", type=int, default=limits.connections, help="open connections at most (512)"
@@ -158,7 +161,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    api = Api(options.model_name, threads=options.rest_api_num_threads)
+    api = Api(options.model_name, threads=options.rest_api_num_threads, batch_target=options.batch_target)
     limits = Limits(options.max_connections, options.idle_timeout, options.body_timeout, options.unread_timeout)
     server = Server(Front(api, limits), options.drain_timeout)
     loop = asyncio.get_running_loop()

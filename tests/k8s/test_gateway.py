@@ -34,7 +34,7 @@ class Server:
     """An upstream: answers `{"predictions": [...]}` for each instance, or a status that it is told to answer next."""
 
     def __init__(self):
-        self.statuses, self.seconds, self.headers = [], 0.0, {}
+        self.statuses, self.seconds, self.headers, self.asked, self.half = [], 0.0, {}, 0, 2
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -44,10 +44,11 @@ class Server:
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 outer.headers = dict(self.headers)
+                outer.asked += 1
                 time.sleep(outer.seconds)
                 status = outer.statuses.pop(0) if outer.statuses else 200
                 try:
-                    answer = {"predictions": [row["x"] / 2 for row in json.loads(body)["instances"]]}
+                    answer = {"predictions": [row["x"] / outer.half for row in json.loads(body)["instances"]]}
                 except ValueError:
                     status, answer = 400, {"error": "no JSON"}
                 if not self.headers["Host"]:
@@ -86,7 +87,9 @@ class Gateway:
         self.url, self.inside = (f"http://127.0.0.1:{port}" for port in ports)
         self.url6, self.inside6 = (f"http://[::1]:{port}" for port in ports)
         self.state = folder / "state"
+        self.cache = folder / "cache"
         self.state.mkdir(exist_ok=True)
+        self.cache.mkdir(exist_ok=True)
         user = " -g 'user root;'" if os.getuid() == 0 else ""  # or its worker would be nobody
         changed = {
             "server 127.0.0.1:8501;": f"server 127.0.0.1:{upstream};",
@@ -96,6 +99,7 @@ class Gateway:
             "listen [::]:8081": f"listen [::]:{ports[1]}",
             "modules/ngx": "/usr/lib/nginx/modules/ngx",
             "/var/lib/gateway": str(self.state),
+            "/var/cache/gateway": str(self.cache),
             "/dev/stdout": str(folder / "access.log"),
             "/etc/gateway": str(folder),
             "exec nginx": f"exec nginx -p {folder}{user}",

@@ -12,6 +12,7 @@ import yaml
 
 from ci import workspace
 from ci.errors import InputError, StageError
+from ci.placement.amounts import quantity
 from ci.pods.sizing import size
 from ci.pods.steering import steered
 from ci.releases.version import Version
@@ -25,11 +26,14 @@ AUTOSCALER = "autoscaler"
 """What a rollout calls the autoscaler of stable, which has the name of its Deployment."""
 CONTAINER = "serving"
 GATEWAY = "gateway"
+ANSWERS = "answers"
+"""The volume in memory that is a gateway's cache."""
 OURS = (CONTAINER, GATEWAY)
 """The containers of a pod that are a version's server."""
 _OVERLAYS = Path("k8s/overlays")
 _STANDIN = Path("k8s/components/stand-in")
 _GRPC = Path("k8s/components/grpc")
+_CACHE = Path("k8s/components/cache")
 _ROOT = workspace.ROLLOUT / "manifests"
 _INSTALL = "install it, 1.30 or newer, from https://kubernetes.io/docs/tasks/tools/"
 
@@ -48,11 +52,10 @@ def render(settings: Settings) -> list[dict[str, Any]]:
     overlay = _OVERLAYS / settings.serving.overlay / "server"
     if not (overlay / "kustomization.yaml").is_file():
         raise InputError(f"serving.overlay: {overlay} has no kustomization.yaml: name a folder of {_OVERLAYS}")
+    serving = settings.serving
+    chosen = {_STANDIN: serving.server == "stand-in", _GRPC: serving.grpc, _CACHE: serving.cache_mib is not None}
     root: dict[str, Any] = {"resources": [_from_root(overlay)]}
-    if settings.serving.server == "stand-in":
-        root["components"] = [_from_root(_STANDIN)]
-    elif settings.serving.grpc:
-        root["components"] = [_from_root(_GRPC)]
+    root["components"] = [_from_root(component) for component, wanted in chosen.items() if wanted]
     workspace.write_text(_ROOT / "kustomization.yaml", yaml.safe_dump(root))
     try:
         done = subprocess.run(
@@ -178,9 +181,26 @@ def put(
         probe["failureThreshold"] = max(probe["failureThreshold"], tries)
         deadline = math.ceil(settings.rollout.startup_timeout) + 60
         deployment["spec"]["progressDeadlineSeconds"] = max(deployment["spec"]["progressDeadlineSeconds"], deadline)
-        gateway["resources"]["requests"] |= settings.resources.gateway.model_dump()
-        gateway["resources"]["limits"]["memory"] = settings.resources.gateway.memory
+        if settings.serving.server == "stand-in" and settings.serving.batch_target:
+            container["args"].append(f"--batch_target={settings.serving.batch_target}")
+        _size_gateway(pod, gateway, settings)
         size(pod, CONTAINER, settings.resources.serving)
+
+
+def _size_gateway(pod: dict[str, Any], gateway: dict[str, Any], settings: Settings) -> None:
+    """Put in what a gateway requests; its cache is a volume in memory, which counts as the gateway's own."""
+    amounts = settings.resources.gateway.model_dump()
+    if (cache := settings.serving.cache_mib) is not None:
+        own = quantity(amounts["memory"], "resources.gateway.memory")
+        amounts["memory"] = f"{-(-own // 2**20) + cache}Mi"
+        for variable in gateway["env"]:
+            if variable["name"] == "CACHE_MIB":
+                variable["value"] = str(cache)
+        for volume in pod["volumes"]:
+            if volume["name"] == ANSWERS:
+                volume["emptyDir"]["sizeLimit"] = f"{2 * cache}Mi"
+    gateway["resources"]["requests"] |= amounts
+    gateway["resources"]["limits"]["memory"] = amounts["memory"]
 
 
 def _from_root(folder: Path) -> str:

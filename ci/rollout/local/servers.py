@@ -35,10 +35,11 @@ class Local:
     shares: Literal[False] = False
     interval = 0.05
 
-    def __init__(self, port: int, drain_timeout: float, ledger: MachineLedger):
+    def __init__(self, port: int, drain_timeout: float, ledger: MachineLedger, batch_target: float | None = None):
         self._ledger, self._folder, self._unverified = ledger, ledger.folder, ledger.folder / _UNVERIFIED
         self.port = port
         self.drain_timeout = drain_timeout
+        self.batch_target = batch_target
         self._reserved: socket.socket | None = None
 
     def phases(self) -> dict[str, Phase]:
@@ -100,6 +101,7 @@ class Local:
         path.unlink(missing_ok=True)
         command = ["--rest_api_port=0", f"--model_name={folder.parent.name}", f"--model_base_path={folder.parent}"]
         command += [f"--control={path}", f"--drain_timeout={self.drain_timeout}"]
+        command += [f"--batch_target={self.batch_target}"] if self.batch_target else []
         search = [str(Path(ci.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
         with path.with_suffix(".log").open("ab") as log:
             process = subprocess.Popen(

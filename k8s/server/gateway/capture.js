@@ -3,6 +3,7 @@
 // All is in small files of a fixed number, overwritten in turn, so it never grows beyond about 20 MB. The one worker
 // runs this code to its end for each request, so nothing is interleaved. Whatever fails here, the client never notices.
 // Fields named in CAPTURE_DROP are taken out before anything is written; a body that this cannot be done to is not kept.
+import crypto from 'crypto';
 import fs from 'fs';
 
 const FOLDER = '/var/lib/gateway/';
@@ -11,7 +12,7 @@ const DROP = (process.env.CAPTURE_DROP || '').split(',').filter((name) => name !
 const VERSION = process.env.MODEL_VERSION || '';
 const RELEASE = process.env.RELEASE || '';                  // the image that runs
 const BODY = 16384;          // what is longer, request or response, is counted and not captured; characters
-const COUNTED = ['requests', 'errors', 'refused', 'turned_away', 'sampled', 'unread', 'failed'];
+const COUNTED = ['requests', 'errors', 'refused', 'turned_away', 'sampled', 'unread', 'failed', 'cached'];
 const COUNTS = 256;          // characters of the counters' file, whatever they have reached
 const RECENT = {name: 'recent', per_file: 256, files: 16};
 const CAPTURED = {name: 'captured', per_file: 16, files: 32};
@@ -40,17 +41,21 @@ function keep(r) {
         }
         const counts = read_counts();
         const status = Number(asked.status);
-        if (status === 499 || (status < 500 && !asked.upstream_status)) {   // the version had no part in it: nginx refused
-            counts.turned_away += 1;                                         // it, or its client was gone before
+        const cached = asked.upstream_cache_status === 'HIT';                // an answer of this version, given again
+        if (status === 499 || (status < 500 && !asked.upstream_status && !cached)) {   // the version had no part in it:
+            counts.turned_away += 1;                                         // nginx refused it, or its client was gone
             write_counts(counts);
             return '';
         }
         counts.requests += 1;
         counts.errors += status >= 500 ? 1 : 0;
         counts.refused += status >= 400 && status < 500 ? 1 : 0;             // by the server, as the client's fault
+        counts.cached += cached ? 1 : 0;
         write_counts(counts);
-        const seconds = Number(asked.request_time);
-        add(RECENT, counts.requests, {number: counts.requests, status: status, seconds: seconds});
+        if (!cached) {                                                       // its time says nothing of the version
+            const seconds = Number(asked.request_time);
+            add(RECENT, counts.requests - counts.cached, {number: counts.requests, status: status, seconds: seconds});
+        }
         const request = asked.request_body;
         if ((counts.requests - 1) % EVERY !== 0) {
             return '';
@@ -81,6 +86,19 @@ function keep(r) {
             // then the count of what is kept says it
         }
         return 'failed';
+    }
+}
+
+// What two requests must have in common for one answer: release, version, path, packing, and every byte of the body. Of a
+// digest of 256 bits, so that nobody finds two bodies of one, and that the cache holds no request. Empty: not to be kept.
+function answer_key(r) {
+    try {
+        const asked = r.rawVariables;
+        const key = crypto.createHash('sha256').update(RELEASE + '\n' + VERSION + '\n');
+        key.update(asked.request_uri).update('\n').update(asked.http_content_encoding || '').update('\n');
+        return key.update(asked.request_body || '').digest('hex');
+    } catch (error) {
+        return '';
     }
 }
 
@@ -219,4 +237,4 @@ function parsed(line) {
     }
 }
 
-export default {body, keep, traffic, captured};
+export default {answer_key, body, keep, traffic, captured};

@@ -65,6 +65,37 @@ def test_the_gateway_knows_what_it_serves_and_what_it_may_not_write(settings):
         assert values == told
 
 
+@pytest.mark.parametrize("server", ["stand-in", "tensorflow-serving"])
+def test_a_cache_lies_in_memory_that_the_gateway_asks_for(settings, server):
+    without, cached = (serving(settings, server=server, cache_mib=mib) for mib in (None, 48))
+    for each in (without, cached):
+        objects = manifests.render(each)
+        manifests.put(objects, each, "7", IMAGE)
+        for pod in (found["spec"]["template"]["spec"] for found in objects if found["kind"] == "Deployment"):
+            [gateway] = [found for found in pod["containers"] if found["name"] == manifests.GATEWAY]
+            volumes = {volume["name"]: volume for volume in pod["volumes"]}
+            mounted = {mount["name"]: mount["mountPath"] for mount in gateway["volumeMounts"]}
+            memory = {gateway["resources"][kind]["memory"] for kind in ("requests", "limits")}
+            values = {variable["name"]: variable["value"] for variable in gateway["env"]}
+            if each is without:
+                assert ("answers" in volumes, memory, values.get("CACHE_MIB")) == (False, {"64Mi"}, None)
+            else:
+                assert volumes["answers"]["emptyDir"] == {"medium": "Memory", "sizeLimit": "96Mi"}
+                assert (mounted["answers"], memory, values["CACHE_MIB"]) == ("/var/cache/gateway", {"112Mi"}, "48")
+    [stable, _], _ = manifests.applied(cached)
+    containers = {found["name"]: found for found in stable["spec"]["template"]["spec"]["containers"]}
+    assert containers[manifests.GATEWAY]["resources"]["requests"]["memory"] == "112Mi", "so placement counts it"
+
+
+def test_only_the_stand_in_is_told_how_long_a_batch_may_take(settings):
+    for server, wanted in (("stand-in", ["--batch_target=0.02"]), ("tensorflow-serving", [])):
+        found = serving(settings, server=server, batch_target=0.02)
+        objects = manifests.render(found)
+        manifests.put(objects, found, "7", IMAGE)
+        for container in containers(objects):
+            assert [each for each in container["args"] if each.startswith("--batch_target")] == wanted
+
+
 def test_the_plans_advice_becomes_fields_of_the_pods(settings):
     """Beside what `k8s/` has: a spread over zones stays, one over nodes gives way to the plan's."""
     objects = manifests.render(serving(settings, overlay="production"))
