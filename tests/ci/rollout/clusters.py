@@ -263,7 +263,7 @@ def _pod(counted: Counter[str]) -> Iterator[str]:
                 counted[path.split("/")[2]] += 600
                 now = counted[path.split("/")[2]]
                 recent = [{"number": n, "seconds": 0.01 + n % 10 / 1000} for n in range(now - 599, now + 1)]
-                answer = {"requests": now, "errors": 0, "refused": 0, "recent": recent}
+                answer = {"requests": now, "errors": 0, "refused": 0, "recent": recent, "version": path.split("/")[3]}
             elif path.endswith("/captured"):
                 now = counted[path.split("/")[2]]
                 said = json.dumps({"predictions": [n / 30 for n in range(30)]})

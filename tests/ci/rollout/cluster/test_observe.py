@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ci.errors import StageError
-from ci.rollout.cluster import manifests
+from ci.rollout.cluster import manifests, observe
+from ci.rollout.cluster.applied import DIGEST
 from ci.rollout.cluster.observe import UNVERIFIED
 from ci.rollout.decision import Phase
 from tests.ci.rollout import clusters
@@ -250,3 +251,30 @@ def test_what_is_being_deleted_counts_as_gone(world: World) -> None:
     world.released("a")
     world.store.objects[STABLE]["metadata"]["deletionTimestamp"] = "2030-01-01T00:00:00Z"
     assert world.where().phases() == {}
+
+
+def test_requests_of_a_version_are_those_of_all_gateways_before_it_that_services_lead_to(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.released("a")
+    world.package("b")
+    template = copy.deepcopy(world.store.objects[STABLE]["spec"]["template"])
+    template["metadata"]["annotations"][DIGEST] = B
+    world.add_pod("model-canary-1", template, template["metadata"]["labels"])
+    stable = sorted(path.rpartition("/")[2] for path in world.store.objects if path.startswith(f"{PODS}/model-stable"))
+
+    def part(service: str, *names: str) -> None:
+        found = [{"addresses": ["10.0.0.1"], "targetRef": {"kind": "Pod", "name": name}} for name in names]
+        metadata = {"name": service, "labels": {"kubernetes.io/service-name": service}}
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{clusters.NAMESPACE}/endpointslices"
+        world.api.ask("POST", path, {"metadata": metadata, "addressType": "IPv4", "endpoints": found})
+
+    monkeypatch.setattr(observe, "inside", lambda: False)
+    assert world.where().watched("10") == {}
+    part("model", *stable)
+    part("model-canary", "model-canary-1")
+    before = len(world.store.asked)
+    assert sorted(world.where().watched("10")) == stable
+    assert list(world.where().watched("11")) == ["model-canary-1"]
+    asked = {path.rsplit("/", 1)[-1] for _, path, _ in world.store.asked[before:]}
+    assert asked == {"endpointslices"}, "whoever watches may ask for nothing else"
