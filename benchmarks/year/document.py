@@ -11,10 +11,9 @@ def told(year: Mapping[str, Any]) -> list[str]:
     lines = [f"year: {year['weeks']} weeks; judged from {year['judged_from']} on"]
     for each in year["policies"]:
         means = ", ".join(f"mean {NAMES.get(name, name)} {number(value)}" for name, value in each["means"].items())
-        lines.append(
-            f"  {each['name']}: {means}; {each['trainings']} trainings, {each['promoted']} promoted; "
-            f"{each['building']:.0f} CPU s of builds, {each['watching']:.0f} of watching"
-        )
+        trained = f"{each['trainings']} trainings (within 28 days {each['most']} at most), {each['promoted']} promoted"
+        spent = f"{each['building']:.0f} CPU s of builds, {each['watching']:.0f} of watching"
+        lines.append(f"  {each['name']}: {means}; {trained}; {spent}")
     for each in year["differences"]:
         lines.append(f"  loop less {each['against']}: {NAMES.get(each['metric'], each['metric'])} {difference(each)}")
     return lines
@@ -29,13 +28,22 @@ def page(year: Mapping[str, Any]) -> str:
             f"`{each['name']}`",
             *(number(each["means"][name]) for name in year["metrics"]),
             str(each["trainings"]),
+            str(each["most"]),
             str(each["promoted"]),
             f"{each['building']:,.0f}",
             f"{each['watching']:,.0f}",
         ]
         for each in year["policies"]
     ]
-    head = ["policy", *(f"mean {name}" for name in metrics), "trainings", "promoted", "CPU s of builds", "of watching"]
+    head = [
+        "policy",
+        *(f"mean {name}" for name in metrics),
+        "trainings",
+        "in 28 days",
+        "promoted",
+        "CPU s of builds",
+        "of watching",
+    ]
     gained = [
         [f"`{each['against']}`", NAMES.get(each["metric"], each["metric"]), difference(each)]
         for each in year["differences"]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,15 @@ def policy(name: str, weeks: Sequence[dict[str, Any]], lived: Sequence[Any], jud
         "means": {metric: mean([each["metrics"][metric] for each in judged]) for metric in names},
         "trainings": len(verdicts),
         "promoted": verdicts.count("promote"),
+        "most": most([date.fromisoformat(each["first"]) for each in weeks if "verdict" in each]),
         "building": sum(each["building"] for each in lived),
         "watching": sum(each["watching"] for each in lived),
     }
+
+
+def most(days: Sequence[date], within: timedelta = timedelta(days=28)) -> int:
+    """Return how many of some days lie within a span at most."""
+    return max((sum(first <= day < first + within for day in days) for first in days), default=0)
 
 
 def mean(values: Sequence[float | None]) -> float | None:

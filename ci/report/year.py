@@ -106,4 +106,4 @@ def _cost(axes: Any, policies: list[dict[str, Any]]) -> None:
     axes.margins(x=0.25)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("CPU minutes after the first build")
-    axes.legend(loc="lower right")
+    axes.legend(**ABOVE)

@@ -40,6 +40,8 @@ class Policy(Result):
     """Of each metric over the weeks that are judged."""
     trainings: Count
     promoted: Count
+    most: Count
+    """Trainings that began within 28 days, at most: what a storm would show in."""
     building: Real
     """CPU seconds of builds after the first, which is the same for all."""
     watching: Real

@@ -1,5 +1,7 @@
 """What a year's figures say of answers and outcomes."""
 
+from datetime import date, timedelta
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -49,6 +51,13 @@ def test_an_interval_covers_the_mean_of_weeks_about_as_often_as_it_says():
     random = np.random.default_rng(5)
     found = [figures.interval(random.normal(0.01, 0.02, 26), 1) for _ in range(100)]
     assert 88 <= sum(each["low"] <= 0.01 <= each["high"] for each in found) <= 100
+
+
+def test_a_storm_shows_in_the_trainings_of_28_days():
+    days = [date(2013, 4, 1) + timedelta(days=each) for each in (0, 7, 27, 28, 80)]
+    assert figures.most(days) == 3
+    assert figures.most(days[-1:]) == 1
+    assert figures.most([]) == 0
 
 
 def test_the_result_can_be_read_and_told(tmp_path):
