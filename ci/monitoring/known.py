@@ -63,8 +63,10 @@ def judged(settings: Settings, wanted: Task, model: str, version: str) -> list[C
     if labels is None or labels.watermark is None or len(wanted.outputs) > 1 or wanted.outputs[0].width is not None:
         return []
     (target,) = wanted.outputs[0].target
-    table = cohorts.read(Path(settings.history.folder) / "requests")
     first = labels.watermark - timedelta(days=settings.monitoring.period_days)
+    table = cohorts.read(Path(settings.history.folder) / "requests", first)
+    if not {target, "prediction"} <= {*table}:
+        return []
     day = table[records.TIME].dt.tz_localize(None)
     inside = (day >= pd.Timestamp(first)) & (day < pd.Timestamp(labels.watermark))
     rows = table[inside & (table[records.VERSION] == version)].dropna(subset=[target, "prediction"])

@@ -110,10 +110,10 @@ def _days(spans: "pd.Series[Any]") -> npt.NDArray[np.float64]:
 
 def _quantile(delays: npt.NDArray[np.float64], ages: npt.NDArray[np.float64], share: float) -> float:
     """Return a quantile of delays, each of which could be seen only as it is no longer than its request is old."""
-    distinct = np.unique(delays)
+    distinct, at = np.unique(delays, return_counts=True)
     # Of those that could show a delay v (their age is v or more) and have one of v at most, the share that has v.
-    at = np.array([np.sum(delays == v) for v in distinct])
-    up_to = np.array([np.sum((delays <= v) & (ages >= v)) for v in distinct])
+    # Who is younger than v has a shorter delay, as nothing is known before it happens.
+    up_to = np.searchsorted(np.sort(delays), distinct, "right") - np.searchsorted(np.sort(ages), distinct, "left")
     below = np.where(at < up_to, 1 - at / up_to, 0.0)  # P(delay < v | delay <= v)
     cumulative = np.append(np.cumprod(below[::-1])[::-1][1:], 1.0)  # P(delay <= v)
     return float(distinct[np.searchsorted(cumulative, share)])

@@ -1,5 +1,6 @@
 """Outcomes that arrive late, in any order, twice, contradicting each other, or never."""
 
+import time
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from ci.capture import records
 from ci.monitoring import labels
+from ci.monitoring.labels import Joined
 
 START = pd.Timestamp("2013-04-01", tz="UTC")
 NOW = datetime(2013, 7, 1, tzinfo=UTC)
@@ -97,6 +99,38 @@ def test_the_label_that_comes_last_decides():
     late = [(name, 1, at + timedelta(days=10)) for name, _, at in rows[::10] if at + timedelta(days=10) <= NOW]
     joined = join(table, *[(name, 0, at) for name, _, at in rows if name not in {each[0] for each in late}], *late)
     assert labels.maturity(joined, ["late"], NOW, 0.9) == 11
+
+
+def labelled(delays, ages):
+    """Requests that are so many days old at `NOW`, with a label after so many days."""
+    asked = pd.Timestamp(NOW) - pd.to_timedelta(np.asarray(ages), unit="D")
+    known = asked + pd.to_timedelta(np.asarray(delays), unit="D")
+    names = [f"r{n}" for n in range(len(asked))]
+    return Joined(pd.DataFrame({records.ID: names, records.TIME: asked, labels.KNOWN: known, "late": 1.0}), {})
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.floats(0, 1)), min_size=20, max_size=60),
+    st.sampled_from([0.5, 0.8, 0.95]),
+)
+@settings(max_examples=50, deadline=None)
+def test_the_maturity_is_what_its_definition_says(drawn, quantile):
+    ages = np.array([age for age, _ in drawn], dtype=float)
+    delays = np.array([round(age * share) for age, share in drawn], dtype=float)
+    share, answer = 1.0, max(delays)
+    for v in sorted(set(delays), reverse=True):
+        answer = v if share >= quantile else answer
+        share *= 1 - np.sum(delays == v) / np.sum((delays <= v) & (ages >= v))
+    assert labels.maturity(labelled(delays, ages), ["late"], NOW, quantile) == answer
+
+
+def test_a_year_of_labels_is_looked_through_in_seconds():
+    random = np.random.default_rng(4)
+    ages = random.uniform(10, 270, 200_000)
+    joined = labelled(10 * random.beta(2, 3, 200_000), ages)
+    begun = time.process_time()
+    assert labels.maturity(joined, ["late"], NOW, 0.95) == 8
+    assert time.process_time() - begun < 5
 
 
 def test_where_too_few_labels_came_nothing_is_mature():
