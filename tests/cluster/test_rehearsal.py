@@ -94,7 +94,10 @@ class Rehearsal:
         return str(found["data"]["golden.json"])
 
     def require_served(self, digest: str) -> None:
-        """Make sure that clients get this image's predictions, and that no canary is left."""
+        """Make sure that clients get this image's predictions, of as many pods as the fork set, and no canary is left."""
+        wanted = fork.BUDGET["serving.replicas"]
+        for kind, path in (("hpa", "{.spec.minReplicas}"), ("deployment", "{.spec.replicas}")):
+            assert kubectl("get", kind, "model-stable", "-n", SERVING, "-o", f"jsonpath={path}") == wanted
         golden = json.loads(self.evidence(digest))
         rows = [(instance, value) for instance, value in zip(golden["instances"], golden["predictions"], strict=True)]
         for _ in range(4):  # each on a new connection, and so perhaps from another pod
