@@ -94,7 +94,7 @@ class Rehearsal:
         return str(found["data"]["golden.json"])
 
     def require_served(self, digest: str) -> None:
-        """Make sure that clients get this image's predictions, of as many pods as the fork set, and no canary is left."""
+        """Make sure that clients get this image's predictions, of as many pods as are set, and no canary is left."""
         wanted = fork.BUDGET["serving.replicas"]
         for kind, path in (("hpa", "{.spec.minReplicas}"), ("deployment", "{.spec.replicas}")):
             assert kubectl("get", kind, "model-stable", "-n", SERVING, "-o", f"jsonpath={path}") == wanted
