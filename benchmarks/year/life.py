@@ -157,6 +157,7 @@ class Life:
                     continue
                 if not ready:
                     self.recover(first)
+                    self.place.stop()  # a year that was killed leaves its servers
                     self.place.serve(at(first))
                     ready = True
                 result = self.week(first)
