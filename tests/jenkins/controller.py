@@ -49,6 +49,10 @@ class Superseded(Trouble):
     kind = "superseded"
 
 
+class Restarted(Exception):  # noqa: N818 - what happens to the controller
+    """The controller was restarted while an agent was waited for: it makes another, and the first is left."""
+
+
 class Agent(Protocol):
     """Where steps run; each method raises `Lost` if it is gone."""
 
@@ -120,7 +124,8 @@ class Job:
         branch: what is built.
         folder: for artifacts and bundles.
         start: starts agents.
-        watch: called with each line that an agent says and the agent; it may raise `Aborted`.
+        watch: called with each line that an agent says and the agent; it may raise `Aborted`, or `Restarted` while an
+            agent is waited for.
         restarts: tells of the script of a step whether the controller is restarted while it runs.
         approves: who approves what is asked of people; None: they deny it.
         secrets: by the name of a credential, its text.
@@ -316,7 +321,12 @@ class _Running:
             raise Trouble("the pod's YAML has an alias, which the Kubernetes plugin refuses")
         self.wanted += 1
         began = time.monotonic()
-        agent = self.job.start(text, said, self.build, self.hear(None, None if left is None else began + left / 1000))
+        hear = self.hear(None, None if left is None else began + left / 1000)
+        try:
+            agent = self.job.start(text, said, self.build, hear)
+        except Restarted:
+            self.build.say("Resuming build after Jenkins restart")
+            agent = self.job.start(text, said, self.build, hear)
         self.build.say(f"Agent {agent.name} is ready after {time.monotonic() - began:.1f} s")
         self.agents[agent.name] = agent
         self.build.agents.append(agent.name)
@@ -353,7 +363,7 @@ class _Running:
         self.build.say(f"({time.monotonic() - began:.1f} s)")
         if code:
             raise Trouble(f"script returned exit code {code}")
-        return (agent.read("../stdout") or b"").decode() if returnStdout else None
+        return (agent.read("../stdout") or b"").decode(errors="replace") if returnStdout else None
 
     def readFile(self, agent: Agent, file: str, **_: Any) -> str:  # noqa: N802 - as Jenkins calls it
         content = agent.read(file)

@@ -5,6 +5,7 @@ import ipaddress
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
@@ -158,6 +159,58 @@ def test_the_job_scans_daily_gives_the_robot_its_rights_and_reads_the_jenkinsfil
     assert trigger.find("interval").text == str(24 * 60 * 60 * 1000)
     assert root.find("factory/scriptPath").text == "Jenkinsfile"
     assert (REPOSITORY / "Jenkinsfile").exists()
+
+
+GITHUB, FOLDER = "org.jenkinsci.plugins.github_branch_source", "com.cloudbees.hudson.plugins.folder"
+FIELDS = {
+    "org.jenkinsci.plugins.workflow.multibranch.WorkflowMultiBranchProject": {
+        "actions", "description", "properties", "orphanedItemStrategy", "triggers", "disabled", "sources", "factory",
+    },
+    f"{FOLDER}.properties.AuthorizationMatrixProperty": {"inheritanceStrategy", "permission"},
+    "org.jenkinsci.plugins.matrixauth.inheritance.InheritParentStrategy": set(),
+    f"{FOLDER}.computed.DefaultOrphanedItemStrategy": {"pruneDeadBranches", "daysToKeep", "numToKeep", "abortBuilds"},
+    f"{FOLDER}.computed.PeriodicFolderTrigger": {"spec", "interval"},
+    "jenkins.branch.MultiBranchProject$BranchSourceList": {"data", "owner"},
+    "jenkins.branch.BranchSource": {"source", "strategy", "buildStrategies"},
+    "jenkins.branch.DefaultBranchPropertyStrategy": {"properties"},
+    "jenkins.plugins.git.GitSCMSource": {"id", "remote", "credentialsId", "traits"},
+    "jenkins.plugins.git.traits.BranchDiscoveryTrait": set(),
+    f"{GITHUB}.GitHubSCMSource": {
+        "id", "apiUri", "credentialsId", "repoOwner", "repository", "repositoryUrl", "traits",
+    },
+    f"{GITHUB}.BranchDiscoveryTrait": {"strategyId"},
+    f"{GITHUB}.ForkPullRequestDiscoveryTrait": {"strategyId", "trust"},
+    f"{GITHUB}.ForkPullRequestDiscoveryTrait$TrustNobody": set(),
+    "org.jenkinsci.plugins.workflow.multibranch.WorkflowBranchProjectFactory": {"owner", "scriptPath"},
+}  # fmt: skip
+"""By class, the fields of an object that Jenkins writes, as the sources of the plugins declare them. XStream refuses
+others, and a job whose file does not load is not there."""
+
+
+def classes(element: ElementTree.Element) -> Iterator[tuple[str, set[str]]]:
+    """Yield the class of each object in a job's XML, with the fields that it has; as XStream, `_` is written twice."""
+    children = [child for child in element if isinstance(child.tag, str)]
+    name = element.get("class") or (element.tag.replace("__", "_") if "." in element.tag else None)
+    if name and name != "empty-list" and "reference" not in element.attrib:
+        yield name, {child.tag for child in children}
+    for child in children:
+        yield from classes(child)
+
+
+@pytest.mark.parametrize("source", ["git", "github"])
+def test_the_job_has_only_fields_that_the_plugins_declare(source):
+    found = list(classes(made(source)))
+    assert len(found) >= 10
+    assert [(name, fields) for name, fields in found if name not in FIELDS or not fields <= FIELDS[name]] == []
+
+
+def test_the_plugins_of_other_hosts_are_named_and_the_job_uses_the_one_that_is_installed():
+    plugins = (REPOSITORY / "ci/jenkins/plugins.txt").read_text()
+    guide = (REPOSITORY / "docs/jenkins.md").read_text()
+    for plugin in ("github-branch-source", "gitlab-branch-source", "gitea"):
+        assert f"`{plugin}`" in guide
+        assert plugin in plugins
+    assert "\ngithub-branch-source:" in plugins
 
 
 def test_a_repository_of_github_brings_pull_requests_and_trusts_no_fork():
