@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ci.placement.inventory import Inventory
+    from ci.placement.packing.incumbent import Watch
     from ci.placement.plan import Plan
     from ci.placement.planning import Demand
     from ci.settings import Settings
@@ -128,7 +129,7 @@ def planned(
     solving = max(plan.LEAST, (1 - plan.SOLVING) * settings.placement.time_limit)
     while True:
         # The cluster goes on while this is solving: a plan that no longer holds is made anew, once.
-        made = plan.make(wanted, settings, group, reading, again=live)
+        made = plan.make(wanted, settings, group, reading, again=live, watch=progress())
         stuck = [] if made.solution.unplaced else wanted.stuck(made.offer, made.question, solving)
         room = not (made.solution.unplaced or stuck)
         if room or not live or not made.offer.ending or time.monotonic() >= end:
@@ -137,6 +138,23 @@ def planned(
             print(f"place: no room yet: waiting for {made.offer.ending[0].name}, which is being deleted")
         told = True
         time.sleep(1)
+
+
+def progress() -> "Watch":
+    """Return what prints how far a search is: from its second second on, at most once a second."""
+    from ci.placement.packing.incumbent import Progress
+
+    told = 0.0
+
+    def tell(each: Progress) -> None:
+        nonlocal told
+        if each.seconds >= told + 1:
+            told = each.seconds
+            without = f", {each.unplaced} pods without a node" * bool(each.unplaced)
+            bound = f"at least {each.bound} are needed (gap {each.gap:.1%})"
+            print(f"place: {each.seconds:.0f} s: {each.nodes} nodes{without}; {bound}", flush=True)
+
+    return tell
 
 
 def compare(file: Path | None, context: str | None, named: str | None, *, dry_run: bool) -> None:

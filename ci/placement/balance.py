@@ -20,8 +20,9 @@ from ci.placement.inventory import Node, Pod, exclusion, unmatched, untolerated
 from ci.placement.model import Spread, build
 from ci.placement.packing import solver
 from ci.placement.packing.certificate import Certificate
+from ci.placement.packing.incumbent import Watch
 from ci.placement.packing.problem import Problem
-from ci.placement.packing.solution import Solution
+from ci.placement.packing.solution import Bound, Solution
 from ci.placement.peers import HOST, REVISION, ZONE, Even
 from ci.placement.selectors import matches
 
@@ -117,7 +118,12 @@ def _balance(each: Even, carrier: Pod, members: Sequence[Pod], nodes: Sequence[N
 
 
 def solve_evenly(
-    pods: Sequence[Pod], nodes: Sequence[Node], spreads: Sequence[Spread], even: Sequence[Balance], time_limit: float
+    pods: Sequence[Pod],
+    nodes: Sequence[Node],
+    spreads: Sequence[Spread],
+    even: Sequence[Balance],
+    time_limit: float,
+    watch: Watch | None = None,
 ) -> tuple[Problem, Solution]:
     """Return the program that all plans obey, and the best plan found that is as even as it must be.
 
@@ -127,22 +133,25 @@ def solve_evenly(
         spreads: limits that hold besides, those of `even` at their largest among them.
         even: the hard spreads.
         time_limit: wall-clock limit of the whole call; seconds.
+        watch: is told of progress.
     """
     begin = monotonic()
     problem = build(pods, nodes, spreads)
-    common = solver.solve(problem, time_limit / 2 if even else time_limit)
+    common = solver.solve(problem, time_limit / 2 if even else time_limit, watch=watch)
     bound = max([common.bound, *(each.needed() for each in even)]) if not common.unplaced else common.bound
     if not any(each.fault(common.plan(pods, nodes), nodes) for each in even):
-        return problem, replace(common, bound=max(common.bound, min(bound, common.objective)))
-    best: Solution | None = None
+        bound = max(common.bound, min(bound, common.objective))
+        return problem, replace(common, bound=bound, by=Bound.EVEN if bound > common.bound else common.by)
+    best, stopped, by = None, common.stopped, Bound.EVEN if bound > common.bound else common.by
     programs = _programs(even)
     for index, least in enumerate(programs):
         left = time_limit - (monotonic() - begin)
-        if best is not None and (left <= 0 or (not best.unplaced and best.objective <= bound)):
+        if stopped or (best is not None and (left <= 0 or (not best.unplaced and best.objective <= bound))):
             break
         tied = _tied(pods, nodes, even, least)
         limits = [*spreads, *(each.spread(n) for each, n in zip(even, least, strict=True))]
-        tried = solver.solve(build(tied, nodes, limits), max(0.1, left / (len(programs) - index)))
+        tried = solver.solve(build(tied, nodes, limits), max(0.1, left / (len(programs) - index)), watch=watch)
+        stopped = tried.stopped
         # A plan that leaves pods over may leave tied ones, and then be less even than it was meant to be.
         obeys = not any(each.fault(tried.plan(pods, nodes), nodes) for each in even)
         if obeys and (best is None or _cost(tried) < _cost(best)):
@@ -153,7 +162,7 @@ def solve_evenly(
         bound = 0
         if not common.unplaced:  # its prices are about nodes, and nothing is known of pods that are left over
             proof = Certificate(1, (0,) * len(pods), (Fraction(0),) * len(problem.resources))
-    return problem, Solution(node_of, bound, common.least_unplaced, monotonic() - begin, proof)
+    return problem, Solution(node_of, bound, common.least_unplaced, monotonic() - begin, proof, by, stopped)
 
 
 def _programs(even: Sequence[Balance]) -> list[tuple[int, ...]]:

@@ -58,6 +58,7 @@ def explain(
         "unplaced": [*_missing(pods, nodes, problem, spreads, solution, left), *enough],
         "unused": _unused(pods, nodes, problem, solution),
         "one_less": None if missing else _one_less(problem, solution, spreads),
+        "bound": None if missing or unmodelled else _bound(solution),
     }
 
 
@@ -78,7 +79,8 @@ def sentences(explanation: dict[str, Any]) -> list[str]:
     unused = [f"not used, {reason}: {', '.join(names)}" for reason, names in explanation["unused"].items()]
     less = [f"one node less: {explanation['one_less']}"] if explanation["one_less"] else []
     named = [f"not modelled: {each}" for each in explanation["not_modelled"]]
-    return [explanation["verdict"], *named, *used, *explanation["unplaced"], *unused, *less]
+    shown = [explanation["bound"]] if explanation["bound"] else []
+    return [explanation["verdict"], *named, *used, *explanation["unplaced"], *unused, *less, *shown]
 
 
 def _verdict(problem: Problem, solution: Solution, unmodelled: Sequence[str]) -> str:
@@ -196,6 +198,11 @@ def _one_less(problem: Problem, solution: Solution, spreads: Sequence[Spread]) -
         return f"even {largest} with most free would lack {_told(problem, lack)}"
     enough = "the amounts would be enough in sum, but the pods cannot be divided that way"
     return enough if solution.proven else None
+
+
+def _bound(solution: Solution) -> str:
+    """Return what shows that fewer nodes than the bound are not enough."""
+    return f"that at least {counted(solution.bound, 'node')} must be used is shown by {solution.by.value}"
 
 
 def _told(problem: Problem, values: Ints) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ci.placement import handover
 from ci.placement.handover import Advice
 from ci.placement.inventory import Inventory
+from ci.placement.packing.incumbent import Watch
 from ci.placement.packing.problem import Problem
 from ci.placement.packing.solution import Solution
 from ci.placement.planning import Demand, Question
@@ -39,7 +40,13 @@ class Plan:
 
 
 def make(
-    demand: Demand, settings: Settings, group: str | None, read: Callable[[], Inventory], *, again: bool = False
+    demand: Demand,
+    settings: Settings,
+    group: str | None,
+    read: Callable[[], Inventory],
+    *,
+    again: bool = False,
+    watch: Watch | None = None,
 ) -> Plan:
     """Plan the pods of a group, or of both, check the plan, and try it as the scheduler's advice.
 
@@ -49,6 +56,7 @@ def make(
         group: `serving`, `training`, or None for both.
         read: reads the nodes.
         again: read them once more when the plan is ready, and plan again, once, if it no longer fits.
+        watch: is told of the solver's progress.
 
     Raises:
         InputError: `placement.affinity: required` cannot be honoured.
@@ -57,7 +65,7 @@ def make(
     limit, offer = settings.placement.time_limit, read()
     question, absent = demand.question(offer, settings, group)
     said = [f"no node of {offer.source} reports {' or '.join(absent)}, so that is left out"] if absent else []
-    problem, solution = question.solve(SOLVING * limit)
+    problem, solution = question.solve(SOLVING * limit, watch)
     left = limit - solution.seconds
     if again:
         hosts, offer = solution.plan(question.pods, offer.nodes), read()
@@ -65,8 +73,10 @@ def make(
         if wrong := now.faults(hosts, [pod for pod in now.pods if pod.name in hosts]):
             said.append(f"planned again: {wrong[0]}")
             question = now
-            problem, solution = question.solve(max(LEAST, SOLVING * left))
+            problem, solution = question.solve(max(LEAST, SOLVING * left), watch)
             left -= solution.seconds
+    if solution.stopped:
+        said.append("interrupted: this is the best plan so far")
     nodes = question.offer.nodes
     chosen = solution.plan(question.pods, nodes)
     question.require(chosen)

@@ -8,6 +8,7 @@ from ci.placement import balance, check, explain, limits
 from ci.placement.balance import Balance
 from ci.placement.inventory import Inventory, Pod
 from ci.placement.model import Spread
+from ci.placement.packing.incumbent import Watch
 from ci.placement.packing.problem import Problem
 from ci.placement.packing.solution import Solution
 from ci.placement.wanted import Build, Server, assumed, beginning, reported, rolled_out, spreads, staying, unmodelled
@@ -58,9 +59,9 @@ class Question:
         named, notes = (*beside, *unmodelled(own), *hard, *uneven, *foreign), (*offer.notes, *assumed(own))
         return cls(offer, own, every, even, named, notes)
 
-    def solve(self, time_limit: float) -> tuple[Problem, Solution]:
-        """Return the program and the best plan found, within so many seconds."""
-        return balance.solve_evenly(self.pods, self.offer.nodes, self.spreads, self.even, time_limit)
+    def solve(self, time_limit: float, watch: Watch | None = None) -> tuple[Problem, Solution]:
+        """Return the program and the best plan found, within so many seconds; `watch` is told of progress."""
+        return balance.solve_evenly(self.pods, self.offer.nodes, self.spreads, self.even, time_limit, watch)
 
     def faults(self, plan: Mapping[str, str], some: Sequence[Pod] | None = None) -> list[str]:
         """Return what is wrong with a plan for these pods, or for some of them, in sentences."""

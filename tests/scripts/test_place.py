@@ -14,6 +14,7 @@ from ci.placement import cluster
 from ci.placement.inventory import EXAMPLE, load
 from ci.placement.packing import certificate, solver
 from ci.placement.packing.certificate import record as certificate_record
+from ci.placement.packing.incumbent import Progress
 from ci.placement.packing.solver import solve
 from scripts import configure, place
 from tests.ci.apiservers import patient
@@ -49,6 +50,26 @@ def test_the_same_input_gives_the_same_bytes(workspace):
         return {file.name: file.read_bytes() for file in workspace.iterdir() if file.name != "timing.json"}
 
     assert once() == once()
+
+
+def test_an_interrupt_gives_the_best_plan_so_far(workspace, capsys, monkeypatch):
+    def interrupted(progress):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, "progress", lambda: interrupted)
+    assert place.main([]) == 0
+    assert "place: interrupted: this is the best plan so far" in capsys.readouterr().out.splitlines()
+    assert not json.loads((workspace / "plan.json").read_text())["unplaced"]
+
+
+def test_a_long_search_says_how_far_it_is_once_a_second(capsys):
+    tell = place.progress()
+    for seconds, bound in ((0.4, 7), (1.2, 7), (1.9, 8), (2.6, 9)):
+        tell(Progress(10, bound, 0, seconds))
+    assert capsys.readouterr().out.splitlines() == [
+        "place: 1 s: 10 nodes; at least 7 are needed (gap 30.0%)",
+        "place: 3 s: 10 nodes; at least 9 are needed (gap 10.0%)",
+    ]
 
 
 def test_a_group_can_be_planned_alone(workspace):
@@ -440,7 +461,7 @@ def test_a_forged_plan_does_not_pass_the_re_check(workspace, capsys, change, cod
 
 
 def test_a_plan_that_does_not_hold_is_not_written(workspace, monkeypatch, capsys):
-    monkeypatch.setattr(solver, "solve", lambda *given: replace(solve(*given), node_of=(0,) * 6))
+    monkeypatch.setattr(solver, "solve", lambda *given, **more: replace(solve(*given, **more), node_of=(0,) * 6))
     assert place.main([]) == 1
     assert "the solver's plan does not hold in integers" in capsys.readouterr().err
     assert not workspace.exists()

@@ -33,8 +33,9 @@ _ARRAYS, _LISTS = ("requests", "free", "rule", "allowed", "zone", "preferred"), 
 _CELLS, WORK, _PAIRS = 4_000_000, 500_000_000, 2_000_000
 """Most cells of a table (32 MB), cells times steps of all tables together (about a second), and kinds of nodes times
 kinds of tasks."""
-_LISTED, _STEP, _FREES = 20_000_000, 1000, 100
-"""Patterns that are looked at in a list, what adding a task to all of them counts besides, and nodes that differ."""
+_LISTED, _ONCE, _STEP, _FREES = 20_000_000, 4_000_000, 1000, 100
+"""Patterns that are looked at in a list, and at once (160 MB), what adding a task to all of them counts besides, and
+nodes that differ."""
 Offered = Counter[tuple[int, tuple[int, ...]]]
 """How many tasks there are of each price and requests."""
 
@@ -175,7 +176,7 @@ def _by_list(offered: Offered, frees: list[tuple[int, ...]], proof: Certificate,
         base, worth, left = np.array([node]), np.zeros(1, dtype=np.int64), np.array([free])
         last, copies = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
         while base.size:
-            if base.size > (wide := work // len(tasks)):
+            if base.size > (wide := min(_ONCE, work) // len(tasks)):
                 hope = base + later[last]
                 order = np.argsort(-hope, kind="stable")
                 most = max(most, int(hope[order[wide]]))
@@ -185,7 +186,9 @@ def _by_list(offered: Offered, frees: list[tuple[int, ...]], proof: Certificate,
             parent = np.repeat(np.arange(base.size), follow)
             task = np.arange(parent.size) - np.repeat(np.cumsum(follow) - follow - last, follow)
             again = np.where(task == last[parent], copies[parent], 0) + 1
-            kept = (again <= times[task]) & np.all(asked[task] <= left[parent], axis=1)
+            kept = again <= times[task]
+            for r in range(asked.shape[1]):
+                kept &= asked[task, r] <= left[parent, r]
             parent, last, copies = parent[kept], task[kept], again[kept]
             base, worth, left = base[parent] + save[last], worth[parent] + price[last], left[parent] - asked[last]
             most = max(most, int(worth.max(initial=0)))

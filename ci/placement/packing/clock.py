@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 from time import monotonic
 
 Clock = Callable[[], float]
@@ -30,6 +31,11 @@ class Until:
         """Whether it is as late as that."""
         return self.left <= 0
 
+    @property
+    def wall(self) -> float:
+        """Seconds of wall time until then, for those who know no other; endless on other clocks."""
+        return max(0.0, self.left) if self.clock is monotonic else inf
+
     def part(self, share: float) -> "Until":
         """Return the moment when a share of the time that is left now has passed."""
         return self.within(share * self.left)
@@ -37,3 +43,7 @@ class Until:
     def within(self, seconds: float) -> "Until":
         """Return the moment so many seconds from now."""
         return replace(self, at=self.clock() + seconds)
+
+    def soon(self, seconds: float) -> "Until":
+        """Return the moment so many seconds from now, or this one if it is earlier."""
+        return replace(self, at=min(self.at, self.clock() + seconds))

@@ -114,9 +114,9 @@ def by_patterns(
         if spent < goal + 1e-6 or until.over:
             break
         if threshold is None:
-            chosen, _ = master.integer(min(_WHOLE, until.left), goal)
+            chosen, _ = master.integer(until.soon(_WHOLE), goal)
         else:
-            chosen = dive(master, duals, spent, threshold, until, lambda rest: Pricer(rest, _COARSE))
+            chosen, _ = dive(master, duals, spent, threshold, until, lambda rest: Pricer(rest, _COARSE))
         found.offer(pool.unpack(chosen))
 
 
@@ -133,8 +133,10 @@ def _most(kinds: Kinds) -> int:
 
 def dive(
     master: Master, duals: Duals, best: float, threshold: float, until: Until, finder: Callable[[Kinds], Finder]
-) -> Chosen:
+) -> tuple[Chosen, Kinds]:
     """Fix patterns that the relaxation uses most, then generate patterns for what remains, until nothing does.
+
+    Returns the patterns, and what still remains at `until` or where this cannot become better than `best`.
 
     The patterns that are found on the way go to the master.
     """
@@ -153,11 +155,11 @@ def dive(
         # What the relaxation uses in part may not fit whole into what a zone has left.
         if not rest.demand.any() or len(chosen) == before:
             break
-        smaller, still = Master(rest, master.cost, master.left_over), rest.count[node] > 0
+        smaller, still = Master(rest, master.cost, master.left_over, **master.options), rest.count[node] > 0
         smaller.add(node[still], np.minimum(patterns[still], rest.demand))
         duals, _ = generate(smaller, finder(rest), until)
         node, patterns = smaller.node, smaller.patterns
         master.add(node, patterns)
         if not duals.use.any() or spent + duals.value > best - 1e-6:
             break
-    return chosen
+    return chosen, rest

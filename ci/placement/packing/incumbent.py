@@ -27,6 +27,7 @@ class Progress:
 
 
 Watch = Callable[[Progress], None]
+"""Is told of progress: of every better plan or bound, and now and then."""
 
 
 class Incumbent:
@@ -34,12 +35,11 @@ class Incumbent:
 
     Args:
         problem: the program's data.
-        plan: a first plan.
         proof: of a first bound on nodes; it proves nothing of tasks left over.
         bound: that bound.
         until: when the search has to stop.
         limit: how long it may take; seconds.
-        watch: is told of every better plan and bound.
+        watch: is told of progress.
     """
 
     def __init__(
@@ -70,16 +70,17 @@ class Incumbent:
         """Keep a plan if it is better; return whether it is."""
         if better := score(self.problem, plan) < self.score:
             self.plan = plan
-            self._tell()
+            self.tell()
         return better
 
     def prove(self, bound: int, by: Bound, proof: Certificate | None = None) -> None:
         """Keep a bound on nodes if it is better; without a proof it is branch and bound's."""
         if bound > self.bound:
             self.bound, self.by, self.proof = bound, by, proof or self.proof
-            self._tell()
+            self.tell()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Tell whoever watches how far it is."""
         if self.watch:
             missing, nodes, _ = self.score
             self.watch(Progress(nodes, 0 if missing else self.bound, missing, self.until.clock() - self.started))

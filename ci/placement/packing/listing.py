@@ -21,10 +21,12 @@ from ci.placement.packing.kinds import Kinds
 from ci.placement.packing.pricing import Floats, fill
 from ci.placement.packing.problem import Ints
 
-_NARROW, _OFTEN, _GIVEN = 20_000, 8, 200
-"""Patterns followed at once while prices still change; patterns that a task may be in, and all, that are given back."""
-_TOGETHER = 20_000_000
-"""Patterns that are followed at once times tasks that may follow them, at most."""
+_MANY, _OFTEN, _GIVEN = 1000, 8, 200
+"""Patterns that are looked for while prices still change; how many a task may be in, and all, that are given back."""
+_SAFE = 1e-9
+"""More than what rounding changes in a sum of prices."""
+_TOGETHER = 4_000_000
+"""Patterns that are looked at together: 160 MB."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Lister:
         wide: how many patterns are followed at once.
     """
 
-    def __init__(self, kinds: Kinds, cost: Floats, wide: int = _NARROW) -> None:
-        self.kinds, self.cost, self.wide, self.exact = kinds, cost, wide, True
+    def __init__(self, kinds: Kinds, cost: Floats, wide: int, patience: int = 8) -> None:
+        self.kinds, self.cost, self.wide, self.patience, self.exact = kinds, cost, wide, patience, True
         self.size: Floats = (kinds.requests / kinds.free.max(axis=0).clip(1)).sum(axis=1)
 
     def __call__(self, prices: Floats, until: Until) -> tuple[Ints, Ints, Floats]:
@@ -57,7 +59,7 @@ class Lister:
         """
         node, held, most, self.exact = [], [], self.cost.copy(), True
         for t in np.flatnonzero(self.kinds.count).tolist():
-            found = self.list(t, prices[0], float(self.cost[t]) + 1e-7, self.wide, until)
+            found = self.list(t, prices[0], float(self.cost[t]) + 1e-7, self.wide, until, _MANY)
             most[t] = max(most[t], found.worth.max(initial=0), found.beyond)
             self.exact &= found.beyond == -inf
             held.append(_several(found))
@@ -65,14 +67,16 @@ class Lister:
         here, patterns = np.concatenate(node), np.concatenate(held)
         return here, fill(self.kinds, prices[0], self.size, here, patterns), most
 
-    def list(self, t: int, value: Floats, least: float, wide: int, until: Until) -> Listed:
+    def list(self, t: int, value: Floats, least: float, wide: int, until: Until, number: int | None = None) -> Listed:
         """Return patterns for nodes of kind t that are worth `least` or more; at most `wide` are followed at once.
+
+        If a number is given, only about as many are asked for, the best; tasks of no value are left out of them.
 
         Raises:
             TimeoutError: at `until`.
         """
         kinds, room = self.kinds, self.kinds.free[t]
-        useful = (value > 1e-9) & (kinds.demand > 0) & kinds.allowed[kinds.rule, t]
+        useful = (value > (1e-9 if number else -1.0)) & (kinds.demand > 0) & kinds.allowed[kinds.rule, t]
         tasks = np.flatnonzero(useful & np.all(kinds.requests <= room, axis=1))
         weights = knapsack(kinds.requests[tasks], value[tasks], kinds.demand[tasks], room)
         tasks = tasks[np.argsort(kinds.requests[tasks] @ weights - value[tasks], kind="stable")]
@@ -81,19 +85,19 @@ class Lister:
         later = np.append(np.cumsum((times * save.clip(0))[::-1])[::-1], 0.0)
         # What one more of a task and all that may follow it can save; it falls from task to task.
         reach = save + later[1:] + (times - 1) * save.clip(0)
-        wide = min(wide, _TOGETHER // max(1, len(tasks)))
         front, beyond = _Front.first(room, float(room @ weights)), -inf
         kept = [np.zeros((0, len(value)), dtype=np.int64)]
         values = [np.zeros(0)]
         while front.base.size:
             if until.over:
                 raise TimeoutError
-            if front.base.size > wide:
+            ends = np.searchsorted(-reach, front.base - least + _SAFE, side="right")
+            if front.base.size > wide or front.following(ends).sum() > _TOGETHER:
                 hope = front.base + later[front.last]
-                order = np.argpartition(-hope, wide)
-                beyond = max(beyond, float(hope[order[wide:]].max()))
-                front = front.of(np.sort(order[:wide]))
-            ends = np.searchsorted(-reach, front.base - least + 1e-12)
+                order = np.argsort(-hope, kind="stable")
+                end = min(wide, int(np.searchsorted(np.cumsum(front.following(ends)[order]), _TOGETHER)))
+                beyond = max(beyond, float(hope[order[end:]].max(initial=-inf)))
+                front, ends = front.of(order[:end]), ends[order[:end]]
             front = front.longer(asked, save, worth, times, ends)
             enough = np.flatnonzero(front.worth >= least)
             patterns = np.zeros((enough.size, len(value)), dtype=np.int64)
@@ -101,6 +105,8 @@ class Lister:
                 patterns[np.arange(enough.size), tasks[column]] += 1
             kept.append(patterns)
             values.append(front.worth[enough])
+            if number and sum(map(len, values)) > number:
+                least = max(least, float(-np.partition(-np.concatenate(values), number)[number]))
         return Listed(np.concatenate(kept), np.concatenate(values), beyond)
 
 
@@ -125,9 +131,14 @@ class _Front:
         """Return some of them."""
         return _Front(*(getattr(self, each.name)[rows] for each in fields(self)))
 
+    def following(self, ends: Ints) -> Ints:
+        """Return how many tasks may follow each: the last one once more, and later ones before `ends`."""
+        number: Ints = np.maximum(0, ends - self.last)
+        return number
+
     def longer(self, asked: Ints, save: Floats, worth: Floats, times: Ints, ends: Ints) -> "_Front":
         """Return them with one task more: the same once more or a later one, before `ends`, where it fits."""
-        follow = np.maximum(0, ends - self.last)
+        follow = self.following(ends)
         parent = np.repeat(np.arange(len(follow)), follow)
         task = np.arange(parent.size) - np.repeat(np.cumsum(follow) - follow - self.last, follow)
         copies = np.where(task == self.last[parent], self.copies[parent], 0) + 1

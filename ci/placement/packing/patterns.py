@@ -22,7 +22,7 @@ from ci.placement.packing.plain import silence
 from ci.placement.packing.pricing import Floats
 from ci.placement.packing.problem import Ints
 
-_PULL, _NEAR, _MORE = 0.6, 0.001, 200
+_PULL, _NEAR, _SLOW, _MORE = 0.6, 0.001, 0.0002, 200
 _HELD = 20_000_000
 """Patterns times kinds of tasks that a master holds at most: 80 MB."""
 
@@ -48,6 +48,8 @@ class Finder(Protocol):
 
     exact: bool
     """Whether what it says of the most that a pattern is worth is true."""
+    patience: int
+    """Turns in which the relaxation may get hardly better before the last part of the way is left out, if not exact."""
 
     def __call__(self, prices: Floats, until: Until) -> tuple[Ints, Ints, Floats]:
         """Return kinds of nodes, patterns, and the most that one is worth on each kind of node; see `Pricer`."""
@@ -60,13 +62,14 @@ class Master:
         kinds: what to place.
         cost: of a node of each kind; shape (kinds of nodes,).
         left_over: cost of a task that stays without a node, which makes the program feasible from the start.
+        options: of HiGHS, for the relaxation.
     """
 
-    def __init__(self, kinds: Kinds, cost: Floats, left_over: float) -> None:
+    def __init__(self, kinds: Kinds, cost: Floats, left_over: float, **options: float) -> None:
         self.kinds, self.cost, self.left_over = kinds, cost, left_over
         self.node, self.patterns = np.zeros(0, dtype=np.int64), np.zeros((0, len(kinds.demand)), dtype=np.int32)
         self._known: set[tuple[int, bytes]] = set()
-        self._solver = highs()
+        self._solver, self.options = highs(**options), options
         # Tasks at least as often as they are there, then nodes and what zones share at most.
         amounts = np.concatenate([kinds.demand, kinds.count, kinds.shared.reshape(-1)]).astype(float)
         task = np.arange(len(amounts)) < len(kinds.demand)
@@ -102,26 +105,37 @@ class Master:
     def relax(self, until: Until) -> Duals:
         """Solve the linear relaxation; at `until` the prices are what they are."""
         # HiGHS counts the time of all its runs together.
-        self._solver.setOptionValue("time_limit", self._solver.getRunTime() + max(0.0, until.left))
+        self._solver.setOptionValue("time_limit", self._solver.getRunTime() + until.wall)
         self._solver.run()
         solution, kinds = self._solver.getSolution(), self.kinds
         tasks, nodes, zones = np.split(np.abs(solution.row_dual), np.cumsum([len(kinds.demand), len(kinds.count)]))
         use, value = np.array(solution.col_value)[len(kinds.demand) :], self._solver.getObjectiveValue()
         return Duals(value, use, tasks, nodes, zones.reshape(kinds.shared.shape))
 
-    def integer(self, seconds: float, enough: float) -> tuple[Chosen, float]:
+    def integer(self, until: Until, enough: float) -> tuple[Chosen, float]:
         """Return the best whole use of the known patterns found in time, and a bound on what any of them costs.
 
         A value of `enough` is good enough.
         """
         import highspy
 
-        first, limit = len(self.kinds.demand), max(0.05, seconds)
+        def look(event: Any) -> None:
+            # An exception would have to pass through HiGHS.
+            try:
+                event.interrupt(until.over or bool(interrupts))
+            except KeyboardInterrupt as interrupt:
+                interrupts.append(interrupt)
+
+        interrupts: list[KeyboardInterrupt] = []
+        first, limit = len(self.kinds.demand), max(0.05, until.wall)
         solver = highs(time_limit=limit, mip_rel_gap=0.0, mip_abs_gap=0.99, objective_target=enough + 0.5)
+        solver.cbMipInterrupt += look
         solver.passModel(self._solver.getLp())
         every = np.arange(first + len(self.node), dtype=np.int32)
         solver.changeColsIntegrality(len(every), every, np.full(len(every), highspy.HighsVarType.kInteger))
         solver.run()
+        if interrupts:
+            raise interrupts[0]
         if not solver.getInfo().primal_solution_status:
             return [], solver.getInfo().mip_dual_bound
         use = np.rint(solver.getSolution().col_value).astype(int)[first:]
@@ -139,8 +153,10 @@ def generate(master: Master, pricer: Finder, until: Until) -> tuple[Duals, Duals
     """
     kinds = master.kinds
     best, proof, pull = -inf, None, _PULL
+    values: list[float] = []
     while True:
         asked = duals = master.relax(until)
+        values.append(duals.value)
         if proof:
             # Prices between the last and the best ones so far jump less (Wentges, 1997).
             tasks = pull * proof.tasks + (1 - pull) * duals.tasks
@@ -160,7 +176,9 @@ def generate(master: Master, pricer: Finder, until: Until) -> tuple[Duals, Duals
         # What rounding to a coarse grid loses makes the last part of the way pointless.
         goal = duals.value if pricer.exact else duals.value * (1 - _NEAR)
         met = np.ceil(best - 1e-6) >= np.ceil(goal - 1e-6)
-        if met or until.over or not (new or pull):
+        before = values[-pricer.patience - 1 :][0]
+        slow = len(values) > pricer.patience and before - duals.value < _SLOW * pricer.patience * before
+        if met or (slow and not pricer.exact) or until.over or not (new or pull):
             return duals, proof or duals
         # Where prices in between find nothing, the last ones decide.
         pull = _PULL if new else 0.0

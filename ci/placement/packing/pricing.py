@@ -62,6 +62,8 @@ class Pricer:
     changed nothing.
     """
 
+    patience = 1000
+
     def __init__(self, kinds: Kinds, cells: int) -> None:
         self.kinds, self.units = kinds, grid(kinds, cells)
         axes, unit = list(self.units), np.array(list(self.units.values()))

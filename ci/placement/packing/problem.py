@@ -81,10 +81,13 @@ class Problem:
             taken[:, r] = in_zone[self.zone]
         return self.free - taken
 
-    def only(self, nodes: Ints) -> "Problem":
-        """Return the program of the same tasks on some of the nodes."""
+    def only(self, nodes: Ints, tasks: Ints | None = None) -> "Problem":
+        """Return the program of the same tasks, or of some, on some of the nodes."""
+        some = slice(None) if tasks is None else tasks
         return replace(
             self,
+            requests=self.requests[some],
+            rule=self.rule[some],
             free=self.free[nodes],
             allowed=self.allowed[:, nodes],
             zone=self.zone[nodes],

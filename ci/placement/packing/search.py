@@ -9,15 +9,16 @@ from ci.placement.packing.pricing import Floats
 from ci.placement.packing.problem import Ints, Problem
 
 
-def greedy(kinds: Kinds, weights: Floats, small: float, until: Until) -> Chosen:
+def greedy(kinds: Kinds, weights: Floats, small: float, until: Until, scale: Floats | float = 1.0) -> Chosen:
     """Return patterns that place all tasks if they can and time allows: node after node, the most valuable first.
 
     A node with f left takes the task whose requests q make q·f − small·|q|² largest, in shares of all requests: with 0
     that is the dot product, with ½ the task that leaves the node nearest to full (Panigrahy et al., 2011). `weights` is
-    what one unit of each resource is worth; shape (resources,).
+    what one unit of each resource is worth, and `scale` makes some count more in the product; shape (resources,).
     """
     total = np.maximum(1, kinds.requests.T @ kinds.demand)
-    share = np.ascontiguousarray((kinds.requests / total).T)
+    share = np.ascontiguousarray((kinds.requests * scale / total).T)
+    total = total / scale
     rest, chosen = kinds, []
     for t in best_first(kinds, weights).tolist():
         if not rest.demand.any() or until.over:

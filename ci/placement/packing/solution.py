@@ -19,9 +19,10 @@ class Named(Protocol):
 class Bound(Enum):
     """What has shown a bound on nodes."""
 
-    COVERING = "what all tasks ask for in sum"
-    PATTERNS = "prices of tasks and a table of what fits on a node"
-    LISTED = "prices of tasks and a list of what fits on a node"
+    COVERING = "amounts in sum"
+    PATTERNS = "prices, and a table of what fits on a node"
+    LISTED = "prices, and a list of what fits on a node"
+    EVEN = "hard spreads"
     BRANCHING = "branch and bound"
 
 

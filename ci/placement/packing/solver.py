@@ -12,14 +12,14 @@ import numpy as np
 
 from ci.placement.packing.certificate import Certificate, lower_bound
 from ci.placement.packing.clock import Clock, Until
-from ci.placement.packing.generation import by_patterns, nothing, one, one_and_a_bit
+from ci.placement.packing.generation import by_patterns, exact, nothing, one, one_and_a_bit
 from ci.placement.packing.incumbent import Incumbent, Watch
 from ci.placement.packing.kinds import Kinds
 from ci.placement.packing.patterns import columns, highs
 from ci.placement.packing.plain import plain
 from ci.placement.packing.pricing import Floats, scarce
 from ci.placement.packing.problem import Problem
-from ci.placement.packing.refine import by_lists, listable
+from ci.placement.packing.refine import by_lists, listable, repair
 from ci.placement.packing.search import first_fit, greedy, seat, squeeze
 from ci.placement.packing.solution import Bound, Solution
 
@@ -44,7 +44,7 @@ def solve(problem: Problem, time_limit: float, *, clock: Clock = monotonic, watc
         problem: the program's data.
         time_limit: limit of the whole call; seconds. What completes a first plan may take one more.
         clock: tells the time, in seconds; processor time, for instance, makes a busy machine no difference.
-        watch: is told of every better plan and bound.
+        watch: is told of progress.
     """
     until = Until(clock() + time_limit, clock)
     if not len(problem.requests):
@@ -78,10 +78,11 @@ def _search(found: Incumbent, weights: Floats) -> None:
             even = 1 / problem.free.sum(axis=0, dtype=float).clip(1)
             found.offer(seat(problem, found.plan, np.ones(len(problem.free), dtype=bool), even, until.part(0.5)))
     if not found.missing:
-        if found.open and listable(kinds):
-            by_lists(found, kinds, until)
-        elif found.open and few:
+        listed = listable(kinds)
+        if found.open and few and (exact(kinds) or not listed):
             by_patterns(found, kinds, weights, until, one)
+        if found.open and listed:
+            by_lists(found, kinds, weights, until)
         found.offer(squeeze(problem, found.plan, weights, found.bound, until))
         if few and problem.preferred.any() and found.score[2]:
             by_patterns(found, kinds, weights, until, one_and_a_bit)
@@ -89,10 +90,12 @@ def _search(found: Incumbent, weights: Floats) -> None:
     done = found.missing <= found.least if found.missing else not found.open
     done &= bool(found.missing or not problem.preferred.any() or not found.score[2])
     if problem.allowed.shape[1] * len(problem.requests) <= _SMALL and not done and not until.over:
-        exactly = plain(problem, until.left)
-        found.least = max(found.least, exactly.least_unplaced)
-        found.prove(exactly.bound, Bound.BRANCHING)
-        found.offer(np.array(exactly.node_of))
+        settled = plain(problem, until.left)
+        found.least = max(found.least, settled.least_unplaced)
+        found.prove(settled.bound, Bound.BRANCHING)
+        found.offer(np.array(settled.node_of))
+    if not found.missing and not problem.zoned:
+        repair(found, weights, until)
 
 
 def _cover(problem: Problem) -> Floats:

@@ -27,6 +27,7 @@ def test_a_plan_says_why_nodes_are_not_used_and_what_one_less_would_lack():
     assert "not used, no pod fits, cpu is short: z" in lines
     assert "not used, the node is not ready: down" in lines
     assert any(line.startswith("one node less: ") for line in lines)
+    assert lines[-1] == "that at least 2 nodes must be used is shown by prices, and a table of what fits on a node"
 
 
 def test_what_fits_nowhere_is_told_from_what_does_not_fit_beside_the_others():

@@ -209,7 +209,7 @@ def test_a_plan_that_does_not_hold_gives_no_pod(tmp_path, monkeypatch, capsys):
     (tmp_path / "nodes.json").write_text(json.dumps(NODES))
     assert configure.main(["--set", "placement.inventory=nodes.json"]) == 0
     solve, small = solver.solve, 1  # nodes are in order of their names
-    monkeypatch.setattr(solver, "solve", lambda *given: replace(solve(*given), node_of=(small,) * 2))
+    monkeypatch.setattr(solver, "solve", lambda *given, **more: replace(solve(*given, **more), node_of=(small,) * 2))
     assert agent.main([]) == 1
     assert "the solver's plan does not hold" in capsys.readouterr().err
     assert not (tmp_path / "build/agent.json").exists()

@@ -4,6 +4,7 @@ import itertools
 import os
 from dataclasses import replace
 from time import process_time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,9 +14,14 @@ from hypothesis import strategies as st
 from ci.placement.check import faults
 from ci.placement.inventory import Node, Pod
 from ci.placement.model import Spread, build
+from ci.placement.packing import solver
 from ci.placement.packing.certificate import lower_bound
+from ci.placement.packing.clock import Until
+from ci.placement.packing.incumbent import Incumbent
 from ci.placement.packing.plain import plain
 from ci.placement.packing.problem import Problem
+from ci.placement.packing.refine import repair
+from ci.placement.packing.solution import Bound
 from ci.placement.packing.solver import solve
 
 EXAMPLES = int(os.environ.get("PLACEMENT_EXAMPLES", "200"))
@@ -56,6 +62,13 @@ def check_equal(tasks, nodes, spreads):
     if not reference.unplaced:
         assert solution.objective == reference.objective
         assert solution.bound <= reference.objective
+
+
+@settings(max_examples=EXAMPLES // 4, deadline=None, derandomize=True)
+@given(clusters())
+def test_listed_patterns_get_the_plain_formulations_optimum_too(cluster):
+    with mock.patch.object(solver, "exact", return_value=False), mock.patch.object(solver, "_SMALL", 0):
+        check_equal(*cluster)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -284,3 +297,53 @@ def test_listed_patterns_prove_what_the_plain_formulation_does(nodes):
     solution, reference = solve(problem, 20, clock=process_time), plain(problem, 60)
     assert (len(solution.unplaced), solution.objective) == (len(reference.unplaced), reference.objective)
     assert solution.proven
+
+
+def odd(tasks: int, seed: int) -> Problem:
+    """Tasks that all differ in three resources, about three to a node."""
+    random = np.random.default_rng(seed)
+    return Problem.of(random.integers(100, 401, (tasks, 3)), np.full((tasks, 3), 1000))
+
+
+def test_the_plan_and_the_bound_of_every_moment_are_told_and_the_last_ones_are_the_result():
+    told = []
+    random = np.random.default_rng(0)
+    problem = Problem.of(random.integers(100, 401, (40, 10)), np.full((40, 10), 1000))
+    solution = solve(problem, 20, clock=process_time, watch=told.append)
+    for before, after in itertools.pairwise(told):
+        assert after.nodes <= before.nodes
+        assert after.bound >= before.bound
+    assert (told[-1].nodes, told[-1].bound, told[-1].unplaced) == (solution.objective, solution.bound, 0)
+    assert told[0].gap > told[-1].gap == 0
+    assert 0 <= told[0].seconds <= told[-1].seconds <= solution.seconds
+    assert solution.by in (Bound.LISTED, Bound.BRANCHING)
+
+
+@pytest.mark.parametrize("moment", [1, 2])
+def test_an_interrupt_gives_the_best_so_far(moment):
+    told = []
+
+    def watch(progress):
+        told.append(progress)
+        if len(told) == moment:
+            raise KeyboardInterrupt
+
+    problem = odd(40, 2)
+    solution = solve(problem, 20, clock=process_time, watch=watch)
+    assert solution.stopped
+    assert not solution.unplaced
+    assert (solution.objective, solution.bound) == (told[-1].nodes, told[-1].bound)
+    assert len(told) == moment
+    assert (problem.left(np.array(solution.node_of)) >= 0).all()
+
+
+def test_some_nodes_of_a_plan_are_packed_again_on_fewer():
+    problem, until = odd(90, 1), Until(process_time() + 20, process_time)
+    weights = np.full(3, 1 / 1000)
+    bad = solve(problem, 0.0).node_of
+    found = Incumbent(problem, solver._linear(problem, weights), len(set(bad)) - 1, until, 20.0, None)
+    found.offer(np.array(bad))
+    repair(found, weights, until)
+    assert found.score[1] == len(set(bad)) - 1
+    assert not found.missing
+    assert (problem.left(found.plan) >= 0).all()
