@@ -122,32 +122,34 @@ def loop(operated: str, image: str, tmp_path_factory: pytest.TempPathFactory) ->
         labels = fork.settings.labels.model_copy(update={"outcomes": f"{VOLUME}/outcomes", "maturity_days": 0})
         changed = {"monitoring": monitoring, "jenkins": jenkins, "labels": labels}
         fork.settings = fork.settings.model_copy(update=changed)
-        fork.package({"bias": 1.0}, reference=reference())
-        assert fork.run("deploy").code == 0
         (folder / "code").mkdir()
         text = configuration.dump(fork.settings)
         code = stack.enter_context(repository(text, folder / "code", address()))
         (folder / "applied").mkdir()
         applied(folder / "applied", image, f"{operated}-worker", {"REPOSITORY": code, "BRANCH": "main"})
+        helper(image, f"{operated}-worker")  # its node pulls the image while the model is deployed
+        fork.package({"bias": 1.0}, reference=reference())
         try:
+            assert fork.run("deploy").code == 0
             yield controller
         finally:
+            kubectl("delete", "pod", "volume", "-n", PIPELINE, "--now")
             kubectl("delete", "-k", folder / "applied", "--wait=false")
             kubectl("delete", "deployments", "--all", "-n", SERVING)
 
 
 def asked(numbers: range) -> None:
     """Ask what the model has seldom seen, each request by a name of its own, through the gateways of all pods."""
-    drawn = random.Random(1)
+    drawn, url = random.Random(1), harness.url()
     for number in numbers:  # each on a new connection, so that each pod gets its share
         body = {"instances": [{"x": drawn.uniform(0.8, 1.0)}]}
-        answer = requests.post(harness.url(), json=body, headers={"X-Request-Id": f"r{number}"}, timeout=10)
+        answer = requests.post(url, json=body, headers={"X-Request-Id": f"r{number}"}, timeout=10)
         assert answer.status_code == 200
         assert answer.headers["X-Request-Id"] == f"r{number}"
 
 
 def volume(command: str, given: str | None = None) -> str:
-    """Run a command where the volume is: in the pod that serves the metrics, which may only read, or in one of ours."""
+    """Run a command where the volume is."""
     return kubectl("exec", "-i", "-n", PIPELINE, "volume", "--", "sh", "-euc", command, given=given)
 
 
@@ -166,7 +168,6 @@ def helper(image: str, node: str) -> None:
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "volume", "namespace": PIPELINE}, "spec": spec}
     kubectl("delete", "pod", "volume", "-n", PIPELINE, "--ignore-not-found", "--now")
     kubectl("apply", "-f", "-", given=json.dumps(pod))
-    kubectl("wait", "pod/volume", "-n", PIPELINE, "--for=condition=Ready", "--timeout=120s")
 
 
 def looked(name: str) -> tuple[str, float]:
@@ -202,8 +203,8 @@ def metrics() -> dict[tuple[str, ...], float]:
     }
 
 
-def test_from_real_requests_and_late_labels_to_one_build(loop: Controller, image: str, operated: str) -> None:
-    helper(image, f"{operated}-worker")
+def test_from_real_requests_and_late_labels_to_one_build(loop: Controller) -> None:
+    kubectl("wait", "pod/volume", "-n", PIPELINE, "--for=condition=Ready", "--timeout=180s")
     lines = ["request_id,y,known_at", *(f"r{number},1.5,2026-01-01T00:00:00Z" for number in range(0, REQUESTS, 2))]
     volume(f"mkdir -p {VOLUME}/outcomes && cat > {VOLUME}/outcomes/one.csv", "\n".join(lines) + "\n")
     asked(range(REQUESTS))

@@ -14,6 +14,7 @@ import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from ci import configuration
 from ci.monitoring import exposed
 from ci.results.monitoring import Labels, Look, Monitoring, Retraining
 from tests import pods
@@ -150,5 +151,9 @@ def test_the_component_is_valid_and_as_shipped_nothing_of_it_is_there(tmp_path: 
     every, limit = 3600, job["jobTemplate"]["spec"]["activeDeadlineSeconds"]
     assert limit * (job["jobTemplate"]["spec"]["backoffLimit"] + 1) < every, "a look is over before the next one"
     assert found["Deployment", "monitor-metrics"]["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
-    settings = found["ConfigMap", "monitor"]["data"]["PIPELINE_SET"].splitlines()
-    assert "serving.context=-" in settings
+    lines = found["ConfigMap", "monitor"]["data"]["PIPELINE_SET"].splitlines()
+    settings = configuration.read(pods.REPOSITORY / "tests/pipeline.yaml", lines)
+    assert settings.serving.context == "-"
+    [volume] = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "dvc-remote"}
+    for folder in (settings.history.folder, settings.labels.into):
+        assert Path(folder).is_relative_to(volume), "a pod starts empty"
