@@ -363,6 +363,8 @@ class Rollout(Section):
     analysis: Analysis = Analysis()
     """The watch over a canary, on a cluster."""
 
+    shadow: bool = False
+    """Whether a challenger that was kept for lack of evidence is asked what clients asked, and compared on labels."""
     startup_timeout: Annotated[float, Field(gt=0, le=3600)] = 120.0
     """Longest wait for the new version to load its model; seconds."""
     drain_timeout: Annotated[float, Field(gt=0, le=3600)] = 30.0

@@ -40,7 +40,7 @@ def monitor(*, only_captured: bool) -> None:
 
     from ci import clock, configuration, task, workspace
     from ci.capture import log
-    from ci.monitoring import memory
+    from ci.monitoring import memory, shadow
     from ci.monitoring.known import judged, service, thresholds
     from ci.monitoring.monitor import captured, monitor, nothing, simulated
     from ci.monitoring.retraining import asks
@@ -53,6 +53,8 @@ def monitor(*, only_captured: bool) -> None:
     release = place.watched()
     reference = of_any_version(REFERENCE.plain(place.ledger.evidence(release["digest"]) / "reference.json"))
     wanted = task.load()
+    if changed := shadow.adopt(settings, release["digest"]):
+        print(f"monitor: {changed}")
     now, file = clock.now(), settings.monitoring.log
     told = place.where.watched(release["version"]) if place.where.shares and file is None else {}
     entries = log.read(Path(file)) if file else {pod: said["captured"] for pod, said in told.items()}
@@ -79,7 +81,11 @@ def monitor(*, only_captured: bool) -> None:
             reference,
             wanted,
             measured=thresholds(settings, wanted, only_captured=only_captured),
-            others=[*service(settings, told, now), *judged(settings, wanted, release["model"], release["version"])],
+            others=[
+                *service(settings, told, now),
+                *judged(settings, wanted, release["model"], release["version"]),
+                *shadow.look(settings, wanted, release["digest"], release["version"]),
+            ],
             before=last.shown if last else {},
         )
     seen = MONITORING.read()

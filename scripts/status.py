@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> int:
 def status(named: str | None, context: str | None) -> int:
     """Print the status of one environment, or of all; return the exit code."""
     from ci import configuration
+    from ci.monitoring import memory
     from ci.rollout import place as places
 
     settings, well = configuration.effective(named), True
@@ -28,6 +29,9 @@ def status(named: str | None, context: str | None) -> int:
         found = places.look(each, context).status()
         print("\n".join(f"status: {line}" if number == 0 else f"  {line}" for number, line in enumerate(found.lines)))
         well = well and found.well
+    if kept := memory.shadow(settings.history).read_if_there():
+        said = kept.found.sentence if kept.found else "it waits for labels"
+        print(f"status: version {kept.version} is the champion's shadow: {said}")
     return 0 if well else 1
 
 

@@ -15,7 +15,7 @@ from typing import IO, Any
 from ci import workspace
 from ci.results.backup import Remembered
 from ci.results.file import File, Lines
-from ci.results.monitoring import Attempt, Labels, Look, Watched
+from ci.results.monitoring import Attempt, Labels, Look, Shadow, Watched
 from ci.settings import History
 
 _LOOKS = 1000
@@ -80,6 +80,11 @@ def attempt(made: Attempt, settings: History) -> None:
 def labels(settings: History) -> File[Labels]:
     """Return the file that says which labels have come."""
     return File(Path(settings.folder) / "labels.json", Labels)
+
+
+def shadow(settings: History) -> File[Shadow]:
+    """Return the file about the champion's shadow, beside which its model lies."""
+    return File(Path(settings.folder) / "shadow" / "shadow.json", Shadow)
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from pydantic import Field
 
 from ci import workspace
 from ci.results.data import Window
-from ci.results.file import Count, Day, File, Many, Real, Result
+from ci.results.file import Count, Day, Digest, File, Many, Real, Result, Version
 
 Verdict = Literal["too few rows", "stable", "shifted", "drifted", "broken"]
 Word = Literal["ok", "watch", "drift", "broken"]
-Kind = Literal["data", "feature", "prediction", "performance", "service"]
+Kind = Literal["data", "feature", "prediction", "performance", "service", "shadow"]
 Cause = Literal["by hand", "performance", "predictions", "features", "age", "labels"]
 """What asks for a retraining."""
 Brake = Literal["broken", "running", "same data", "windows", "no help", "cooldown", "budget"]
@@ -107,6 +107,21 @@ class Labels(Result):
     watermark: Day | None
     labelled: dict[str, Count]
     source: str
+
+
+class Shadow(Result):
+    """A challenger that was kept, beside which champion it is asked, how often they were compared, and what came of it.
+
+    `until` is the first day that was not mature when they were compared last.
+    """
+
+    digest: Digest
+    version: Version
+    as_of: Day
+    champion: Digest
+    looks: Count = 0
+    until: Day | None = None
+    found: Check | None = None
 
 
 MONITORING: File[Monitoring] = File(workspace.MONITORING / "monitoring.json", Monitoring)
