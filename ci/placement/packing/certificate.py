@@ -33,7 +33,7 @@ _ARRAYS, _LISTS = ("requests", "free", "rule", "allowed", "zone", "preferred"), 
 _CELLS, WORK, _PAIRS = 4_000_000, 500_000_000, 2_000_000
 """Most cells of a table (32 MB), cells times steps of all tables together (about a second), and kinds of nodes times
 kinds of tasks."""
-_LISTED, _ONCE, _STEP, _FREES = 20_000_000, 4_000_000, 1000, 100
+_LISTED, _ONCE, _STEP, _FREES = 10_000_000, 4_000_000, 1000, 100
 """Patterns that are looked at in a list, and at once (160 MB), what adding a task to all of them counts besides, and
 nodes that differ."""
 Offered = Counter[tuple[int, tuple[int, ...]]]

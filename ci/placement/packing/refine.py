@@ -117,6 +117,8 @@ def _start(found: Incumbent, kinds: Kinds, weights: Floats, master: Master, unti
 
 def _prove(found: Incumbent, kinds: Kinds, duals: Duals) -> None:
     """Prove what the prices of tasks show, by listing what is worth more than a node."""
+    if duals.value <= found.bound + 1e-6:
+        return
     t = int(np.argmax(kinds.count))
     weights = knapsack(kinds.requests, duals.tasks, kinds.demand, kinds.free[t])
     prices = (duals.tasks * _SCALE).astype(int)[kinds.of_task]
