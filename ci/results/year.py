@@ -1,8 +1,8 @@
 """What a year was like that was lived with the real commands under several policies (`python -m benchmarks.year`)."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ci import workspace
 from ci.results.evaluation import Measured
@@ -69,11 +69,21 @@ class Year(Result):
     judged_from: Day
     """Nothing was chosen by what came from this day on."""
     overrides: Many[str] = Field(default_factory=list)
-    weeks: Count
+    weeks: Annotated[int, Field(ge=1, le=1000)]
     first_build: Real
     """CPU seconds of the first build."""
-    policies: Many[Policy]
+    policies: Many[Policy] = Field(min_length=1, max_length=4)
+    """The loop is the last one."""
     differences: Many[Difference]
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Year":
+        for policy in self.policies:
+            if len(policy.weeks) != self.weeks:
+                raise ValueError(f"policies: {policy.name} has {len(policy.weeks)} weeks, not {self.weeks}")
+            if any(found.keys() != {*self.metrics} for found in (policy.means, *(w.metrics for w in policy.weeks))):
+                raise ValueError(f"policies: {policy.name} has other metrics than {', '.join(self.metrics)}")
+        return self
 
 
 YEAR: File[Year] = File(workspace.BUILD / "year.json", Year)

@@ -5,6 +5,7 @@ import importlib
 import io
 import json
 import pkgutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from ci.task import Field
 from scripts import champion, deploy, place, prune, report, retrain, rollback, status
 from scripts import package as package_command
 from tests import builds
+from tests.benchmarks.year import years
 from tests.fuzz.harness import Surface, examples
 from tests.fuzz.mutations import broken, json_text, mutated
 
@@ -63,7 +65,9 @@ REPORTED = sorted(
     path
     for path in FILES
     if path.startswith(("build/data/s", "build/tuning", "build/model/t", "build/evaluation/e", "build/monitoring"))
-    or path.endswith(("runs.json", "plan.json", "rollout.json", "steps.jsonl", "decision.json", "manifest.json"))
+    or path.endswith(
+        ("runs.json", "plan.json", "rollout.json", "steps.jsonl", "decision.json", "manifest.json", "year.json")
+    )
 )
 
 
@@ -92,6 +96,8 @@ def leave() -> None:
     builds.write("agent.json", {"kind": "Pod"})
     builds.write("tuning-job.json", {"kind": "Job"})
     builds.write("handoff.json", {"commit": "a" * 40, "files": {"build/settings.yaml": "seed: 1\n"}})
+    with tempfile.TemporaryDirectory() as folder:
+        builds.write("year.json", years.lived(Path(folder), weeks=5))
     builds.write("runs.json", {"train": "run: it has not run here before"})
     builds.write("state/cached.json", {"commit": "a" * 40, "settings": {"seed": 1}})
     builds.write("rollout/skew.json", [{"request": "{}", "offline": None}])

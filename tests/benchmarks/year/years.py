@@ -1,4 +1,4 @@
-"""A year that was lived, as its files have it: 20 weeks, without a build."""
+"""A year that was lived, as its files have it: without a build."""
 
 import json
 from datetime import date, timedelta
@@ -17,14 +17,14 @@ PLAN = {"commit": "c" * 40, "judged_from": "2013-07-01", "overrides": []}
 SKILL = {"never": 0.4, "monthly": 0.6, "loop": 0.8}
 
 
-def lived(root: Path) -> dict[str, Any]:
+def lived(root: Path, weeks: int = 20) -> dict[str, Any]:
     """Write the weeks of three policies below `root`, and return the year."""
     random = np.random.default_rng(11)
     (root / "traffic").mkdir()
     for name in SKILL:
         (root / "lived" / name).mkdir(parents=True)
         (root / "lived" / name / "first.json").write_text(json.dumps({"building": 30.0 if name == "never" else 4.0}))
-    for number in range(20):
+    for number in range(weeks):
         first = FIRST + number * timedelta(days=7)
         truth = random.choice([0.0, 1.0], 300)
         names = [f"{first}/{n}" for n in range(300)]
