@@ -159,6 +159,8 @@ class Tuning(Section):
     """Whether trials that fall behind the others after 2, 4, 8, … epochs are stopped."""
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     """How often a trial that failed is run again; three failed trials in a row end the search."""
+    warm_start: bool = False
+    """Whether a search begins with the best trials of the champion's, and with its scales of the hyperparameters."""
     workers: Annotated[int, Field(ge=1, le=1000)] = 1
     """Trials that run at the same time: processes on one machine, or pods of a Job on a cluster."""
 

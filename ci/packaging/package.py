@@ -13,6 +13,7 @@ from ci.packaging import card, citations, sbom, signature
 from ci.registry import layout as image
 from ci.results import evaluation
 from ci.results import package as results
+from ci.results.training import KNOWN
 from ci.settings import Packaging
 
 IMAGE = "image"
@@ -20,6 +21,8 @@ MANIFEST = "manifest.json"
 CARD = "card.md"
 GOLDEN = "golden.json"
 REFERENCE = "reference.json"
+PRIOR = "prior.json"
+"""What its search found; only of a build with `tuning.warm_start`."""
 SBOM = "sbom.cdx.json"
 SUMS = "SHA256SUMS"
 _WORDS = "model/card.md"
@@ -73,6 +76,7 @@ def assemble(
     digests: dict[str, str],
     fields: dict[str, Any],
     base: image.Base | None = None,
+    known: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Write a package of `build/model/saved_model` and what the evaluation left for it, and return its manifest.
 
@@ -84,6 +88,7 @@ def assemble(
         digests: of what went into the model: `data`, `settings` and `code`.
         fields: what `serving_default` takes and gives, see `ci.results.training.Signature`.
         base: the image that the model's layer is put on; None for no base.
+        known: the best trials of its search, where the next one begins with them.
     """
     saved_model = workspace.MODEL / "saved_model"
     digest = model_digest(saved_model)
@@ -95,6 +100,8 @@ def assemble(
     image.index(folder / IMAGE, {image_digest: reference})
     for name in (GOLDEN, REFERENCE):
         shutil.copyfile(stages.require(workspace.EVALUATION / name), folder / name)
+    if known is not None:
+        KNOWN.write(known, folder)
     evaluation = lineage.file_digest(stages.require(workspace.EVALUATION / "evaluation.json"))
     digests = {**digests, "evaluation": evaluation, "model": digest, "image": image_digest}
     workspace.write_json(folder / SBOM, sbom.bill(model, number, digests, fields, base))

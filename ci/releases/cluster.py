@@ -236,9 +236,10 @@ def _size(files: dict[str, str]) -> int:
 
 
 def _essence(files: dict[str, str]) -> dict[str, Any]:
-    """Return evidence without the digests of its inputs, which differ where the build had another champion."""
+    """Return evidence without what differs where the build had another champion: digests of inputs, and its search."""
     manifest = json.loads(files["manifest.json"])
-    return {**files, "manifest.json": {key: value for key, value in manifest.items() if key != "digests"}}
+    rest = {name: text for name, text in files.items() if name != "prior.json"}
+    return {**rest, "manifest.json": {key: value for key, value in manifest.items() if key != "digests"}}
 
 
 def _name(digest: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from ci import workspace
-from ci.results.file import Count, File, Many, Plain, Real, Result
+from ci.results.file import Count, Digest, File, Many, Plain, Real, Result
 
 Epochs = Annotated[int, Field(ge=1, lt=2**31)]
 
@@ -26,6 +26,20 @@ class Best(Trial):
     """The best trial."""
 
     objective: Real
+
+
+class Known(Result):
+    """A trial of an earlier search that was run to its end: its values, and its objective."""
+
+    hyperparameters: dict[str, Plain]
+    objective: Real
+
+
+class Prior(Result):
+    """What the search of the champion found, and the champion's image; the best trials come first."""
+
+    digest: Digest
+    trials: Many[Known]
 
 
 class Line(Result):
@@ -94,6 +108,10 @@ class Training(Result):
 
 BEST: File[Best] = File(workspace.TUNING / "best.json", Best)
 TRIALS: File[list[Trial]] = File(workspace.TUNING / "trials.json", Many[Trial])
+KNOWN: File[list[Known]] = File(workspace.PACKAGE / "prior.json", Many[Known])
+"""In a package that was built with `tuning.warm_start`: the best trials of its search."""
+PRIOR: File[Prior | None] = File(workspace.PRIOR, Prior | None)
+"""What a search begins with; None without a champion, or without `tuning.warm_start`."""
 FIT: File[list[Line]] = File(workspace.TUNING / "fit.json", Many[Line])
 SIGNATURE: File[Signature] = File(workspace.MODEL / "signature.json", Signature)
 TRAINING: File[Training] = File(workspace.MODEL / "training.json", Training)

@@ -21,8 +21,8 @@ from ci.rollout.status import Status, describe
 from ci.rollout.where import Where
 from ci.settings import Settings
 
-_EVIDENCE = (package.MANIFEST, package.GOLDEN, package.REFERENCE)
-"""What a rollout and the monitor need of a release; it outlives the build."""
+_EVIDENCE = (package.MANIFEST, package.GOLDEN, package.REFERENCE, package.PRIOR)
+"""What a rollout, the monitor and the next search need of a release; it outlives the build."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,8 @@ def here(settings: Settings) -> Place:
 
     def keep(version: Version) -> None:
         _keep_image(version)
-        for name in (*_EVIDENCE, package.SBOM, package.CARD):
-            workspace.write_bytes(ledger.evidence(version.digest) / name, (workspace.PACKAGE / name).read_bytes())
+        for path in _there(workspace.PACKAGE, *_EVIDENCE, package.SBOM, package.CARD):
+            workspace.write_bytes(ledger.evidence(version.digest) / path.name, path.read_bytes())
 
     def adopt(version: Version, folder: Path) -> None:
         registry.unpack(version.digest)
@@ -165,6 +165,11 @@ def here(settings: Settings) -> Place:
     )
     name = _name(settings, f"port {settings.serving.port}")
     return Place(name, where, ledger, keep, adopt, add, lost, command=_command(settings))
+
+
+def _there(folder: Path, *names: str) -> list[Path]:
+    """Return the files of a package that it has: what its search found is kept of some builds only."""
+    return [folder / name for name in names if name != package.PRIOR or (folder / name).exists()]
 
 
 def _name(settings: Settings, where: str) -> str:
@@ -290,12 +295,12 @@ def _cluster(api: Any, settings: Settings, rendered: list[dict[str, Any]], lease
         layout = workspace.PACKAGE / package.IMAGE
         image = deliver(layout, version.digest, version.reference, context.name, plain, version.base)
         print(f"deploy: image {image}")
-        files = {name: reading.text(workspace.PACKAGE / name) for name in _EVIDENCE}
+        files = {path.name: reading.text(path) for path in _there(workspace.PACKAGE, *_EVIDENCE)}
         ledger.keep(version.digest, files)
 
     def adopt(version: Version, folder: Path) -> None:
         require(registry.LAYOUT, version.digest, version.reference, context.name, plain, version.base)
-        ledger.keep(version.digest, {name: reading.text(folder / name) for name in _EVIDENCE})
+        ledger.keep(version.digest, {path.name: reading.text(path) for path in _there(folder, *_EVIDENCE)})
 
     where = Cluster(api, settings, rendered, ledger, lease, planned.read(settings.environment))
 

@@ -12,6 +12,7 @@ from typing import Any
 from ci import configuration, git, reading, stages, workspace
 from ci.errors import InputError
 from ci.results.build import AGENT, CHAMPION, HANDOFF, OVERRIDES, RUNS, SOURCE, TUNING_JOB, Handoff
+from ci.results.training import PRIOR
 from ci.run import dvc
 from ci.stages import HANDED_OVER, HANDED_OVER_IF_THERE
 
@@ -100,6 +101,7 @@ _READERS: dict[Path, Callable[[Path], Any]] = {
     workspace.SOURCE: SOURCE.read,
     workspace.OVERRIDES: OVERRIDES.read,
     workspace.CHAMPION: CHAMPION.read,
+    workspace.PRIOR: PRIOR.read,
     workspace.AGENT: AGENT.read,
     workspace.TUNING_JOB: TUNING_JOB.read,
     workspace.RUNS: RUNS.read,

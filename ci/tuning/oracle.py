@@ -11,7 +11,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,6 +31,10 @@ from ci.tuning.bayes.space import Array, Space, Values
 
 IDLE = 0.2
 """Longest wait for a change before a worker is told to ask again; seconds."""
+AGAIN = 2
+"""Best trials of an earlier search that are tried again first."""
+DESIGN_AGAIN = 5
+"""Trials of the initial design after them, themselves included."""
 TRIES = 64
 """Points of a sequence that are looked at for a new one before the space is listed."""
 
@@ -386,26 +390,44 @@ class BayesianOracle(Oracle):
 
     initial_trials: int | None = None
     """Trials of the initial design; None: two more than there are hyperparameters, within 4 and 10."""
+    known: Sequence[tuple[Values, float]] = ()
+    """Trials of an earlier search with their objectives (less is better), the best first: the search begins there."""
 
     def propose(self) -> tuple[Values | None, str]:
         """Return the point of the initial design, or of the greatest expected improvement."""
         space = self.space()
         rows, outputs, deviations = self.observations(space)
-        design = self.initial_trials or min(max(4, len(space.dimensions) + 2), 10)
+        again, before = self._earlier(space)
+        if values := self.first_new(iter(again[len(self.trials) :])):
+            return values, "one of the best of the search before"
+        design = self.initial_trials or (DESIGN_AGAIN if again else min(max(4, len(space.dimensions) + 2), 10))
         if space.dimensions and len(self.trials) >= design and len(rows) >= 2:
-            posterior = gaussian_process.fit(space.embed(rows), outputs, deviations, space.group)
+            posterior = gaussian_process.fit(space.embed(rows), outputs, deviations, space.group, before)
             running = [trial for trial in self.trials.values() if trial.status in ("RUNNING", "INVALID")]
-            exploration = acquisition.exploration_after(posterior)
+            idle = len(outputs) - 1 - int(np.argmin(outputs))
+            exploration = acquisition.exploration_after(posterior, idle)
             if running:
                 located = np.array([space.locate(trial.hyperparameters.values) for trial in running])
                 posterior = posterior.believing(space.embed(located))
             rng = np.random.default_rng([self.seed, len(self.trials)])
             best = rows[np.argsort(outputs, kind="stable")[:4]]
             ranked = acquisition.ranked(posterior, space, best, rng, exploration)
-            values = self.first_new(space.values(row) for row in ranked)
+            off = acquisition.off_plateaus(space.embed(ranked), space.embed(rows), outputs, len(space.dimensions))
+            values = self.first_new(space.values(row) for row in (*ranked[off], *ranked[~off]))
             if values is not None:
                 return values, self._why(posterior, space.embed(space.locate(values)[None]), exploration)
         return self.sobol(), "initial design"
+
+    def _earlier(self, space: Space) -> tuple[list[Values], Array | None]:
+        """Return what is tried again of an earlier search, and the scales that a process has which is fitted to it."""
+        found = [(space.nearest(values), objective) for values, objective in self.known]
+        fitting = [(values, objective) for values, objective in found if values is not None]
+        if len(fitting) < 2 or not space.dimensions:
+            return [], None
+        points = space.embed(np.array([space.locate(values) for values, _ in fitting]))
+        objectives = np.array([objective for _, objective in fitting])
+        before = gaussian_process.fit(points, objectives, np.zeros(len(fitting)), space.group).scales
+        return [values for values, _ in fitting[:AGAIN]], before
 
     def _why(self, posterior: Posterior, point: Array, exploration: float) -> str:
         low, middle, high = posterior.band(point)[:, 0]

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ci import task, workspace
+from ci import stages, task, workspace
 from ci.errors import InputError, StageError
 from ci.results.build import SOURCE
-from ci.results.training import BEST, Best
+from ci.results.training import BEST, PRIOR, Best
 from ci.settings import Settings
 from ci.training.fit import build, encode, fit, make_variables
 from ci.training.inputs import made_encoder, make_deterministic, prepared
@@ -92,6 +92,7 @@ def _search(settings: Settings) -> Any:
             callbacks = [TunerCallback(self, trial)]
             fit(network, **encoded, settings=settings, epochs=settings.tuning.epochs, callbacks=callbacks)
 
+    prior = PRIOR.read() if settings.tuning.warm_start else None
     strategies = {"bayesian": oracles.BayesianOracle, "random": oracles.RandomOracle, "grid": oracles.GridOracle}
     oracle = strategies[settings.tuning.strategy](
         objective=keras_tuner.Objective(settings.tuning.objective.name, settings.tuning.objective.direction),
@@ -100,6 +101,8 @@ def _search(settings: Settings) -> Any:
         max_retries_per_trial=settings.tuning.retries,
         halving=Halving(last=settings.tuning.epochs) if settings.tuning.stop_poor_trials else None,
     )
+    if prior and isinstance(oracle, oracles.BayesianOracle):
+        oracle.known = [(trial.hyperparameters, oracle.sign * trial.objective) for trial in prior.trials]
     if "chief" in os.environ.get("KERASTUNER_TUNER_ID", "chief"):
         contract.check(settings, wanted, next(iter(train)), encoder)
     search = Search(oracle, lambda space: build(space, encoder, settings), directory=str(STATE))
@@ -146,6 +149,8 @@ def _fingerprint(settings: Settings, space: Any) -> str:
     tuning = settings.tuning.model_dump(mode="json", exclude={"workers"})
     fitting = [settings.seed, settings.training.batch_size, settings.training.threads]
     digest = hashlib.sha256(json.dumps([space.get_config(), tuning, fitting], sort_keys=True).encode())
+    if settings.tuning.warm_start:
+        digest.update(stages.require(workspace.PRIOR).read_bytes())
     if settings.weights is not None:
         digest.update(str(SOURCE.read().weights).encode())
     code = [

@@ -215,9 +215,8 @@ def test_a_pull_request_has_nothing_that_it_could_take_or_write_to(done):
                 assert pod == "agent.json of the target branch", f"{name}: {command}"
         assert not [command for _, _, command in ran.commands if "push" in command or "deploy" in command], name
         assert not ran.locks, name
-        assert ran.texts.get("build/champion.json", "").endswith("of the target branch") == (
-            "Pull request" in ran.stages
-        )
+        for text in ("build/champion.json", "build/prior.json"):
+            assert ran.texts.get(text, "").endswith("of the target branch") == ("Pull request" in ran.stages)
 
 
 def test_a_newer_build_ends_the_one_before_in_pull_requests_only(done):

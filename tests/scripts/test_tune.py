@@ -108,3 +108,17 @@ def test_a_search_that_another_process_runs_or_whose_state_is_damaged_is_refused
     shutil.rmtree(search)
     assert tune().returncode == 0
     assert before.read_bytes() == best
+
+
+def test_a_warm_start_tries_the_champions_best_trials_first_and_needs_to_know_them(folder):
+    done = tune(strategy="bayesian", max_trials=3, epochs=1, warm_start="true")
+    assert done.returncode == 2
+    assert "build/prior.json is missing: run `python -m scripts.champion` first" in done.stderr
+    best = {"width": 24, "activation": "tanh", "learning_rate": 0.02}
+    trials = [{"hyperparameters": {**best, "width": width}, "objective": 0.5} for width in (24, 8)]
+    builds.write("prior.json", {"digest": builds.BEFORE, "trials": trials})
+    done = tune()
+    assert done.returncode == 0, done.stderr
+    found = json.loads((workspace.TUNING / "trials.json").read_text())
+    assert [trial["hyperparameters"]["width"] for trial in found[:2]] == [24, 8]
+    assert found[0]["why"] == "one of the best of the search before"

@@ -26,8 +26,16 @@ STARTS = 3
 """Starts of the improvement among the Sobol points, and as many near the best trials."""
 LIST_UP_TO = 2000
 """Spaces with at most this many combinations are looked at completely."""
+MOVED = 3
+"""Hyperparameters that half of those points differ in: where there are many, one that moves in all is seldom better."""
 LEAST_EXPLORATION = 0.3
 """Exploration of a process that predicts each trial from the others without error."""
+IDLE = 5
+"""Trials without a better one after which exploration has doubled."""
+LEVEL = 0.12
+"""Distance of two equal trials up to which they are taken for one plateau, times the root of the dimensions."""
+BEYOND = 1.5
+"""How far from a trial on a plateau the next one is, in units of that distance."""
 
 
 def log_h(z: Array) -> Array:
@@ -45,8 +53,15 @@ def log_h(z: Array) -> Array:
     return np.where(z > -1, direct, tail - 0.5 * z**2 - 0.5 * np.log(2 * np.pi))
 
 
-def exploration_after(posterior: Posterior) -> float:
+def exploration_after(posterior: Posterior, idle: int = 0) -> float:
     """Return what the deviation is multiplied by: twice the process's error, at least 0.3 and at most 1.
+
+    It doubles with every `IDLE` trials in a row that found nothing better: where a process is sure of itself, and yet
+    finds nothing, what it is sure of may not be so.
+
+    Args:
+        posterior: the fitted process.
+        idle: trials since the best one.
 
     >>> from ci.tuning.bayes.gaussian_process import fit
     >>> points = np.linspace(0, 1, 8)[:, None]
@@ -54,7 +69,7 @@ def exploration_after(posterior: Posterior) -> float:
     >>> exploration_after(fit(points, points[:, 0], nothing, one))
     0.3
     """
-    return min(max(2 * posterior.error, LEAST_EXPLORATION), 1.0)
+    return min(max(2 * posterior.error, LEAST_EXPLORATION) * 2 ** min(idle / IDLE, 2), 1.0)
 
 
 def log_expected_improvement(posterior: Posterior, points: Array, exploration: float) -> Array:
@@ -96,11 +111,39 @@ def ranked(posterior: Posterior, space: Space, best_rows: Array, rng: np.random.
     return order(np.concatenate([climbed, around, near, afar]))
 
 
+def off_plateaus(points: Array, trials: Array, objectives: Array, dimensions: int) -> Array:
+    """Tell of points whether no plateau is known to be there; shape (rows,).
+
+    Two trials near each other with equal objectives lie on a plateau, and what lies between them is likely to be on it.
+
+    Args:
+        points: embedded; shape (rows, coordinates).
+        trials: embedded; shape (trials, coordinates).
+        objectives: of the trials; shape (trials,).
+        dimensions: how many hyperparameters vary.
+
+    >>> trials = np.array([[0.5], [0.6], [0.9]])
+    >>> off_plateaus(np.array([[0.55], [0.7], [0.8], [0.9]]), trials, np.array([1.0, 1.0, 2.0]), 1).tolist()
+    [False, False, True, True]
+    """
+    distances = np.sqrt(((trials[:, None] - trials[None]) ** 2).sum(axis=2))
+    equal = (objectives[:, None] == objectives[None]) & (distances > 0)
+    nearest = np.where(equal, distances, np.inf).min(axis=1)
+    most = LEVEL * np.sqrt(dimensions)
+    reach = np.where(nearest < most, np.minimum(BEYOND * nearest, most), 0.0)
+    away = np.sqrt(((points[:, None] - trials[None]) ** 2).sum(axis=2))
+    return (away >= reach).all(axis=1)
+
+
 def _around(space: Space, rows: Array, widths: tuple[float, ...], rng: np.random.Generator) -> Array:
     """Return rows drawn around others; one in five of their categories, which have no neighbourhood, is drawn anew."""
     centres = np.repeat(np.where(np.isnan(rows), 0.5, rows), NEIGHBOURS * len(widths), axis=0)
     width = np.resize(widths, len(centres))[:, None]
     moved = np.clip(centres + width * rng.normal(size=centres.shape), 0, 1)
+    if centres.shape[1] > MOVED:
+        moves = rng.random(centres.shape) < MOVED / centres.shape[1]
+        moves[np.arange(len(moves)), rng.integers(centres.shape[1], size=len(moves))] = True
+        moved[::2] = np.where(moves, moved, centres)[::2]
     categorical = np.array([dimension.is_categorical for dimension in space.dimensions])
     drawn = np.where(rng.random(centres.shape) < 0.2, rng.random(centres.shape), centres)
     return space.snap(np.where(categorical, drawn, moved))

@@ -23,6 +23,10 @@ LENGTH, LENGTH_DEVIATION = 0.5, 1.0
 """Prior median of a length for one hyperparameter, in units of its range; the deviation is of its logarithm."""
 SCALE, SCALE_DEVIATION = 1.0, 1.0
 NOISE, NOISE_DEVIATION = 1e-3, 2.0
+NARROWER = 0.5
+"""What the deviations of the priors are multiplied by where an earlier search tells their medians."""
+NEAR = 0.1
+"""Width of the warp that tells outputs near the least one apart, as a share of their way to the median."""
 BOUNDS = (-5.0, 6.0), (-5.0, 5.0), (-16.0, 1.0)
 """Of the logarithms of lengths, scale and noise."""
 
@@ -38,14 +42,21 @@ class Warp:
     deviation: float
 
     @classmethod
-    def fit(cls, outputs: Array) -> "Warp":
+    def fit(cls, outputs: Array, near: float | None = None) -> "Warp":
         """Choose the power that makes the outputs most nearly normal (Yeo and Johnson 2000, maximum likelihood).
 
-        Centre and width are the median and the interquartile range, which an outlier cannot move.
+        Centre and width are the median and the interquartile range, which an outlier cannot move. With `near` they are
+        the least output and that share of the way from it to the median: outputs near the least one are told apart,
+        though others are larger by orders of magnitude.
         """
-        centre = float(np.median(outputs))
-        low, high = np.percentile(outputs, [25, 75])
-        width = float(high - low) or float(np.abs(outputs - centre).max()) or 1.0
+        middle = float(np.median(outputs))
+        if near is None:
+            centre = middle
+            low, high = np.percentile(outputs, [25, 75])
+            width = float(high - low) or float(np.abs(outputs - centre).max()) or 1.0
+        else:
+            centre = float(outputs.min())
+            width = near * (middle - centre) or 1.0
         scaled = (outputs - centre) / width
         slope = (np.sign(scaled) * np.log1p(np.abs(scaled))).sum()
 
@@ -60,6 +71,12 @@ class Warp:
     def apply(self, outputs: Array) -> Array:
         """Return warped outputs; any shape."""
         return (_yeo_johnson((outputs - self.centre) / self.width, self.power) - self.mean) / self.deviation
+
+    def log_slope(self, outputs: Array) -> float:
+        """Return the sum of the logarithms of the warp's slope at outputs: what compares densities of two warps."""
+        scaled = (outputs - self.centre) / self.width
+        slopes = (self.power - 1) * np.sign(scaled) * np.log1p(np.abs(scaled))
+        return float(slopes.sum() - len(outputs) * np.log(self.width * self.deviation))
 
     def undo(self, warped: Array) -> Array:
         """Return the outputs of warped ones; beyond what the power can reach, the farthest it can."""
@@ -87,7 +104,7 @@ class Posterior:
             logarithms: of lengths, scale and noise; shape (hyperparameters + 2,).
             warp: of the objectives.
         """
-        self._trials, self._fitted, self._warp = trials, (group, logarithms, warp), warp
+        self._trials, self._fitted, self.warp = trials, (group, logarithms, warp), warp
         points, outputs, extra = trials
         self._lengths = np.exp(logarithms[group])
         self._scale, self._noise = np.exp(logarithms[-2:])
@@ -98,6 +115,11 @@ class Posterior:
         self._weights = self._factor.T @ (self._factor @ outputs)
         self.best = float(self.predict(points)[0].min())
         """The least mean at a trial: with noise the least output would be luck."""
+
+    @property
+    def scales(self) -> Array:
+        """The logarithms of lengths, scale and noise; shape (hyperparameters + 2,)."""
+        return self._fitted[1]
 
     @property
     def error(self) -> float:
@@ -118,7 +140,7 @@ class Posterior:
     def band(self, points: Array) -> Array:
         """Return the objective at points: the mean less a deviation, the mean, the mean plus one; shape (3, rows)."""
         mean, deviation = self.predict(points)
-        return self._warp.undo(mean + np.array([[-1], [0], [1]]) * deviation)
+        return self.warp.undo(mean + np.array([[-1], [0], [1]]) * deviation)
 
     def predict_with_slope(self, point: Array) -> tuple[float, float, Array, Array]:
         """Return mean, deviation and their gradients at one point; shapes (), (), (coordinates,), (coordinates,)."""
@@ -143,14 +165,15 @@ class Posterior:
         return Posterior(trials, *self._fitted)
 
 
-def fit(points: Array, objectives: Array, deviations: Array, group: Array) -> Posterior:
-    """Return the posterior at the most probable parameters.
+def fit(points: Array, objectives: Array, deviations: Array, group: Array, before: Array | None = None) -> Posterior:
+    """Return the posterior at the most probable parameters, and with the more probable of two warps.
 
     Args:
         points: embedded trials; shape (trials, coordinates).
         objectives: less is better; shape (trials,).
         deviations: of the objectives that are guesses; shape (trials,).
         group: the hyperparameter of each coordinate; shape (coordinates,).
+        before: the scales that an earlier search of the same space had, see `Posterior.scales`: the prior's medians.
 
     >>> points = np.array([[0.0], [0.5], [1.0]])
     >>> posterior = fit(points, np.array([4.0, 1.0, 3.0]), np.zeros(3), np.zeros(1, dtype=int))
@@ -158,25 +181,34 @@ def fit(points: Array, objectives: Array, deviations: Array, group: Array) -> Po
     >>> bool(low[0] < mean[0] < high[0] and abs(mean[0] - 1.0) < 0.5)
     True
     """
-    warp, columns = Warp.fit(objectives), int(group.max()) + 1
-    outputs = warp.apply(objectives)
-    spread = (warp.apply(objectives + deviations) - warp.apply(objectives - deviations)) / 2
-    extra = np.minimum(spread, 1e3) ** 2  # a guess that wide tells nothing, and infinity would end the search
+    columns = int(group.max()) + 1
     squares = np.zeros((columns, len(points), len(points)))
     np.add.at(squares, group, ((points[:, None, :] - points[None, :, :]) ** 2).transpose(2, 0, 1))
     means = np.log(np.r_[np.full(columns, LENGTH * np.sqrt(columns)), SCALE, NOISE])
-    prior = means, np.r_[np.full(columns, LENGTH_DEVIATION), SCALE_DEVIATION, NOISE_DEVIATION]
+    deviations_of_prior = np.r_[np.full(columns, LENGTH_DEVIATION), SCALE_DEVIATION, NOISE_DEVIATION]
+    if before is not None:
+        means, deviations_of_prior = before, deviations_of_prior * NARROWER
+    prior = means, deviations_of_prior
     bounds = [BOUNDS[0]] * columns + [BOUNDS[1], BOUNDS[2]]
 
-    def climb(start: Array) -> Any:
-        arguments, options = (squares, outputs, extra, prior), {"maxiter": 100}
-        return optimize.minimize(
-            _negative_log_posterior, start, arguments, "L-BFGS-B", jac=True, bounds=bounds, options=options
-        )
-
     starts = means, means - (np.arange(columns + 2) < columns)  # the second has shorter lengths
-    best = min(map(climb, starts), key=lambda result: float(result.fun))
-    return Posterior((points, outputs, extra), group, best.x, warp)
+
+    def warped(near: float | None) -> tuple[float, Posterior]:
+        warp = Warp.fit(objectives, near)
+        outputs = warp.apply(objectives)
+        spread = (warp.apply(objectives + deviations) - warp.apply(objectives - deviations)) / 2
+        extra = np.minimum(spread, 1e3) ** 2  # a guess that wide tells nothing, and infinity would end the search
+
+        def climb(start: Array) -> Any:
+            arguments, options = (squares, outputs, extra, prior), {"maxiter": 100}
+            return optimize.minimize(
+                _negative_log_posterior, start, arguments, "L-BFGS-B", jac=True, bounds=bounds, options=options
+            )
+
+        best = min(map(climb, starts), key=lambda result: float(result.fun))
+        return best.fun - warp.log_slope(objectives), Posterior((points, outputs, extra), group, best.x, warp)
+
+    return min(map(warped, (None, NEAR)), key=lambda found: found[0])[1]
 
 
 def _negative_log_posterior(

@@ -174,6 +174,24 @@ class Space:
                     row[self._column[id(entry)]] = entry.unit(values[entry.name])
         return row
 
+    def nearest(self, values: Mapping[str, Any]) -> Values | None:
+        """Return what is nearest to values of another space; None if one of them is not in this space.
+
+        What this space has and the other one had not takes its default.
+
+        >>> hp = keras_tuner.HyperParameters()
+        >>> _ = hp.Int("layers", 1, 4), hp.Choice("kind", ["a", "b"], default="b")
+        >>> Space(hp).nearest({"layers": 3, "gone": 1.0}), Space(hp).nearest({"layers": 9})
+        ({'layers': 3, 'kind': 'b'}, None)
+        """
+        row = np.full(len(self.dimensions), np.nan)
+        for column, entry in enumerate(self.dimensions):
+            try:
+                row[column] = entry.unit(values.get(entry.name, entry.hp.default))
+            except (TypeError, ValueError):  # another type, no such choice, or no logarithm
+                return None
+        return self.values(row.tolist()) if ((row >= 0) & (row <= 1)).all() else None
+
     def grid(self, position: int = 0, values: Values | None = None) -> Iterator[Values]:
         """Yield every combination of the levels once, in a fixed order, lazily: there may be very many."""
         values = values or {}

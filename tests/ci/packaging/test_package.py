@@ -370,3 +370,19 @@ def test_a_push_onto_a_changed_copy_is_refused_and_the_registry_does_not_list_th
         registry.push(workspace.PACKAGE / "image", found["digest"], found["reference"])
     with pytest.raises(StageError, match="is not in"):
         registry.unpack(found["digest"])
+
+
+def test_what_the_search_found_is_a_file_of_the_package_only_where_the_next_one_begins_with_it() -> None:
+    manifest = assemble()
+    assert "prior.json" not in packaged()
+    found = [{"hyperparameters": {"depth": 2}, "objective": 0.25}]
+    with workspace.replacing(workspace.PACKAGE) as folder:
+        again = package.assemble(
+            folder, "demo", Packaging(), date(2013, 4, 1), DIGESTS, SIGNATURE, base=None, known=found
+        )
+    assert again == manifest
+    assert json.loads(packaged()["prior.json"]) == found
+    package.verify(workspace.PACKAGE)
+    (workspace.PACKAGE / "prior.json").write_text("[]")
+    with pytest.raises(StageError, match=r"prior\.json was changed"):
+        package.verify(workspace.PACKAGE)

@@ -32,6 +32,7 @@ def packed(tmp_path, monkeypatch, capfd) -> Path:
     git("commit", "-qm", "one")
     assert configure.main(["--set", "seed=7"]) == 0
     workspace.write_text(workspace.CHAMPION, "null\n")
+    workspace.write_text(workspace.PRIOR, "null\n")
     assert handoff.main(["pack"]) == 0
     git("clone", "-q", str(plan), str(tmp_path / "pod"))
     monkeypatch.chdir(tmp_path / "pod")
@@ -142,6 +143,7 @@ def test_without_a_commit_there_is_nothing_to_work_on(tmp_path, monkeypatch, cap
     [
         ("build/champion.json", "[]", "build/handoff.json: build/champion.json: "),
         ("build/champion.json", '{"digest": "sha256:1"}', "digest: String should match pattern"),
+        ("build/prior.json", '{"digest": "sha256:1"}', "build/handoff.json: build/prior.json: "),
         ("build/settings.yaml", "seed: x\n", "build/handoff.json: build/settings.yaml:1: "),
         ("build/source.json", "{", "build/handoff.json: build/source.json:1: not JSON"),
         ("build/overrides.json", "{}", "build/handoff.json: build/overrides.json: "),

@@ -535,7 +535,7 @@ def test_guesses_beyond_all_bounds_do_not_end_a_search():
 
 def test_what_is_explored_decides_what_is_picked(monkeypatch):
     def picked(exploration):
-        monkeypatch.setattr(acquisition, "exploration_after", lambda _: exploration)
+        monkeypatch.setattr(acquisition, "exploration_after", lambda *_: exploration)
         oracle = make(BayesianOracle, 9, lambda hp: hp.Float("x", 0, 1))
         return run(oracle, lambda values: math.sin(9 * values["x"]))[4:]
 
@@ -553,7 +553,7 @@ def test_more_is_better_where_the_objective_says_so():
     run(oracle, lambda values: -((values["x"] - 0.7) ** 2))
     assert oracle.get_best_trials(1)[0].hyperparameters.values["x"] == pytest.approx(0.7, abs=0.02)
     pattern = "expected score (.+) ± (.+), expected improvement (.+) σ, exploration (.+)"
-    why = re.fullmatch(pattern, oracle.notes["0011"]["why"])
+    why = re.fullmatch(pattern, oracle.notes["0006"]["why"])
     assert float(why[1]) == pytest.approx(0.0, abs=0.01)
     assert float(why[4]) == 0.3  # a parabola is soon known
 
@@ -582,3 +582,54 @@ def test_the_gaussian_process_beats_random_points_on_a_smooth_function():
         np.median([regret(BayesianOracle, s) for s in range(3)])
         < np.median([regret(RandomOracle, s) for s in range(3)]) / 5
     )
+
+
+def bowl(values):
+    return (values["x"] - 0.3) ** 2 + (values["y"] - 0.6) ** 2
+
+
+def square(hp):
+    hp.Float("x", 0, 1)
+    hp.Float("y", 0, 1)
+
+
+def test_a_search_begins_with_the_best_of_an_earlier_one_and_the_rest_follows_from_the_seed():
+    earlier = [({"x": 0.3, "y": 0.7}, 0.01), ({"x": 0.2, "y": 0.6}, 0.02), ({"x": 0.9, "y": 0.1}, 0.6)]
+
+    def search(known):
+        oracle = make(BayesianOracle, 9, square, seed=3)
+        oracle.known = known
+        return run(oracle, bowl), oracle
+
+    values, oracle = search(earlier)
+    assert values[:2] == [earlier[0][0], earlier[1][0]]
+    assert oracle.notes["0000"]["why"] == oracle.notes["0001"]["why"] == "one of the best of the search before"
+    assert search(earlier)[0] == values
+    cold = search(())[0]
+    assert cold[0] not in values[:2]
+    assert min(map(bowl, values[:5])) < min(map(bowl, cold[:5]))
+
+
+@pytest.mark.parametrize(
+    "unusable",
+    [{"x": 1.5, "y": 0.5}, {"x": "wide", "y": 0.5}, {"x": None, "y": 0.5}, {"x": -0.1, "y": 0.2}],
+)
+def test_what_an_earlier_search_found_outside_of_the_space_is_left_out(unusable):
+    inside = [({"x": 0.25, "gone": "a"}, 0.3), ({"x": 0.75, "y": 0.5}, 0.4)]
+    oracle = make(BayesianOracle, 7, square)
+    oracle.known = [(unusable, 0.1), *inside]
+    values = run(oracle, bowl)
+    assert values[:2] == [{"x": 0.25, "y": 0.0}, {"x": 0.75, "y": 0.5}]
+    alone, cold = make(BayesianOracle, 7, square), make(BayesianOracle, 7, square)
+    alone.known = [(unusable, 0.1)]
+    assert run(alone, bowl) == run(cold, bowl)
+
+
+def stairs(values):
+    return round(6 * abs(values["x"] - 0.23)) + round(6 * abs(values["y"] - 0.81))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_search_finds_its_way_off_plateaus(seed):
+    found = list(map(stairs, run(make(BayesianOracle, 30, square, seed=seed), stairs)))
+    assert min(found) == 0

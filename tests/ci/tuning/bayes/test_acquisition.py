@@ -84,3 +84,25 @@ class Wrong:
 @pytest.mark.parametrize(("error", "exploration"), [(0.0, 0.3), (0.15, 0.3), (0.2, 0.4), (0.5, 1.0), (3.0, 1.0)])
 def test_the_better_a_process_predicts_the_less_is_explored(error, exploration):
     assert acquisition.exploration_after(Wrong(error)) == pytest.approx(exploration)
+
+
+@pytest.mark.parametrize(("idle", "exploration"), [(0, 0.3), (5, 0.6), (8, 0.3 * 2**1.6), (9, 1.0), (500, 1.0)])
+def test_a_search_that_finds_nothing_better_explores_more(idle, exploration):
+    assert acquisition.exploration_after(Wrong(0.0), idle) == pytest.approx(exploration)
+
+
+def test_where_there_are_many_hyperparameters_half_of_the_points_near_a_good_one_differ_from_it_in_few():
+    hp = keras_tuner.HyperParameters()
+    for number in range(12):
+        hp.Float(f"x{number}", 0, 1)
+    rows = acquisition._around(Space(hp), np.full((4, 12), 0.5), (0.02,), np.random.default_rng(0))
+    moved = (rows != 0.5).sum(axis=1)
+    assert (moved[1::2] == 12).all()
+    assert 1 <= moved[::2].min() <= moved[::2].mean() < 5
+
+
+def test_what_lies_between_equal_trials_is_off_but_equals_far_apart_tell_nothing():
+    trials = np.array([[0.1, 0.1], [0.15, 0.1], [0.9, 0.9], [0.4, 0.6]])
+    objectives = np.array([1.0, 1.0, 1.0, 0.5])
+    points = np.array([[0.12, 0.12], [0.3, 0.1], [0.9, 0.91], [0.4, 0.61]])
+    assert acquisition.off_plateaus(points, trials, objectives, 2).tolist() == [False, True, True, True]

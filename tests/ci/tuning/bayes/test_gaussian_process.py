@@ -136,3 +136,34 @@ def test_the_error_is_that_of_predicting_each_trial_from_the_others(seed):
         residuals.append(outputs[left_out] - posterior.predict(points[left_out : left_out + 1])[0][0])
     found = Posterior((points, outputs, extra), GROUP, LOGARITHMS, IDENTITY).error
     assert found == pytest.approx(np.median(np.abs(residuals)) / stats.norm.ppf(0.75))
+
+
+def test_the_scales_of_an_earlier_search_are_kept_where_few_trials_say_otherwise():
+    rng = np.random.default_rng(0)
+    points = rng.random((30, 2))
+    earlier = fit(points, np.sin(9 * points[:, 0]), np.zeros(30), np.arange(2)).scales
+    assert earlier[0] < np.log(0.5) < earlier[1]  # the second hyperparameter does not count
+    few = rng.random((3, 2))
+    cold, warm = (fit(few, few[:, 0], np.zeros(3), np.arange(2), before).scales for before in (None, earlier))
+    assert warm[1] - warm[0] > cold[1] - cold[0] + 0.5
+
+
+def test_over_many_orders_of_magnitude_values_near_the_least_one_are_told_apart():
+    points = np.random.default_rng(0).random((24, 1))
+    orders = 10 ** (8 * np.abs(points[:, 0] - 0.4))
+    posterior = fit(points, orders, np.zeros(24), np.zeros(1, int))
+    assert posterior.warp.centre == orders.min()
+    low, _, high = posterior.band(points)
+    best = np.argsort(orders)[:2]
+    assert high[best[0]] < low[best[1]]
+    even = np.sin(7 * points[:, 0])
+    assert fit(points, even, np.zeros(24), np.zeros(1, int)).warp.centre == np.median(even)
+
+
+@pytest.mark.parametrize("near", [None, 0.1])
+def test_the_slope_of_a_warp_is_that_of_differences(near):
+    outputs = np.random.default_rng(1).lognormal(size=12)
+    warp, step = Warp.fit(outputs, near), 1e-6
+    inside = outputs[outputs > outputs.min()]  # at its centre the second derivative jumps
+    slopes = (warp.apply(inside + step) - warp.apply(inside - step)) / (2 * step)
+    assert warp.log_slope(inside) == pytest.approx(np.log(slopes).sum(), abs=1e-4)
