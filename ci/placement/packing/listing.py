@@ -25,8 +25,8 @@ _MANY, _OFTEN, _GIVEN = 1000, 8, 200
 """Patterns that are looked for while prices still change; how many a task may be in, and all, that are given back."""
 _SAFE = 1e-9
 """More than what rounding changes in a sum of prices."""
-_TOGETHER = 4_000_000
-"""Patterns that are looked at together: 160 MB."""
+_TOGETHER = 2_000_000
+"""Patterns that are looked at together: 80 MB."""
 
 
 @dataclass(frozen=True)

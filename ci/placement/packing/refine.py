@@ -35,6 +35,8 @@ _FIRST, _LATER = 500, 300
 """Patterns followed at once while prices still change, and in dives."""
 _TRIES = (0.6, 0.8, 0.95, 0.5)
 """From which use on a dive fixes a pattern."""
+_HOPELESS = 1.0
+"""Nodes between the relaxation and a better plan from which on too many patterns could be in it."""
 _GRACE = 0.2
 """Seconds after the limit in which what a dive has begun may be filled."""
 _APART = 40
@@ -67,17 +69,20 @@ def by_lists(found: Incumbent, kinds: Kinds, weights: Floats, until: Until) -> N
     if found.open:
         duals, dearest = generate(master, Lister(kinds, cost, _WIDE), until.part(0.3))
         _prove(found, kinds, dearest)
-        _settle(found, kinds, dearest, until.part(0.5))
+        few = settle(found, kinds, dearest, until.part(0.3))
+    trying = until.part(0.6)
     for threshold in _TRIES[1:]:
-        if not found.open or until.over:
+        if not found.open or trying.over:
             break
         nodes = found.score[1]
-        plunge(duals, threshold, until)
-        if found.open:
-            chosen, _ = master.integer(until.soon(_WHOLE), found.bound)
+        plunge(duals, threshold, trying)
+        if found.open and not trying.over:
+            chosen, _ = master.integer(trying.soon(_WHOLE), found.bound)
             found.offer(kinds.unpack(chosen))
         if found.score[1] < nodes:
-            _settle(found, kinds, dearest, until.part(0.5))
+            few = settle(found, kinds, dearest, until.part(0.3))
+    if found.open and few:
+        settle(found, kinds, dearest, until)
 
 
 def repair(found: Incumbent, weights: Floats, until: Until) -> None:
@@ -127,27 +132,33 @@ def _prove(found: Incumbent, kinds: Kinds, duals: Duals) -> None:
     found.prove(lower_bound(found.problem, proof), Bound.LISTED, proof)
 
 
-def _settle(found: Incumbent, kinds: Kinds, duals: Duals, until: Until) -> None:
-    """Decide whether there is a plan with one node less: by all patterns that such a plan could have."""
+def settle(found: Incumbent, kinds: Kinds, duals: Duals, until: Until) -> bool:
+    """Decide whether there is a plan with one node less, by all patterns that it could have; tell if they are few."""
     fewer = found.score[1] - 1
-    if not found.open or until.over or fewer - duals.value >= 1:
-        return
-    lister = Lister(kinds, np.ones(len(kinds.count)), _WIDE)
+    if not found.open or until.over or fewer - duals.value >= _HOPELESS:
+        return False
+    lister, fee = Lister(kinds, np.ones(len(kinds.count)), _WIDE), np.zeros(len(kinds.count))
     try:
-        *_, most = lister(duals.prices(kinds), until)
-        fee = np.maximum(0, most - 1)
-        slack = fewer - float(duals.tasks @ kinds.demand - fee @ kinds.count)
-        node, patterns = [], []
-        for t in np.flatnonzero(kinds.count).tolist():
-            listed = lister.list(t, duals.tasks, 1 + fee[t] - slack - 1e-6, _WIDE, until)
-            if listed.beyond > -inf or len(listed.worth) > _ALL:
-                return
-            node.append(np.full(len(listed.worth), t))
-            patterns.append(listed.patterns)
+        for _ in range(2):
+            # A pattern of a better plan costs no more beyond its tasks' prices than the bound leaves room for; what is
+            # worth more than a node is listed in any case, since the bound has to pay for it.
+            slack = fewer - float(duals.tasks @ kinds.demand - fee @ kinds.count)
+            every = [
+                lister.list(t, duals.tasks, 1 + fee[t] - max(slack, 0.0) - 1e-6, _WIDE, until) for t in range(len(fee))
+            ]
+            if any(each.beyond > -inf for each in every) or sum(len(each.worth) for each in every) > _ALL:
+                return False
+            over = np.array([each.worth.max(initial=1.0) - 1 for each in every])
+            if (over <= fee + 1e-6).all():
+                break
+            fee = over
     except TimeoutError:
-        return
+        return False
+    node = np.repeat(np.arange(len(fee)), [len(each.worth) for each in every])
+    patterns = np.concatenate([each.patterns for each in every])
     master = Master(kinds, lister.cost, 1000.0)
-    master.add(np.concatenate(node), np.concatenate(patterns))
+    master.add(node, patterns)
     chosen, bound = master.integer(until, fewer)
     found.offer(kinds.unpack(chosen))
     found.prove(int(np.ceil(min(max(bound, 0.0), fewer + 1) - 1e-6)), Bound.BRANCHING)
+    return True

@@ -18,9 +18,11 @@ from ci.placement.packing import solver
 from ci.placement.packing.certificate import lower_bound
 from ci.placement.packing.clock import Until
 from ci.placement.packing.incumbent import Incumbent
+from ci.placement.packing.kinds import Kinds
+from ci.placement.packing.patterns import Duals
 from ci.placement.packing.plain import plain
 from ci.placement.packing.problem import Problem
-from ci.placement.packing.refine import repair
+from ci.placement.packing.refine import repair, settle
 from ci.placement.packing.solution import Bound
 from ci.placement.packing.solver import solve
 
@@ -347,3 +349,29 @@ def test_some_nodes_of_a_plan_are_packed_again_on_fewer():
     assert found.score[1] == len(set(bad)) - 1
     assert not found.missing
     assert (problem.left(found.plan) >= 0).all()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_all_patterns_of_a_better_plan_are_looked_at_whatever_the_prices_are(seed):
+    """Prices may be too high, too low or zero: one node less is found where it is possible, and else ruled out."""
+    random, until = np.random.default_rng(seed), Until(process_time() + 100, process_time)
+    nodes = int(random.integers(5, 8))
+    problem = Problem.of(
+        random.integers(2, 9, (int(random.integers(5, 9)), 2)),
+        random.integers(10, 14, (2, 2))[random.integers(0, 2, nodes)],
+    )
+    reference, kinds = plain(problem, 60), Kinds.of(problem)
+    assert not reference.unplaced
+    prices, none = random.choice([0.0, 0.2, 0.4, 0.5, 0.7, 1.0], len(kinds.demand)), np.zeros((1, 0))
+    optimal = np.array(reference.node_of)
+    worse = optimal.copy()
+    worse[np.flatnonzero(np.isin(optimal, optimal[0]))[0]] = min(set(range(nodes)) - set(reference.node_of), default=-1)
+    for plan in (optimal, worse):
+        found = Incumbent(problem, solver._linear(problem, np.zeros(2)), 0, until, 100.0, None)
+        found.offer(plan)
+        before = found.score
+        while found.bound < found.score[1] and not found.missing:
+            assert settle(found, kinds, Duals(np.inf, none[0], prices, np.zeros(nodes), none), until)
+            assert found.score < before or found.bound == found.score[1]
+            before = found.score
+        assert found.missing or found.bound == found.score[1] == reference.objective
