@@ -69,7 +69,8 @@ def main(argv: list[str] | None = None) -> int:
     if not options.quick and found["weeks"] == len(task["weeks"]):
         suffix = f"-{options.task.name}" if options.task else ""
         path = Path(f"docs/year{suffix}.md")
-        path.write_text(document.page(found), encoding="utf-8")
+        others = sorted(each.name for each in path.parent.glob("year*.md") if each != path)
+        path.write_text(document.page(found, others), encoding="utf-8")
         print(f"year: {path}")
     return subprocess.run([sys.executable, "-m", "scripts.report"], check=False).returncode
 

@@ -19,8 +19,14 @@ def told(year: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def page(year: Mapping[str, Any]) -> str:
-    """Return the page about a whole year."""
+def page(year: Mapping[str, Any], others: Sequence[str] = ()) -> str:
+    """Return the page about a whole year.
+
+    Args:
+        year: the result.
+        others: names of the pages about other tasks' years, beside it.
+    """
+    links = f"\nOther years: {', '.join(f'[{name}]({name})' for name in others)}.\n" if others else ""
     metrics = [NAMES.get(name, name) for name in year["metrics"]]
     first = year["policies"][0]["weeks"][0]["first"]
     rows = [
@@ -78,7 +84,7 @@ What the loop gained by week, with 95 % intervals (weeks resampled; for a loss l
 {_table(["week from", *(f"`{each['name']}`" for each in year["policies"])], list(_weekly(year)))}
 
 {metrics[0]} of each policy's answers, by week.
-"""
+{links}"""
 
 
 def _row(week: Mapping[str, Any]) -> list[str]:

@@ -70,3 +70,4 @@ def test_the_result_can_be_read_and_told(tmp_path):
     text = document.page(found)
     assert "| `loop` | 0." in text
     assert "**keep**: auc 0.0010 worse" in text
+    assert document.page(found, ["year-a.md"]).endswith("\n\nOther years: [year-a.md](year-a.md).\n")
