@@ -394,8 +394,8 @@ class Monitoring(Section):
 
     season: list[Annotated[str, Field(min_length=1)]] = []
     """Features that change with the season: their drift is watched, and asks for nothing."""
-    measured: bool = False
-    """Whether thresholds of checks are measured on whole periods of the training days; it takes seconds."""
+    measured: bool = True
+    """Whether thresholds of distributions are measured on whole periods of the training days, if there are five."""
     period_days: Annotated[int, Field(ge=1, le=366)] = 7
     """Length of a period, of which a window has one or more: whole weeks where weekdays differ; days."""
 

@@ -41,7 +41,7 @@ def monitor(*, only_captured: bool) -> None:
     from ci import clock, configuration, task, workspace
     from ci.capture import log
     from ci.monitoring import memory, shadow
-    from ci.monitoring.known import judged, service, thresholds
+    from ci.monitoring.known import judged, service
     from ci.monitoring.monitor import captured, monitor, nothing, simulated
     from ci.monitoring.retraining import asks
     from ci.results.evaluation import REFERENCE, of_any_version
@@ -80,10 +80,9 @@ def monitor(*, only_captured: bool) -> None:
             traffic,
             reference,
             wanted,
-            measured=thresholds(settings, wanted, only_captured=only_captured),
             others=[
                 *service(settings, told, now),
-                *judged(settings, wanted, release["model"], release["version"]),
+                *judged(settings, wanted, reference, release["version"]),
                 *shadow.look(settings, wanted, release["digest"], release["version"]),
             ],
             before=last.shown if last else {},

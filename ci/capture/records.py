@@ -20,6 +20,8 @@ from ci.task import Field, Output
 ID, TIME, VERSION, RELEASE = "request id", "request time", "request version", "request release"
 """Columns beside the fields."""
 Entry = Mapping[str, Any]
+_NOTHING = float("nan")
+"""In place of a field that was not sent."""
 
 
 @dataclass(frozen=True)
@@ -47,31 +49,47 @@ def read(captured: Mapping[str, Sequence[Entry]], features: Mapping[str, Field],
     """
     counts: Counter[str] = Counter()
     seen: set[Any] = set()
-    rows: list[dict[str, Any]] = []
-    entries = [{"pod": pod, **entry} for pod, found in captured.items() for entry in found]
-    for entry in sorted(entries, key=lambda each: (str(each.get("time")), str(each["pod"]), each["number"])):
-        name = entry.get("id") or f"{entry['pod']}-{entry['number']}"  # an older gateway gives no id
+    wanted = [name for name, field in features.items() if field.dtype != "bytes"]
+    shared: dict[str, list[Any]] = {name: [] for name in (ID, TIME, VERSION, RELEASE)}
+    fields: dict[str, list[Any]] = {name: [] for name in wanted}
+    answers: dict[str, list[Any]] = {output.name: [] for output in outputs}
+    entries = [(str(entry.get("time")), str(pod), entry) for pod, found in captured.items() for entry in found]
+    for _, pod, entry in sorted(entries, key=lambda each: (*each[:2], each[2]["number"])):
+        name = entry.get("id") or f"{pod}-{entry['number']}"  # an older gateway gives no id
         if entry["status"] != 200:
             counts["refused"] += 1
-        elif name in seen:
+            continue
+        if name in seen:
             counts["repeated"] += 1
-        else:
-            seen.add(name)
-            found = _rows(entry, name, features, outputs)
-            counts["unreadable" if found is None else "read"] += 1
-            rows += found or []
-    wanted = [name for name, field in features.items() if field.dtype != "bytes"]
-    columns = [ID, TIME, VERSION, RELEASE, *wanted]
-    table = pd.DataFrame(rows, columns=[*columns, *(("", output.name) for output in outputs)])
-    made = {output.name: _array(table[("", output.name)], output) for output in outputs}
+            continue
+        seen.add(name)
+        found = _rows(entry, features, outputs)
+        if found is None:
+            counts["unreadable"] += 1
+            continue
+        counts["read"] += 1
+        time, sent, made = found
+        rows = len(sent)
+        shared[ID] += [name] if rows == 1 else [f"{name}/{place}" for place in range(rows)]
+        for key, value in ((TIME, time), (VERSION, entry.get("version")), (RELEASE, entry.get("release"))):
+            shared[key] += [value] * rows
+        for key, column in fields.items():
+            column += [row.get(key, _NOTHING) for row in sent]
+        for key, column in answers.items():
+            column += [row[key] for row in made]
+    table = pd.DataFrame({**shared, **fields})
+    values = {output.name: _array(answers[output.name], output) for output in outputs}
     typed = {name: _typed(table[name], features[name]) for name in wanted}
-    table = table[columns].assign(**{TIME: pd.to_datetime(table[TIME], utc=True), **typed})
-    return Records(table, made, dict(counts))
+    return Records(table.assign(**{TIME: pd.to_datetime(table[TIME], utc=True), **typed}), values, dict(counts))
 
 
 def _typed(column: "pd.Series[Any]", field: Field) -> "pd.Series[Any]":
     """Return a column of one type, as a file has it: what is no value of the field's kind is missing."""
     if field.shape:
+        return column
+    if field.dtype == "string" and isinstance(column.dtype, pd.StringDtype):
+        return column.astype(object)
+    if field.dtype != "string" and pd.api.types.is_numeric_dtype(column.dtype):
         return column
     kind = str if field.dtype == "string" else (int, float)
     kept = column.map(lambda value: value if isinstance(value, kind) else None)
@@ -79,9 +97,9 @@ def _typed(column: "pd.Series[Any]", field: Field) -> "pd.Series[Any]":
 
 
 def _rows(
-    entry: Entry, name: str, features: Mapping[str, Field], outputs: Sequence[Output]
-) -> list[dict[Any, Any]] | None:
-    """Return the rows of one entry; None if it is no prediction that can be read."""
+    entry: Entry, features: Mapping[str, Field], outputs: Sequence[Output]
+) -> tuple[datetime, list[dict[str, Any]], list[dict[str, Any]]] | None:
+    """Return an entry's time, the fields of each row and their predictions; None if it is none that can be read."""
     try:
         time = datetime.fromisoformat(entry["time"])
         if time.tzinfo is None:
@@ -91,14 +109,7 @@ def _rows(
         made = list(_answers(answered, outputs, len(sent)))
     except (ValueError, TypeError, LookupError, AttributeError):
         return None
-    if len(made) != len(sent):
-        return None
-    shared = {TIME: time, VERSION: entry.get("version"), RELEASE: entry.get("release")}
-    names = [name] if len(sent) == 1 else [f"{name}/{place}" for place in range(len(sent))]
-    return [
-        {ID: each, **shared, **row, **{("", key): value for key, value in values.items()}}
-        for each, row, values in zip(names, sent, made, strict=True)
-    ]
+    return (time, sent, made) if len(made) == len(sent) else None
 
 
 def _instances(asked: Any, features: Mapping[str, Field]) -> Iterator[dict[str, Any]]:
@@ -131,9 +142,11 @@ def _answers(answered: Any, outputs: Sequence[Output], rows: int) -> Iterator[di
         yield {name: values[place] for name, values in columns.items()}
 
 
-def _array(column: "pd.Series[Any]", output: Output) -> npt.NDArray[np.float64]:
+def _array(column: Sequence[Any], output: Output) -> npt.NDArray[np.float64]:
     """Return predictions as an array; NaN where one has another form than the output."""
     shape = () if output.width is None else (output.width,)
+    if not shape and all(type(value) is float for value in column):
+        return np.array(column, dtype="float64")
     found = np.full((len(column), *shape), np.nan)
     for place, value in enumerate(column):
         try:

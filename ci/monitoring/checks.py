@@ -8,10 +8,9 @@ import numpy.typing as npt
 
 from ci.data.psi import psi
 from ci.data.reference import shares
+from ci.monitoring import drift, null
 from ci.monitoring.null import Bounds
 from ci.monitoring.windows import Gap
-from ci.quality import metrics
-from ci.results.evaluation import Interval
 from ci.results.monitoring import Check, Look, Word
 from ci.settings import Monitoring
 
@@ -24,7 +23,10 @@ UNSEEN, MANY = 0.01, 0.25
 """Share of values that the reference has not seen, beyond its own, from which a column is watched; and has drifted."""
 ERRORS = 0.01
 """Share of requests that are answered with an error, from which that is watched."""
-_RESAMPLES = 500
+SLOWER = 2.0
+"""How many times its usual value latency must be at least, to be watched."""
+_NAMED = 2
+"""Bins that are named as those that moved most."""
 
 
 def jensen_shannon(reference: Array, window: Array) -> float:
@@ -50,7 +52,8 @@ def of_column(
         counted: rows of the window in each bin.
         description: the reference.
         settings: thresholds where none were measured.
-        measured: bounds of the index by column; the effect must be `psi_warn` at least whatever they are.
+        measured: bounds of the index by column; the effect must be `psi_warn` at least whatever they are. None, or
+            none for this column: the settings hold.
         season: columns that change with the season: these are watched at most.
         kind: what the column holds; of predictions only the distribution is checked.
     """
@@ -71,7 +74,35 @@ def of_column(
         verdict = "watch"
     distance = jensen_shannon(reference, window)
     said = f"{name}: PSI {index:.3f} against {threshold:.3f}, Jensen-Shannon distance {distance:.3f}"
-    found.append(_check(f"{name} distribution", kind, index, threshold, method, verdict, said))
+    if verdict != "ok":
+        said += f"; most moved {drift.moved(description, reference, window, _NAMED)}"
+    check = _check(f"{name} distribution", kind, index, threshold, method, verdict, said)
+    found.append(check.model_copy(update={"p": _chance(reference, window, (description["rows"], rows))}))
+    return found
+
+
+def _chance(reference: Array, window: Array, rows: tuple[int, int]) -> float:
+    """Return the p-value of the likelihood ratio test that both have one distribution, if all rows were independent."""
+    from scipy.special import chdtrc
+
+    used = (reference > 0) | (window > 0)
+    both = np.stack([reference[used] * rows[0], window[used] * rows[1]])
+    expected = both.sum(axis=0) * (both.sum(axis=1, keepdims=True) / both.sum())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(both > 0, both * np.log(both / expected), 0.0)
+    return float(chdtrc(max(int(used.sum()) - 1, 1), max(2 * terms.sum(), 0.0)))
+
+
+def corrected(checks: Sequence[Check]) -> list[Check]:
+    """Return the checks with p-values that are corrected for their number (Holm 1979). They advise, and decide nothing.
+
+    Rows of one day are alike, so even corrected ones are much too small: the size of a change is what decides.
+    """
+    tested = sorted((check.p, place) for place, check in enumerate(checks) if check.p is not None)
+    found, largest = list(checks), 0.0
+    for number, (p, place) in enumerate(tested):
+        largest = max(largest, min(1.0, p * (len(tested) - number)))
+        found[place] = found[place].model_copy(update={"p": float(f"{largest:.3g}")})
     return found
 
 
@@ -94,37 +125,6 @@ def _unseen(name: str, before: float, now: float) -> Check:
     return _check(f"{name} unseen", "data", now, before + UNSEEN, _FIXED, verdict, said)
 
 
-def performance(
-    metric: str, targets: Array, predictions: Array, days: npt.NDArray[np.int64], holdout: Interval, seed: int = 0
-) -> Check:
-    """Return whether a metric on mature days is worse than on the holdout, by more than the days of both explain.
-
-    Args:
-        metric: its name.
-        targets: of labelled requests, shape (rows,).
-        predictions: what was answered.
-        days: number of each row's day, from 0: days are resampled, as rows of one day are alike.
-        holdout: what it was on the holdout, with its interval.
-        seed: of the resampling.
-    """
-    by_day = metrics.by_day(metric, targets, predictions, days)
-    number = int(days.max()) + 1
-    drawn = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), size=_RESAMPLES)
-    value = float(by_day(np.ones((1, number)))[0])
-    resampled = by_day(drawn.astype(np.float64))
-    low, high = np.nanquantile(resampled, [0.025, 0.975]) if np.isfinite(resampled).any() else (np.nan, np.nan)
-    method = f"intervals of 95 % by day: {number} days, and the holdout's"
-    if not np.isfinite([value, low, high]).all() or holdout.low is None or holdout.high is None:
-        return _check(metric, "performance", 0.0, None, method, "ok", f"{metric} cannot be computed yet")
-    better_is_more = metrics.more_is_better(metric)
-    threshold = holdout.low if better_is_more else holdout.high
-    worse = value < threshold if better_is_more else value > threshold
-    surely = high < threshold if better_is_more else low > threshold
-    verdict: Word = "drift" if surely and number > 1 else "watch" if worse else "ok"
-    said = f"{metric} is {value:.4f} [{low:.4f}, {high:.4f}] on {number} mature days, {threshold:.4f} was the holdout's"
-    return _check(metric, "performance", value, threshold, method, verdict, f"{said} worst")
-
-
 def service(looks: Sequence[Look], silences: Sequence[Gap]) -> list[Check]:
     """Return the checks of what answers: errors since the look before, and times without a captured request.
 
@@ -138,10 +138,26 @@ def service(looks: Sequence[Look], silences: Sequence[Gap]) -> list[Check]:
         verdict: Word = "watch" if share >= ERRORS else "ok"
         said = f"{share:.2%} of {came} requests since the last look were answered with an error"
         found.append(_check("errors", "service", share, ERRORS, _FIXED, verdict, said))
+    if (slow := _latency(looks)) is not None:
+        found.append(slow)
     for silent in silences:
         hours = (silent.end - silent.start).total_seconds() / 3600
         found.append(_check(f"silence of {silent.of}", "service", hours, None, "counters", "watch", str(silent)))
     return found
+
+
+def _latency(looks: Sequence[Look]) -> Check | None:
+    """Return whether answers take longer than in the looks before; None if there are too few."""
+    found = [look.p99 for look in looks if look.p99 is not None]
+    if len(found) <= null.LEAST or looks[-1].p99 is None:
+        return None
+    before, now = found[:-1], found[-1]
+    usual = float(np.median(before))
+    bound, level = null.upper(np.log(np.maximum(before, 1e-6)), null.SERVICE)
+    threshold = max(float(np.exp(min(bound, 700.0))), SLOWER * usual)
+    said = f"the slowest of 100 requests takes {now:.3f} s, {usual:.3f} s in the {len(before)} looks before"
+    method = f"prediction bound from n = {len(before)} looks, level {level:.3f}"
+    return _check("latency", "service", now, threshold, method, "watch" if now >= threshold else "ok", said)
 
 
 def settled(checks: Sequence[Check], before: Mapping[str, Word]) -> list[Check]:

@@ -11,6 +11,8 @@ from ci.data.reference import shares
 from ci.settings import Monitoring
 
 Word = Literal["stable", "shifted", "drifted", "too few rows"]
+WORDS: dict[str, Word] = {"ok": "stable", "watch": "shifted", "drift": "drifted"}
+"""What a check of a distribution says, as a column's verdict."""
 
 
 def word(index: float, rows: int, settings: Monitoring) -> Word:
@@ -43,6 +45,19 @@ def examine(
         "verdict": word(index, rows, settings),
         "change": f"{bin_in_words(description, moved)}: {reference[moved]:.1%} before, {window[moved]:.1%} now",
     }
+
+
+def moved(
+    description: Mapping[str, Any], reference: npt.NDArray[np.float64], window: npt.NDArray[np.float64], most: int
+) -> str:
+    """Return the bins that an index comes from most, in words: how many, and their shares before and now."""
+    small = 0.5 / max(description["rows"], 1)
+    parts = (window - reference) * np.log(np.maximum(window, small) / np.maximum(reference, small))
+    places = [place for place in np.argsort(-parts, kind="stable")[:most] if parts[place] > 0]
+    return " and ".join(
+        f"{bin_in_words(description, place)} ({reference[place]:.1%} before, {window[place]:.1%} now)"
+        for place in places
+    )
 
 
 def bin_in_words(description: Mapping[str, Any], place: int) -> str:

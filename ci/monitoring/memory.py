@@ -41,13 +41,16 @@ def looks(settings: History) -> list[Look]:
     return _looks(settings).read_all()
 
 
-def look(time: datetime, pods: Mapping[str, tuple[int, int]], settings: History) -> list[Look]:
+def look(
+    time: datetime, pods: Mapping[str, tuple[int, int]], settings: History, p99: float | None = None
+) -> list[Look]:
     """Record what the gateways' counters say, and return all looks.
 
     Args:
         time: when.
         pods: by pod, its requests and errors since its gateway started.
         settings: where.
+        p99: seconds that the slowest of 100 of the last requests took.
     """
     file = _looks(settings)
     with _locked(file.path.with_name("watched.lock")):
@@ -59,7 +62,8 @@ def look(time: datetime, pods: Mapping[str, tuple[int, int]], settings: History)
             again = counted[0] < known[0]  # its gateway was started again: what it counts since then is all
             for place in range(2):
                 more[place] += max(counted[place] - (0 if again else known[place]), 0)
-        found = Look(time=time, pods=dict(pods), requests=last.requests + more[0], errors=last.errors + more[1])
+        sums = {"requests": last.requests + more[0], "errors": last.errors + more[1]}
+        found = Look(time=time, pods=dict(pods), **sums, p99=p99)
         kept = [*before, found][-_LOOKS:]
         _write(file, kept)
     return kept

@@ -15,8 +15,7 @@ from ci.capture import records, replay
 from ci.data import watched
 from ci.data.reference import counts
 from ci.errors import StageError
-from ci.monitoring import checks, drift, windows
-from ci.monitoring.null import Bounds
+from ci.monitoring import checks, drift, null, windows
 from ci.results.data import SUMMARY, Window
 from ci.results.monitoring import MONITORING, Check, Verdict, Word
 from ci.rows import Writer
@@ -101,7 +100,6 @@ def monitor(
     reference: dict[str, Any],
     wanted: Task,
     *,
-    measured: Bounds | None = None,
     others: Sequence[Check] = (),
     before: Mapping[str, Word] = MappingProxyType({}),
 ) -> dict[str, Any]:
@@ -112,7 +110,6 @@ def monitor(
         traffic: the requests with their answers.
         reference: the served model's reference statistics, as the test stage wrote them.
         wanted: the task.
-        measured: thresholds of checks; None: the settings'.
         others: checks of what is no feature, such as performance.
         before: what each check showed in the window before.
     """
@@ -134,20 +131,27 @@ def monitor(
                 f"what serves predicts {', '.join(reference['predictions'])}; the task in model/ predicts something "
                 "else: deploy its model first"
             )
-        features = _examined(columns, reference["features"], settings)
-        predictions = _examined(predicted, reference["predictions"], settings)
-        moved = max(predictions, key=lambda found: found["psi"])
-        verdict: Verdict
-        verdict, reason = drift.overall(features, moved)
-        limits, known = settings.monitoring, reference
+        limits = settings.monitoring
+        measured = null.of(reference, traffic.rows) if limits.measured else {}
         shown = [*others]
         for name, found in columns.items():
-            shown += checks.of_column(name, found, known["features"][name], limits, measured, limits.season)
+            shown += checks.of_column(
+                name, found, reference["features"][name], limits, measured.get("features"), limits.season
+            )
         for name, found in predicted.items():
-            shown += checks.of_column(name, found, known["predictions"][name], limits, kind="prediction")
+            shown += checks.of_column(
+                name, found, reference["predictions"][name], limits, measured.get("predictions"), kind="prediction"
+            )
+        shown = checks.corrected(shown)
         settled = checks.settled(shown, before)
-        if checks.worst(settled)[0] == "broken":  # what cannot be trusted says nothing of drift
-            verdict, reason = "broken", checks.worst(settled)[1]
+        features = _examined(columns, reference["features"], limits, shown, "feature")
+        predictions = _examined(predicted, reference["predictions"], limits, shown, "prediction")
+        moved = max(predictions, key=lambda found: (found["verdict"] == "drifted", found["psi"]))
+        verdict: Verdict
+        verdict, reason = drift.overall(features, moved)
+        overall, why = checks.worst(settled)
+        if overall == "broken":  # what cannot be trusted says nothing of drift
+            verdict, reason = "broken", why
         if unasked:
             reason += f"; {unasked} of {traffic.rows} requests have no prediction"
         result = {
@@ -161,6 +165,8 @@ def monitor(
             "features": features,
             "checks": [check.model_dump(mode="json") for check in settled],
             "shown": {check.name: check.verdict for check in shown},
+            "overall": overall,
+            "why": why,
         }
         MONITORING.write(result, folder)
     return result
@@ -173,13 +179,17 @@ def _add(counted: dict[str, Any], columns: Mapping[str, Any], known: Mapping[str
             counted[name] = counted.get(name, 0) + counts(column, known[name])
 
 
-def _examined(counted: Mapping[str, Any], known: Mapping[str, Any], settings: Settings) -> list[dict[str, Any]]:
-    found = [drift.examine(name, each, known[name], settings.monitoring) for name, each in counted.items()]
-    season = settings.monitoring.season
-    return [
-        {**each, "verdict": "shifted"} if each["name"] in season and each["verdict"] == "drifted" else each
-        for each in found
-    ]
+def _examined(
+    counted: Mapping[str, Any],
+    known: Mapping[str, Any],
+    limits: Monitoring,
+    shown: Sequence[Check],
+    kind: Literal["feature", "prediction"],
+) -> list[dict[str, Any]]:
+    """Return each column's index and the bin that moved most, with the verdict of its check in this window."""
+    verdicts = {check.name: drift.WORDS[check.verdict] for check in shown if check.kind == kind}
+    found = [drift.examine(name, each, known[name], limits) for name, each in counted.items()]
+    return [{**each, "verdict": verdicts.get(f"{each['name']} distribution", each["verdict"])} for each in found]
 
 
 def _columns(answers: dict[str, Any]) -> dict[str, Any]:

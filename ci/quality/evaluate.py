@@ -11,7 +11,7 @@ import pandas as pd
 from ci import junit, stages, task, workspace
 from ci.data import watched
 from ci.data.reference import describe_predictions
-from ci.quality import behaviour, challenger, metrics, verdict
+from ci.quality import behaviour, challenger, metrics, periods, verdict
 from ci.quality.compare import Scored
 from ci.quality.judge import judge
 from ci.results import data
@@ -24,6 +24,8 @@ from ci.training.inputs import make_deterministic, prepared
 
 GOLDEN_ROWS = 32
 """Golden requests at most."""
+MEASURED, WITH_FILES = 20_000, 4096
+"""Training rows on which it is measured how far periods differ; and those where they name files, which cost more."""
 GOLDEN_SIZE = 2**18
 """Bytes of golden requests at most, so that they can be kept with the release: large files are few."""
 
@@ -57,7 +59,13 @@ def evaluate(settings: Settings) -> dict[str, Any]:
         EVALUATION.write(result, folder)
         workspace.write_text(folder / "junit.xml", junit.render("evaluation", _cases(result)))
         GOLDEN.write(_golden(rows, wanted, model), folder)
-        REFERENCE.write(_reference(wanted, scored), folder)
+        reference = _reference(wanted, scored)
+        reference["expected"] = _expected(result, wanted)
+        reference["days"] = result["days"]
+        if wanted.time is not None:
+            length, days = settings.monitoring.period_days, (summary.days.get("train", 0), result["days"])
+            reference["periods"] = _periods(wanted, model, reference, length, days)
+        REFERENCE.write(reference, folder)
         _predictions(holdout, wanted, scored).to_parquet(folder / "predictions.parquet", index=False)
     return result
 
@@ -104,6 +112,50 @@ def _reference(wanted: task.Task, scored: dict[str, Scored]) -> dict[str, Any]:
     made = watched.predictions({name: each.challenger for name, each in scored.items()}, wanted.outputs)
     predictions = {name: describe_predictions(column) for name, column in made.items()}
     return {"features": data.REFERENCE.plain(), "predictions": predictions}
+
+
+def _periods(
+    wanted: task.Task, model: challenger.Model, reference: dict[str, Any], length: int, days: tuple[int, int]
+) -> dict[str, Any]:
+    """Return how whole periods of the training days differ, of some rows; see `ci.quality.periods`.
+
+    Args:
+        wanted: the task, which has days.
+        model: the challenger.
+        reference: its reference statistics.
+        length: days of a period.
+        days: behind the reference of features, and of predictions.
+    """
+    rows = prepared("train")
+    files = any(field.dtype == "bytes" for field in wanted.features.values())
+    table = rows.take(_spaced(rows.count, WITH_FILES if files else MEASURED))
+    period = periods.number(table[wanted.time], length)
+    columns = watched.fields(table, wanted.features, reference["features"], wanted.summaries)
+    with task.told("the model cannot answer the training rows"):
+        made = watched.predictions(model.answers(Rows.of(table)), wanted.outputs)
+    features = {name: column for name, (column, _) in columns.items()}
+    return {
+        "length": length,
+        "days": {"features": days[0], "predictions": days[1]},
+        "features": periods.count(features, reference["features"], period),
+        "predictions": periods.count(made, reference["predictions"], period),
+    }
+
+
+def _expected(result: Mapping[str, Any], wanted: task.Task) -> list[dict[str, Any]]:
+    """Return each metric that has an interval: of the whole holdout and, the primary one, of each slice."""
+    found = [{"metric": name, **measured} for name, measured in result["metrics"].items()]
+    found += [
+        {"metric": result["primary"], "column": part["column"], "slice": part["slice"], **part}
+        for part in result["slices"]
+        if part["column"] in wanted.features
+    ]
+    kept = ("metric", "column", "slice", "value", "low", "high")
+    return [
+        {key: each[key] for key in kept if each.get(key) is not None}
+        for each in found
+        if None not in (each["value"], each["low"], each["high"])
+    ]
 
 
 def _predictions(holdout: pd.DataFrame, wanted: task.Task, scored: dict[str, Scored]) -> pd.DataFrame:

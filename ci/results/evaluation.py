@@ -190,11 +190,40 @@ def _sent(value: Any) -> Any:
     return nan if value is None else value
 
 
+class Periods(Result):
+    """Whole periods of the training days: by column how many rows of each are in each bin, see `ci.quality.periods`.
+
+    `length` is a period's in days; `days` are those behind the reference of features, and of predictions.
+    """
+
+    length: Count
+    days: dict[Literal["features", "predictions"], Count]
+    features: dict[str, list[list[Count]]]
+    predictions: dict[str, list[list[Count]]]
+
+
+class Expected(Result):
+    """A metric on the holdout with its 95 % interval, of all rows or of a slice: what labels are compared with."""
+
+    metric: str
+    column: str | None = None
+    slice: str | None = None
+    value: Real
+    low: Real
+    high: Real
+
+
 class Reference(Result):
-    """How the training data were distributed by watched column, and the model's own predictions for the holdout."""
+    """How the training data were distributed by watched column, and the model's own predictions for the holdout.
+
+    Beside them what monitoring measures thresholds on, and how good the model was on how many days of the holdout.
+    """
 
     features: dict[str, Distribution]
     predictions: dict[str, Distribution]
+    periods: Periods | None = None
+    expected: Many[Expected] = Field(default_factory=list)
+    days: Count = 0
 
     @model_validator(mode="before")
     @classmethod

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from ci import workspace
-from ci.results.data import Window
+from ci.results.data import Share, Window
 from ci.results.file import Count, Day, Digest, File, Many, Real, Result, Version
 
 Verdict = Literal["too few rows", "stable", "shifted", "drifted", "broken"]
@@ -28,7 +28,10 @@ class Drift(Result):
 
 
 class Check(Result):
-    """One check of a window: what was measured, the threshold, where that comes from, and a sentence for people."""
+    """One check of a window: what was measured, the threshold, where that comes from, and a sentence for people.
+
+    `p` is a p-value that is corrected for the number of checks; it advises, and decides nothing.
+    """
 
     name: str
     kind: Kind
@@ -37,12 +40,14 @@ class Check(Result):
     method: str
     verdict: Word
     sentence: str
+    p: Share | None = None
 
 
 class Monitoring(Result):
     """The verdict on a window of traffic, by feature, for the predictions, and overall.
 
-    `prediction` is the prediction that moved most. Without days in the task the window ends at `as_of`, and has none.
+    `prediction` is the prediction that moved most. `overall` is the worst verdict of a check after hysteresis, `shown`
+    is what each check shows by itself. Without days in the task the window ends at `as_of`, and has none.
     """
 
     window: Window
@@ -55,6 +60,8 @@ class Monitoring(Result):
     features: Many[Drift]
     checks: Many[Check] = Field(default_factory=list)
     shown: dict[str, Word] = Field(default_factory=dict)
+    overall: Word = "ok"
+    why: str = ""
 
 
 class Retraining(Result):
@@ -77,15 +84,21 @@ class Watched(Result):
     asks: bool
     shown: dict[str, Word] = Field(default_factory=dict)
     """What each check showed by itself, for the hysteresis of the next window."""
+    rows: Count = 0
+    """Requests that were in it when it was watched last: more of them later came late."""
 
 
 class Look(Result):
-    """A look at the gateways' counters: what each pod's said, and the sums over all looks; requests."""
+    """A look at the gateways' counters: what each pod's said, the sums over all looks, and the latency.
+
+    `p99` is what the slowest of 100 of the last requests took, in seconds; None where there are fewer.
+    """
 
     time: datetime
     pods: dict[str, tuple[Count, Count]]
     requests: Count
     errors: Count
+    p99: Real | None = None
 
 
 class Attempt(Result):

@@ -1,14 +1,16 @@
 """The checks of a window, and drills with made-up requests: each ends in the right verdict."""
 
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from ci.data.reference import counts, describe_column
 from ci.monitoring import checks, null
-from ci.results.evaluation import Interval
+from ci.quality import periods
+from ci.results.monitoring import Look
 from ci.settings import Monitoring
-from ci.task import Field
 
 SETTINGS = Monitoring()
 RANDOM = np.random.default_rng(3)
@@ -66,26 +68,6 @@ def test_the_distance_of_jensen_and_shannon_is_a_distance():
     assert checks.jensen_shannon(a, np.array([0.5, 0.5])) == pytest.approx(0.5579, abs=1e-4)
 
 
-def answered(days, flipped=False):
-    """Requests of some days, 200 a day, with a model that knows something; labels may be the wrong way round."""
-    number = np.repeat(np.arange(days), 200)
-    said = np.random.default_rng(days).random(len(number))
-    truth = (np.random.default_rng(1).random(len(number)) < 0.2 + 0.6 * said).astype(float)
-    return 1 - truth if flipped else truth, said, number
-
-
-def test_labels_that_are_flipped_for_a_week_are_a_drift_of_performance():
-    holdout = Interval(value=0.7, low=0.67, high=0.73)
-    good, bad = (checks.performance("auc", *answered(7, flipped), holdout) for flipped in (False, True))
-    assert (good.verdict, bad.verdict) == ("ok", "drift")
-    assert "on 7 mature days, 0.6700 was the holdout's worst" in bad.sentence
-    loss = checks.performance("log_loss", *answered(7, flipped=True), Interval(value=0.6, low=0.58, high=0.62))
-    assert loss.verdict == "drift"
-    assert checks.performance("auc", *answered(1, flipped=True), holdout).verdict == "ok", "one day proves nothing"
-    none = checks.performance("auc", np.zeros(10), np.ones(10) / 2, np.zeros(10, dtype=int), holdout)
-    assert (none.verdict, none.threshold) == ("ok", None)
-
-
 @pytest.mark.parametrize(
     ("before", "now", "told"),
     [
@@ -122,7 +104,7 @@ def test_no_level_is_claimed_that_so_many_periods_cannot_show_and_the_claimed_on
     random, alarms, tries = np.random.default_rng(periods), 0, 400
     for _ in range(tries):
         found = drawn(random, periods + 1)
-        bound = null.bounds({str(n): row[:-1] for n, row in enumerate(found)})
+        bound = null.bounds({str(n): row[:-1] for n, row in enumerate(found)}, 1 / 20)
         alarms += any(row[-1] > bound.by_check[str(n)] for n, row in enumerate(found))
     assert bound.level == pytest.approx(level)
     assert bound.level >= 1 / (periods + 1) - 1e-9
@@ -130,14 +112,46 @@ def test_no_level_is_claimed_that_so_many_periods_cannot_show_and_the_claimed_on
     assert alarms / tries <= level + 3 * np.sqrt(level * (1 - level) / tries)
 
 
-def test_whole_weeks_of_the_training_days_are_left_out_one_by_one():
-    days = pd.Series(pd.date_range("2013-01-01", periods=30).repeat(50))
-    table = pd.DataFrame({"x": RANDOM.normal(size=len(days)) + (days.dt.day.to_numpy() > 23)})
-    found = null.measure(table, {"x": Field("float32")}, days, 7)
-    assert found["x"].shape == (4,), "two days at the beginning are no week"
-    assert found["x"].argmax() == 0
-    with pytest.raises(ValueError, match="2 periods are too few"):
-        null.bounds({"x": found["x"][:2]})
+def reference(weeks=10, per_day=60, days=70):
+    """What the test stage records of a column whose mean differs from week to week, and of predictions."""
+    random = np.random.default_rng(weeks)
+    day = pd.Series(pd.date_range("2013-01-01", periods=7 * weeks).repeat(per_day))
+    period = periods.number(day, 7)
+    made = {
+        "x": pd.Series(random.normal(size=len(day)) + 0.3 * random.normal(size=weeks)[period]),
+        "prediction": pd.Series(random.random(len(day))),
+    }
+    known = {name: describe_column(column, "float32") for name, column in made.items()}
+    counted = {name: periods.count({name: column}, known, period) for name, column in made.items()}
+    return {
+        "features": {"x": known["x"]},
+        "predictions": {"prediction": known["prediction"]},
+        "periods": {
+            "length": 7,
+            "days": {"features": days, "predictions": 14},
+            "features": counted["x"],
+            "predictions": counted["prediction"],
+        },
+    }
+
+
+def test_bounds_come_from_whole_weeks_and_know_the_rows_of_the_window_and_the_days_of_the_reference():
+    known = reference()
+    many, few = (null.of(known, rows) for rows in (10_000, 50))
+    assert {kind: bound.periods for kind, bound in many.items()} == {"features": 10, "predictions": 10}
+    assert many["features"].level == pytest.approx(1 / 11)
+    assert many["features"].method.endswith("from n = 10 left-out periods, level 0.091 over all features")
+    assert many["features"].by_check["x"] > 0.1
+    assert many["predictions"].by_check["prediction"] < few["predictions"].by_check["prediction"]
+    assert null.of(known, 50) == few, "the same each time"
+    shorter = null.of(reference(days=7), 10_000)
+    assert shorter["features"].by_check["x"] > 1.5 * many["features"].by_check["x"]
+    assert null.of(reference(weeks=4), 500) == {}
+    assert null.of({"features": {}, "predictions": {}}, 500) == {}, "of an earlier version"
+
+
+def test_the_budget_of_all_checks_is_one_window_in_twenty():
+    assert sum(null.SHARES.values()) + null.PERFORMANCE + null.SERVICE == pytest.approx(1 / 20)
 
 
 def test_a_measured_bound_counts_only_where_the_effect_is_one():
@@ -148,3 +162,44 @@ def test_a_measured_bound_counts_only_where_the_effect_is_one():
     assert examined(FAHRENHEIT, window, measured=low)["distribution"].verdict == "drift"
     assert examined(FAHRENHEIT, window, measured=high)["distribution"].verdict == "ok"
     assert "n = 19 left-out periods" in examined(FAHRENHEIT, window, measured=low)["distribution"].method
+
+
+def test_what_moved_most_is_named_with_its_bins_and_p_values_are_corrected_and_decide_nothing():
+    window = RANDOM.normal(75, 15, 1000).round()
+    said = examined(FAHRENHEIT, window)["distribution"].sentence
+    assert "; most moved 75 or more (10." in said
+    assert said.count(" before, ") == 2
+    some = [*examined(FAHRENHEIT, window).values(), *examined(FAHRENHEIT, FAHRENHEIT[:2000]).values()]
+    found = checks.corrected(some)
+    assert [check.p is None for check in found] == [True, False, True, False]
+    assert found[1].p < 1e-10
+    assert found[3].p == pytest.approx(some[3].p, abs=1e-3)
+    assert found[3].p > 0.05
+    close = [some[3].model_copy(update={"p": p}) for p in (0.04, 0.01, 0.03)]
+    assert [check.p for check in checks.corrected(close)] == [0.06, 0.03, 0.06], "as Holm's"
+    assert [check.verdict for check in found] == [check.verdict for check in some]
+
+
+def looks(*seconds):
+    return [
+        Look(time=datetime(2013, 4, 1, tzinfo=UTC) + timedelta(hours=hour), pods={}, requests=0, errors=0, p99=p99)
+        for hour, p99 in enumerate(seconds)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "verdict"),
+    [
+        ((0.05, 0.06, 0.05, 0.04, 0.05, 0.3), "watch"),
+        ((0.05, 0.06, 0.05, 0.04, 0.05, 0.09), "ok"),  # not twice the usual one
+        ((0.05, 0.6, 0.05, 0.9, 0.05, 0.3), "ok"),  # it has varied as much
+        ((0.05, 0.06, 0.05, 0.04, 0.3), None),
+        ((0.05, 0.06, 0.05, 0.04, 0.05, 0.3, None), None),
+    ],
+)
+def test_slow_answers_are_watched_against_the_looks_before(seconds, verdict):
+    found = {check.name: check for check in checks.service(looks(*seconds), [])}
+    assert ("latency" in found) is (verdict is not None)
+    if verdict:
+        assert found["latency"].verdict == verdict
+        assert "from n = 5 looks" in found["latency"].method

@@ -30,11 +30,14 @@ SETTINGS = """
 schema_version: 1
 as_of: 2013-01-11
 model: {name: tiny}
+monitoring: {period_days: 3}
 gates: {resamples: 200, slice_min_rows: 20, limits: {auc: {min: 0.1}}}
 """
 ROWS = 480
 OF_TRAINING = {"type": "float32", "edges": [9.0], "values": [], "rows": 7, "shares": [0.5, 0.25, 0.25]}
 """What prepare would have written: not the holdout's."""
+
+PERIODS = [("features", "x"), ("predictions", "prediction")]
 
 
 def strictly(text: str) -> object:
@@ -64,6 +67,8 @@ def task(tmp_path, monkeypatch, plain_model):
     table = pd.DataFrame({"time": pd.date_range("2013-01-01", periods=ROWS, freq="30min"), "x": x})
     table["late"] = (random.random(ROWS) < np.nan_to_num(x) / 10 + 0.5).astype("float32")
     table["carrier"], table["hour"], table["origin"] = "", 0, np.where(np.arange(ROWS) % 2, "EWR", None)
+
+    table.assign(time=table["time"] - pd.Timedelta(days=14)).to_parquet(workspace.DATA / "train.parquet")
 
     def evaluate(change):
         change(table).to_parquet(workspace.DATA / "holdout.parquet")
@@ -100,6 +105,13 @@ def test_a_holdout_with_hours_missing_numbers_and_a_broken_check(task):
     assert reference["features"] == {"x": OF_TRAINING}
     predictions = pd.read_parquet(workspace.EVALUATION / "predictions.parquet")["challenger"]
     assert reference["predictions"]["prediction"] == describe_predictions(predictions.to_numpy())
+    measured = reference["periods"]
+    assert (measured["length"], measured["days"]["predictions"], reference["days"]) == (3, 10, 10)
+    assert [[sum(period) for period in measured[kind][name]] for kind, name in PERIODS] == [[144] * 3] * 2
+    assert measured["features"]["x"][0][2] == 16, "what is missing"
+    expected = {(each["metric"], each.get("slice")): each["value"] for each in reference["expected"]}
+    assert expected["auc", None] == pytest.approx(evaluation.metrics["auc"].value)
+    assert {"log_loss", "calibration_error"} <= {metric for metric, _ in expected}
 
 
 def test_a_holdout_with_one_outcome_blocks_with_the_reason(task):
