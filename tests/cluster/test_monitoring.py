@@ -120,7 +120,8 @@ def loop(operated: str, image: str, tmp_path_factory: pytest.TempPathFactory) ->
         monitoring = fork.settings.monitoring.model_copy(update={"capture_every": 1, "min_rows": 100})
         jenkins = fork.settings.jenkins.model_copy(update={"url": url.replace("127.0.0.1", address())})
         labels = fork.settings.labels.model_copy(update={"outcomes": f"{VOLUME}/outcomes", "maturity_days": 0})
-        changed = {"monitoring": monitoring, "jenkins": jenkins, "labels": labels}
+        gates = fork.settings.gates.model_copy(update={"primary": "rmse", "limits": {}})
+        changed = {"monitoring": monitoring, "jenkins": jenkins, "labels": labels, "gates": gates}
         fork.settings = fork.settings.model_copy(update=changed)
         (folder / "code").mkdir()
         text = configuration.dump(fork.settings)
