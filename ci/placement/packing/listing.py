@@ -9,6 +9,7 @@ and one that cannot become worth enough is not followed (Lagrange's bound; the w
 come by falling π_i − w·q_i, so what may still follow a pattern is one range of them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from math import inf
 from typing import Any
@@ -21,8 +22,10 @@ from ci.placement.packing.kinds import Kinds
 from ci.placement.packing.pricing import Floats, fill
 from ci.placement.packing.problem import Ints
 
-_MANY, _OFTEN, _GIVEN = 1000, 8, 200
+_MANY, _OFTEN, _GIVEN = 3000, 8, 200
 """Patterns that are looked for while prices still change; how many a task may be in, and all, that are given back."""
+_ALL = 60_000
+"""Patterns that are listed if all of them are asked for; beyond, none."""
 _SAFE = 1e-9
 """More than what rounding changes in a sum of prices."""
 _TOGETHER = 2_000_000
@@ -57,12 +60,13 @@ class Lister:
         Raises:
             TimeoutError: at `until`.
         """
-        node, held, most, self.exact = [], [], self.cost.copy(), True
+        node, held = [np.zeros(0, dtype=np.int64)], [np.zeros((0, len(self.kinds.demand)), dtype=np.int64)]
+        most, self.exact = self.cost.copy(), True
         for t in np.flatnonzero(self.kinds.count).tolist():
             found = self.list(t, prices[0], float(self.cost[t]) + 1e-7, self.wide, until, _MANY)
             most[t] = max(most[t], found.worth.max(initial=0), found.beyond)
             self.exact &= found.beyond == -inf
-            held.append(_several(found))
+            held.append(found.patterns[:_GIVEN])
             node.append(np.full(len(held[-1]), t))
         here, patterns = np.concatenate(node), np.concatenate(held)
         return here, fill(self.kinds, prices[0], self.size, here, patterns), most
@@ -86,28 +90,26 @@ class Lister:
         # What one more of a task and all that may follow it can save; it falls from task to task.
         reach = save + later[1:] + (times - 1) * save.clip(0)
         front, beyond = _Front.first(room, float(room @ weights)), -inf
-        kept = [np.zeros((0, len(value)), dtype=np.int64)]
-        values = [np.zeros(0)]
+        found: list[_Front] = []
         while front.base.size:
             if until.over:
                 raise TimeoutError
             ends = np.searchsorted(-reach, front.base - least + _SAFE, side="right")
             if front.base.size > wide or front.following(ends).sum() > _TOGETHER:
                 hope = front.base + later[front.last]
-                order = np.argsort(-hope, kind="stable")
+                order = front.best(hope)
                 end = min(wide, int(np.searchsorted(np.cumsum(front.following(ends)[order]), _TOGETHER)))
                 beyond = max(beyond, float(hope[order[end:]].max(initial=-inf)))
                 front, ends = front.of(order[:end]), ends[order[:end]]
             front = front.longer(asked, save, worth, times, ends)
-            enough = np.flatnonzero(front.worth >= least)
-            patterns = np.zeros((enough.size, len(value)), dtype=np.int64)
-            for column in front.members[enough].T:
-                patterns[np.arange(enough.size), tasks[column]] += 1
-            kept.append(patterns)
-            values.append(front.worth[enough])
-            if number and sum(map(len, values)) > number:
-                least = max(least, float(-np.partition(-np.concatenate(values), number)[number]))
-        return Listed(np.concatenate(kept), np.concatenate(values), beyond)
+            found.append(front.of(np.flatnonzero(front.worth >= least)))
+            if number and sum(each.base.size for each in found) > number:
+                worths = np.concatenate([each.worth for each in found])
+                least = max(least, float(-np.partition(-worths, number)[number]))
+                found = [each.of(np.flatnonzero(each.worth >= least)) for each in found]
+        if not number and sum(each.base.size for each in found) > _ALL:
+            return Listed(np.zeros((0, len(value)), dtype=np.int64), np.zeros(0), inf)
+        return Listed(*_several(found, tasks, len(value), _OFTEN if number else 2**31), beyond)
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,17 @@ class _Front:
     def of(self, rows: Ints) -> "_Front":
         """Return some of them."""
         return _Front(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+    def best(self, hope: Floats) -> Ints:
+        """Return their rows, the most hopeful first of those that each task leads, then the second of each, and on."""
+        order = np.argsort(-hope, kind="stable")
+        leader = self.members[order, :1].sum(axis=1)
+        by_leader = np.argsort(leader, kind="stable")
+        number = np.bincount(leader)
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[by_leader] = np.arange(len(order)) - np.repeat(np.cumsum(number) - number, number)
+        rows: Ints = order[np.argsort(rank, kind="stable")]
+        return rows
 
     def following(self, ends: Ints) -> Ints:
         """Return how many tasks may follow each: the last one once more, and later ones before `ends`."""
@@ -165,13 +178,16 @@ def knapsack(asked: Ints, worth: Floats, times: Ints, room: Ints) -> Floats:
     return weights
 
 
-def _several(found: Listed) -> Ints:
-    """Return the patterns that are worth most, in which no task is too often."""
-    often, kept = np.zeros(found.patterns.shape[1], dtype=np.int64), list[int]()
-    for p in np.argsort(-found.worth, kind="stable")[: 50 * _GIVEN]:
-        if (often[found.patterns[p] > 0] < _OFTEN).all():
-            often += found.patterns[p] > 0
+def _several(found: Sequence[_Front], tasks: Ints, kinds: int, often: int) -> tuple[Ints, Floats]:
+    """Return patterns (patterns, kinds of tasks) and what they are worth: the best, with no task in many of them."""
+    worth = np.concatenate([*(each.worth for each in found), np.zeros(0)])
+    members = [row for each in found for row in tasks[each.members]]
+    used, kept = np.zeros(kinds, dtype=np.int64), []
+    for p in np.argsort(-worth, kind="stable").tolist():
+        if (used[members[p]] < often).all():
+            used[members[p]] += 1
             kept.append(p)
-            if len(kept) == _GIVEN:
-                break
-    return found.patterns[kept]
+    patterns = np.zeros((len(kept), kinds), dtype=np.int64)
+    for row, p in enumerate(kept):
+        np.add.at(patterns[row], members[p], 1)
+    return patterns, worth[kept]

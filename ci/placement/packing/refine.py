@@ -29,8 +29,8 @@ _PRIMAL: dict[str, float] = {"simplex_strategy": 4}
 """Patterns that are added leave a plan feasible, so that the primal simplex goes on: three times as fast here."""
 _STARTS = 15
 """Greedy plans by other weights."""
-_WIDE, _ALL = 200_000, 60_000
-"""Patterns followed at once for a proof, and patterns of an integer program that is one."""
+_WIDE = 200_000
+"""Patterns followed at once for a proof."""
 _FIRST, _LATER = 500, 300
 """Patterns followed at once while prices still change, and in dives."""
 _TRIES = (0.6, 0.8, 0.95, 0.5)
@@ -63,21 +63,25 @@ def by_lists(found: Incumbent, kinds: Kinds, weights: Floats, until: Until) -> N
 
     master.add(*kinds.pack(found.plan))
     _start(found, kinds, weights, master, until.part(0.1))
+    if not found.open:
+        return
+    duals, dearest = generate(master, Lister(kinds, cost, _FIRST), until.part(0.4))
+    before = until.left
+    plunge(duals, _TRIES[0], until.part(0.5))
+    took, few = before - until.left, False
     if found.open:
-        duals, _ = generate(master, Lister(kinds, cost, _FIRST), until.part(0.4))
-        plunge(duals, _TRIES[0], until.part(0.5))
-    if found.open:
-        duals, dearest = generate(master, Lister(kinds, cost, _WIDE), until.part(0.3))
-        _prove(found, kinds, dearest)
+        if duals.value > found.bound + 1e-6:
+            duals, dearest = generate(master, Lister(kinds, cost, _WIDE), until.part(0.3))
+            _prove(found, kinds, dearest)
         few = settle(found, kinds, dearest, until.part(0.3))
-    trying = until.part(0.6)
     for threshold in _TRIES[1:]:
-        if not found.open or trying.over:
+        # A dive that is cut short is of little use: nodes that are packed again are of more.
+        if not found.open or until.left < 3 * took:
             break
         nodes = found.score[1]
-        plunge(duals, threshold, trying)
-        if found.open and not trying.over:
-            chosen, _ = master.integer(trying.soon(_WHOLE), found.bound)
+        plunge(duals, threshold, until)
+        if found.open:
+            chosen, _ = master.integer(until.part(0.5).soon(_WHOLE), found.bound)
             found.offer(kinds.unpack(chosen))
         if found.score[1] < nodes:
             few = settle(found, kinds, dearest, until.part(0.3))
@@ -146,7 +150,7 @@ def settle(found: Incumbent, kinds: Kinds, duals: Duals, until: Until) -> bool:
             every = [
                 lister.list(t, duals.tasks, 1 + fee[t] - max(slack, 0.0) - 1e-6, _WIDE, until) for t in range(len(fee))
             ]
-            if any(each.beyond > -inf for each in every) or sum(len(each.worth) for each in every) > _ALL:
+            if any(each.beyond > -inf for each in every):
                 return False
             over = np.array([each.worth.max(initial=1.0) - 1 for each in every])
             if (over <= fee + 1e-6).all():

@@ -83,7 +83,8 @@ def _search(found: Incumbent, weights: Floats) -> None:
             by_patterns(found, kinds, weights, until, one)
         if found.open and listed:
             by_lists(found, kinds, weights, until)
-        found.offer(squeeze(problem, found.plan, weights, found.bound, until))
+        if not listed:
+            found.offer(squeeze(problem, found.plan, weights, found.bound, until))
         if few and problem.preferred.any() and found.score[2]:
             by_patterns(found, kinds, weights, until, one_and_a_bit)
     # Amounts that no grid holds exactly, and nodes in use: of this size, branch and bound settles both.

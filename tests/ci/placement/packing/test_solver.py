@@ -19,6 +19,7 @@ from ci.placement.packing.certificate import lower_bound
 from ci.placement.packing.clock import Until
 from ci.placement.packing.incumbent import Incumbent
 from ci.placement.packing.kinds import Kinds
+from ci.placement.packing.listing import Lister
 from ci.placement.packing.patterns import Duals
 from ci.placement.packing.plain import plain
 from ci.placement.packing.problem import Problem
@@ -375,3 +376,10 @@ def test_all_patterns_of_a_better_plan_are_looked_at_whatever_the_prices_are(see
             assert found.score < before or found.bound == found.score[1]
             before = found.score
         assert found.missing or found.bound == found.score[1] == reference.objective
+
+
+def test_where_no_node_is_left_no_pattern_is_listed():
+    kinds = replace(Kinds.of(odd(9, 0)), count=np.zeros(1, dtype=np.int64))
+    lister = Lister(kinds, np.ones(1), 10)
+    node, patterns, most = lister(np.ones((1, 9)), Until(process_time() + 10, process_time))
+    assert (len(node), len(patterns), most.tolist(), lister.exact) == (0, 0, [1.0], True)
