@@ -67,7 +67,7 @@ def test_it_listens_on_the_loopback_address_unless_told_and_only_its_user_may_gi
 
 def test_told_to_listen_everywhere_it_answers_on_both_families_of_addresses(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with started(tmp_path, "--host=::") as port:
+    with started(tmp_path, "--host=::", "--batch_target=0.02") as port:
         assert answers("127.0.0.1", port)
         try:
             socket.create_server(("::1", 0), family=socket.AF_INET6).close()
