@@ -41,6 +41,7 @@ def monitor(*, only_captured: bool) -> None:
     from ci import clock, configuration, task, workspace
     from ci.capture import log
     from ci.monitoring import memory, shadow
+    from ci.monitoring.checks import refused
     from ci.monitoring.known import judged, service
     from ci.monitoring.monitor import captured, monitor, nothing, simulated
     from ci.monitoring.retraining import asks
@@ -59,7 +60,9 @@ def monitor(*, only_captured: bool) -> None:
     told = place.where.watched(release["version"]) if place.where.shares and file is None else {}
     entries = log.read(Path(file)) if file else {pod: said["captured"] for pod, said in told.items()}
     keeping = kept(settings, release["version"], now)
-    traffic, counts = captured(entries, wanted, settings.monitoring, now, keeping)
+    digest = release["digest"]
+    before = [each for each in memory.watched(settings.history) if each.release == digest]
+    traffic, counts = captured(entries, wanted, settings.monitoring, now, keeping, before)
     if only_captured and traffic is None:
         traffic = nothing(wanted, now)
     with ExitStack() as until_read:
@@ -70,8 +73,7 @@ def monitor(*, only_captured: bool) -> None:
             traffic = simulated(f"{addresses[0]}/v1/models/{release['model']}", wanted)
         else:
             print("monitor: captured requests: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
-        window, digest = traffic.window, release["digest"]
-        before = [each for each in memory.watched(settings.history) if each.release == digest]
+        window = traffic.window
         last = max(
             (each for each in before if each.window.end < window.end), key=lambda each: each.window.end, default=None
         )
@@ -81,6 +83,7 @@ def monitor(*, only_captured: bool) -> None:
             reference,
             wanted,
             others=[
+                *refused(counts),
                 *service(settings, told, now),
                 *judged(settings, wanted, reference, release["version"]),
                 *shadow.look(settings, wanted, release["digest"], release["version"]),
@@ -89,8 +92,16 @@ def monitor(*, only_captured: bool) -> None:
         )
     seen = MONITORING.read()
     asked = asks(seen, settings.retraining)[0] is not None
+    ended = seen.source == "captured" and window.end <= now.date()  # later rows of a day that goes on are not late
     memory.watch(
-        Watched(release=digest, window=seen.window, verdict=seen.verdict, asks=asked, shown=seen.shown),
+        Watched(
+            release=digest,
+            window=seen.window,
+            verdict=seen.verdict,
+            asks=asked,
+            shown=seen.shown,
+            rows=seen.rows if ended else 0,
+        ),
         settings.history,
     )
     first, end = result["window"]["first"], result["window"]["end"]

@@ -25,6 +25,7 @@ ERRORS = 0.01
 """Share of requests that are answered with an error, from which that is watched."""
 SLOWER = 2.0
 """How many times its usual value latency must be at least, to be watched."""
+_WRONG = ("refused", "unreadable")
 _NAMED = 2
 """Bins that are named as those that moved most."""
 
@@ -123,6 +124,20 @@ def _unseen(name: str, before: float, now: float) -> Check:
     verdict: Word = "drift" if more >= MANY else "watch" if more >= UNSEEN else "ok"
     said = f"{name}: {now:.1%} of the values were not seen before, {before:.1%} were expected"
     return _check(f"{name} unseen", "data", now, before + UNSEEN, _FIXED, verdict, said)
+
+
+def refused(counts: Mapping[str, int]) -> list[Check]:
+    """Return the check of requests that are not as the model's schema says: refused by the server, or unreadable.
+
+    Args:
+        counts: captured requests by what became of them, see `ci.capture.records`.
+    """
+    wrong, every = (sum(counts.get(key, 0) for key in keys) for keys in (_WRONG, (*_WRONG, "read")))
+    if not every:
+        return []
+    share = wrong / every
+    said = f"{share:.2%} of {every} captured requests are not as the model's fields say: refused or unreadable"
+    return [_check("schema", "data", share, UNSEEN, _FIXED, "watch" if share >= UNSEEN else "ok", said)]
 
 
 def service(looks: Sequence[Look], silences: Sequence[Gap]) -> list[Check]:

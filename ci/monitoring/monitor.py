@@ -17,7 +17,7 @@ from ci.data.reference import counts
 from ci.errors import StageError
 from ci.monitoring import checks, drift, null, windows
 from ci.results.data import SUMMARY, Window
-from ci.results.monitoring import MONITORING, Check, Verdict, Word
+from ci.results.monitoring import MONITORING, Check, Verdict, Watched, Word
 from ci.rows import Writer
 from ci.settings import Monitoring, Settings
 from ci.task import Output, Task
@@ -57,6 +57,7 @@ def captured(
     settings: Monitoring,
     now: datetime,
     before: Callable[[pd.DataFrame], pd.DataFrame] = lambda new: new,
+    judged: Sequence[Watched] = (),
 ) -> tuple[Traffic | None, dict[str, int]]:
     """Return what gateways captured of users' requests, None if there is no row, and what became of the requests.
 
@@ -68,6 +69,7 @@ def captured(
         settings: the length of a period, and how many rows are enough.
         now: the time.
         before: gets what was read, with its predictions, and returns it with what was captured before.
+        judged: windows that were judged already: what came into the last of them since is counted as late.
     """
     read = records.read(found, wanted.features, wanted.outputs)
     every = before(read.table.assign(**_columns(read.predictions)))
@@ -75,7 +77,8 @@ def captured(
         return None, read.counts
     times = every[records.TIME]
     chosen = windows.latest(times, now, period=settings.period_days, least=settings.min_rows)
-    counted = {**read.counts, **({"from the future": chosen.early} if chosen.early else {})}
+    odd = {"from the future": chosen.early, "late": windows.late(times, judged)}
+    counted = {**read.counts, **{what: number for what, number in odd.items() if number}}
     rows, window = chosen.rows, chosen.window
     if not chosen.enough:
         rows = (times <= pd.Timestamp(now + windows.SKEW)).to_numpy(dtype=bool)

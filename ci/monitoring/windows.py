@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ci.results.data import Window
-from ci.results.monitoring import Look
+from ci.results.monitoring import Look, Watched
 
 SKEW = timedelta(minutes=5)
 """How far the clock of a gateway may be ahead."""
@@ -87,6 +87,21 @@ def latest(times: "pd.Series[Any]", now: datetime, *, period: int, least: int) -
     first = end - timedelta(days=period)
     rows = (day >= np.datetime64(first)) & (day < np.datetime64(end)) & ~early
     return Found(Window(first=first, end=end), rows, False, int(early.sum()))
+
+
+def late(times: "pd.Series[Any]", judged: Sequence[Watched]) -> int:
+    """Return how many requests of the last window came after it was judged, as of a gateway that did not answer then.
+
+    Args:
+        times: of the requests, UTC.
+        judged: the windows that were judged before this one.
+    """
+    if not judged:
+        return 0
+    last = max(judged, key=lambda each: each.window.end)
+    day = times.dt.tz_localize(None).to_numpy().astype("datetime64[D]")
+    inside = (day >= np.datetime64(last.window.first)) & (day < np.datetime64(last.window.end))
+    return max(int(inside.sum()) - last.rows, 0) if last.rows else 0
 
 
 def gaps(times: "pd.Series[Any]", looks: Sequence[Look], now: datetime, *, hours: float) -> list[Gap]:

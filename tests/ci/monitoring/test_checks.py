@@ -203,3 +203,17 @@ def test_slow_answers_are_watched_against_the_looks_before(seconds, verdict):
     if verdict:
         assert found["latency"].verdict == verdict
         assert "from n = 5 looks" in found["latency"].method
+
+
+@pytest.mark.parametrize(
+    ("counts", "verdict"),
+    [
+        ({}, None),
+        ({"read": 990, "refused": 9, "repeated": 500}, "ok"),
+        ({"read": 980, "refused": 12, "unreadable": 8}, "watch"),
+        ({"refused": 5}, "watch"),
+    ],
+)
+def test_requests_that_are_not_as_the_schema_says_are_watched(counts, verdict):
+    found = checks.refused(counts)
+    assert [(check.name, check.verdict) for check in found] == ([] if verdict is None else [("schema", verdict)])

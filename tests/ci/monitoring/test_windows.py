@@ -1,12 +1,13 @@
 """Windows: whole periods, enough rows, early requests, and whose silence it is."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
 import pytest
 
 from ci.monitoring import memory, windows
-from ci.results.monitoring import Look
+from ci.results.data import Window
+from ci.results.monitoring import Look, Watched
 from ci.settings import History
 
 NOW = datetime(2013, 4, 25, 9, tzinfo=UTC)  # a Thursday
@@ -75,3 +76,16 @@ def test_requests_are_counted_over_pods_that_come_go_and_start_again(tmp_path):
         found = memory.look(NOW + timedelta(hours=hour), pods, settings)
     assert [(each.requests, each.errors) for each in found] == [(0, 0), (60, 1), (80, 1), (85, 6), (85, 6)]
     assert memory.looks(settings) == found
+
+
+@pytest.mark.parametrize(("rows", "late"), [(60, 10), (70, 0), (80, 0), (0, 0)])
+def test_what_comes_into_a_window_after_it_was_judged_is_counted_as_late(rows, late):
+    judged = [
+        Watched(release="a", window=Window(first=first, end=end), verdict="stable", asks=False, rows=count)
+        for first, end, count in (
+            (date(2013, 4, 8), date(2013, 4, 15), 1),
+            (date(2013, 4, 15), date(2013, 4, 22), rows),
+        )
+    ]
+    assert windows.late(times(*range(1, 25)), judged) == late
+    assert windows.late(times(1), []) == 0
