@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ci import workspace
 from ci.capture import records
 from ci.errors import StageError
-from ci.monitoring import cohorts, labels, memory, shadow
+from ci.monitoring import checks, cohorts, labels, memory, shadow
 from ci.packaging import card, package
 from ci.results.build import CHAMPION
 from ci.results.evaluation import EVALUATION, Evaluation
@@ -96,6 +96,13 @@ def check(word):
 def test_a_shadow_gives_way_once_it_was_compared_and_is_not_better(found, gives_way):
     there = Shadow(digest=OTHER, version="1", as_of=date(2013, 4, 1), champion=CHAMPION_IMAGE, found=found)
     assert shadow.gives_way(there) is gives_way
+
+
+def test_a_better_shadow_is_no_alarm_about_the_window():
+    other = check("ok").model_copy(update={"kind": "service"})
+    assert checks.worst([check("watch"), other]) == ("ok", "1 checks are ok")
+    assert checks.worst([check("watch"), other.model_copy(update={"verdict": "watch"})])[0] == "watch"
+    assert checks.worst([check("watch")])[0] == "ok"
 
 
 @pytest.fixture
