@@ -20,6 +20,9 @@ pytestmark = pytest.mark.e2e
 
 LITTLE = {key: value for key, value in fork.BUDGET.items() if key.partition(".")[0] in ("data", "tuning", "training")}
 
+SECRETS, SECRET = ("AWS_SECRET_ACCESS_KEY", "NOTIFY_TOKEN", "JENKINS_TOKEN", "GIT_TOKEN"), "hunter2-of-nobody"
+"""What Jenkins may bind to variables."""
+
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
@@ -42,6 +45,8 @@ def _pod(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(job.folder / "site"))
     monkeypatch.setenv("TUNING_STATE", str(job.folder / "tuning"))
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    for name in SECRETS:
+        monkeypatch.setenv(name, SECRET)
 
 
 def ran(build: Build) -> list[str]:
@@ -72,8 +77,17 @@ def test_an_agent_that_is_lost_while_it_tunes_is_replaced_and_no_trial_runs_twic
 def test_another_readme_and_rollout_setting_run_nothing_and_what_was_made_elsewhere_is_released_and_recorded(job):
     (job.folder / "fork/README.md").write_text("# Another\n")
     fork.commit(job.folder / "fork", "README")
+    begun: list[str] = []
+
+    def once_a_stage(_: str) -> bool:
+        begun.append(job.builds[-1].stages[-1])
+        return begun.count(begun[-1]) == 1
+
+    job.restarts = once_a_stage
     build = job.build(SETTINGS="rollout.drain_timeout=20")
+    job.restarts = lambda _: False
     assert build.result == "SUCCESS", build.log[-4000:]
+    assert build.log.count("Resuming build after Jenkins restart") == len({*begun}) == 12
     assert ran(build) == []
     assert build.stages[-4:] == ["Release", "Place", "Deploy", "Monitor"]
     assert re.search(r"^deploy: version \d+ serves on port \d+ as release 1", build.log, re.MULTILINE)
