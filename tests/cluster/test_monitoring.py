@@ -129,7 +129,7 @@ def loop(operated: str, image: str, tmp_path_factory: pytest.TempPathFactory) ->
         (folder / "applied").mkdir()
         applied(folder / "applied", image, f"{operated}-worker", {"REPOSITORY": code, "BRANCH": "main"})
         helper(image, f"{operated}-worker")  # its node pulls the image while the model is deployed
-        fork.package({"bias": 1.0}, reference=reference())
+        fork.package({"bias": 1.0}, learned=reference())
         try:
             assert fork.run("deploy").code == 0
             yield controller

@@ -85,12 +85,12 @@ class Fork:
         loaded: bool = True,
         golden_off: float = 0.0,
         saved_model: Path | None = None,
-        reference: Mapping[str, Any] | None = None,
+        learned: Mapping[str, Any] | None = None,
     ) -> str:
         """Leave a package of a model with this behaviour in `build/`, its image in the nodes; return its digest.
 
-        A SavedModel is put beside the behaviour: what the light server answers is then held to it. `reference` is what
-        monitoring compares with.
+        A SavedModel is put beside the behaviour: what the light server answers is then held to it. `learned` is the
+        reference that monitoring compares with.
         """
         version = f"20130401{int(time.time() * 10) % 10**6:06d}"
         workspace.write_text(Path("code.txt"), version)  # what tells this build's inputs from the last one's
@@ -121,7 +121,7 @@ class Fork:
             workspace.write_json(part / "manifest.json", manifest)
             predictions = [row["x"] + behaviour.get("bias", 0.0) + golden_off for row in INSTANCES]
             workspace.write_json(part / "golden.json", {"instances": INSTANCES, "predictions": predictions})
-            workspace.write_json(part / "reference.json", reference or {})
+            workspace.write_json(part / "reference.json", learned or {})
             for name in (package.SBOM, package.CARD):
                 workspace.write_json(part / name, {})
             workspace.write_text(part / "SHA256SUMS", package._sums(part))
