@@ -61,7 +61,7 @@ def lines(found: Mapping[str, tuple[int, int]], best: Mapping[str, int]) -> list
             f"recipes, {what}: share of {len(of)}",
             float(np.mean(held)),
             f">= {least:g}" if least else "printed",
-            np.mean(held) >= least,
+            bool(np.mean(held) >= least),
         )
         for what, of, held, least in shares
     ]

@@ -41,4 +41,5 @@ def test_shares_are_of_the_instances_that_they_are_about():
     found = {"class 1, 40 x 3, seed 0": (5, 5), "class 2, 100 x 3, seed 0": (9, 8), "class 3, 100 x 3, seed 0": (7, 7)}
     best = {"class 1, 40 x 3, seed 0": 5, "class 2, 100 x 3, seed 0": 8, "class 3, 100 x 3, seed 0": 8}
     values = [(line.value, line.holds) for line in vectors.lines(found, best)]
+    assert all(type(value) is float and type(holds) is bool for value, holds in values)
     assert values == [(0.5, False), (0.5, True), (0.5, True), (1.0, True), (1.0, True)]
