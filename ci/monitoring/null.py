@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ci.data.psi import psi
 from ci.data.reference import shares
+from ci.quality import periods
 
 Array = npt.NDArray[np.float64]
 BUDGET = 1 / 20
@@ -75,7 +76,7 @@ def of(reference: Mapping[str, Any], rows: int) -> dict[str, Bounds]:
 
 def _of(found: Mapping[str, Any], kind: str, known: Mapping[str, Any], rows: int) -> Bounds:
     random, every = np.random.default_rng(rows), []
-    columns = {name: np.array(counted, dtype="float64") for name, counted in found[kind].items()}
+    columns = {name: periods.read(counted) for name, counted in found[kind].items()}
     largest = max(counted.sum(axis=1).max() for counted in columns.values())
     scale = _scale(found["length"], found["days"][kind], _number(found[kind]))
     for _ in range(_DRAWS if rows < largest else 1):

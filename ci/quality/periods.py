@@ -4,19 +4,20 @@ The model's own predictions are counted in the same periods. Training rows flatt
 with each other only, which says how far periods differ; they are no reference for what is predicted later.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from ci.data.reference import counts
 
-MOST = 50_000
+MOST = 20_000
 """Numbers that are kept at most: with many columns fewer periods are, the last ones."""
 
 
-def number(days: "pd.Series[Any]", length: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
+def number(days: "pd.Series[Any]", length: int) -> npt.NDArray[np.int64]:
     """Return for each row in which period it is, shape (rows,): 0 is the last one; -1 for days that fill none.
 
     Args:
@@ -25,16 +26,18 @@ def number(days: "pd.Series[Any]", length: int) -> "np.ndarray[Any, np.dtype[np.
     """
     back = (days.max() - days).dt.days.to_numpy() // length
     whole = ((days.max() - days.min()).days + 1) // length
-    found: np.ndarray[Any, np.dtype[np.int64]] = np.where(back < whole, back, -1).astype("int64")
+    found: npt.NDArray[np.int64] = np.where(back < whole, back, -1).astype("int64")
     return found
 
 
 def count(
     columns: Mapping[str, "pd.Series[Any]"],
     known: Mapping[str, Mapping[str, Any]],
-    period: "np.ndarray[Any, np.dtype[np.int64]]",
-) -> dict[str, list[list[int]]]:
+    period: npt.NDArray[np.int64],
+) -> dict[str, list[str]]:
     """Return by column how many rows of each period are in each bin; the newest period comes first.
+
+    The numbers of a period are one text, as in `12 0 5`: one line each would fill the ledger.
 
     Args:
         columns: by name; those without a description are left out.
@@ -46,6 +49,13 @@ def count(
     kept = [place for place in range(int(period.max(initial=-1)) + 1) if (period == place).any()]
     kept = kept[: MOST // max(size, 1)]
     return {
-        name: [counts(columns[name][period == place], known[name]).astype(int).tolist() for place in kept]
+        name: [
+            " ".join(f"{rows:.0f}" for rows in counts(columns[name][period == place], known[name])) for place in kept
+        ]
         for name in wanted
     }
+
+
+def read(counted: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Return a column's counts, shape (periods, bins)."""
+    return np.array([period.split() for period in counted], dtype="float64")

@@ -190,6 +190,10 @@ def _sent(value: Any) -> Any:
     return nan if value is None else value
 
 
+Counts = Annotated[str, Field(pattern=r"^[0-9]{1,18}( [0-9]{1,18})*$")]
+"""How many rows are in each bin, as in `12 0 5`."""
+
+
 class Periods(Result):
     """Whole periods of the training days: by column how many rows of each are in each bin, see `ci.quality.periods`.
 
@@ -198,8 +202,8 @@ class Periods(Result):
 
     length: Count
     days: dict[Literal["features", "predictions"], Count]
-    features: dict[str, list[list[Count]]]
-    predictions: dict[str, list[list[Count]]]
+    features: dict[str, Many[Counts]]
+    predictions: dict[str, Many[Counts]]
 
 
 class Expected(Result):

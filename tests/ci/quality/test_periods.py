@@ -21,7 +21,8 @@ def test_each_period_is_counted_in_the_bins_of_the_reference_and_one_without_row
     column = pd.Series(np.where(number == 0, "UA", "AA"))
     known = {"carrier": describe_column(column, "string"), "gone": describe_column(column, "string")}
     found = periods.count({"carrier": column, "unknown": column}, known, np.where(number == 1, -1, number))
-    assert found == {"carrier": [[0, 350, 0, 0], [350, 0, 0, 0], [350, 0, 0, 0]]}
+    assert found == {"carrier": ["0 350 0 0", "350 0 0 0", "350 0 0 0"]}
+    assert periods.read(found["carrier"]).tolist() == [[0, 350, 0, 0], [350, 0, 0, 0], [350, 0, 0, 0]]
     monkeypatch.setattr(periods, "MOST", 8)
-    assert periods.count({"carrier": column}, known, number) == {"carrier": [[0, 350, 0, 0], [350, 0, 0, 0]]}
+    assert periods.count({"carrier": column}, known, number) == {"carrier": ["0 350 0 0", "350 0 0 0"]}
     assert periods.count({"carrier": column}, known, np.full(len(DAYS), -1)) == {"carrier": []}

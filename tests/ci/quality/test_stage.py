@@ -10,6 +10,7 @@ import pytest
 
 from ci import workspace
 from ci.data.reference import describe_predictions
+from ci.quality import periods
 from ci.results.evaluation import EVALUATION, GOLDEN, REFERENCE
 from tests import builds
 from tests.commands import run_warm
@@ -107,8 +108,8 @@ def test_a_holdout_with_hours_missing_numbers_and_a_broken_check(task):
     assert reference["predictions"]["prediction"] == describe_predictions(predictions.to_numpy())
     measured = reference["periods"]
     assert (measured["length"], measured["days"]["predictions"], reference["days"]) == (3, 10, 10)
-    assert [[sum(period) for period in measured[kind][name]] for kind, name in PERIODS] == [[144] * 3] * 2
-    assert measured["features"]["x"][0][2] == 16, "what is missing"
+    assert [periods.read(measured[kind][name]).sum(axis=1).tolist() for kind, name in PERIODS] == [[144] * 3] * 2
+    assert periods.read(measured["features"]["x"])[0][2] == 16, "what is missing"
     expected = {(each["metric"], each.get("slice")): each["value"] for each in reference["expected"]}
     assert expected["auc", None] == pytest.approx(evaluation.metrics["auc"].value)
     assert {"log_loss", "calibration_error"} <= {metric for metric, _ in expected}
