@@ -123,6 +123,7 @@ class Kind:
     formula: Callable[[Array], float]
     dimensions: int
     instance: int
+    kind: str
     is_rotated: bool = True
     corner: bool = False
     """Whether the optimum lies near a corner of the box."""
@@ -183,10 +184,10 @@ def _all(half: int) -> dict[str, Kind]:
     """Return the functions of a half by name, such as `two basins 5D 1`."""
     return {
         f"{options['formula'].__name__[1:].replace('_', ' ')} {dimensions}D {instance}": Kind(
-            **options, dimensions=dimensions, instance=instance
+            **options, dimensions=dimensions, instance=instance, kind=kind
         )
-        for kind in _KINDS.values()
-        for options in kind[2 * half : 2 * half + 2]
+        for kind, four in _KINDS.items()
+        for options in four[2 * half : 2 * half + 2]
         for dimensions in DIMENSIONS
         for instance in range(INSTANCES)
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import functions
+from benchmarks import functions, kinds, learning
 from benchmarks.functions import Values
 
 
@@ -131,8 +131,12 @@ def _function(function: functions.Function) -> Problem:
 
 PROBLEMS = {
     **{name: _function(entry) for name, entry in {**functions.FIRST, **functions.OTHERS, **functions.UNSEEN}.items()},
+    **{name: Problem(kind.declare, _once(kind.regret), 50) for name, kind in {**kinds.CHOSEN, **kinds.HELD}.items()},
     "boosting": Problem(_declare_boosting, _once(_boosting), 40),
     "network": Problem(_declare_network, _network, 40),
+    "convolution": Problem(learning.declare_convolution, learning.convolution, 40),
+    "recurrent": Problem(learning.declare_recurrent, learning.recurrent, 40),
+    "conditional": Problem(learning.declare_conditional, _once(learning.conditional), 40),
     "task": Problem(_declare_task, _task_network, 30),
 }
 LEARNING = ("boosting", "network")

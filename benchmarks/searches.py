@@ -5,6 +5,7 @@ import math
 import random
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypedDict
 from unittest import mock
 
@@ -113,11 +114,38 @@ def with_optuna(kind: str, problem: Problem, seed: int, workers: int = 1) -> Run
     return Run(values=values, epochs=[epochs] * len(values), stopped=[False] * len(values))
 
 
+def with_smac(problem: Problem, seed: int) -> Run:
+    """Search with SMAC3's facade for hyperparameters: a random forest, on a space of numbers without conditions."""
+    import keras_tuner
+    from ConfigSpace import ConfigurationSpace, Float, Integer
+    from smac import HyperparameterOptimizationFacade, Scenario
+    from smac.runhistory.dataclasses import TrialValue
+
+    space, listed = keras_tuner.HyperParameters(), ConfigurationSpace(seed=seed)
+    problem.declare(space)
+    for hp in space.space:
+        listed.add((Integer if type(hp).__name__ == "Int" else Float)(hp.name, (hp.min_value, hp.max_value)))
+    run = Run(values=[], epochs=[], stopped=[])
+    with tempfile.TemporaryDirectory() as folder:
+        scenario = Scenario(listed, Path(folder), deterministic=True, n_trials=problem.trials, seed=seed)
+        facade = HyperparameterOptimizationFacade(scenario, lambda *_, **__: 0.0, logging_level=40)
+        for _ in range(problem.trials):
+            asked = facade.ask()
+            curve = problem.curve(dict(asked.config))
+            facade.tell(asked, TrialValue(cost=min(curve), time=1.0))
+            run["values"].append(min(curve))
+            run["epochs"].append(len(curve))
+            run["stopped"].append(False)
+    return run
+
+
 def _suggest(trial: Any, space: Any) -> Values:
-    """Ask Optuna for a value of every hyperparameter of a keras-tuner space without conditions."""
+    """Ask Optuna for a value of every active hyperparameter of a keras-tuner space, in its order."""
     values: Values = {}
     for hp in space.space:
         kind = type(hp).__name__
+        if not all(condition.is_active(values) for condition in hp.conditions):
+            continue
         log = getattr(hp, "sampling", None) == "log"
         if kind == "Float":
             values[hp.name] = trial.suggest_float(hp.name, hp.min_value, hp.max_value, step=hp.step, log=log)
@@ -154,6 +182,8 @@ SEARCHES: dict[str, Callable[[Problem, int], Run]] = {
     "ours, random, stopping": _stopping("RandomOracle"),
     "Optuna GP, 8 workers": lambda problem, seed: with_optuna("GP", problem, seed, workers=8),
     "Optuna GP": lambda problem, seed: with_optuna("GP", problem, seed),
+    "CMA-ES": lambda problem, seed: with_optuna("CmaEs", problem, seed),
+    "SMAC3": lambda problem, seed: with_smac(problem, seed),
     "Optuna TPE": lambda problem, seed: with_optuna("TPE", problem, seed),
     "keras-tuner random": lambda problem, seed: with_oracle("keras RandomSearchOracle", problem, seed),
     "keras-tuner Bayesian": lambda problem, seed: with_oracle("keras BayesianOptimizationOracle", problem, seed),

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import ranks
 from benchmarks.lines import Line, arguments, finish
 from ci import stages, workspace
 
@@ -31,6 +32,8 @@ Job = tuple[str, str, int, int]
 """Problem, search, seed and trials."""
 Runs = Mapping[Job, dict[str, Any]]
 SEEDS = 10
+KIND_SEEDS = 2
+"""Of each function of `benchmarks.kinds`, of which there are two instances."""
 QUICK_TRIALS = 20
 WORKERS = 8
 
@@ -56,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{problem:17s} {search:22s} {middle:9.3g} ({low:.3g} … {high:.3g}), {len(values)} seeds")
     if options.plot:
         _plot(runs, options.plot)
-    compared = [*_ratios(best), *_many_workers(best), *_stopping(runs)]
+    compared = [*_ratios(best), *ranks.lines(best), *_many_workers(best), *_equal_time(runs), *_stopping(runs)]
     if options.quick:
         compared = [replace(line, bound="printed", holds=True) for line in compared]
     return finish([*compared, *_suggestions(), _speedup(quick=options.quick)], options.json)
@@ -68,14 +71,25 @@ def _at_most(name: str, value: float, bound: float) -> Line:
 
 def _jobs(*, quick: bool) -> Iterator[Job]:
     from benchmarks.functions import OTHERS, UNSEEN
+    from benchmarks.kinds import CHOSEN, HELD
     from benchmarks.problems import PROBLEMS
     from benchmarks.searches import SEARCHES
+
+    kinds = {**CHOSEN, **HELD}
 
     for search in SEARCHES:
         for name, problem in PROBLEMS.items():
             if search.endswith(("8 workers", "plain")) and name == "task":
                 continue
             if name in {**OTHERS, **UNSEEN} and (quick or search not in ("ours", "ours, plain", "Optuna GP")):
+                continue
+            if name in kinds:
+                few = name in HELD and kinds[name].dimensions == 3 and kinds[name].instance == 0
+                if search in ("ours", *ranks.PEERS) and (few or not quick):
+                    trials = QUICK_TRIALS if quick else problem.trials
+                    yield from ((name, search, seed, trials) for seed in range(1 if quick else KIND_SEEDS))
+                continue
+            if search in ("CMA-ES", "SMAC3"):
                 continue
             if search.endswith("stopping") and name != "network":
                 continue
@@ -182,6 +196,20 @@ def _many_workers(best: Best) -> Iterator[Line]:
         if (problem, f"ours, {many}") in best:
             value = _ratio(best, problem, "ours", f"ours, {many}")
             yield _at_most(f"{problem}: score of {many} / 1", value, 1.05)  # random search has 1.25 to 1.3
+
+
+def _equal_time(runs: Runs) -> Iterator[Line]:
+    """Compare what eight workers find with what one worker finds in the same time: an eighth of the trials."""
+    from benchmarks.functions import FIRST
+
+    for problem in FIRST:
+        together, alone = (
+            np.median(
+                [min(run["values"][: len(run["values"]) // part]) for job, run in runs.items() if job[:2] == which]
+            )
+            for which, part in (((problem, f"ours, {WORKERS} workers"), 1), ((problem, "ours"), WORKERS))
+        )
+        yield _at_most(f"{problem}: regret of {WORKERS} workers / 1 in the same time", together / alone, 0.5)
 
 
 def _stopping(runs: Runs) -> Iterator[Line]:

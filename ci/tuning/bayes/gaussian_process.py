@@ -27,6 +27,8 @@ NARROWER = 0.5
 """What the deviations of the priors are multiplied by where an earlier search tells their medians."""
 NEAR = 0.1
 """Width of the warp that tells outputs near the least one apart, as a share of their way to the median."""
+MARGIN = 3.0
+"""By how much more probable that warp must be, as a logarithm: a few trials may favour it by luck."""
 BOUNDS = (-5.0, 6.0), (-5.0, 5.0), (-16.0, 1.0)
 """Of the logarithms of lengths, scale and noise."""
 
@@ -193,7 +195,7 @@ def fit(points: Array, objectives: Array, deviations: Array, group: Array, befor
 
     starts = means, means - (np.arange(columns + 2) < columns)  # the second has shorter lengths
 
-    def warped(near: float | None) -> tuple[float, Posterior]:
+    def warped(near: float | None, margin: float) -> tuple[float, Posterior]:
         warp = Warp.fit(objectives, near)
         outputs = warp.apply(objectives)
         spread = (warp.apply(objectives + deviations) - warp.apply(objectives - deviations)) / 2
@@ -206,9 +208,10 @@ def fit(points: Array, objectives: Array, deviations: Array, group: Array, befor
             )
 
         best = min(map(climb, starts), key=lambda result: float(result.fun))
-        return best.fun - warp.log_slope(objectives), Posterior((points, outputs, extra), group, best.x, warp)
+        unlikelihood = best.fun - warp.log_slope(objectives) + margin
+        return unlikelihood, Posterior((points, outputs, extra), group, best.x, warp)
 
-    return min(map(warped, (None, NEAR)), key=lambda found: found[0])[1]
+    return min(warped(None, 0.0), warped(NEAR, MARGIN), key=lambda found: found[0])[1]
 
 
 def _negative_log_posterior(
