@@ -60,17 +60,17 @@ def anew():
     shutil.copytree(before, volume)
 
 assert look(0) == 0
-whole, moment = content(), 0
+whole, moment, step = content(), 1, int(sys.argv[3])
 while True:
-    moment += 1
     anew()
     status = look(moment)
     if not os.WIFSIGNALED(status):
         break
     assert look(0) == 0, moment
     assert content() == whole, moment
+    moment += step
 assert status == 0
-print("moments:", moment - 1)
+print("moments:", moment)
 """
 
 
@@ -119,12 +119,14 @@ def pod(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": f"{folder}:{REPOSITORY}"}
 
 
-def test_whenever_it_is_killed_the_next_look_finds_the_same_and_nothing_is_lost(volume, tmp_path, monkeypatch):
+@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.long)])
+def test_whenever_it_is_killed_the_next_look_finds_the_same_and_nothing_is_lost(volume, tmp_path, monkeypatch, step):
+    """At each step-th write, or removal, of what outlives it."""
     where, _ = volume
     shutil.copytree(where, tmp_path / "before")
     environment = pod(tmp_path / "pod", monkeypatch)
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(where), str(tmp_path / "before")],
+        [sys.executable, "-c", KILLED, str(where), str(tmp_path / "before"), str(step)],
         env=environment, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
