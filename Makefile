@@ -54,7 +54,7 @@ conformance: $(READY)  ## try this machine's own Docker and Kind: the REST contr
 	@python -m tests.conformance
 
 doctor: $(READY) ## say what this machine lacks to run everything on Kind, and what to do about it
-	@python -m scripts.doctor
+	@python -m scripts.doctor $(SET:%=--set %)
 
 cluster: $(READY) ## make or mend the cluster of Kind, CLUSTER=model-pipeline, with its registry and images
 	@python -m scripts.cluster create $(SET:%=--set %)

@@ -121,7 +121,8 @@ def _explain_all(
         location = detail["loc"]
         if detail["type"] not in ("missing", "extra_forbidden"):
             # Union members and constraint names end a location in words that are no keys.
-            location = _prefix_in(location, lines) or _prefix_in(location, given) or location
+            known = [_prefix_in(location, lines) or (), _prefix_in(location, given) or ()]
+            location = max(known, key=len) or location
         problems.setdefault(location, []).append(detail)
     for key, found in islice(problems.items(), _TOLD):
         override = next((text for by, text in given.items() if by[: len(key)] == key or key[: len(by)] == by), None)

@@ -43,8 +43,19 @@ Quantity = Annotated[
 Label = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?$")]
 """The key of a label or a taint, as Kubernetes writes it: `pool`, `nvidia.com/gpu`."""
 
-Device = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?$")]
-"""The name of an extended resource, which always has a domain."""
+LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")]
+"""The value of a label, as Kubernetes takes it: 63 characters at most."""
+
+
+def _device(name: str) -> str:
+    """Refuse a name that is none of an extended resource."""
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", name):
+        raise ValueError("the name of a device begins with a domain, such as nvidia.com/gpu")
+    return name
+
+
+Device = Annotated[str, AfterValidator(_device)]
+"""The name of an extended resource."""
 
 
 def _day(value: object) -> object:
@@ -269,7 +280,7 @@ class Request(Amounts):
 
     extended: dict[Device, Annotated[int, Field(ge=1, le=1000)]] = {}
     """Devices by the name of their resource, such as `nvidia.com/gpu: 1` or `amd.com/gpu: 1`."""
-    node_labels: dict[Label, str] = {}
+    node_labels: dict[Label, LabelValue] = {}
     """Labels that a node must have, as a pod's `nodeSelector`."""
     tolerations: list[Toleration] = []
     """Taints of nodes that are tolerated."""

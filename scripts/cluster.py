@@ -27,18 +27,18 @@ def main(argv: list[str] | None = None) -> int:
     )
     options = arguments.parse_args(argv)
     if options.action == "create":
-        given = [line.strip() for line in os.environ.get("PIPELINE_SET", "").splitlines() if line.strip()]
-        return run(lambda: create(options.name, [*given, *options.overrides]))
+        return run(lambda: create(options.name, options.overrides))
     return run(lambda: (delete if options.action == "delete" else status)(options.name))
 
 
 def create(name: str, overrides: list[str]) -> None:
     """Make the cluster ready, and its images."""
-    from ci import configuration
+    from ci import configuration, parameters
     from ci.run import checks, images, kind
 
     checks.require(checks.for_kind())
-    settings = configuration.read(Path("pipeline.yaml"), overrides)
+    given = parameters.from_lines(os.environ.get("PIPELINE_SET", ""), "PIPELINE_SET")
+    settings = configuration.read(Path("pipeline.yaml"), [*given, *overrides])
     with kind.locked(name):
         kind.ready(name, settings.serving.port, print, again=True)
         images.ready(images.wanted(settings.serving.server), print)

@@ -2,7 +2,8 @@
 
 Checked are Python, the Git repository, Docker, Kind and kubectl, the memory and disk that containers have, the cluster,
 and the ports of the model and of the registry. `make ci EXECUTOR=local` runs everything as processes, and needs neither
-Docker nor Kind.
+Docker nor Kind. Settings, such as the port, come from pipeline.yaml, the variable PIPELINE_SET (see scripts.configure)
+and --set.
 
 Exit code 0 if nothing is to be mended, else 1.
 """
@@ -21,18 +22,23 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument(
         "--name", default=cluster, help="the cluster's name (the variable CLUSTER, or model-pipeline)"
     )
+    arguments.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one setting"
+    )
     options = arguments.parse_args(argv)
-    return run(lambda: doctor(options.name))
+    return run(lambda: doctor(options.name, options.overrides))
 
 
-def doctor(name: str) -> int:
+def doctor(name: str, overrides: list[str]) -> int:
     """Print what each check found."""
-    from ci import configuration
+    from ci import configuration, parameters
     from ci.run import clusters
     from ci.run.doctor import examine
 
     clusters.require_name(name)
-    findings = examine(name, configuration.read(Path("pipeline.yaml")).serving.port)
+    given = parameters.from_lines(os.environ.get("PIPELINE_SET", ""), "PIPELINE_SET")
+    settings = configuration.read(Path("pipeline.yaml"), [*given, *overrides])
+    findings = examine(name, settings.serving.port)
     for each in findings:
         print(f"doctor: {'✗' if each.wrong else '✓'} {each.name}: {each.found}")
         if each.wrong:

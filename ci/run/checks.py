@@ -135,12 +135,17 @@ def disk(free: int) -> Finding:
     return Finding("disk", found, f"images take {DISK / 1e9:.0f} GB: `docker system prune` and `make prune` free some")
 
 
-def port(number: int, holder: str = "") -> Finding:
+FOR_THE_MODEL = "; `make stop` ends our own server, and `SET=serving.port=8601` takes another port"
+"""What else can be done where the port that leads to the model is taken."""
+
+
+def port(number: int, holder: str = "", way_out: str = FOR_THE_MODEL) -> Finding:
     """Check that a port of this machine is free.
 
     Args:
         number: the port.
         holder: who of ours has it; empty if nobody should.
+        way_out: what else to do if another program has it.
     """
     name = f"port {number}"
     if holder:
@@ -153,7 +158,7 @@ def port(number: int, holder: str = "") -> Finding:
             return Finding(
                 name,
                 f"is taken ({error.strerror})",
-                f"`make stop` ends our own server, `ss -ltnp 'sport = :{number}'` shows any other",
+                f"`ss -ltnp 'sport = :{number}'` shows who has it{way_out}",
             )
     return Finding(name, "free")
 

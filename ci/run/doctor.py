@@ -27,7 +27,7 @@ def examine(name: str, port: int) -> list[Finding]:
         checks.disk(shutil.disk_usage(images_folder()).free),
         cluster,
         checks.port(port, holder),
-        answers() if registry else checks.port(local_registry.PORT),
+        answers() if registry else checks.port(local_registry.PORT, way_out=""),
     ]
 
 
@@ -52,7 +52,9 @@ def answers() -> Finding:
     """Check that the registry that runs answers at its port."""
     from ci import http
 
-    name, mend = f"port {local_registry.PORT}", "`docker rm -f kind-registry`, and `make ci` makes it anew"
+    name, anew = f"port {local_registry.PORT}", "`docker rm -f kind-registry`, and `make ci` makes it anew"
+    theirs = "it was not made here: `docker port kind-registry` says where it listens; or delete it with its images:"
+    mend = anew if local_registry.ours() else f"{theirs} {anew}"
     try:
         http.session().get(f"http://{local_registry.HOST}/v2/", timeout=5).raise_for_status()
     except OSError as error:  # what requests raises is one

@@ -129,7 +129,7 @@ def _digest(repository: str, tag: str) -> str | None:
     try:
         return Repository(repository).digest(tag)
     except Unreachable as error:
-        raise StageError(f"{error}; `python -m scripts.cluster create` starts the registry") from None
+        raise StageError(f"{error}; `make doctor` says what to do about the registry") from None
     except StageError:
         return None
 

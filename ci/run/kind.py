@@ -87,8 +87,9 @@ def ready(name: str, port: int, say: Say, *, again: bool = False) -> Cluster:
         say(f"cluster: {name} was half made, and is made again")
         _delete(name)
     if step in ("create", "remake"):
+        checks.require([checks.port(port)])
         local_registry.start(say)
-        _create(name, port, config, say)
+        _create(name, config, say)
         seen = clusters.look(name)
     else:
         local_registry.start(say)
@@ -207,8 +208,7 @@ def _config(port: int) -> dict[str, Any]:
     return dict(config)
 
 
-def _create(name: str, port: int, config: Mapping[str, Any], say: Say) -> None:
-    checks.require([checks.port(port)])
+def _create(name: str, config: Mapping[str, Any], say: Say) -> None:
     say(f"cluster: making {name} of {len(config['nodes'])} nodes")
     clusters.note(name).write("begun")
     command = ("kind", "create", "cluster", "--name", name, "--config", "-", "--wait", "120s")

@@ -38,6 +38,11 @@ def running() -> bool:
     return _state() == "true"
 
 
+def ours() -> bool:
+    """Tell whether the registry was made here, so that it may be removed."""
+    return bool(_OURS.text())
+
+
 def start(say: Callable[[str], None]) -> None:
     """Make sure that the registry runs: start it if it has stopped, make it if there is none.
 
@@ -66,7 +71,7 @@ def start(say: Callable[[str], None]) -> None:
 
 def _run() -> Done:
     """Make and start the container. If it cannot start, it is removed."""
-    known = bool(_OURS.text())
+    known = ours()
     _OURS.write("made by this machine's `make cluster` or `make ci`")
     published = f"127.0.0.1:{PORT}:5000"
     done = attempt("docker", "run", "-d", "--restart=always", "-p", published, "--name", NAME, IMAGE, timeout=600)
@@ -84,7 +89,7 @@ def _named(done: Done) -> bool:
 
 
 def _require_ours() -> None:
-    if not _OURS.text():
+    if not ours():
         raise StageError(
             f"the container {NAME} does not run, and was not made here: `docker start {NAME}`, or `docker rm {NAME}`, "
             "and a new one is made"
@@ -140,7 +145,7 @@ def join() -> None:
 
 def remove(say: Callable[[str], None]) -> None:
     """Remove the registry with all its images, if it is ours."""
-    if not _OURS.text():
+    if not ours():
         if _state() is not None:
             say(f"cluster: the registry {NAME} was not made here, and stays")
         return

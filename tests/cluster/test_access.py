@@ -143,6 +143,27 @@ def test_what_is_denied_is_refused_when_it_is_done(operated, account, command):
     assert "forbidden" in done.stderr.lower(), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, ""),
+        ({"serviceAccountName": "default"}, ""),
+        ({"serviceAccountName": "deployer"}, "have no account of their own"),
+        ({"serviceAccount": "deployer"}, "have no account of their own"),  # the field's old name
+        ({"automountServiceAccountToken": True}, "mount no token"),
+        ({"automountServiceAccountToken": None}, "mount no token"),
+    ],
+)
+def test_a_job_of_the_tuner_is_nobody_in_the_cluster(operated, change, said):
+    job = yaml.safe_load((pods.REPOSITORY / "ci/agents/tuning.yaml").read_text(encoding="utf-8"))
+    job["metadata"]["name"] = "any"
+    job["spec"]["template"]["spec"] |= change
+    create = ("create", "--dry-run=server", "-f", "-")
+    made = attempt(*create, given=json.dumps(job), account="tuner")
+    assert (said in made.stderr, made.returncode) == (True, 1 if said else 0), made.stderr
+    assert attempt(*create, given=json.dumps(job)).returncode == 0  # others make what they like
+
+
 def test_the_deployer_may_apply_exactly_what_a_rollout_applies(operated, tmp_path, monkeypatch):
     monkeypatch.chdir(pods.REPOSITORY)
     monkeypatch.setattr(manifests, "_ROOT", tmp_path / "manifests")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from ci import configuration
+from ci import configuration, parameters
 from ci.errors import InputError, StageError
 from ci.kube.api import ApiServer
 from ci.kube.context import Context
@@ -57,7 +57,7 @@ def run(cluster: str, overrides: Sequence[str], seconds: dict[str, float]) -> No
         InputError: a setting or a command's input is wrong, or the cluster is not ours.
         StageError: Docker, Kind, the cluster or a stage failed, or the model is blocked.
     """
-    given = [*_given(os.environ.get(VARIABLE, "")), *_lines(overrides)]
+    given = overrides_here(os.environ.get(VARIABLE, ""), overrides)
     settings = configuration.read(_FILE, given)
     with kind.locked(cluster):
         with _timed(seconds, "cluster"):
@@ -72,6 +72,23 @@ def run(cluster: str, overrides: Sequence[str], seconds: dict[str, float]) -> No
         site = build.Site(found.context, named, found.url)
         build.run(build.Build(api, site, secrets.token_hex(3), {VARIABLE: "\n".join(lines)}, print, seconds))
         print(f"executor: {asking.working(api, found.url, settings.rollout.golden_tolerance)}")
+
+
+def overrides_here(text: str, overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of whoever starts a build, as lines of the variable.
+
+    Args:
+        text: of the variable.
+        overrides: of the command line. One without a value sets null, which a line of the variable has to say.
+
+    Raises:
+        InputError: one is no KEY=VALUE, or would be two lines.
+    """
+    for override in overrides:
+        if "\n" in override:
+            raise InputError(f"--set {override.splitlines()[0][:80]}: a value that travels to pods has one line")
+    lines = [f"{each}null" if each.partition("=")[1:] == ("=", "") else each for each in map(str.strip, overrides)]
+    return [*parameters.from_lines(text, VARIABLE), *lines]
 
 
 def overrides_there(settings: Settings, references: Mapping[str, str], given: Sequence[str]) -> list[str]:
@@ -92,23 +109,6 @@ def by_digest(reference: str) -> str:
     """Return a reference without its tag: only so the scheduler knows which nodes have the image, and prefers them."""
     named, _, digest = reference.partition("@")
     return f"{named.rpartition(':')[0]}@{digest}"
-
-
-def _given(text: str) -> list[str]:
-    """Return the lines of the variable that set something: one without a value sets nothing."""
-    return [line.strip() for line in text.split("\n") if line.strip() and not line.strip().endswith("=")]
-
-
-def _lines(overrides: Sequence[str]) -> list[str]:
-    """Return overrides as lines of the variable, in which no value at all would set nothing.
-
-    Raises:
-        InputError: one would be two lines there.
-    """
-    for override in overrides:
-        if "\n" in override:
-            raise InputError(f"--set {override.splitlines()[0][:80]}: a value that travels to pods has one line")
-    return [f"{override}null" if override.strip().endswith("=") else override for override in overrides]
 
 
 def require_room(settings: Settings, nodes: Sequence[Node]) -> None:

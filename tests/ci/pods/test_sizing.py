@@ -119,7 +119,11 @@ def test_a_plan_gives_each_pod_its_device_on_a_node_that_takes_it_and_no_pod_is_
         ("{cpu: 1, memory: 1Gi, extended: {gpu: 1}}", "resources.training.extended.gpu"),
         ("{cpu: 1, memory: 1Gi, extended: {nvidia.com/gpu: 0}}", "resources.training.extended.nvidia.com/gpu"),
         ("{cpu: 1, memory: 1Gi, extended: {nvidia.com/gpu: half}}", "resources.training.extended.nvidia.com/gpu"),
+        ("{cpu: 1, memory: 1Gi, extended: {gpu: 1}}", "begins with a domain, such as nvidia.com/gpu, found 'gpu'"),
+        ("{cpu: 1, memory: 1Gi, extended: {nvidia.com/: 1}}", "begins with a domain, such as nvidia.com/gpu"),
         ("{cpu: 1, memory: 1Gi, node_labels: {pool: 1}}", "resources.training.node_labels.pool"),
+        ("{cpu: 1, memory: 1Gi, node_labels: {pool: two words}}", "resources.training.node_labels.pool"),
+        ("{cpu: 1, memory: 1Gi, node_labels: {pool: -gpu}}", "resources.training.node_labels.pool"),
         ("{cpu: 1, memory: 1Gi, tolerations: [{value: a}]}", "a toleration without a key needs `operator: Exists`"),
         ("{cpu: 1, memory: 1Gi, tolerations: [{key: a, operator: Exists, value: b}]}", "leave value out"),
         ("{cpu: 1, memory: 1Gi, tolerations: [{key: a, effect: Never}]}", "resources.training.tolerations[0].effect"),
@@ -136,3 +140,16 @@ def test_a_device_a_label_or_a_toleration_that_is_none_is_named_by_file_line_and
         configuration.read(file)
     assert f"{file}:{number}: " in str(error.value)
     assert said in str(error.value)
+
+
+def test_a_device_that_is_none_is_named_by_its_key_in_an_override_too():
+    with pytest.raises(InputError) as error:
+        configuration.read(REPOSITORY / "tests/pipeline.yaml", ["resources.training.extended={gpu: 1}"])
+    assert ": resources.training.extended: the name of a device begins with a domain" in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["", "a", "A_b.c-1", "x" * 63])
+def test_every_value_that_a_label_may_have_is_taken(value):
+    file = REPOSITORY / "tests/pipeline.yaml"
+    found = configuration.read(file, [f'resources.training.node_labels={{pool: "{value}"}}'])
+    assert found.resources.training.node_labels == {"pool": value}

@@ -7,7 +7,7 @@ import pytest
 
 from ci import git
 from ci.errors import InputError
-from ci.run import checks, kind
+from ci.run import checks, kind, state
 from scripts import doctor
 from tests.ci.packaging.registries import serving
 from tests.ci.run.machines import nodes
@@ -88,6 +88,8 @@ def test_a_port_that_is_taken_is_told_and_ours_is_not():
         found = checks.port(taken)
         assert found.wrong
         assert f"sport = :{taken}" in found.mend
+        assert "`SET=serving.port=" in found.mend
+        assert "serving.port" not in checks.port(taken, way_out="").mend  # the registry has another
         assert checks.port(taken, "the cluster x") == checks.Finding(f"port {taken}", "leads to the cluster x")
     assert not checks.port(taken).wrong
 
@@ -153,7 +155,24 @@ def test_a_registry_that_runs_and_does_not_answer_is_told(machine, monkeypatch, 
         probe.bind(("127.0.0.1", 0))
         monkeypatch.setattr("ci.run.local_registry.HOST", f"localhost:{probe.getsockname()[1]}")
         assert doctor.main([]) == 1
-    assert "runs, but does not answer" in capsys.readouterr().out
+        told = capsys.readouterr().out
+        assert "runs, but does not answer" in told
+        assert "it was not made here: `docker port kind-registry` says where it listens" in told
+        state.Note("kind-registry").write("made here")
+        assert doctor.main([]) == 1
+    assert "not made here" not in capsys.readouterr().out
+
+
+def test_the_port_is_the_one_of_the_build_that_is_meant(machine, monkeypatch, capsys):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("PIPELINE_SET", f"serving.port={probe.getsockname()[1]}")
+        doctor.main([])
+        assert f"port {probe.getsockname()[1]}: " in capsys.readouterr().out
+        doctor.main(["--set", "serving.port=8601"])
+    assert "port 8601: " in capsys.readouterr().out
+    assert doctor.main(["--set", "serving.prot=1"]) == 2
+    assert "serving.prot: there is no such key" in capsys.readouterr().err
 
 
 def test_what_is_wrong_is_required_in_one_message(machine, monkeypatch):

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from ci.run import state
 from tests.conformance import __main__ as conformance
 from tests.pods import REPOSITORY
 
@@ -27,6 +28,21 @@ def test_what_is_not_there_is_not_run_and_never_passed(machine, capsys):
     assert told.count(": not run: Kind not on the PATH") == 2
     assert ": passed" not in told
     assert told.endswith("conformance: 0 passed, 0 failed, 3 not run\n")
+
+
+def test_only_what_a_build_on_kind_needs_is_pulled(machine, capsys):
+    docker(machine, '"pull "*serving*) echo "try later" >&2; exit 1 ;;', '"pull "*) ;;')
+    assert conformance.main() == 0
+    assert capsys.readouterr().out.count(": not run: docker.io/tensorflow/serving:2.20.0 cannot be pulled") == 3
+    pulled = {call.split("/")[-1].split(":")[0] for call in machine.calls() if call.startswith("docker pull ")}
+    assert pulled == {"tensorflow", "python", "kubectl", "nginx", "serving"}
+
+
+def test_a_build_meets_nothing_that_an_earlier_one_left_and_leaves_nothing_to_a_later_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "of the user"))
+    folder = tmp_path / "conformance"
+    monkeypatch.setenv("XDG_CACHE_HOME", conformance.Build(folder / "repository").environment["XDG_CACHE_HOME"])
+    assert folder in state.volume().parents
 
 
 def test_a_real_server_that_does_not_start_is_a_failure(machine, capsys, monkeypatch):

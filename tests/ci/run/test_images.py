@@ -148,7 +148,7 @@ def test_a_registry_that_is_full_or_read_only_is_told(machine, registry, said):
 
 def test_a_registry_that_is_down_is_told_before_anything_is_built(machine, monkeypatch):
     monkeypatch.setattr("ci.run.local_registry.HOST", "localhost:1")
-    with pytest.raises(StageError, match=r"cannot be reached.*scripts.cluster create"):
+    with pytest.raises(StageError, match=r"cannot be reached.*`make doctor`"):
         ready()
     assert "build" not in commands(machine)
 

@@ -7,7 +7,7 @@ from ci.errors import StageError
 from ci.placement.inventory import Node
 from ci.run import kind
 from ci.run.executor import site
-from scripts import pipeline
+from scripts import cluster, doctor, pipeline
 from tests.pods import REPOSITORY
 
 FILE = REPOSITORY / "tests/pipeline.yaml"
@@ -74,6 +74,29 @@ def test_a_wrong_setting_is_told_before_there_is_a_cluster(programs, capsys, ove
     assert pipeline.main(["--executor", "kind", "--set", override]) == 2
     assert said in capsys.readouterr().err
     assert not (programs / "cache").exists()
+
+
+@pytest.mark.parametrize("text", ["seed=8\n\n notify.url=https://example.org/?a= \nas_of=\n"])
+def test_settings_mean_in_pods_what_they_mean_here(text):
+    given = site.overrides_here(text, ["data.source=a=b=", "data.source=", "model.name=x"])
+    assert given == [
+        "seed=8",
+        "notify.url=https://example.org/?a=",
+        "data.source=a=b=",
+        "data.source=null",
+        "model.name=x",
+    ]
+
+
+def test_a_line_that_sets_nothing_is_told_with_its_number(programs, monkeypatch, capsys):
+    monkeypatch.setenv("PIPELINE_SET", "seed=8\nnonsense\n")
+    for command in (
+        lambda: pipeline.main(["--executor", "kind"]),
+        lambda: cluster.main(["create"]),
+        lambda: doctor.main([]),
+    ):
+        assert command() == 2
+        assert "bad input: PIPELINE_SET:2: nonsense: expected KEY=VALUE" in capsys.readouterr().err
 
 
 def test_a_wrong_name_of_a_cluster_is_refused(programs, capsys):
