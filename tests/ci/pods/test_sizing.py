@@ -39,7 +39,7 @@ def spec_of_training():
 
 
 @given(REQUESTS)
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_what_is_requested_reaches_the_one_container_and_the_pod_and_nothing_else_changes(request):
     spec = spec_of_training()
     before = deepcopy(spec)
