@@ -9,6 +9,10 @@ and a pattern on t is worth adding where its tasks' prices exceed c_t plus the p
 1961). One table of the knapsack's values over all amounts prices the patterns of all kinds of nodes at once.
 """
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Protocol
@@ -119,23 +123,16 @@ class Master:
         """
         import highspy
 
-        def look(event: Any) -> None:
-            # An exception would have to pass through HiGHS.
-            try:
-                event.interrupt(until.over or bool(interrupts))
-            except KeyboardInterrupt as interrupt:
-                interrupts.append(interrupt)
-
-        interrupts: list[KeyboardInterrupt] = []
         first, limit = len(self.kinds.demand), max(0.05, until.wall)
         solver = highs(time_limit=limit, mip_rel_gap=0.0, mip_abs_gap=0.99, objective_target=enough + 0.5)
-        solver.cbMipInterrupt += look
         solver.passModel(self._solver.getLp())
         every = np.arange(first + len(self.node), dtype=np.int32)
         solver.changeColsIntegrality(len(every), every, np.full(len(every), highspy.HighsVarType.kInteger))
-        solver.run()
-        if interrupts:
-            raise interrupts[0]
+        with _interrupts() as seen:
+            solver.cbMipInterrupt += lambda event: event.interrupt(until.over or bool(seen))
+            solver.run()
+        if seen:
+            raise KeyboardInterrupt
         if not solver.getInfo().primal_solution_status:
             return [], solver.getInfo().mip_dual_bound
         use = np.rint(solver.getSolution().col_value).astype(int)[first:]
@@ -182,6 +179,21 @@ def generate(master: Master, pricer: Finder, until: Until) -> tuple[Duals, Duals
             return duals, proof or duals
         # Where prices in between find nothing, the last ones decide.
         pull = _PULL if new else 0.0
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Collect interrupts instead of raising them: an exception cannot pass through HiGHS."""
+    seen: list[int] = []
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+        try:
+            yield seen
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    else:
+        yield seen
 
 
 def highs(**options: float) -> Any:

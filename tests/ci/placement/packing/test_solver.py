@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 from dataclasses import replace
 from time import process_time
 from unittest import mock
@@ -20,7 +21,7 @@ from ci.placement.packing.clock import Until
 from ci.placement.packing.incumbent import Incumbent
 from ci.placement.packing.kinds import Kinds
 from ci.placement.packing.listing import Lister
-from ci.placement.packing.patterns import Duals
+from ci.placement.packing.patterns import Duals, Master
 from ci.placement.packing.plain import plain
 from ci.placement.packing.problem import Problem
 from ci.placement.packing.refine import repair, settle
@@ -383,3 +384,19 @@ def test_where_no_node_is_left_no_pattern_is_listed():
     lister = Lister(kinds, np.ones(1), 10)
     node, patterns, most = lister(np.ones((1, 9)), Until(process_time() + 10, process_time))
     assert (len(node), len(patterns), most.tolist(), lister.exact) == (0, 0, [1.0], True)
+
+
+def test_an_interrupt_ends_an_integer_program_too():
+    def clock():
+        os.kill(os.getpid(), signal.SIGINT)
+        return 0.0
+
+    random, kinds = np.random.default_rng(0), Kinds.of(odd(60, 0))
+    master = Master(kinds, np.ones(1), 1000.0)
+    patterns = np.zeros((3000, 60), dtype=np.int64)
+    for pattern in patterns:
+        pattern[random.choice(60, 3, replace=False)] = 1
+    master.add(np.zeros(3000, dtype=np.int64), patterns)
+    with pytest.raises(KeyboardInterrupt):
+        master.integer(Until(1.0, clock), 0.0)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
