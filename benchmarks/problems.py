@@ -140,3 +140,6 @@ PROBLEMS = {
     "task": Problem(_declare_task, _task_network, 30),
 }
 LEARNING = ("boosting", "network")
+REAL = ("convolution", "recurrent", "conditional")
+"""Searches as people run them, of `REAL_SEEDS` seeds."""
+REAL_SEEDS = 5

@@ -127,8 +127,13 @@ def with_smac(problem: Problem, seed: int) -> Run:
         listed.add((Integer if type(hp).__name__ == "Int" else Float)(hp.name, (hp.min_value, hp.max_value)))
     run = Run(values=[], epochs=[], stopped=[])
     with tempfile.TemporaryDirectory() as folder:
-        scenario = Scenario(listed, Path(folder), deterministic=True, n_trials=problem.trials, seed=seed)
-        facade = HyperparameterOptimizationFacade(scenario, lambda *_, **__: 0.0, logging_level=40)
+        options = {"output_directory": Path(folder), "n_trials": problem.trials, "seed": seed}
+        scenario = Scenario(listed, deterministic=True, **options)
+
+        def never(_: Any, seed: int) -> float:  # it is asked and told, and calls nothing
+            raise NotImplementedError(seed)
+
+        facade = HyperparameterOptimizationFacade(scenario, never, logging_level=40)
         for _ in range(problem.trials):
             asked = facade.ask()
             curve = problem.curve(dict(asked.config))

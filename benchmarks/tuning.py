@@ -72,20 +72,20 @@ def _at_most(name: str, value: float, bound: float) -> Line:
 def _jobs(*, quick: bool) -> Iterator[Job]:
     from benchmarks.functions import OTHERS, UNSEEN
     from benchmarks.kinds import CHOSEN, HELD
-    from benchmarks.problems import PROBLEMS
+    from benchmarks.problems import PROBLEMS, REAL, REAL_SEEDS
     from benchmarks.searches import SEARCHES
 
     kinds = {**CHOSEN, **HELD}
 
     for search in SEARCHES:
         for name, problem in PROBLEMS.items():
-            if search.endswith(("8 workers", "plain")) and name == "task":
+            if search.endswith(("8 workers", "plain")) and name in ("task", *REAL):
                 continue
             if name in {**OTHERS, **UNSEEN} and (quick or search not in ("ours", "ours, plain", "Optuna GP")):
                 continue
             if name in kinds:
                 few = name in HELD and kinds[name].dimensions == 3 and kinds[name].instance == 0
-                if search in ("ours", *ranks.PEERS) and (few or not quick):
+                if search in ("ours", *ranks.PEERS) and (not quick or (few and search != "SMAC3")):
                     trials = QUICK_TRIALS if quick else problem.trials
                     yield from ((name, search, seed, trials) for seed in range(1 if quick else KIND_SEEDS))
                 continue
@@ -93,9 +93,9 @@ def _jobs(*, quick: bool) -> Iterator[Job]:
                 continue
             if search.endswith("stopping") and name != "network":
                 continue
-            seeds, trials = SEEDS, problem.trials
+            seeds, trials = REAL_SEEDS if name in REAL else SEEDS, problem.trials
             if quick:
-                seeds, trials = 0 if name in ("boosting", "task") else 1, QUICK_TRIALS
+                seeds, trials = 0 if name in ("boosting", "task", *REAL) else 1, QUICK_TRIALS
             yield from ((name, search, seed, trials) for seed in range(seeds))
 
 
@@ -148,7 +148,7 @@ def _ratio(best: Best, problem: str, search: str, ours: str = "ours") -> float:
 def _ratios(best: Best) -> Iterator[Line]:
     """Compare what one worker finds with what others find."""
     from benchmarks.functions import FIRST, OTHERS, UNSEEN
-    from benchmarks.problems import LEARNING
+    from benchmarks.problems import LEARNING, REAL
 
     for problem in FIRST:
         bound = 0.7 if problem == "Ackley-5" else 0.5
@@ -173,6 +173,9 @@ def _ratios(best: Best) -> Iterator[Line]:
             yield _at_most(f"{problem}: score / Optuna GP's", _ratio(best, problem, "Optuna GP"), 1.0)
             value = _ratio(best, problem, "ours, plain")
             yield Line(f"{problem}: score / plain expected improvement's", value, "printed", True)
+    for problem in REAL:
+        for peer in ("Optuna GP", "Optuna TPE") if (problem, "ours") in best else ():
+            yield Line(f"{problem}: score / {peer}'s", _ratio(best, problem, peer), "printed", True)
     if ("task", "ours") in best:
         yield Line("task: score / Optuna GP's", _ratio(best, "task", "Optuna GP"), "printed", True)
 
