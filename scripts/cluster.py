@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from ci.command import parser, run
+from ci.command import end_in_order, parser, run
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one setting"
     )
     options = arguments.parse_args(argv)
+    end_in_order()
     if options.action == "create":
         return run(lambda: create(options.name, options.overrides))
     return run(lambda: (delete if options.action == "delete" else status)(options.name))

@@ -14,6 +14,7 @@ from ci import configuration
 from ci.errors import InputError, StageError
 from ci.run import clusters, kind, local_registry, state
 from ci.run.clusters import Seen, decide
+from ci.run.executor.runner import lives
 from scripts import cluster
 from tests.ci.run.machines import Machine, nodes
 from tests.pods import REPOSITORY
@@ -116,7 +117,8 @@ def test_a_cluster_without_our_mark_is_neither_used_nor_deleted(machine, capsys)
     assert changing(machine.calls()) == []
 
 
-def test_a_creation_that_was_killed_in_the_middle_is_made_anew(machine):
+def half_make(machine: Machine, *, how: signal.Signals) -> int:
+    """End `make cluster` by a signal while Kind makes the cluster, and return its exit code."""
     machine.write("kind-create-hangs", "")
     with subprocess.Popen(
         [sys.executable, "-m", "scripts.cluster", "create", f"--set=serving.port={port()}"],
@@ -130,9 +132,14 @@ def test_a_creation_that_was_killed_in_the_middle_is_made_anew(machine):
             assert process.poll() is None
             assert time.monotonic() < end
             time.sleep(0.05)
-        process.kill()
-    os.kill(int(machine.read("half-made")), signal.SIGKILL)
+        process.send_signal(how)
     (machine.folder / "kind-create-hangs").unlink()
+    return process.returncode
+
+
+def test_a_creation_that_was_killed_in_the_middle_is_made_anew(machine):
+    half_make(machine, how=signal.SIGKILL)
+    os.kill(int(machine.read("half-made")), signal.SIGKILL)
     assert machine.read("clusters") == NAME
     machine.calls()
     said: list[str] = []
@@ -140,6 +147,12 @@ def test_a_creation_that_was_killed_in_the_middle_is_made_anew(machine):
     assert said[0] == f"cluster: {NAME} was half made, and is made again"
     done = changing(machine.calls())
     assert done.index(f"kind delete cluster --name {NAME}") < next(n for n, c in enumerate(done) if "create" in c)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_creation_that_is_interrupted_ends_kind_too(machine, how):
+    assert half_make(machine, how=how) == 130
+    assert not lives(machine.read("half-made"))
 
 
 def test_what_was_made_but_not_finished_is_finished(machine):
