@@ -146,7 +146,7 @@ def main() -> None:
         "may read no Secret there, and no pod here",
         not may("get", "secrets", cloud) and not may("list", "pods", "jenkins"),
     )
-    [remote] = [each.text or "" for each in job.iter("remote")]
+    [remote] = [each.text or "" for name in ("remote", "repositoryUrl") for each in job.iter(name)]
     [digest] = [each.text or "" for each in notify.iter("hash")]
     jenkins = Jenkins(remote, folder.name, digest)
     jenkins.secrets = {users["robot"]}
