@@ -68,25 +68,20 @@ def by_lists(found: Incumbent, kinds: Kinds, weights: Floats, until: Until) -> N
     duals, dearest = generate(master, Lister(kinds, cost, _FIRST), until.part(0.4))
     before = until.left
     plunge(duals, _TRIES[0], until.part(0.5))
-    took, few = before - until.left, False
-    if found.open:
-        if duals.value > found.bound + 1e-6:
-            duals, dearest = generate(master, Lister(kinds, cost, _WIDE), until.part(0.3))
-            _prove(found, kinds, dearest)
-        few = settle(found, kinds, dearest, until.part(0.3))
+    took = before - until.left
+    if found.open and duals.value > found.bound + 1e-6:
+        duals, dearest = generate(master, Lister(kinds, cost, _WIDE), until.part(0.3))
+        _prove(found, kinds, dearest)
     for threshold in _TRIES[1:]:
         # A dive that is cut short is of little use: nodes that are packed again are of more.
         if not found.open or until.left < 3 * took:
             break
-        nodes = found.score[1]
         plunge(duals, threshold, until)
         if found.open:
             chosen, _ = master.integer(until.part(0.5).soon(_WHOLE), found.bound)
             found.offer(kinds.unpack(chosen))
-        if found.score[1] < nodes:
-            few = settle(found, kinds, dearest, until.part(0.3))
-    if found.open and few:
-        settle(found, kinds, dearest, until)
+    # Of many tasks some can be packed again afterwards.
+    settle(found, kinds, dearest, until if len(found.plan) <= 2 * _APART else until.part(0.5))
 
 
 def repair(found: Incumbent, weights: Floats, until: Until) -> None:
