@@ -26,8 +26,8 @@ BUDGET = 1 / 20
 SHARES = {"features": 0.3 * BUDGET, "predictions": 0.3 * BUDGET}
 PERFORMANCE, SERVICE = 0.2 * BUDGET, 0.2 * BUDGET
 """The budget of the checks of all features, of all predictions, of metrics and slices, and of latency."""
-_SMALL = 1e-6
-"""Indices below it are taken as equal to it, as their logarithm is used."""
+_SMALL = 0.05
+"""Added to an index before its logarithm is taken: how indices differ that are far below it means nothing."""
 LEAST = 5
 """Periods from which bounds are measured: with fewer, they would be so wide that nothing is found."""
 _DRAWS = 8
@@ -122,14 +122,14 @@ def bounds(measured: Mapping[str, Array], budget: float, kind: str = "features")
         budget: the share of windows that may raise an alarm.
         kind: of what, in words.
     """
-    logs = np.log(np.maximum(np.stack([*measured.values()]), _SMALL))
+    logs = np.log(np.maximum(np.stack([*measured.values()]), 0.0) + _SMALL)
     number = logs.shape[1]
     if number < 3:
         raise ValueError(f"{number} periods are too few: at least 3 are needed")
     scores = np.stack([_score(logs[:, place], np.delete(logs, place, axis=1)) for place in range(number)])
     bound, level = upper(scores.max(axis=1), budget)
     centre, spread = _moments(logs)
-    found = np.exp(np.minimum(centre + bound * spread * np.sqrt(1 + 1 / number), 200.0))
+    found = np.exp(np.minimum(centre + bound * spread * np.sqrt(1 + 1 / number), 200.0)) - _SMALL
     return Bounds(dict(zip(measured, found.tolist(), strict=True)), level, number, kind)
 
 
