@@ -5,8 +5,11 @@ starts it apart from the connection, and asks again how it went (`ci.run.executo
 """
 
 import json
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent import futures
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +67,7 @@ def execute(
     """
     from websocket import WebSocketException
 
-    socket = _connected(api, place, command)
+    socket = _connected(api, place, command, silence, tick)
     try:
         for start in range(0, len(given), _FRAME):
             socket.write_channel(_STDIN, given[start : start + _FRAME])
@@ -89,8 +92,39 @@ def execute(
         socket.close()
 
 
-def _connected(api: ApiServer, place: Place, command: Sequence[str]) -> Any:
-    """Return the official client's websocket to a new command."""
+def _connected(api: ApiServer, place: Place, command: Sequence[str], silence: float, tick: Callable[[], object]) -> Any:
+    """Return the official client's websocket to a new command.
+
+    The client waits for ever for a server that takes the connection and says nothing, so it connects in a thread.
+    """
+    made = futures.Future[Any]()
+
+    def connect() -> None:
+        try:
+            socket = _websocket(api, place, command)
+        except BaseException as error:  # it is raised where the thread is waited for
+            if made.set_running_or_notify_cancel():
+                made.set_exception(error)
+            return
+        if made.set_running_or_notify_cancel():
+            made.set_result(socket)
+        else:  # nobody waits any more
+            socket.close()
+
+    threading.Thread(target=connect, daemon=True).start()
+    end = time.monotonic() + silence
+    try:
+        while True:
+            tick()
+            with suppress(futures.TimeoutError):
+                return made.result(_TICK)
+            if time.monotonic() > end:
+                raise Broken(f"pod {place.pod}: the API server took the connection and said nothing for {silence:g} s")
+    finally:
+        made.cancel()
+
+
+def _websocket(api: ApiServer, place: Place, command: Sequence[str]) -> Any:
     from kubernetes.stream.ws_client import WSClient, get_websocket_url
     from websocket import WebSocketBadStatusException, WebSocketException
 
