@@ -105,3 +105,13 @@ def test_a_blocked_model_ends_the_build_red_with_its_report(job):
     assert build.name.endswith(" block")
     assert "the model is blocked: " in build.log
     assert (build.artifacts / "build/report/index.html").exists()
+
+
+def test_no_log_report_result_or_hand_over_holds_a_secret(job):
+    """Of all the builds above: what they said, and whatever they have written where it stays."""
+    written = [
+        path for path in job.folder.rglob("*") if path.is_file() and not path.is_relative_to(job.folder / "fork")
+    ]
+    assert len(written) > 100
+    assert SECRET not in "".join(build.log for build in job.builds)
+    assert not [path for path in written if SECRET.encode() in path.read_bytes()]
