@@ -63,6 +63,9 @@ def main(argv: list[str] | None = None) -> int:
         if not options.figures:
             live(root, plan, task, [date.fromisoformat(each) for each in weeks])
         found = figures.year(root, plan, task, list(life.POLICIES))
+    if not found["weeks"]:
+        print(f"year: no week was lived by every policy yet, in {root}", file=sys.stderr)
+        return 1
     YEAR.write(found)
     for line in document.told(found):
         print(line)
