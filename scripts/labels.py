@@ -48,7 +48,12 @@ def labels(*, if_any: bool) -> int:
         raise InputError("labels.outcomes: name the table or folder in which outcomes arrive")
     seen = pd.read_parquet(stages.require(workspace.MONITORING / "requests.parquet"))
     key = chosen.key or [records.ID]
-    found = cohorts.outcomes(Path(chosen.outcomes), [*(chosen.key or [chosen.id]), *wanted.targets, chosen.known])
+    if missing := [name for name in chosen.key if name not in wanted.features]:
+        raise InputError(f"labels.key: {missing[0]} is no field that the task in model/ declares")
+    if Path(chosen.into).resolve() == (Path(settings.history.folder) / "requests").resolve():
+        raise InputError(f"labels.into: {chosen.into} holds the requests that are kept: name another folder")
+    names = [*(chosen.key or [chosen.id]), *wanted.targets]
+    found = cohorts.outcomes(Path(chosen.outcomes), names, chosen.known, [] if chosen.key else [chosen.id])
     with memory.requests(settings.history) as folder:
         if records.ID not in seen and not folder.exists():
             raise InputError("build/monitoring/ holds simulated requests: there are no outcomes to come of them")

@@ -5,7 +5,7 @@ run again.
 """
 
 import io
-import shutil
+import re
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -17,7 +17,13 @@ from ci.capture import records
 from ci.errors import InputError
 from ci.monitoring import labels
 
-_READ = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".jsonl": lambda path: pd.read_json(path, lines=True)}
+_DAY = re.compile(r"\d{4}-\d\d-\d\d\.parquet|\.\d{4}-\d\d-\d\d\.parquet\.part")
+"""A day in a source, whole or broken off."""
+_READ = {
+    ".csv": lambda path, texts: pd.read_csv(path, dtype=dict.fromkeys(texts, str)),
+    ".parquet": lambda path, _: pd.read_parquet(path),
+    ".jsonl": lambda path, _: pd.read_json(path, lines=True, dtype=False),
+}
 
 
 def collect(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
@@ -74,12 +80,16 @@ def publish(folder: Path, joined: labels.Joined, until: date, columns: Sequence[
     """Replace a data source by the requests of mature days, and return its rows.
 
     Args:
-        folder: of the source; other files in it are removed.
+        folder: of the source, for it alone; days that are not mature any more are removed from it.
         joined: requests with their outcomes.
         until: the first day that is not mature.
         columns: fields and targets.
         time: the task's column of days; a request's own day where it was not sent.
+
+    Raises:
+        InputError: the folder holds something that was not published here.
     """
+    before = _published(folder)
     rows = labels.mature(joined, until)
     if time is not None and time not in rows:
         rows = rows.assign(**{time: rows[records.TIME].dt.tz_localize(None).dt.normalize()})
@@ -87,22 +97,38 @@ def publish(folder: Path, joined: labels.Joined, until: date, columns: Sequence[
     present = [name for name in wanted if name in rows]
     keep(folder, rows[present])
     days = {f"{day}.parquet" for day in rows[records.TIME].dt.strftime("%Y-%m-%d")}
-    for path in folder.iterdir():
+    for path in before:
         if path.name not in days:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            path.unlink()
     return len(rows)
 
 
-def outcomes(path: Path, needed: Sequence[str]) -> pd.DataFrame:
+def _published(folder: Path) -> list[Path]:
+    """Return the days in a source; raises InputError if anything else is there, as it may be somebody's."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"labels.into: {folder} is a file: name a folder that holds nothing else")
+    found = sorted(folder.iterdir()) if folder.exists() else []
+    if others := [path.name for path in found if not _DAY.fullmatch(path.name)]:
+        raise InputError(f"labels.into: {folder} holds {others[0]} too: name a folder that holds nothing else")
+    return found
+
+
+def outcomes(path: Path, needed: Sequence[str], known: str, texts: Sequence[str] = ()) -> pd.DataFrame:
     """Return the outcomes in a table, or in all tables of a folder.
 
+    Args:
+        path: of the table or folder.
+        needed: its columns with keys and targets.
+        known: its column with the time when each became known.
+        texts: columns that hold texts, though they may look like numbers: ids.
+
     Raises:
-        InputError: there is none, one cannot be read, or it lacks a column.
+        InputError: there is none, one cannot be read, lacks a column, or has a row without a time.
     """
     files = sorted(each for each in path.iterdir() if each.suffix in _READ) if path.is_dir() else [path]
     if not path.exists() or not files:
         raise InputError(f"{path}: there are no outcomes: name a .csv, .jsonl or .parquet, or a folder of such")
-    return pd.concat([_table(each, needed) for each in files], ignore_index=True)
+    return pd.concat([_table(each, needed, known, texts) for each in files], ignore_index=True)
 
 
 def there(path: Path) -> bool:
@@ -110,13 +136,17 @@ def there(path: Path) -> bool:
     return any(each.suffix in _READ for each in path.iterdir()) if path.is_dir() else path.exists()
 
 
-def _table(path: Path, needed: Sequence[str]) -> pd.DataFrame:
+def _table(path: Path, needed: Sequence[str], known: str, texts: Sequence[str] = ()) -> pd.DataFrame:
     if path.suffix not in _READ:
         raise InputError(f"{path}: outcomes are a .csv, .jsonl or .parquet")
     try:
-        found: pd.DataFrame = _READ[path.suffix](path)  # type: ignore[operator]
+        found: pd.DataFrame = _READ[path.suffix](path, texts)
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: it cannot be read: {str(error).splitlines()[0]}") from None
-    if missing := [name for name in needed if name not in found]:
+    if missing := [name for name in [*needed, known] if name not in found]:
         raise InputError(f"{path}: no column {', '.join(missing)}: see labels.id, labels.key and labels.known")
-    return found[list(needed)]
+    times = pd.to_datetime(found[known], utc=True, errors="coerce", format="ISO8601")
+    if wrong := [place for place, missing in enumerate(times.isna()) if missing]:
+        value = "" if pd.isna(found[known].iloc[wrong[0]]) else found[known].iloc[wrong[0]]
+        raise InputError(f"{path}: row {wrong[0] + 1}: {known}: {value!r} is no time, such as 2024-03-01T12:00:00Z")
+    return found[list(needed)].assign(**{known: times})

@@ -12,7 +12,7 @@ last counts, so that it does not matter in which order, in how many parts or how
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from math import ceil, floor
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -69,8 +69,9 @@ def join(
     every = every.assign(_key=_keys(every, keys))
     repeated = every[every["_new"]].duplicated(["_key", "_said"])
     distinct = every.drop_duplicates(["_key", "_said"])
-    winners = every.drop_duplicates("_key", keep="last")[[*keys, *found]]
-    joined = table.merge(winners.infer_objects(), on=keys, how="left", sort=False)
+    winners = every.drop_duplicates("_key", keep="last")[["_key", *found]]
+    table = table.assign(_key=_keys(table, keys))
+    joined = table.merge(winners.infer_objects(), on="_key", how="left", sort=False).drop(columns="_key")
     labelled = joined[KNOWN].notna()
     never = labelled & joined[list(targets)].isna().any(axis=1)
     counts = {"joined": int(labelled.sum()), "never": int(never.sum()), "waiting": int((~labelled).sum())}
@@ -150,4 +151,4 @@ def _keys(table: pd.DataFrame, key: Sequence[str]) -> "pd.Series[str]":
 
 
 def _text(value: Any) -> str:
-    return str(int(value)) if isinstance(value, int | float | np.integer) and value == floor(value) else str(value)
+    return str(int(value)) if isinstance(value, int | float | np.integer) and float(value).is_integer() else str(value)

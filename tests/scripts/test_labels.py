@@ -68,6 +68,11 @@ def test_what_was_joined_is_tracked_and_read_by_the_next_build(task, capsys):
     ("change", "message"),
     [
         (lambda: configure.main(["--set=labels.outcomes=null"]), "labels.outcomes: name the table or folder"),
+        (lambda: configure.main(["--set=labels.key=[x, nope]"]), "labels.key: nope is no field that the task"),
+        (
+            lambda: configure.main(["--set=labels.into=build/state/history/requests"]),
+            "labels.into: build/state/history/requests holds the requests that are kept",
+        ),
         (lambda: Path("build/monitoring/requests.parquet").unlink(), "run `python -m scripts.monitor` first"),
         (
             lambda: pd.DataFrame({"x": [1.0]}).to_parquet("build/monitoring/requests.parquet"),

@@ -31,7 +31,8 @@ def test_what_is_collected_does_not_depend_on_how_often(tmp_path):
 
 
 def test_a_published_source_holds_mature_days_fields_and_targets_and_nothing_else(tmp_path):
-    (tmp_path / "old.parquet").touch()
+    (tmp_path / "2013-03-30.parquet").touch()
+    (tmp_path / ".2013-03-31.parquet.part").touch()
     told = pd.DataFrame({records.ID: ["r1", "r3"], "late": [1, 0], labels.KNOWN: ["2013-04-05"] * 2})
     joined = labels.join(table(1, 2, 3), told, [records.ID], ["late"])
     assert cohorts.publish(tmp_path, joined, date(2013, 4, 3), ["x", "late"], "date") == 2
@@ -44,11 +45,26 @@ def test_a_published_source_holds_mature_days_fields_and_targets_and_nothing_els
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", ["old.parquet", "requests", ".git"])
+def test_a_folder_that_holds_something_else_is_left_as_it_is(tmp_path, name):
+    (tmp_path / name).mkdir()
+    joined = labels.join(table(1), pd.DataFrame(columns=[records.ID, "late", labels.KNOWN]), [records.ID], ["late"])
+    with pytest.raises(InputError, match=f"labels.into: {tmp_path} holds {name} too"):
+        cohorts.publish(tmp_path, joined, date(2013, 4, 3), ["x", "late"], "date")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         ("o.csv", "request_id,late\nr1,1\n", "o.csv: no column known_at: see labels.id"),
         ("o.csv", "", "o.csv: it cannot be read: No columns to parse"),
+        (
+            "o.csv",
+            "request_id,late,known_at\nr1,1,2013-04-02\nr2,1,soon\n",
+            "o.csv: row 2: known_at: 'soon' is no time",
+        ),
+        ("o.csv", "request_id,late,known_at\nr1,1,\n", "o.csv: row 1: known_at: '' is no time"),
         ("o.txt", "x", "o.txt: outcomes are a .csv, .jsonl or .parquet"),
         ("o.parquet", "x", "o.parquet: it cannot be read: "),
     ],
@@ -56,13 +72,32 @@ def test_a_published_source_holds_mature_days_fields_and_targets_and_nothing_els
 def test_outcomes_that_cannot_be_used_are_told_by_file(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError) as error:
-        cohorts.outcomes(tmp_path / name, ["request_id", "late", "known_at"])
+        cohorts.outcomes(tmp_path / name, ["request_id", "late"], "known_at")
     assert message in str(error.value)
     with pytest.raises(InputError, match="there are no outcomes"):
-        cohorts.outcomes(tmp_path / "none", ["late"])
+        cohorts.outcomes(tmp_path / "none", ["late"], "known_at")
 
 
 def test_outcomes_come_in_several_tables(tmp_path):
     (tmp_path / "a.csv").write_text("request_id,late,known_at\nr1,1,2013-04-02\n")
     (tmp_path / "b.jsonl").write_text('{"request_id": "r2", "late": null, "known_at": "2013-04-02"}\n')
-    assert cohorts.outcomes(tmp_path, ["request_id", "late", "known_at"])["request_id"].tolist() == ["r1", "r2"]
+    assert cohorts.outcomes(tmp_path, ["request_id", "late"], "known_at")["request_id"].tolist() == ["r1", "r2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("o.csv", "request_id,late,known_at\n0012,1,2013-04-02\n12e4,0,2013-04-02\n,1,2013-04-02\n"),
+        (
+            "o.jsonl",
+            '{"request_id": "0012", "late": 1, "known_at": "2013-04-02"}\n'
+            '{"request_id": "12e4", "late": 0, "known_at": "2013-04-02"}\n',
+        ),
+    ],
+)
+def test_an_id_that_looks_like_a_number_is_a_text(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    found = cohorts.outcomes(tmp_path, ["request_id", "late"], "known_at", ["request_id"])
+    asked = table(1, 2).assign(**{records.ID: ["0012", "12e4"]})
+    joined = labels.join(asked, found.rename(columns={"request_id": records.ID}), [records.ID], ["late"], "known_at")
+    assert joined.table["late"].tolist() == [1, 0]

@@ -53,6 +53,13 @@ def test_outcomes_are_joined_by_columns_of_any_type():
     assert found.table["late"].fillna(-1).tolist() == [0, 1, -1]
 
 
+def test_ids_may_be_numbers_in_a_table_and_outcomes_may_be_odd():
+    asked = requests([0, 0, 0]).assign(**{records.ID: ["1001", "1002", "1003"]})
+    found = join(asked, (1001, 1, "2013-04-02"), (1002, np.inf, "2013-04-02"), (np.nan, 0, "2013-04-02"))
+    assert found.table["late"].tolist()[:2] == [1, np.inf]
+    assert (found.counts["joined"], found.counts["unknown"]) == (2, 1)
+
+
 ROW = st.tuples(st.sampled_from(["r0", "r1", "r2"]), st.sampled_from([0, 1, None]), st.integers(2, 4))
 
 
