@@ -28,6 +28,8 @@ PERFORMANCE, SERVICE = 0.2 * BUDGET, 0.2 * BUDGET
 """The budget of the checks of all features, of all predictions, of metrics and slices, and of latency."""
 _SMALL = 0.05
 """Added to an index before its logarithm is taken: how indices differ that are far below it means nothing."""
+_EVEN = 0.15
+"""Least spread of a check, in logarithms: one that was alike in all periods by chance would else claim every alarm."""
 LEAST = 5
 """Periods from which bounds are measured: with fewer, they would be so wide that nothing is found."""
 _DRAWS = 8
@@ -158,4 +160,4 @@ def _score(one: Array, others: Array) -> Array:
 
 
 def _moments(logs: Array) -> tuple[Array, Array]:
-    return logs.mean(axis=1), np.maximum(logs.std(axis=1, ddof=1), 1e-3)
+    return logs.mean(axis=1), np.maximum(logs.std(axis=1, ddof=1), _EVEN)
