@@ -404,7 +404,8 @@ class BayesianOracle(Oracle):
         if space.dimensions and len(self.trials) >= design and len(rows) >= 2:
             posterior = gaussian_process.fit(space.embed(rows), outputs, deviations, space.group, before)
             running = [trial for trial in self.trials.values() if trial.status in ("RUNNING", "INVALID")]
-            idle = len(outputs) - 1 - int(np.argmin(outputs))
+            many = len(space.dimensions) > acquisition.FEW
+            idle = len(outputs) - 1 - int(np.argmin(outputs)) if many else 0
             exploration = acquisition.exploration_after(posterior, idle)
             if running:
                 located = np.array([space.locate(trial.hyperparameters.values) for trial in running])

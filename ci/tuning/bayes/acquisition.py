@@ -30,8 +30,8 @@ MOVED = 3
 """Hyperparameters that half of those points differ in: where there are many, one that moves in all is seldom better."""
 LEAST_EXPLORATION = 0.3
 """Exploration of a process that predicts each trial from the others without error."""
-IDLE = 5
-"""Trials without a better one after which exploration has doubled."""
+IDLE, FEW = 5, 5
+"""Trials without a better one after which exploration has doubled; with up to `FEW` hyperparameters it stays."""
 LEVEL = 0.12
 """Distance of two equal trials up to which they are taken for one plateau, times the root of the dimensions."""
 BEYOND = 1.5
