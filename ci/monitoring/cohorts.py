@@ -6,7 +6,7 @@ run again.
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ci.monitoring import labels
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d\.parquet|\.\d{4}-\d\d-\d\d\.parquet\.part")
 """A day in a source, whole or broken off."""
-_READ = {
+_READ: dict[str, Callable[[Path, Sequence[str]], pd.DataFrame]] = {
     ".csv": lambda path, texts: pd.read_csv(path, dtype=dict.fromkeys(texts, str)),
     ".parquet": lambda path, _: pd.read_parquet(path),
     ".jsonl": lambda path, _: pd.read_json(path, lines=True, dtype=False),
@@ -140,7 +140,7 @@ def _table(path: Path, needed: Sequence[str], known: str, texts: Sequence[str] =
     if path.suffix not in _READ:
         raise InputError(f"{path}: outcomes are a .csv, .jsonl or .parquet")
     try:
-        found: pd.DataFrame = _READ[path.suffix](path, texts)
+        found = _READ[path.suffix](path, texts)
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: it cannot be read: {str(error).splitlines()[0]}") from None
     if missing := [name for name in [*needed, known] if name not in found]:
