@@ -7,9 +7,11 @@ budget holds it back, but data that cannot be trusted, a build that runs, and th
 
 Where jenkins.url of the settings names a controller, what is started is a build there (see scripts.jenkins_build for
 JENKINS_USER and JENKINS_TOKEN), and not waited for. It is named after the release that serves and the day, so that the
-same finding starts one build, however often it is made. Else the pipeline runs here, and one at a time.
+same finding starts one build, however often it is made. Else the pipeline runs here, and one at a time; without
+TensorFlow, as in a pod that watches, that is refused.
 """
 
+import importlib.util
 import shlex
 import subprocess
 import sys
@@ -37,6 +39,7 @@ def retrain(*, start: bool, by_hand: bool) -> int:
     from datetime import date
 
     from ci import clock, configuration
+    from ci.errors import InputError
     from ci.monitoring import memory
     from ci.monitoring.retraining import Facts, decide
     from ci.report import history
@@ -84,6 +87,10 @@ def retrain(*, start: bool, by_hand: bool) -> int:
             decision = decide(replace(found, running=busy(settings.jenkins)), settings.retraining)
         if not tell(decision, str(found.as_of), command) or decision.cause is None or lock is None:
             return 0
+        if not settings.jenkins.url and importlib.util.find_spec("tensorflow") is None:  # as in the image `tools`
+            raise InputError(
+                "jenkins.url: name the controller that retrains: the pipeline needs TensorFlow to run here"
+            )
         made = Attempt(request=found.request, time=found.now, as_of=found.as_of, cause=decision.cause, done=False)
         memory.attempt(made, settings.history)
         code = subprocess.run([sys.executable, *command[1:]], check=False, pass_fds=[lock.fileno()]).returncode

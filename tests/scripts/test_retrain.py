@@ -108,6 +108,17 @@ def test_while_one_retrains_here_another_does_not(controller, tmp_path):
     assert controller.started() == 0
 
 
+def test_without_a_controller_and_without_tensorflow_nothing_is_begun(controller, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    assert configure.main(["--set=jenkins.url=null"]) == 0
+    for _ in range(2):
+        assert retrain.main(["--start"]) == 2
+        assert "jenkins.url: name the controller that retrains" in capsys.readouterr().err
+    assert decided() == (True, "predictions", None)
+    assert memory.attempts(RECORDS) == []
+    assert retrain.main([]) == 0, "who only asks is told"
+
+
 def test_where_labels_arrive_late_it_knows_the_data_as_of_their_watermark(controller):
     found = {
         "counts": {},
