@@ -72,7 +72,9 @@ def captured(
         judged: windows that were judged already: what came into the last of them since is counted as late.
     """
     read = records.read(found, wanted.features, wanted.outputs)
-    every = before(read.table.assign(**_columns(read.predictions)))
+    dropped = [name for name in settings.drop if name in wanted.features]  # also where a log or the past has them
+    new = read.table.drop(columns=dropped, errors="ignore").assign(**_columns(read.predictions))
+    every = before(new).drop(columns=dropped, errors="ignore")
     if every.empty:
         return None, read.counts
     times = every[records.TIME]

@@ -119,6 +119,8 @@ def checks(
         output_name, inner = known[each.metric]
         rows, labelled = by_output[output_name]
         if each.column is not None:
+            if each.column not in rows:  # no part of a request, or dropped before it was kept
+                continue
             inside = (rows[each.column].astype(str) == each.slice).to_numpy(dtype=bool)
             if inside.sum() < sliced:
                 continue

@@ -78,6 +78,17 @@ def test_the_last_week_of_the_log_is_judged_and_its_days_become_data_once_their_
     assert decision["as_of"] == "2024-03-01"
 
 
+def test_a_field_that_is_dropped_is_neither_kept_nor_watched_nor_broken(served, capsys):
+    assert configure.main(["--set=monitoring.drop=[x]"]) == 0
+    assert monitor.main([]) == 0, capsys.readouterr().err
+    seen = json.loads(Path("build/monitoring/monitoring.json").read_text())
+    assert seen["rows"] == 28
+    assert [each["name"] for each in seen["features"]] == ["k", "c"]
+    assert not [each for each in seen["checks"] if each["name"].startswith("x ")]
+    for kept in ("build/monitoring/requests.parquet", "build/state/history/requests/2024-02-26.parquet"):
+        assert "x" not in pd.read_parquet(kept)
+
+
 def test_no_log_yet_is_no_request_and_a_line_that_is_being_written_is_left_out(served, capsys):
     text = LOG.read_text()
     LOG.unlink()

@@ -83,6 +83,8 @@ def test_a_slice_is_judged_by_the_primary_metric_and_half_of_the_budget_is_the_w
     assert f"level {PERFORMANCE / 2:.5f}" in found["auc"].method
     assert f"level {PERFORMANCE / 2 / 4:.5f}" in found["calibration_error"].method
     assert performance.checks(wrong, BINARY, expected, 14, "auc", 5000, 300) == []
+    without = performance.checks(wrong.drop(columns="origin"), BINARY, expected, 14, "auc", 500, 300)
+    assert [check.name for check in without] == ["auc", "calibration_error"]
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "regression"])
