@@ -13,6 +13,7 @@ from ci.errors import InputError
 _MOST = 2**30
 """Bytes of a log."""
 _NEEDED = {"number": int, "time": str, "path": str, "status": int, "request": str, "response": str}
+_KNOWN = ("id", "version", "release")
 
 
 def read(path: Path) -> dict[str, list[Entry]]:
@@ -37,4 +38,7 @@ def _entry(line: bytes, path: Path, place: int) -> Entry:
     for key, kind in _NEEDED.items():
         if not isinstance(found, dict) or not isinstance(found.get(key), kind):
             raise InputError(f"{path}:{place}: {key}: a captured request has {key}, of type {kind.__name__}")
+    for key in _KNOWN:
+        if not isinstance(found.get(key), str | None):
+            raise InputError(f"{path}:{place}: {key}: it is a text, or absent where it is not known")
     return dict(found)

@@ -104,6 +104,8 @@ def test_no_log_yet_is_no_request_and_a_line_that_is_being_written_is_left_out(s
         ("{", "build/captured.jsonl:15: not JSON"),
         ("[]", "build/captured.jsonl:15: number: a captured request has number, of type int"),
         ('{"number": 1, "time": "now"}', "build/captured.jsonl:15: path: a captured request has path, of type str"),
+        (json.dumps({**next(entries()), "id": 5}), "build/captured.jsonl:15: id: it is a text, or absent"),
+        (json.dumps({**next(entries()), "version": 1}), "build/captured.jsonl:15: version: it is a text, or absent"),
     ],
 )
 def test_a_line_that_is_no_captured_request_is_named(served, capsys, line, message):
