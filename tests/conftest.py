@@ -1,5 +1,7 @@
 """The order of all tests."""
 
+import signal
+
 import pytest
 
 FIRST = (
@@ -9,6 +11,12 @@ FIRST = (
     "tests/test_jenkinsfile.py",
 )
 """The files that take longest, so that no core waits for one of them at the end."""
+
+
+def pytest_configure() -> None:
+    """Take interrupts as a terminal's programs do: what a shell starts in the background ignores them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

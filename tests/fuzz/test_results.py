@@ -98,6 +98,8 @@ def leave() -> None:
     builds.write("handoff.json", {"commit": "a" * 40, "files": {"build/settings.yaml": "seed: 1\n"}})
     with tempfile.TemporaryDirectory() as folder:
         builds.write("year.json", years.lived(Path(folder), weeks=5))
+    known = [{"hyperparameters": {"units": 8}, "objective": 0.5}]
+    builds.write("prior.json", {"digest": builds.IMAGE, "trials": known})
     builds.write("runs.json", {"train": "run: it has not run here before"})
     builds.write("state/cached.json", {"commit": "a" * 40, "settings": {"seed": 1}})
     builds.write("rollout/skew.json", [{"request": "{}", "offline": None}])
@@ -116,6 +118,7 @@ def leave() -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         assert package_command.main([]) == 0
         assert report.main([]) == 0
+    builds.write("package/prior.json", known)
 
 
 @pytest.fixture(scope="module")

@@ -371,6 +371,7 @@ def test_a_capture_that_fails_is_no_concern_of_the_client(gateway):
 def test_a_volume_that_is_full_is_no_concern_of_the_client_and_is_watched(gateway, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     gateway.predict(1.0)
+    assert counted(gateway, {"requests": 1}) == {"requests": 1}  # which is done after the answer
     for ring, files in (("recent", 16), ("captured", 32)):
         for number in range(files):
             path = gateway.state / f"{ring}-{number}"
