@@ -44,7 +44,7 @@ def monitor(*, only_captured: bool) -> None:
     from ci.monitoring.checks import refused
     from ci.monitoring.known import judged, service
     from ci.monitoring.monitor import captured, monitor, nothing, simulated
-    from ci.monitoring.retraining import asks
+    from ci.monitoring.retraining import apart, asks
     from ci.results.evaluation import REFERENCE, of_any_version
     from ci.results.monitoring import MONITORING, Watched
     from ci.rollout import place as places
@@ -74,9 +74,7 @@ def monitor(*, only_captured: bool) -> None:
         else:
             print("monitor: captured requests: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
         window = traffic.window
-        last = max(
-            (each for each in before if each.window.end < window.end), key=lambda each: each.window.end, default=None
-        )
+        last = next(apart(before, window), None)
         result = monitor(
             settings,
             traffic,

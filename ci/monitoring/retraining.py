@@ -10,7 +10,9 @@ three hold.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import takewhile
 
+from ci.results.data import Window
 from ci.results.monitoring import Attempt, Brake, Cause, Monitoring, Watched
 from ci.results.report import Record
 from ci.settings import Retraining
@@ -153,17 +155,23 @@ def _outcome(facts: Facts, tries: Sequence[date]) -> str:
     return f"{len(tries)} that did not replace the champion, the last of {tries[-1]} ({how})"
 
 
+def apart(watched: Sequence[Watched], window: Window) -> Iterator[Watched]:
+    """Yield the windows before a window, the newest first, each of which ends before the one counted last begins.
+
+    Windows that overlap hold partly the same rows, and show the same thing only once.
+
+    Args:
+        watched: windows of one release, in any order.
+        window: counted first.
+    """
+    first = window.first
+    for each in sorted(watched, key=lambda each: (each.window.end, each.window.first), reverse=True):
+        if each.window.end < window.end and each.window.end <= first:
+            first = each.window.first
+            yield each
+
+
 def _in_a_row(facts: Facts) -> int:
-    """Return how many of the last windows of this release asked for a retraining; this window is the last."""
-    now = facts.monitoring.window
-    before = {
-        each.window.end: each.asks
-        for each in facts.watched
-        if each.release == facts.release and each.window.end < now.end
-    }
-    count = 1
-    for end in sorted(before, reverse=True):
-        if not before[end]:
-            break
-        count += 1
-    return count
+    """Return how many of the last windows of this release, apart from each other, asked; this window is the last."""
+    same = [each for each in facts.watched if each.release == facts.release]
+    return 1 + sum(1 for _ in takewhile(lambda each: each.asks, apart(same, facts.monitoring.window)))

@@ -78,6 +78,26 @@ def test_the_last_week_of_the_log_is_judged_and_its_days_become_data_once_their_
     assert decision["as_of"] == "2024-03-01"
 
 
+def test_all_rows_so_far_are_one_window_however_often_they_are_judged(served, capsys, monkeypatch):
+    """No whole week has enough rows: the window grows by a day, and is nearly the same each day."""
+    moved = {"x": [9.0] * 4, "k": [4] * 4, "c": ["a"] * 4}
+    every = [{**each, "request": json.dumps({"inputs": moved})} for each in entries()]
+    settings = ["monitoring.min_rows=40", "monitoring.period_days=366", "monitoring.measured=false"]
+    assert configure.main([f"--set={each}" for each in [*settings, "retraining.windows=2"]]) == 0
+    for count in (12, 13, 14):
+        LOG.write_text("".join(json.dumps(entry) + "\n" for entry in every[:count]))
+        monkeypatch.setenv("PIPELINE_NOW", f"2024-03-{count - 10:02}T01:00:00+00:00")
+        assert monitor.main([]) == 0, capsys.readouterr().err
+        seen = json.loads(Path("build/monitoring/monitoring.json").read_text())
+        assert seen["window"] == {"first": "2024-02-19", "end": f"2024-03-{count - 10:02}"}
+        assert seen["shown"]["x distribution"] == "drift"
+        assert seen["overall"] == "watch"
+        assert retrain.main([]) == 0
+        decision = json.loads(Path("build/retraining/decision.json").read_text())
+        assert decision["brake"] == "windows"
+        assert decision["reason"].startswith("1 window in a row")
+
+
 def test_a_field_that_is_dropped_is_neither_kept_nor_watched_nor_broken(served, capsys):
     assert configure.main(["--set=monitoring.drop=[x]"]) == 0
     assert monitor.main([]) == 0, capsys.readouterr().err

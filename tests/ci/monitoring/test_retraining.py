@@ -44,9 +44,9 @@ def built(as_of, verdict):
     return Record.model_construct(**told)
 
 
-def window(end, *, asks=True, release=RELEASE):
+def window(end, *, first=None, asks=True, release=RELEASE):
     last = date.fromisoformat(end)
-    days = Window(first=last - timedelta(days=1), end=last)
+    days = Window(first=date.fromisoformat(first) if first else last - timedelta(days=1), end=last)
     return Watched(release=release, window=days, verdict="drifted", asks=asks)
 
 
@@ -90,16 +90,45 @@ TABLE = [
     (facts(DRIFTED, attempts=[attempt("2013-04-15", hours=1, done=False)]), ONE, "predictions", None, "drifted"),
     # windows in a row: of this release, without one between that did not ask; age waits for none
     (facts(DRIFTED), {"windows": 2}, "predictions", "windows", "1 window in a row asked for it, 2 are required"),
-    (facts(DRIFTED, watched=[window("2013-04-14")]), {"windows": 2}, "predictions", None, "drifted"),
+    (facts(DRIFTED, watched=[window("2013-04-01")]), {"windows": 2}, "predictions", None, "drifted"),
     (facts(DRIFTED, watched=[window("2013-04-15")]), {"windows": 2}, "predictions", "windows", "1 window in a row"),
     (
-        facts(DRIFTED, watched=[window("2013-04-13"), window("2013-04-14", asks=False)]),
+        facts(DRIFTED, watched=[window("2013-03-31"), window("2013-04-01", asks=False)]),
         {"windows": 2},
         "predictions",
         "windows",
         "1 window",
     ),
-    (facts(DRIFTED, watched=[window("2013-04-14", release="other")]), {"windows": 2}, "predictions", "windows", "1 w"),
+    (facts(DRIFTED, watched=[window("2013-04-01", release="other")]), {"windows": 2}, "predictions", "windows", "1 w"),
+    # windows that overlap hold the same rows: they count once
+    (
+        facts(DRIFTED, watched=[window(f"2013-04-{day}", first="2013-04-01") for day in (11, 12, 13, 14)]),
+        {"windows": 2},
+        "predictions",
+        "windows",
+        "1 window in a row",
+    ),
+    (
+        facts(DRIFTED, watched=[window(f"2013-04-{day}", first="2013-03-25") for day in ("01", "02")]),
+        {"windows": 2},
+        "predictions",
+        None,
+        "drifted",
+    ),
+    (
+        facts(DRIFTED, watched=[window("2013-04-01", first="2013-03-18"), window("2013-03-31", first="2013-03-17")]),
+        {"windows": 3},
+        "predictions",
+        "windows",
+        "2 windows in a row",
+    ),
+    (
+        facts(DRIFTED, watched=[window("2013-04-01", first="2013-03-18"), window("2013-03-18", first="2013-03-11")]),
+        {"windows": 3},
+        "predictions",
+        None,
+        "drifted",
+    ),
     (facts(STABLE), {"windows": 9, "max_age_days": 14}, "age", None, "14 days old"),
     # cooldown: days of new data; by hand needs none
     (facts(monitoring("drifted", end="2013-04-08")), {}, "predictions", None, "the predictions drifted"),
