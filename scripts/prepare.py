@@ -11,10 +11,10 @@ from ci.command import command, may_compute
 
 def prepare() -> None:
     """Prepare the data and say what came of it."""
+    may_compute()  # first: a pod that only asks has not all that the rest imports
     from ci import configuration, workspace
     from ci.data.prepare import prepare
 
-    may_compute()
     summary = prepare(configuration.effective())
     source = summary["source"]
     parts = ", ".join(f"{part} {count}" for part, count in summary["rows"].items())

@@ -15,10 +15,10 @@ from ci.command import command, may_compute
 
 def tune() -> None:
     """Search and say what was found."""
+    may_compute()  # first: a pod that only asks has not all that the rest imports
     from ci import configuration, workspace
     from ci.tuning.search import tune
 
-    may_compute()
     settings = configuration.effective()
     best = tune(settings)
     if best is None:

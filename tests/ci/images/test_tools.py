@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from ci.command import NOT_COMPUTED, RESTORE_ONLY
 from tests.pods import REPOSITORY
 
 COMMANDS = (
@@ -127,18 +128,22 @@ def test_plan_and_report_run_where_nothing_else_is_installed(tmp_path):
     absent = {each for each, names in owners.items() if not {name(owner) for owner in names} & present}
     assert {"tensorflow", "keras", "sklearn", "pandera", "keras_tuner"} <= absent
     code = f"""
-import sys
+import os, sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {sorted(absent)!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Absent())
-from scripts import agent, champion, configure, report
+from scripts import agent, champion, configure, prepare, report, tune
 for command in (configure, champion, agent, report):
     code = command.main([])
     assert code == 0, (command.__name__, code)
+os.environ["{RESTORE_ONLY}"] = "1"      # as the Job of several workers is made: what was computed before would do
+for command in (prepare, tune):
+    assert command.main([]) == 1
 """
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "build/report/index.html").exists()
+    assert done.stderr.count(NOT_COMPUTED) == 2
