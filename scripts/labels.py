@@ -53,7 +53,8 @@ def labels(*, if_any: bool) -> int:
     if Path(chosen.into).resolve() == (Path(settings.history.folder) / "requests").resolve():
         raise InputError(f"labels.into: {chosen.into} holds the requests that are kept: name another folder")
     names = [*(chosen.key or [chosen.id]), *wanted.targets]
-    found = cohorts.outcomes(Path(chosen.outcomes), names, chosen.known, [] if chosen.key else [chosen.id])
+    texts = [] if chosen.key else [chosen.id]
+    found = cohorts.outcomes(Path(chosen.outcomes), names, chosen.known, texts, wanted.outputs)
     with memory.requests(settings.history) as folder:
         if records.ID not in seen and not folder.exists():
             raise InputError("build/monitoring/ holds simulated requests: there are no outcomes to come of them")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,6 +17,8 @@ from ci import workspace
 from ci.capture import records
 from ci.errors import InputError
 from ci.monitoring import labels
+from ci.task import Output
+from ci.task.columns import target_rule
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d\.parquet|\.\d{4}-\d\d-\d\d\.parquet\.part")
 """A day in a source, whole or broken off."""
@@ -99,7 +102,7 @@ def publish(folder: Path, joined: labels.Joined, until: date, columns: Sequence[
     days = {f"{day}.parquet" for day in rows[records.TIME].dt.strftime("%Y-%m-%d")}
     for path in before:
         if path.name not in days:
-            path.unlink()
+            path.unlink(missing_ok=True)  # a part that was broken off may have been finished above
     return len(rows)
 
 
@@ -113,7 +116,9 @@ def _published(folder: Path) -> list[Path]:
     return found
 
 
-def outcomes(path: Path, needed: Sequence[str], known: str, texts: Sequence[str] = ()) -> pd.DataFrame:
+def outcomes(
+    path: Path, needed: Sequence[str], known: str, texts: Sequence[str] = (), outputs: Sequence[Output] = ()
+) -> pd.DataFrame:
     """Return the outcomes in a table, or in all tables of a folder.
 
     Args:
@@ -121,14 +126,37 @@ def outcomes(path: Path, needed: Sequence[str], known: str, texts: Sequence[str]
         needed: its columns with keys and targets.
         known: its column with the time when each became known.
         texts: columns that hold texts, though they may look like numbers: ids.
+        outputs: whose targets must hold what a build could learn from.
 
     Raises:
-        InputError: there is none, one cannot be read, lacks a column, or has a row without a time.
+        InputError: there is none, one cannot be read, lacks a column, or has a row without a time, or with a target
+            that the task cannot have.
     """
     files = sorted(each for each in path.iterdir() if each.suffix in _READ) if path.is_dir() else [path]
     if not path.exists() or not files:
         raise InputError(f"{path}: there are no outcomes: name a .csv, .jsonl or .parquet, or a folder of such")
-    return pd.concat([_table(each, needed, known, texts) for each in files], ignore_index=True)
+    tables = [_table(each, needed, known, texts) for each in files]
+    for each, table in zip(files, tables, strict=True):
+        for output in outputs:
+            for name in output.target:
+                _judge(each, table[name], output)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _judge(path: Path, column: "pd.Series[Any]", output: Output) -> None:
+    """Raise InputError if a column of targets holds one that a build could not learn from."""
+    rule = target_rule(output)
+    if path.suffix == ".csv" and rule.number is not None and not pd.api.types.is_numeric_dtype(column):
+        numbers = pd.to_numeric(column, errors="coerce")  # one that is none has made texts of all others
+        column = column.astype(object).where(numbers.isna(), numbers)
+    wrong = rule.wrong(column)
+    if wrong.any():
+        place = int(wrong.argmax())
+        more = f" (one of {wrong.sum()} such rows)" if wrong.sum() > 1 else ""
+        raise InputError(
+            f"{path}: row {place + 1}: {column.name}: {str(column.iloc[place])!r:.40}{more} is no target of a "
+            f"{output.kind} task: give {rule.holds}"
+        )
 
 
 def there(path: Path) -> bool:

@@ -84,3 +84,42 @@ def test_what_is_missing_is_told(task, capsys, change, message):
     change()
     assert labels.main([]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "two.csv",
+            "request_id,y,known_at\nr1,1,2024-01-01\nr2,,2024-01-01\nr3,yes,2024-01-01\n",
+            "inbox/two.csv: row 3: y: 'yes' is no target of a binary task: give 0 for no, 1 for yes, or missing",
+        ),
+        ("two.csv", "request_id,y,known_at\nr1,2,2024-01-01\n", "inbox/two.csv: row 1: y: '2' is no target"),
+        (
+            "two.jsonl",
+            '{"request_id": "r1", "y": "1", "known_at": "2024-01-01"}\n',
+            "inbox/two.jsonl: row 1: y: '1' is no target",
+        ),
+    ],
+)
+def test_a_target_that_can_be_none_is_refused_before_anything_is_written(task, capsys, name, text, message):
+    Path("inbox", name).write_text(text)
+    assert labels.main([]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("labelled").exists()
+    assert not Path("build/state/history/requests").exists()
+    assert not Path("build/state/history/labels.json").exists()
+
+
+def test_a_class_that_the_task_does_not_have_is_refused(task, capsys):
+    task.write(
+        "__init__.py", 'KIND, CLASSES = "multiclass", ("a", "b", "1")\n' + tasks.INIT.replace('KIND = "binary"\n', "")
+    )
+    task.forget()
+    told = "request_id,y,known_at\nr1,a,2024-01-01\nr2,c,2024-01-01\nr3,1,2024-01-01\n"
+    Path("inbox/one.csv").write_text(told)
+    assert labels.main([]) == 2
+    assert "inbox/one.csv: row 2: y: 'c' is no target of a multiclass task" in capsys.readouterr().err
+    Path("inbox/one.csv").write_text(told.replace(",c,", ",b,"))
+    assert labels.main([]) == 0
+    assert "3 joined, 0 never" in capsys.readouterr().out
