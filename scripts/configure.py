@@ -85,6 +85,7 @@ def migrate(file: Path) -> None:
 def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
     """Write the effective settings, or print their schema."""
     from ci import configuration, lineage, parameters, reading, task, workspace
+    from ci.monitoring import names
     from ci.quality import metrics
     from ci.results.build import OVERRIDES, SOURCE
     from ci.settings import Settings
@@ -96,7 +97,9 @@ def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
     overrides = [*parameters.overrides(os.environ, file), *given, *overrides]
     settings = configuration.read(file, overrides)
     if Path("model").is_dir():  # what it declares is refused here, and not after hours of search
-        metrics.require(settings.gates, task.load())
+        wanted = task.load()
+        metrics.require(settings.gates, wanted)
+        names.require(settings.monitoring, wanted, file)
     words = Path("model/card.md")  # without it there is no package, which says what to write
     card, source = reading.content(words) if words.exists() else b"", lineage.source(settings.source)
     source["weights"] = lineage.source(settings.weights, "data.weights")["digest"]

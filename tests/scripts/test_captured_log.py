@@ -139,3 +139,21 @@ def test_a_time_that_is_none_is_named(served, capsys, monkeypatch, time):
     monkeypatch.setenv("PIPELINE_NOW", time)
     assert monitor.main([]) == 2
     assert f"PIPELINE_NOW: {time} is no time with a zone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("drop=[c, y]", "pipeline.yaml: monitoring.drop: y is what the model predicts: without it no answer can be"),
+        (
+            "season=[x, nope]",
+            "pipeline.yaml: monitoring.season: nope is no feature of the task in model/: name one of x, k",
+        ),
+    ],
+)
+def test_a_name_that_cannot_be_dropped_or_has_no_season_is_refused(served, capsys, setting, message):
+    before = Path("build/settings.yaml").read_text()
+    assert configure.main([f"--set=monitoring.{setting}"]) == 2
+    assert message in capsys.readouterr().err
+    assert Path("build/settings.yaml").read_text() == before
+    assert configure.main(["--set=monitoring.drop=[c]", "--set=monitoring.season=[x, c (words)]"]) == 0
