@@ -41,13 +41,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     arguments.add_argument("--quick", action="store_true", help="one quarter, and few trials")
     arguments.add_argument("--task", type=Path, help="folder with model/ and pipeline.yaml in place of this tree's")
-    arguments.add_argument("--weeks", type=int, help="live so many weeks at most")
+    arguments.add_argument("--weeks", type=weeks_of, help="live so many weeks at most")
     arguments.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
     arguments.add_argument("--folder", type=Path, help="where it lives (build/years/NAME)")
     arguments.add_argument("--figures", action="store_true", help="write the figures of what was lived; live nothing")
     options = arguments.parse_args(argv)
     name = "-".join([options.task.name if options.task else "year", *(["quick"] if options.quick else [])])
     root: Path = (options.folder or Path("build/years") / name).resolve()
+    if refused := wrong(options.task, root, figures_only=options.figures):
+        print(f"bad input: {refused}", file=sys.stderr)
+        return 2
     root.mkdir(parents=True, exist_ok=True)
     overrides = [*(QUICK if options.quick else ()), *options.set]
     with alone(root):
@@ -76,6 +79,23 @@ def main(argv: list[str] | None = None) -> int:
         path.write_text(document.page(found, others), encoding="utf-8")
         print(f"year: {path}")
     return subprocess.run([sys.executable, "-m", "scripts.report"], check=False).returncode
+
+
+def weeks_of(text: str) -> int:
+    """Return a command-line argument as a number of weeks."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of weeks: give 1 or more")
+    return int(text)
+
+
+def wrong(task: Path | None, root: Path, *, figures_only: bool) -> str | None:
+    """Return what is wrong with the folders that were named, before anything is written; None if nothing is."""
+    needed = [] if task is None else [task / "model/__init__.py", task / "pipeline.yaml"]
+    if missing := [path for path in needed if not path.is_file()]:
+        return f"--task {task}: {missing[0]} is missing: name a folder with model/ and pipeline.yaml"
+    if figures_only and not (root / "plan.json").exists():
+        return f"--figures: no year was begun in {root}: name its --folder, or live one without --figures"
+    return None
 
 
 @contextmanager

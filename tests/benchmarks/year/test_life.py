@@ -168,3 +168,27 @@ def test_a_task_takes_the_place_of_the_trees_own(tmp_path, monkeypatch):
     assert repositories.git("status", "--porcelain") == ""
     assert repositories.git("ls-files").split() == ["model/__init__.py", "pipeline.yaml"]
     assert (base / "pipeline.yaml").read_text() == "task"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--task", "nope"], "bad input: --task nope: nope/model/__init__.py is missing: name a folder with model/"),
+        (["--task", "half"], "bad input: --task half: half/pipeline.yaml is missing"),
+        (["--figures", "--folder", "new"], "bad input: --figures: no year was begun in "),
+        (["--weeks", "-1"], "argument --weeks: -1 is no number of weeks: give 1 or more"),
+        (["--weeks", "0"], "argument --weeks: 0 is no number of weeks"),
+        (["--weeks", "two"], "argument --weeks: two is no number of weeks"),
+    ],
+)
+def test_what_cannot_be_lived_is_refused_and_leaves_nothing(tmp_path, monkeypatch, capsys, given, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "half/model").mkdir(parents=True)
+    (tmp_path / "half/model/__init__.py").touch()
+    try:
+        code = year.main(given)
+    except SystemExit as ended:  # of the parser
+        code = ended.code
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["half"]
