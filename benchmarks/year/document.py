@@ -71,8 +71,8 @@ Nothing was chosen by the weeks from {year["judged_from"]} on; the means and dif
 
 The first build, the same for all, took {year["first_build"]:,.0f} CPU seconds more.
 
-What the loop gained by week, with 95 % intervals (weeks resampled; for a loss less is better; an interval that holds 0 shows
-no difference):
+What the loop gained by week, with 95 % intervals (weeks resampled; for a loss less is better; an interval that
+holds 0 shows no difference):
 
 {_table(["against", "metric", "difference"], gained)}
 
