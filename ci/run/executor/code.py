@@ -38,7 +38,10 @@ def pack() -> Code:
         raise InputError(f"pods clone a commit: {found.problem}")
     if git.output("rev-parse", "--is-shallow-repository").strip() != "false":
         raise InputError("pods clone this repository, and it lacks older commits: `git fetch --unshallow` fetches them")
-    stashed = git.output("-c", "user.name=executor", "-c", "user.email=executor@localhost", "stash", "create").strip()
+    stashed = ""
+    if git.output("status", "--porcelain", "--untracked-files=no"):  # without a change Git may refuse to store one
+        who = ("-c", "user.name=executor", "-c", "user.email=executor@localhost")
+        stashed = git.output(*who, "stash", "create").strip()
     commit = stashed or found.commit
     unknown = [name for name in git.output("ls-files", "--others", "--exclude-standard", "-z").split("\0") if name]
     notes = []
