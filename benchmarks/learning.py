@@ -15,15 +15,19 @@ EPOCHS = 4
 _LETTERS, _LENGTH, _TEXTS = 12, 24, 1200
 
 
+def _declare_fit(hp: Any) -> None:
+    hp.Float("dropout", 0.0, 0.5)
+    hp.Float("learning_rate", 1e-4, 1e-1, sampling="log")
+    hp.Int("batch_size", 16, 128, step=2, sampling="log")
+
+
 def declare_convolution(hp: Any) -> None:
     """Declare the space of a convolutional network for digits."""
     hp.Int("filters", 4, 24, sampling="log")
     hp.Int("layers", 1, 2)
     hp.Choice("kernel", [2, 3, 4])
     hp.Choice("activation", ["relu", "tanh"])
-    hp.Float("dropout", 0.0, 0.5)
-    hp.Float("learning_rate", 1e-4, 1e-1, sampling="log")
-    hp.Int("batch_size", 16, 128, step=2, sampling="log")
+    _declare_fit(hp)
 
 
 def convolution(values: Values) -> list[float]:
@@ -48,9 +52,7 @@ def declare_recurrent(hp: Any) -> None:
     hp.Int("embedding", 2, 16, sampling="log")
     hp.Int("units", 4, 24, sampling="log")
     hp.Boolean("both_ways")
-    hp.Float("dropout", 0.0, 0.5)
-    hp.Float("learning_rate", 1e-4, 1e-1, sampling="log")
-    hp.Int("batch_size", 16, 128, step=2, sampling="log")
+    _declare_fit(hp)
 
 
 def recurrent(values: Values) -> list[float]:

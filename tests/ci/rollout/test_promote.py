@@ -225,24 +225,30 @@ echo "{kind: Service, apiVersion: v1, metadata: {name: model, namespace: model-s
 """
 
 
+def two_places(monkeypatch: pytest.MonkeyPatch, config: dict, environments: dict[str, Environment]) -> None:
+    """Leave two environments in the current folder: a kubeconfig, overlays that render to one namespace, settings."""
+    here = Path.cwd()
+    workspace.write_text(here / "kubeconfig", json.dumps(config))
+    workspace.write_text(here / "bin/kubectl", KUBECTL)
+    (here / "bin/kubectl").chmod(0o755)
+    monkeypatch.setenv("KUBECONFIG", str(here / "kubeconfig"))
+    monkeypatch.setenv("PATH", f"{here / 'bin'}:/usr/bin:/bin")
+    for overlay in {each.overlay for each in environments.values()}:
+        workspace.write_text(here / "k8s/overlays" / overlay / "server/kustomization.yaml", "")
+    made = Settings(schema_version=1, as_of=date(2013, 4, 1), model=Model(name="demo"), environments=environments)
+    workspace.write_text(workspace.SETTINGS, configuration.dump(made))
+
+
 def test_two_overlays_of_one_namespace_are_one_place(tmp_path, monkeypatch, capsys):
     """Else what builds release to the first would serve in the second, which nobody has approved."""
     monkeypatch.chdir(tmp_path)
     config = {"clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{free_port()}"}}],
               "contexts": [{"name": "here", "context": {"cluster": "c"}}], "current-context": "here"}  # fmt: skip
-    workspace.write_text(tmp_path / "kubeconfig", json.dumps(config))
-    workspace.write_text(tmp_path / "bin/kubectl", KUBECTL)
-    (tmp_path / "bin/kubectl").chmod(0o755)
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     environments = {
         "first": Environment(context="-", overlay="kind"),
         "last": Environment(context="here", overlay="production"),
     }
-    for each in ("kind", "production"):
-        workspace.write_text(tmp_path / "k8s/overlays" / each / "server/kustomization.yaml", "")
-    made = Settings(schema_version=1, as_of=date(2013, 4, 1), model=Model(name="demo"), environments=environments)
-    workspace.write_text(workspace.SETTINGS, configuration.dump(made))
+    two_places(monkeypatch, config, environments)
     for name in environments:
         assert rollback.main(["--environment", name]) == 2
         said = capsys.readouterr().err
@@ -264,18 +270,11 @@ def test_two_contexts_that_lead_to_one_cluster_are_one_place(tmp_path, monkeypat
         config = {"clusters": [{"name": name, "cluster": {"server": server}} for name, server in named],
                   "contexts": [{"name": name, "context": {"cluster": name}} for name in "ab"],
                   "current-context": "a"}  # fmt: skip
-        workspace.write_text(tmp_path / "kubeconfig", json.dumps(config))
-        workspace.write_text(tmp_path / "bin/kubectl", KUBECTL)
-        (tmp_path / "bin/kubectl").chmod(0o755)
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-        monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
         environments = {
             "first": Environment(context="a", overlay="kind"),
             "last": Environment(context="b", overlay="kind"),
         }
-        workspace.write_text(tmp_path / "k8s/overlays/kind/server/kustomization.yaml", "")
-        made = Settings(schema_version=1, as_of=date(2013, 4, 1), model=Model(name="demo"), environments=environments)
-        workspace.write_text(workspace.SETTINGS, configuration.dump(made))
+        two_places(monkeypatch, config, environments)
         for name in environments:
             code = rollback.main(["--environment", name])
             said = capsys.readouterr().err
@@ -284,4 +283,4 @@ def test_two_contexts_that_lead_to_one_cluster_are_one_place(tmp_path, monkeypat
                 assert "the contexts a and b lead to one cluster" in said or "the contexts b and a lead to" in said
                 assert "both have namespace model-serving" in said
             else:
-                assert "same place" not in said
+                assert (code, said) == (1, "failed: nothing was released yet, so there is nothing to go back to\n")
