@@ -371,18 +371,17 @@ def test_a_restart_of_the_controller_in_each_stage_loses_nothing_and_does_nothin
 
 def test_a_step_of_a_build_that_is_stopped_is_told_to_end_and_may_put_things_right_first(job):
     def watch(line, _):
-        if line == "working":
+        if line == "may be stopped now":
             raise Aborted("Aborted by somebody")
 
     job.watch = watch
     file = job.folder / "put right"
-    # A shell would not do: dash loses a signal that comes while it starts a program.
     step = job.folder / "step.py"
     step.write_text(
         "import pathlib, signal, sys, time\n"
         f"there = pathlib.Path({str(file)!r})\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(there.write_text('yes')))\n"
-        "print('working', flush=True)\n"
+        "print('may be stopped now', flush=True)\n"
         "time.sleep(60)\n"
     )
     command = f'"{sys.executable}" "{step}"'
