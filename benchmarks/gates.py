@@ -20,7 +20,7 @@ from ci import configuration
 from ci.quality import metrics
 from ci.quality.compare import Scored, compare, paired_gain, slices
 from ci.quality.verdict import Champion, decide
-from ci.settings import Gates
+from ci.settings.building import Gates
 
 FOLDER = Path("build/gates")
 RESAMPLES = 200

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from ci import configuration, git, references
 from ci.errors import InputError
-from ci.settings import Model, Settings
+from ci.settings import Settings
+from ci.settings.building import Model
 
 REGISTRY = "registry.example.com"
 """What stands for the fork's registry in the template."""

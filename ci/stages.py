@@ -165,7 +165,7 @@ PLUMBING = (
     "ci/reading_yaml.py",
     "ci/references.py",
     "ci/results",
-    "ci/settings.py",
+    "ci/settings",
     "ci/stages.py",
     "ci/workspace.py",
 )

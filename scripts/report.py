@@ -28,7 +28,7 @@ def report(*, record: bool) -> None:
     from ci.report import build as builds
     from ci.report import history, page
     from ci.rollout import deploy
-    from ci.settings import History
+    from ci.settings.watching import History
 
     build, checkout = builds.read(), git.checkout()
     try:

@@ -21,7 +21,7 @@ from ci.command import parser, run
 
 if TYPE_CHECKING:
     from ci.monitoring.retraining import Decision
-    from ci.settings import Jenkins
+    from ci.settings.jenkins import Jenkins
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,7 +10,7 @@ def stop() -> None:
     from ci import configuration, workspace
     from ci.releases import machine
     from ci.rollout.local import servers
-    from ci.settings import Rollout
+    from ci.settings.cluster import Rollout
 
     drain_timeout = (configuration.effective().rollout if workspace.SETTINGS.exists() else Rollout()).drain_timeout
     with machine.all_alone():

@@ -22,7 +22,7 @@ FILES = sorted(path.relative_to(REPOSITORY) for path in (REPOSITORY / "ci").rglo
 
 
 def room(file: Path) -> str:
-    return file.parts[1] if len(file.parts) > 2 and file.parts[1] != "results" else "ground"
+    return file.parts[1] if len(file.parts) > 2 and file.parts[1] not in ("results", "settings") else "ground"
 
 
 def floor(name: str) -> int:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from ci.pods import templates
-from ci.settings import Tuning
+from ci.settings.building import Tuning
 from ci.stages import CACHED, NAMES
 from scripts import configure
 from tests import pods

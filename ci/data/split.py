@@ -10,7 +10,7 @@ import pandas as pd
 from ci.data.windows import PARTS, Windows, number_days
 from ci.results.data import Part
 from ci.rows import Rows
-from ci.settings import Data
+from ci.settings.building import Data
 from ci.task import Field, Task
 from ci.task.columns import plain_bytes
 

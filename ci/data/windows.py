@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ci.errors import InputError
 from ci.results.data import Part
-from ci.settings import Data
+from ci.settings.building import Data
 
 if TYPE_CHECKING:
     import numpy as np

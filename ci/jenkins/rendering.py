@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from ci.errors import InputError
 from ci.jenkins.remote import checked
-from ci.settings import Jenkins
+from ci.settings.jenkins import Jenkins
 
 Json = dict[str, Any]
 NAMESPACE, AGENTS = "jenkins", "model-pipeline"

@@ -12,7 +12,7 @@ from ci.monitoring import drift, null
 from ci.monitoring.null import Bounds
 from ci.monitoring.windows import Gap
 from ci.results.monitoring import Check, Look, Word
-from ci.settings import Monitoring
+from ci.settings.watching import Monitoring
 
 Array = npt.NDArray[np.float64]
 _ORDER: tuple[Word, ...] = ("ok", "watch", "drift", "broken")

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ci.data.psi import psi
 from ci.data.reference import shares
-from ci.settings import Monitoring
+from ci.settings.watching import Monitoring
 
 Word = Literal["stable", "shifted", "drifted", "too few rows"]
 WORDS: dict[str, Word] = {"ok": "stable", "watch": "shifted", "drift": "drifted"}

@@ -16,7 +16,7 @@ from ci import workspace
 from ci.results.backup import Remembered
 from ci.results.file import File, Lines
 from ci.results.monitoring import Attempt, Labels, Look, Shadow, Watched
-from ci.settings import History
+from ci.settings.watching import History
 
 _LOOKS = 1000
 """Looks that are kept."""

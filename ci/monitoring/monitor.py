@@ -19,7 +19,8 @@ from ci.monitoring import checks, drift, null, windows
 from ci.results.data import SUMMARY, Window
 from ci.results.monitoring import MONITORING, Check, Verdict, Watched, Word
 from ci.rows import Writer
-from ci.settings import Monitoring, Settings
+from ci.settings import Settings
+from ci.settings.watching import Monitoring
 from ci.task import Output, Task
 from ci.training.inputs import prepared
 

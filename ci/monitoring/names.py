@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from ci.errors import InputError
-from ci.settings import Monitoring
+from ci.settings.watching import Monitoring
 from ci.task import Task
 
 _PART = re.compile(r" \([a-z ]+\)")

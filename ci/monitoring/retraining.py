@@ -15,7 +15,7 @@ from itertools import takewhile
 from ci.results.data import Window
 from ci.results.monitoring import Attempt, Brake, Cause, Monitoring, Watched
 from ci.results.report import Record
-from ci.settings import Retraining
+from ci.settings.watching import Retraining
 
 _DOUBLED = 4
 """How often the cooldown doubles at most."""

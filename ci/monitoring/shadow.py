@@ -27,7 +27,8 @@ from ci.registry import layout
 from ci.results.build import CHAMPION
 from ci.results.evaluation import EVALUATION, Evaluation
 from ci.results.monitoring import Check, Shadow, Word
-from ci.settings import Gates, Settings
+from ci.settings import Settings
+from ci.settings.building import Gates
 from ci.task import Task, columns
 from ci.training.export import predictor
 

@@ -14,7 +14,7 @@ from ci.registry import layout as image
 from ci.results import evaluation
 from ci.results import package as results
 from ci.results.training import KNOWN
-from ci.settings import Packaging
+from ci.settings.building import Packaging
 
 IMAGE = "image"
 MANIFEST = "manifest.json"

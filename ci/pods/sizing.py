@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from ci.settings import Request, Settings
+    from ci.settings import Settings
+    from ci.settings.cluster import Request
 
 
 def training(settings: Settings, path: Path = templates.TRAINING) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pandas as pd
 from ci.quality import metrics
 from ci.quality.metrics import Array, Days
 from ci.quality.verdict import Comparison
-from ci.settings import Gates
+from ci.settings.building import Gates
 from ci.task import Metric
 
 

@@ -12,7 +12,8 @@ from ci import task
 from ci.quality import metrics, verdict
 from ci.quality.compare import Scored, compare, measure, paired_gain, paired_gains, rounded, slices
 from ci.results import data
-from ci.settings import Gates, Settings
+from ci.settings import Settings
+from ci.settings.building import Gates
 
 _SLOW = 1.0
 """Seconds from which it is said how long a metric took."""

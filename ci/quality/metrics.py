@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ci.errors import InputError
 from ci.quality import jackknife
-from ci.settings import Gates
+from ci.settings.building import Gates
 from ci.task import Metric, Task
 
 Array = npt.NDArray[np.float64]

@@ -6,7 +6,7 @@ from datetime import date
 from math import isfinite
 from typing import Literal
 
-from ci.settings import Gates
+from ci.settings.building import Gates
 
 Word = Literal["promote", "keep", "block"]
 

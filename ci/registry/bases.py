@@ -14,7 +14,7 @@ from ci.errors import InputError, StageError
 from ci.lineage import file_digest
 from ci.registry import layout as image
 from ci.registry.client import Repository
-from ci.settings import Name, Section
+from ci.settings.kinds import Name, Section
 
 LIST = Path("ci/images/images.yaml")
 CACHE = workspace.STATE / "bases"

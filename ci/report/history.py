@@ -7,7 +7,7 @@ from ci import workspace
 from ci.report.build import Build
 from ci.results.file import Lines
 from ci.results.report import Record
-from ci.settings import History
+from ci.settings.watching import History
 
 
 def record(build: Build, time: datetime, commit: str | None) -> Record | None:

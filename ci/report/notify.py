@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from ci import http, workspace
 from ci.errors import InputError, StageError
-from ci.settings import Notify
+from ci.settings.jenkins import Notify
 
 TOKEN = "NOTIFY_TOKEN"  # noqa: S105 - the variable's name
 """Variable with the token of GitHub or GitLab, or the whole address of a webhook, which is a secret too."""

@@ -12,7 +12,7 @@ from ci.results.file import Digest, File, Many, Result
 from ci.results.monitoring import Attempt, Labels, Watched
 from ci.results.report import Record
 from ci.results.rollout import Release
-from ci.settings import EnvironmentName, Name
+from ci.settings.kinds import EnvironmentName, Name
 
 FileName = Annotated[str, Field(pattern=r"^\w[\w.-]{0,99}$")]
 """It is written below the folder of its image, and nowhere else."""

@@ -3,7 +3,7 @@
 from ci import workspace
 from ci.results.file import Day, Digest, File, Result, Version
 from ci.results.training import Signature
-from ci.settings import Name
+from ci.settings.kinds import Name
 
 
 class Image(Result):

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, JsonValue
 from ci import workspace
 from ci.results.build import Champion
 from ci.results.file import Count, Day, Digest, File, Lines, Many, Real, Result, Version
-from ci.settings import EnvironmentName, Name
+from ci.settings.kinds import EnvironmentName, Name
 
 Action = Literal["deploy", "roll back", "nothing", "refuse"]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ci.capture.gateways import Array, Traffic
 from ci.data.psi import bins, psi, significant
-from ci.settings import Analysis as Settings
+from ci.settings.cluster import Analysis as Settings
 
 Word = Literal["pass", "wait", "fail"]
 

@@ -14,7 +14,7 @@ from ci.rollout import smoke
 from ci.rollout.decision import Phase, Step
 from ci.rollout.progress import Progress
 from ci.rollout.where import Where
-from ci.settings import Rollout as Settings
+from ci.settings.cluster import Rollout as Settings
 
 _CONFLICTS = 6
 """How often a step may meet a write of somebody else before that counts as a failure."""

@@ -18,7 +18,7 @@ from ci.rollout.back import WayBack, insist
 from ci.rollout.decision import Observed, Phase, Step, next_step, plan, stuck
 from ci.rollout.progress import Progress
 from ci.rollout.where import Where
-from ci.settings import Rollout as Settings
+from ci.settings.cluster import Rollout as Settings
 
 _INTERRUPTIONS = 3
 """How often a canary's pod may be moved to another node while its traffic is watched."""

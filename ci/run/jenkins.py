@@ -30,7 +30,7 @@ from ci.kube.forward import forward
 from ci.registry import bases
 from ci.run import clusters, images, local_registry
 from ci.run.programs import attempt, last_words, output
-from ci.settings import Jenkins
+from ci.settings.jenkins import Jenkins
 
 CONTROLLER, KIND = Path("ci/jenkins/controller"), Path("ci/kind/jenkins")
 USER = "robot"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ci import references
-from ci.settings import Packaging
+from ci.settings.building import Packaging
 
 NAMES = [
     "a__b", "a--b", "a.b", "a_b", "a---b", "a", "0", "team/a__b/c-d", "registry.example/a__b",

@@ -10,7 +10,8 @@ import pytest
 from ci import workspace
 from ci.kube.api import ApiServer
 from ci.releases.cluster import ClusterLedger
-from ci.settings import Analysis, Environment
+from ci.settings.cluster import Analysis
+from ci.settings.jenkins import Environment
 from tests import pods
 from tests.cluster.drills import harness
 from tests.cluster.tools import SERVING, forget_rollouts, kubectl

@@ -9,7 +9,7 @@ import pytest
 
 from ci.capture import records
 from ci.monitoring import memory
-from ci.settings import History
+from ci.settings.watching import History
 from scripts import configure, labels, prepare
 from tests import repositories, tasks
 

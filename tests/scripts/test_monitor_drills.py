@@ -17,7 +17,7 @@ from ci.capture import records
 from ci.data.reference import describe, describe_predictions
 from ci.monitoring import cohorts, memory
 from ci.releases.machine import MachineLedger
-from ci.settings import History
+from ci.settings.watching import History
 from ci.task import Field
 from scripts import configure
 from tests import builds

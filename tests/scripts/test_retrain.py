@@ -11,7 +11,7 @@ import pytest
 
 from ci.monitoring import memory
 from ci.releases.machine import MachineLedger
-from ci.settings import History
+from ci.settings.watching import History
 from scripts import configure, retrain
 from tests import builds
 from tests.ci.jenkins.double import TOKEN, Controller, serving

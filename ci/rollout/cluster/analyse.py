@@ -10,7 +10,7 @@ from ci.rollout.analysis import analyse, as_json, verdict
 from ci.rollout.cluster import manifests
 from ci.rollout.cluster.observe import Json, Namespace
 from ci.rollout.decision import Phase
-from ci.settings import Analysis
+from ci.settings.cluster import Analysis
 
 _LOOK = 2.0
 """Longest pause between two looks at the traffic; seconds."""

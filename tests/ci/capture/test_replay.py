@@ -13,7 +13,7 @@ from ci.errors import StageError
 from ci.monitoring import drift
 from ci.serving.api import Api
 from ci.serving.model import Version
-from ci.settings import Monitoring
+from ci.settings.watching import Monitoring
 from ci.task import Field, Output
 from ci.training.export import predictor
 from ci.training.inputs import raw_inputs

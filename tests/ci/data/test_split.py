@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ci.data import split
 from ci.rows import Rows
-from ci.settings import Data
+from ci.settings.building import Data
 from ci.task import Field, Output, Task
 
 OUTPUTS = (Output("y", "binary", ("y",)),)

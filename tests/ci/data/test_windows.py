@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ci.data.windows import calendar_days, number_days, windows
 from ci.errors import InputError
-from ci.settings import Data
+from ci.settings.building import Data
 
 YEAR = [date(2013, 1, 1) + timedelta(days=n) for n in range(365)]
 

@@ -13,7 +13,8 @@ from ci.monitoring import cohorts, known, windows
 from ci.monitoring.monitor import captured, monitor, nothing
 from ci.monitoring.retraining import Facts, decide
 from ci.results.monitoring import MONITORING
-from ci.settings import Retraining, Settings
+from ci.settings import Settings
+from ci.settings.watching import Retraining
 from ci.task import Field, Output, Task
 
 NOW = datetime(2013, 4, 15, 1, tzinfo=UTC)  # a Monday

@@ -10,7 +10,7 @@ from ci.data.reference import counts, describe_column
 from ci.monitoring import checks, null
 from ci.quality import periods
 from ci.results.monitoring import Look
-from ci.settings import Monitoring
+from ci.settings.watching import Monitoring
 
 SETTINGS = Monitoring()
 RANDOM = np.random.default_rng(3)

@@ -15,7 +15,8 @@ from ci.monitoring.retraining import Facts, decide
 from ci.quality import periods
 from ci.results.data import Window
 from ci.results.monitoring import MONITORING, Attempt
-from ci.settings import Retraining, Settings
+from ci.settings import Settings
+from ci.settings.watching import Retraining
 from ci.task import Field, Output, Task
 
 MONDAY = datetime(2013, 4, 1, tzinfo=UTC)

@@ -14,7 +14,7 @@ from ci.data.reference import counts as counted
 from ci.data.reference import describe_column, describe_predictions, shares
 from ci.monitoring import drift
 from ci.results.data import Distribution
-from ci.settings import Monitoring
+from ci.settings.watching import Monitoring
 
 pytestmark = pytest.mark.filterwarnings("error")
 

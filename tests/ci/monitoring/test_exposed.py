@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ci.monitoring import memory
-from ci.settings import History
+from ci.settings.watching import History
 from scripts import configure, metrics
 from tests import builds
 from tests.pods import REPOSITORY

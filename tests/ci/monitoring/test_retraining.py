@@ -13,7 +13,7 @@ from ci.monitoring.retraining import Facts, decide
 from ci.results.data import Window
 from ci.results.monitoring import Attempt, Monitoring, Watched
 from ci.results.report import Record
-from ci.settings import History, Retraining
+from ci.settings.watching import History, Retraining
 from tests import builds
 
 SETTINGS = Retraining(drifted_features=0.5, cooldown_days=7)

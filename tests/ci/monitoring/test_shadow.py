@@ -18,7 +18,8 @@ from ci.packaging import card, package
 from ci.results.build import CHAMPION
 from ci.results.evaluation import EVALUATION, Evaluation
 from ci.results.monitoring import Check, Labels, Shadow
-from ci.settings import Packaging, Settings
+from ci.settings import Settings
+from ci.settings.building import Packaging
 from ci.task import Field, Output, Task
 from tests import builds
 

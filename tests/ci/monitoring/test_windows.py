@@ -8,7 +8,7 @@ import pytest
 from ci.monitoring import memory, windows
 from ci.results.data import Window
 from ci.results.monitoring import Look, Watched
-from ci.settings import History
+from ci.settings.watching import History
 
 NOW = datetime(2013, 4, 25, 9, tzinfo=UTC)  # a Thursday
 

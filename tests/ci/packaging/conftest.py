@@ -10,7 +10,7 @@ import pytest
 
 from ci import workspace
 from ci.packaging import card, package
-from ci.settings import Packaging
+from ci.settings.building import Packaging
 
 DIGESTS = {name: f"sha256:{hashlib.sha256(name.encode()).hexdigest()}" for name in ("data", "settings", "code")}
 SIGNATURE = {"inputs": {"x": "DT_FLOAT"}, "outputs": {"late": {}}}

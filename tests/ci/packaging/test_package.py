@@ -20,7 +20,7 @@ from ci.errors import InputError, StageError
 from ci.packaging import card, package
 from ci.registry import layout as image
 from ci.registry import local as registry
-from ci.settings import Packaging
+from ci.settings.building import Packaging
 
 DIGESTS = {name: f"sha256:{hashlib.sha256(name.encode()).hexdigest()}" for name in ("data", "settings", "code")}
 SIGNATURE = {"inputs": {"x": "DT_FLOAT"}, "outputs": {"late": {"shape": []}}}

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ci import configuration, workspace
 from ci.errors import InputError, StageError
 from ci.packaging import package
-from ci.settings import Model, Packaging, Settings
+from ci.settings import Settings
+from ci.settings.building import Model, Packaging
 from scripts import deploy
 from tests.ci.packaging.conftest import Assemble
 

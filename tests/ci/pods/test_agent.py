@@ -8,7 +8,7 @@ import yaml
 from ci.errors import InputError
 from ci.placement.packing import solver
 from ci.pods import sizing, steering, templates
-from ci.settings import Request
+from ci.settings.cluster import Request
 from scripts import agent, configure
 from tests.pods import REPOSITORY, violations
 

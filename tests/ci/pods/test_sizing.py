@@ -16,7 +16,7 @@ from ci.placement.planning import Demand
 from ci.placement.wanted import Build
 from ci.pods import sizing
 from ci.pods.templates import Template
-from ci.settings import Request, Toleration
+from ci.settings.cluster import Request, Toleration
 from tests.pods import REPOSITORY, violations
 
 SETTINGS = configuration.read(REPOSITORY / "tests/pipeline.yaml")

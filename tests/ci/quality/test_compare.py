@@ -6,7 +6,7 @@ import pytest
 
 from ci.quality import metrics
 from ci.quality.compare import Scored, compare, measure, paired_gain, slices
-from ci.settings import Gates
+from ci.settings.building import Gates
 
 GATES = Gates(slice_min_rows=100, resamples=1000)
 

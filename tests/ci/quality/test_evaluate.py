@@ -18,7 +18,8 @@ from ci.quality.verdict import Champion
 from ci.results.data import SUMMARY
 from ci.results.evaluation import Evaluation
 from ci.rows import Rows
-from ci.settings import Data, Gates, Model, Settings, Tuning
+from ci.settings import Settings
+from ci.settings.building import Data, Gates, Model, Tuning
 from tests import builds
 
 WANTED = task.Task((task.Output("late", "binary", ("late",)),), "day", {"x": task.Field("float32")}, ("origin",))

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from ci.quality.verdict import Champion, Comparison, Gate, absolute_gates, decide
-from ci.settings import Gates, Limit
+from ci.settings.building import Gates, Limit
 
 GATES = Gates(primary="auc", confidence=0.9, limits={})
 PASSED, FAILED = Gate("auc", 0.70, 0.60, "min"), Gate("log_loss", 0.70, 0.65, "max")

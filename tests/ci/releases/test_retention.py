@@ -19,7 +19,9 @@ from ci.registry import local as registry
 from ci.releases import ledger, machine
 from ci.releases.machine import MachineLedger
 from ci.rollout.local import servers as local
-from ci.settings import Model, Retention, Settings
+from ci.settings import Settings
+from ci.settings.building import Model
+from ci.settings.watching import Retention
 from scripts import prune
 from tests import builds
 from tests.pods import REPOSITORY

@@ -7,7 +7,7 @@ import pytest
 
 from ci.report import build as builder
 from ci.report import history
-from ci.settings import History
+from ci.settings.watching import History
 from scripts import report
 from tests import builds
 

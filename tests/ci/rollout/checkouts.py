@@ -14,7 +14,10 @@ from ci.releases import machine
 from ci.releases.machine import MachineLedger
 from ci.rollout.decision import Phase
 from ci.rollout.local import servers as local
-from ci.settings import Environment, Model, Rollout, Serving, Settings
+from ci.settings import Settings
+from ci.settings.building import Model
+from ci.settings.cluster import Rollout, Serving
+from ci.settings.jenkins import Environment
 from scripts import champion, package
 from tests import builds
 

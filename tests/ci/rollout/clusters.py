@@ -22,8 +22,10 @@ from ci.rollout.cluster.applied import DIGEST
 from ci.rollout.cluster.apply import Cluster
 from ci.rollout.place import Place
 from ci.rollout.rollout import Rollout
-from ci.settings import Analysis, Model, Settings
-from ci.settings import Rollout as RolloutSettings
+from ci.settings import Settings
+from ci.settings.building import Model
+from ci.settings.cluster import Analysis
+from ci.settings.cluster import Rollout as RolloutSettings
 from tests import pods
 from tests.ci import apiservers
 from tests.ci.rollout import journals

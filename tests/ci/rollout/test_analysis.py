@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from ci.rollout.analysis import Traffic, analyse, as_json, quantile_interval, share, verdict
-from ci.settings import Analysis
+from ci.settings.cluster import Analysis
 
 SETTINGS = Analysis()
 

@@ -18,7 +18,10 @@ from ci.releases.cluster import NAME, ClusterLedger
 from ci.releases.machine import FOLDER, MachineLedger
 from ci.results.monitoring import Attempt, Watched
 from ci.rollout.backup import newer
-from ci.settings import Environment, History, Model, Settings
+from ci.settings import Settings
+from ci.settings.building import Model
+from ci.settings.jenkins import Environment
+from ci.settings.watching import History
 from scripts import backup, restore
 from tests.ci import apiservers
 from tests.ci.rollout import journals

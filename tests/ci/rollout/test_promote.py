@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from ci import configuration, workspace
 from ci.releases import machine
 from ci.releases.machine import MachineLedger
-from ci.settings import Environment, Model, Settings
+from ci.settings import Settings
+from ci.settings.building import Model
+from ci.settings.jenkins import Environment
 from scripts import champion, deploy, promote, prune, rollback, serve, status, stop
 from tests.ci import apiservers
 from tests.ci.rollout import journals

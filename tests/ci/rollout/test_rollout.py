@@ -15,7 +15,7 @@ from ci.kube.api import Conflict
 from ci.releases.version import Version
 from ci.rollout.decision import TRIES, Phase
 from ci.rollout.rollout import Rollout
-from ci.settings import Rollout as Settings
+from ci.settings.cluster import Rollout as Settings
 
 NEW, OLD, LIMIT = "sha256:new", "sha256:old", 0.4
 

@@ -84,7 +84,7 @@ def test_the_tag_depends_on_every_input_and_on_nothing_else(machine):
         "ci/__init__.py", "ci/errors.py", "ci/saved_model.py", "ci/serving/api.py", "requirements.txt",
     ]  # fmt: skip
     Path("ci/serving/__pycache__/a.pyc").write_text("2")
-    Path("ci/settings.py").write_text("2")
+    Path("ci/stages.py").write_text("2")
     Path("ci/serving/api.py").touch()
     assert images.content(stand_in) == before
     seen = {before}

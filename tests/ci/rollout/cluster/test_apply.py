@@ -14,7 +14,7 @@ from ci.results.rollout import STEPS
 from ci.rollout.cluster import manifests
 from ci.rollout.cluster.observe import LEASE, UNVERIFIED
 from ci.rollout.decision import Phase
-from ci.settings import Serving
+from ci.settings.cluster import Serving
 from tests.ci.rollout import clusters
 from tests.ci.rollout.clusters import AUTOSCALER, CANARY, SERVICE, STABLE, World, digest, place
 from tests.pods import REPOSITORY

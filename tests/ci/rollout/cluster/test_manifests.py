@@ -9,7 +9,7 @@ import yaml
 from ci import configuration
 from ci.errors import InputError
 from ci.rollout.cluster import manifests
-from ci.settings import Serving
+from ci.settings.cluster import Serving
 from tests import pods
 from tests.programs import needed
 
