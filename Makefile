@@ -36,9 +36,9 @@ test-e2e: $(READY)  ## run whole builds that are killed, repeated or months apar
 test-cluster: $(READY)  ## run the tests that make a Kubernetes cluster: needs kind, kubectl, kwok, docker, skopeo
 	@python -m pytest -m 'cluster and not long' tests/cluster --timeout 1500
 
-test-long: $(READY)  ## try about 100,000 mutated inputs (FUZZ_FACTOR times those of `make test`), a quarter that is killed, and the long drills on a cluster
+test-long: $(READY)  ## try about 100,000 mutated inputs (FUZZ_FACTOR times those of `make test`), a quarter and looks that are killed, and the long drills on a cluster
 	@FUZZ_FACTOR=$${FUZZ_FACTOR:-30} python -m pytest -m fuzz tests/fuzz --timeout 1200 --numprocesses logical --dist load
-	@python -m pytest -m long tests/benchmarks --timeout 3600
+	@python -m pytest -m 'long and not cluster' tests/benchmarks tests/scripts --timeout 3600
 	@python -m pytest -m 'cluster and long' tests/cluster --timeout 3600
 
 year: $(READY)  ## live a year with the real commands by three policies: about 40 minutes on two cores; QUICK=1: a quarter, 8

@@ -27,20 +27,22 @@ from tests.pods import REPOSITORY
 
 MODEL = """KIND, TARGET, TIME, SLICES, FEATURES = "regression", "y", None, [], {"x": "float32"}\n"""
 DAYS, ROWS = 3, 60
+FILES = 1 + DAYS + (DAYS - 1) + 1
+"""That a look replaces: the windows, each day of requests, each mature day, and what labels came."""
 KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
 import ci.monitoring.monitor, ci.monitoring.labels, ci.data.reference, ci.rollout.place, ci.run.dvc, pyarrow.parquet
 from scripts import labels, monitor
 
-volume, before = Path(sys.argv[1]), Path(sys.argv[2])
+volume, before, events = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
 
 def look(at):
     pid = os.fork()
     if pid == 0:
         left = [at]
         def killed(event, arguments):
-            if event in ("open", "os.rename", "os.remove", "os.mkdir") and str(arguments[0]).startswith(str(volume)):
+            if event in events and str(arguments[0]).startswith(str(volume)):
                 if event != "open" or arguments[2] & (os.O_WRONLY | os.O_RDWR):
                     left[0] -= 1
                     if left[0] == 0:
@@ -60,7 +62,7 @@ def anew():
     shutil.copytree(before, volume)
 
 assert look(0) == 0
-whole, moment, step = content(), 1, int(sys.argv[3])
+whole, moment = content(), 1
 while True:
     anew()
     status = look(moment)
@@ -68,9 +70,9 @@ while True:
         break
     assert look(0) == 0, moment
     assert content() == whole, moment
-    moment += step
+    moment += 1
 assert status == 0
-print("moments:", moment)
+print("moments:", moment - 1)
 """
 
 
@@ -119,18 +121,29 @@ def pod(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": f"{folder}:{REPOSITORY}"}
 
 
-@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.long)])
-def test_whenever_it_is_killed_the_next_look_finds_the_same_and_nothing_is_lost(volume, tmp_path, monkeypatch, step):
-    """At each step-th write, or removal, of what outlives it."""
+LONG = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(900)]
+
+
+@pytest.mark.parametrize(
+    ("events", "least"),
+    [
+        pytest.param(["os.rename"], FILES, id="before a file is replaced"),
+        pytest.param(["open", "os.rename", "os.remove", "os.mkdir"], 3 * FILES, id="at each step", marks=LONG),
+    ],
+)
+def test_whenever_it_is_killed_the_next_look_finds_the_same_and_nothing_is_lost(
+    volume, tmp_path, monkeypatch, events, least
+):
+    """Once at each such event in the folder of what outlives it."""
     where, _ = volume
     shutil.copytree(where, tmp_path / "before")
     environment = pod(tmp_path / "pod", monkeypatch)
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(where), str(tmp_path / "before"), str(step)],
-        env=environment, capture_output=True, text=True, timeout=200,
+        [sys.executable, "-c", KILLED, str(where), str(tmp_path / "before"), *events],
+        env=environment, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-    assert int(done.stdout.rpartition("moments: ")[2]) >= 12
+    assert int(done.stdout.rpartition("moments: ")[2]) >= least
     history = History(folder=str(where / "history"))
     assert len(memory.watched(history)) == 1
     assert memory.labels(history).read().counts["joined"] == DAYS * ROWS // 2
