@@ -10,6 +10,7 @@ import pandas as pd
 
 from ci.capture import records
 from ci.monitoring import checks, cohorts, memory, performance, windows
+from ci.results.data import Window
 from ci.results.evaluation import Expected
 from ci.results.monitoring import Check
 from ci.settings import Settings
@@ -61,6 +62,8 @@ def judged(settings: Settings, wanted: Task, reference: Mapping[str, Any], versi
     rows = table[inside & (table[records.VERSION] == version)]
     expected = [Expected.model_validate(each) for each in reference["expected"]]
     gates = settings.gates
-    return performance.checks(
+    found = performance.checks(
         rows, wanted, expected, reference["days"], gates.primary, settings.monitoring.min_rows, gates.slice_min_rows
     )
+    days = Window(first=first, end=labels.watermark)
+    return [check.model_copy(update={"days": days}) for check in found]

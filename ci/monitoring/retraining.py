@@ -4,7 +4,7 @@ What asks for a retraining, the first that applies: somebody by hand, performanc
 many features that drifted, age, new labelled rows. The brakes, in the order in which they are tried: data that cannot
 be trusted (`broken`), a build that waits or runs, the data of the last try, too few windows in a row, the cooldown,
 which doubles with every try that did not replace the champion, and the number of tries a day. By hand only the first
-three hold.
+three hold. Performance that fell after the last try's data is new evidence: then nothing is doubled.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from itertools import takewhile
 
 from ci.results.data import Window
-from ci.results.monitoring import Attempt, Brake, Cause, Monitoring, Watched
+from ci.results.monitoring import Attempt, Brake, Cause, Check, Monitoring, Watched
 from ci.results.report import Record
 from ci.settings.watching import Retraining
 
@@ -89,8 +89,7 @@ def asks(monitoring: Monitoring, settings: Retraining) -> tuple[Cause | None, st
     """Return what in one window asks for a retraining, and why; or None, and why nothing does."""
     if monitoring.verdict == "too few rows":
         return None, f"the window has only {monitoring.rows} rows"
-    worse = [check for check in monitoring.checks if check.kind == "performance" and check.verdict == "drift"]
-    if worse:
+    if worse := _fallen(monitoring):
         return "performance", f"performance fell: {worse[0].sentence}"
     if monitoring.prediction.verdict == "drifted":
         return "predictions", f"the predictions drifted (PSI {monitoring.prediction.psi:.3f})"
@@ -102,6 +101,11 @@ def asks(monitoring: Monitoring, settings: Retraining) -> tuple[Cause | None, st
             f"{share:.0%} of the features drifted, {settings.drifted_features:.0%} ask for a retraining",
         )
     return None, f"the predictions have not drifted and only {share:.0%} of the features have"
+
+
+def _fallen(monitoring: Monitoring) -> list[Check]:
+    """Return the checks that say that performance fell."""
+    return [check for check in monitoring.checks if check.kind == "performance" and check.verdict == "drift"]
 
 
 def _cause(facts: Facts, settings: Retraining) -> tuple[Cause | None, str]:
@@ -130,16 +134,26 @@ def _brakes(facts: Facts, settings: Retraining, cause: Cause) -> Iterator[tuple[
     if cause in _DRIFT and (row := _in_a_row(facts)) < settings.windows:
         yield "windows", f"{row} window{'s' * (row > 1)} in a row asked for it, {settings.windows} are required"
     needed = settings.cooldown_days
-    if tries:
+    waits = bool(tries) and not _fell_after(facts.monitoring, last)
+    if waits:
         needed = max(needed, 1) * 2 ** min(len(tries), _DOUBLED)
     if (new := (facts.as_of - last).days) < needed:
         why = f"there are {new} days of new data, {needed} are required"
-        if tries:
+        if waits:
             yield "no help", f"{why} after {_outcome(facts, tries)}"
         yield "cooldown", why
     begun = len({each.request for each in facts.attempts if each.time > facts.now - timedelta(days=1)})
     if not unfinished and begun >= settings.daily_budget:
         yield "budget", f"{begun} retrainings began within a day, {settings.daily_budget} are the most"
+
+
+def _fell_after(monitoring: Monitoring, last: date) -> bool:
+    """Tell whether performance fell on days that all come after the data of the last try.
+
+    The verdict takes two periods in a row (see `checks.settled`), so both must.
+    """
+    known = [check.days for check in _fallen(monitoring) if check.days]
+    return any(days.first - (days.end - days.first) >= last for days in known)
 
 
 def _tries(facts: Facts) -> list[date]:

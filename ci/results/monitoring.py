@@ -30,7 +30,8 @@ class Drift(Result):
 class Check(Result):
     """One check of a window: what was measured, the threshold, where that comes from, and a sentence for people.
 
-    `p` is a p-value that is corrected for the number of checks; it advises, and decides nothing.
+    `p` is a p-value that is corrected for the number of checks; it advises, and decides nothing. `days` are those that
+    performance was measured on, the last period of mature days; other checks have the window's.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Check(Result):
     verdict: Word
     sentence: str
     p: Share | None = None
+    days: Window | None = None
 
 
 class Monitoring(Result):

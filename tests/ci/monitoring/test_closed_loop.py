@@ -133,6 +133,15 @@ def test_labels_that_are_flipped_for_a_week_are_watched_and_a_second_week_of_the
     assert told[2][0].why.startswith("auc is 0.3")
 
 
+def test_performance_that_stays_low_is_new_evidence_every_two_weeks_though_no_try_helped(live):
+    weeks = [requests(week) for week in range(7)]
+    told = live([rows.assign(late=1 - rows["late"]) for rows in weeks], retraining=Retraining(cooldown_days=7))
+    assert [decision.retrain for _, decision in told] == [False, True, False, True, False, True, False]
+    assert {decision.brake for _, decision in told[2::2]} == {"no help"}
+    (last,) = [check.days for check in told[-1][0].checks if check.name == "auc"]
+    assert (last.end - last.first, last.end) == (timedelta(days=7), told[-1][0].window.end - timedelta(days=1))
+
+
 def test_labels_that_take_a_month_are_waited_for_and_wrong_ones_are_found_a_month_later(live):
     weeks = [requests(week) for week in range(7)]
     told = live([weeks[0].assign(late=1 - weeks[0]["late"]), *weeks[1:]], delay=30)

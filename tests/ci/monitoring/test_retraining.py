@@ -51,9 +51,19 @@ def window(end, *, first=None, asks=True, release=RELEASE):
 
 
 FALL = {"name": "auc", "kind": "performance", "number": 0.6, "threshold": 0.65, "method": "m", "verdict": "drift"}
+
+
+def fell(end, first):
+    """Performance that fell on the mature days that end with the window."""
+    checks = [{**FALL, "sentence": "auc is 0.6", "days": {"first": first, "end": end}}]
+    return monitoring("stable", end=end, checks=checks)
+
+
 DRIFTED = monitoring("drifted")
 STABLE = monitoring("stable")
 ONE = {"daily_budget": 1}
+TRIED = [built("2013-04-03", "block"), built("2013-04-08", "keep")]
+ASKED = [attempt("2013-04-03"), attempt("2013-04-08")]
 TABLE = [
     # what is known, settings, cause, brake (None: retrain, "nothing": nothing asks), a part of the reason
     (facts(monitoring("too few rows")), {}, None, "nothing", "the window has only 100 rows"),
@@ -141,6 +151,30 @@ TABLE = [
     (facts(DRIFTED, attempts=[attempt("2013-04-14")]), {}, "predictions", "no help", "(no verdict)"),
     (facts(DRIFTED, builds=[built("2013-04-14", "keep")]), {"cooldown_days": 0}, "predictions", "no help", "1 days of"),
     (facts(DRIFTED, builds=[built("2013-04-01", "promote")]), {}, "predictions", None, "drifted"),
+    # performance that fell in two periods, which the verdict takes, after the last try's data: that is new evidence,
+    # and the plain cooldown is left
+    (facts(fell("2013-04-22", "2013-04-15"), builds=TRIED), {}, "performance", None, "performance fell: auc is 0.6"),
+    (facts(fell("2013-04-22", "2013-04-15"), attempts=ASKED), {}, "performance", None, "performance fell"),
+    (facts(fell("2013-04-22", "2013-04-14"), builds=TRIED), {}, "performance", "no help", "14 days of new data, 28"),
+    (facts(fell("2013-04-21", "2013-04-14"), builds=TRIED), {}, "performance", "no help", "13 days of new data, 28"),
+    (
+        facts(fell("2013-04-22", "2013-04-15"), builds=TRIED),
+        {"cooldown_days": 15},
+        "performance",
+        "cooldown",
+        "14 days of new data, 15 are required, though",
+    ),
+    (facts(fell("2013-04-22", "2013-04-15"), builds=TRIED, running="build 7 runs"), {}, "performance", "running", "7"),
+    (facts(fell("2013-04-22", "2013-04-15"), builds=TRIED), {"windows": 2}, "performance", "windows", "1 window"),
+    (
+        facts(fell("2013-04-22", "2013-04-15"), builds=TRIED, attempts=[attempt("2013-03-01", hours=1)]),
+        ONE,
+        "performance",
+        "budget",
+        "1 are the most",
+    ),
+    (facts(monitoring("drifted", end="2013-04-22"), builds=TRIED), {}, "predictions", "no help", "14 days of new data"),
+    (facts(monitoring("stable", end="2013-04-22"), builds=TRIED), {"max_age_days": 14}, "age", "no help", "28 are"),
     # at most so many within a day
     (facts(DRIFTED, attempts=[attempt("2013-03-01", hours=23)]), ONE, "predictions", "budget", "1 are the most"),
     (facts(DRIFTED, attempts=[attempt("2013-03-01", hours=24)]), ONE, "predictions", None, "drifted"),
@@ -162,13 +196,19 @@ def test_the_same_finding_has_the_same_name():
     assert facts(monitoring("drifted", end="2013-04-16")).request != REQUEST
 
 
+def week_before(end):
+    """A window in which performance fell on the mature days of the week before its end."""
+    return fell(str(end), str(end - timedelta(days=7)))
+
+
+@pytest.mark.parametrize("seen_at", [lambda end: monitoring("drifted", end=str(end)), week_before])
 @pytest.mark.parametrize(("helps", "most"), [(False, 3), (True, 5)])
-def test_a_month_of_constant_drift_makes_no_storm(helps, most):
+def test_a_month_of_constant_drift_makes_no_storm(helps, most, seen_at):
     """The monitor looks each hour. Either no new model is better, or each is and drift goes on all the same."""
     trained, attempts, started = TRAINED, [], []
     for hour in range(24 * 31):
         now = datetime(2013, 4, 2, tzinfo=UTC) + timedelta(hours=hour)
-        seen = monitoring("drifted", end=str(now.date()))
+        seen = seen_at(now.date())
         known = replace(facts(seen, attempts=attempts), now=now, trained_as_of=trained)
         if decide(known, SETTINGS).retrain:
             attempts = [
