@@ -145,9 +145,27 @@ def test_what_is_denied_is_refused_when_it_is_done(operated, account, command):
 
 
 TUNING = yaml.safe_load((pods.REPOSITORY / "ci/agents/tuning.yaml").read_text(encoding="utf-8"))
-VOLUMES = TUNING["spec"]["template"]["spec"]["volumes"]
-PROJECTED = {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
+SPEC = TUNING["spec"]["template"]["spec"]
+TOKEN = {"projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
 """A volume with a token, whatever `automountServiceAccountToken` says."""
+
+
+def volume(**source) -> dict:
+    return {"volumes": [*SPEC["volumes"], {"name": "more", **source}]}
+
+
+def variables(kind: str = "containers", **given) -> dict:
+    """Change a pod: its container, or a copy of it that runs before, has these variables beside its own."""
+    [container] = deepcopy(SPEC["containers"])
+    if kind == "initContainers":
+        container |= {"name": "first", "ports": []}
+    for key, value in given.items():
+        container[key] = [*container.get(key, []), value]
+    return {kind: [container]}
+
+
+def variable(**source) -> dict:
+    return {"env": {"name": "X", "valueFrom": source}}
 
 
 @pytest.mark.parametrize(
@@ -159,10 +177,26 @@ PROJECTED = {"name": "token", "projected": {"sources": [{"serviceAccountToken": 
         ({"serviceAccount": "deployer"}, "have no account of their own"),  # the field's old name
         ({"automountServiceAccountToken": True}, "mount no token"),
         ({"automountServiceAccountToken": None}, "mount no token"),
-        ({"volumes": [*VOLUMES, PROJECTED]}, "mount no token"),
+        (volume(emptyDir={}), ""),
+        (volume(configMap={"name": "dvc-config"}), ""),
+        (volume(configMap={"name": "other"}), "mount only"),
+        (volume(secret={"secretName": "other"}), "mount only"),
+        (volume(persistentVolumeClaim={"claimName": "other"}), "mount only"),
+        (volume(**TOKEN), "mount only"),
+        (volume(projected={"sources": [{"secret": {"name": "other"}}]}), "mount only"),
+        (volume(csi={"driver": "secrets-store.csi.k8s.io"}), "mount only"),
+        (variables(**variable(configMapKeyRef={"name": "dvc-config", "key": "config"})), ""),
+        (variables(**variable(configMapKeyRef={"name": "other", "key": "any"})), "have variables only"),
+        (variables(**variable(secretKeyRef={"name": "other", "key": "any"})), "have variables only"),
+        (variables(envFrom={"secretRef": {"name": "other"}}), "have variables only"),
+        (variables(envFrom={"configMapRef": {"name": "other"}}), "have variables only"),
+        (variables(envFrom={"configMapRef": {"name": "dvc-config"}}), ""),
+        (variables("initContainers"), ""),
+        (variables("initContainers", **variable(secretKeyRef={"name": "other", "key": "any"})), "have variables only"),
+        (variables("initContainers", envFrom={"secretRef": {"name": "other"}}), "have variables only"),
     ],
 )
-def test_a_job_of_the_tuner_is_nobody_in_the_cluster(operated, change, said):
+def test_a_job_of_the_tuner_is_nobody_in_the_cluster_and_reads_no_secret(operated, change, said):
     job = deepcopy(TUNING)
     job["metadata"]["name"] = "any"
     job["spec"]["template"]["spec"] |= change
