@@ -15,6 +15,8 @@ MARK = "model-pipeline/cluster"
 """Label of the control plane of a cluster that is ours."""
 RECORD = "model-pipeline-cluster"
 """ConfigMap in `kube-system`: the port that leads to the model, and the digest of what was applied."""
+_PORTS = 65535
+"""The highest port."""
 _ANSWER = 60.0
 """Longest wait for an API server that was just started; seconds."""
 Step = Literal["create", "remake", "refuse", "silent", "apply", "nothing"]
@@ -36,6 +38,13 @@ class Seen:
     """Each node and why it is not ready; empty if it is."""
     record: Mapping[str, str] = field(default_factory=dict)
     """What was recorded in it when it was ready; empty if nothing was."""
+    damage: str = ""
+    """What is wrong with that record, in words; empty if nothing is."""
+
+    @property
+    def port(self) -> int | None:
+        """The port that leads to the model; None if nothing sound was recorded."""
+        return None if self.damage or not self.record else int(self.record["port"])
 
 
 def decide(seen: Seen, nodes: int, digest: str) -> Step:
@@ -83,15 +92,47 @@ def look(name: str, patience: float = _ANSWER) -> Seen:
             return Seen(listed=True, noted=noted)
         time.sleep(1)
     nodes = json.loads(done.stdout)["items"]
-    record = output(*ask, "configmap", RECORD, "-n", "kube-system", "--ignore-not-found").strip()
+    record, damage = _recorded(output(*ask, "configmap", RECORD, "-n", "kube-system", "--ignore-not-found").strip())
     return Seen(
         listed=True,
         noted=noted,
         answers=True,
         marked=any(MARK in node["metadata"].get("labels", {}) for node in nodes),
         nodes={node["metadata"]["name"]: _unready(node) for node in nodes},
-        record=json.loads(record).get("data", {}) if record else {},
+        record=record,
+        damage=damage,
     )
+
+
+def _recorded(text: str) -> tuple[dict[str, str], str]:
+    """Return what a ConfigMap records, empty if there is none, and what is wrong with it."""
+    if not text:
+        return {}, ""
+    try:
+        found = dict(json.loads(text).get("data") or {})
+    except (ValueError, AttributeError):
+        return {}, f"is no JSON object: {text!r:.80}"
+    if "port" not in found:
+        return found, "port: is missing"
+    if not re.fullmatch("[1-9][0-9]{0,4}", found["port"]) or int(found["port"]) > _PORTS:
+        return found, f"port: {found['port']!r:.80} is no port"
+    return found, ""
+
+
+def require_sound(name: str, seen: Seen) -> None:
+    """Make sure that what a cluster records can be relied on.
+
+    Raises:
+        InputError: somebody has changed it.
+    """
+    if seen.damage:
+        raise InputError("{}: {}".format(*damaged(name, seen)))
+
+
+def damaged(name: str, seen: Seen) -> tuple[str, str]:
+    """Return what is wrong with what a cluster records, and what mends it."""
+    anew = f"`make cluster-delete CLUSTER={name}`, then `make ci CLUSTER={name}` makes the cluster anew"
+    return f"ConfigMap {RECORD} in kube-system of the cluster {name}: {seen.damage}", anew
 
 
 def require_name(name: str) -> None:

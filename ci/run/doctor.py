@@ -42,9 +42,11 @@ def look(name: str, port: int) -> tuple[Finding, str]:
         ), ""
     if not seen.marked:
         return Finding("cluster", f"{name} is not this pipeline's", "use another: `make ci CLUSTER=ANOTHER`"), ""
+    if seen.damage:
+        return Finding("cluster", *clusters.damaged(name, seen)), ""
     if unready := [node for node, why in seen.nodes.items() if why]:
         return Finding("cluster", f"{name}: not ready: {', '.join(unready)}", "`kubectl describe nodes` says why"), ""
-    holder = f"the cluster {name}" if seen.record.get("port") == str(port) else ""
+    holder = f"the cluster {name}" if seen.port == port else ""
     return Finding("cluster", f"{name}: {len(seen.nodes)} nodes are ready"), holder
 
 

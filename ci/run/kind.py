@@ -73,7 +73,8 @@ def ready(name: str, port: int, say: Say, *, again: bool = False) -> Cluster:
         again: apply what operators apply even if nothing of it has changed.
 
     Raises:
-        InputError: the name is none, or belongs to a cluster that is not ours, or the port is taken.
+        InputError: the name is none, or belongs to a cluster that is not ours, or what that records is damaged, or the
+            port is taken.
         StageError: Docker, Kind or the cluster fails; the message has its words.
     """
     clusters.require_name(name)
@@ -83,6 +84,7 @@ def ready(name: str, port: int, say: Say, *, again: bool = False) -> Cluster:
     seen = clusters.look(name)
     step = clusters.decide(seen, len(config["nodes"]), digest)
     _require_ours(name, step)
+    clusters.require_sound(name, seen)
     if step == "remake":
         say(f"cluster: {name} was half made, and is made again")
         _delete(name)
@@ -95,12 +97,12 @@ def ready(name: str, port: int, say: Say, *, again: bool = False) -> Cluster:
         local_registry.start(say)
     _wait(name, seen)
     if step != "nothing" or again:
-        _equip(name, documents, {"port": seen.record.get("port", str(port)), "applied": digest})
+        _equip(name, documents, {"port": str(seen.port or port), "applied": digest})
         say(f"cluster: {name} is ready: {len(seen.nodes)} nodes, context kind-{name}")
     else:
         local_registry.join()
     clusters.note(name).write("made")
-    return Cluster(name, int(seen.record.get("port", port)))
+    return Cluster(name, seen.port or port)
 
 
 def overrides(server: str, references: Mapping[str, str]) -> list[str]:
@@ -129,6 +131,7 @@ def address(context: str) -> str | None:
         context: its name in the kubeconfig.
 
     Raises:
+        InputError: what the cluster records is damaged.
         StageError: Kind has no such cluster any more.
     """
     name = context.removeprefix(_PREFIX)
@@ -137,7 +140,10 @@ def address(context: str) -> str | None:
     seen = clusters.look(name, patience=0)
     if not seen.listed:
         raise StageError(f"there is no cluster {name} any more: `make ci` makes it, and serves from it again")
-    return Cluster(name, int(seen.record["port"])).url if seen.marked and "port" in seen.record else None
+    if not seen.marked:
+        return None
+    clusters.require_sound(name, seen)
+    return Cluster(name, seen.port).url if seen.port else None
 
 
 def delete(name: str, say: Say) -> None:
@@ -174,11 +180,10 @@ def status(name: str) -> list[str]:
     elif not seen.marked:
         lines = [f"{name} was not made by this pipeline, and is not touched"]
     else:
+        clusters.require_sound(name, seen)
         bad = [f"{node} is not ready: {why}" for node, why in seen.nodes.items() if why]
-        port = seen.record.get("port")
-        leads = (
-            f"http://127.0.0.1:{port} leads to the model" if port else "what operators apply is missing: make cluster"
-        )
+        missing = "what operators apply is missing: make cluster"
+        leads = f"http://127.0.0.1:{seen.port} leads to the model" if seen.port else missing
         lines = [f"{name}: {len(seen.nodes)} nodes, context kind-{name}, {leads}", *bad]
     how = f"runs on {local_registry.HOST}" if local_registry.running() else "does not run"
     return [*lines, f"registry {local_registry.NAME} {how}"]

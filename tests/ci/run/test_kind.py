@@ -15,7 +15,7 @@ from ci.errors import InputError, StageError
 from ci.run import clusters, kind, local_registry, state
 from ci.run.clusters import Seen, decide
 from ci.run.executor.runner import lives
-from scripts import cluster
+from scripts import cluster, doctor
 from tests.ci.run.machines import Machine, nodes
 from tests.pods import REPOSITORY
 
@@ -327,3 +327,47 @@ def test_a_lost_note_does_not_make_a_cluster_of_ours_foreign(machine: Machine):
     made = kind.ready(NAME, port(), print)
     clusters.note(NAME).remove()
     assert kind.ready(NAME, 1, print) == made
+
+
+RECORDED = "ConfigMap model-pipeline-cluster in kube-system"
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ('{"data": {"port": "abc", "applied": "x"}}', "port: 'abc' is no port"),
+        ('{"data": {"port": "0", "applied": "x"}}', "port: '0' is no port"),
+        ('{"data": {"port": "70000"}}', "port: '70000' is no port"),
+        ('{"data": {"port": "٨٥٠١"}}', "port: '٨٥٠١' is no port"),
+        ('{"data": {"port": "", "applied": "x"}}', "port: '' is no port"),
+        ('{"data": {"applied": "x"}}', "port: is missing"),
+        ('{"data": null}', "port: is missing"),
+        ('{"data": {"port', "is no JSON object: '{\"data\": {\"port'"),
+        ("[]", "is no JSON object: '[]'"),
+    ],
+)
+def test_a_damaged_record_is_told_with_its_mend_and_nothing_is_changed(machine, capsys, record, said):
+    kind.ready(NAME, port(), print)
+    machine.write("record.json", record)
+    machine.calls()
+    for action in ("create", "status"):
+        capsys.readouterr()
+        assert cluster.main([action]) == 2
+        told = capsys.readouterr().err
+        assert f"bad input: {RECORDED} of the cluster {NAME}: {said}" in told
+        assert f"`make cluster-delete CLUSTER={NAME}`, then `make ci CLUSTER={NAME}` makes the cluster anew" in told
+    with pytest.raises(InputError, match=RECORDED):
+        kind.address(f"kind-{NAME}")
+    assert doctor.main([]) == 1
+    assert f"✗ cluster: {RECORDED} of the cluster {NAME}: {said}" in capsys.readouterr().out
+    assert changing(machine.calls()) == []
+    assert cluster.main(["delete"]) == 0  # what mends it does not need it
+    assert machine.read("clusters") == ""
+
+
+def test_a_digest_that_was_changed_only_means_that_all_is_applied_again(machine):
+    made = kind.ready(NAME, port(), print)
+    machine.write("record.json", json.dumps({"data": {"port": str(made.port)}}))
+    assert kind.ready(NAME, 1, print) == made
+    assert kind.address(f"kind-{NAME}") == made.url
+    assert json.loads(machine.read("record.json"))["data"]["applied"]
