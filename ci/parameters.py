@@ -1,10 +1,12 @@
 """What a Jenkins build is asked for: its parameters, checked, its branch, and what the build does because of them.
 
-Parameters are untrusted text. The Jenkinsfile passes each as it was typed, in a variable of its own.
+Parameters are untrusted text. The Jenkinsfile passes each as it was typed, in a variable of its own. People's own
+overrides are in `PIPELINE_SET` and on the command line.
 """
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ KEYS = {
 """The parameters that override one setting, and the setting."""
 FIXED = ("environments", "jenkins", "notify", "release_branch", "serving.context", "serving.overlay")
 """Settings that no parameter overrides: who starts a build does not choose where it releases, or who must approve."""
+VARIABLE = "PIPELINE_SET"
+"""Variable with overrides of whoever runs a command, one KEY=VALUE a line: see `scripts.configure`."""
 PULL_REQUEST = "CHANGE_ID"
 """Variable with the number of a pull request. Jenkins sets it in builds of pull requests only."""
 _LONGEST = 10_000
@@ -179,6 +183,19 @@ def overrides(variables: Mapping[str, str], file: Path) -> list[str]:
         if changed := next((key for key in FIXED if _value(settings, key) != _value(plain, key)), None):
             raise InputError(f"{name}: {changed}: no build overrides this: change it in {file}")
     return [override for given in found.values() for override in given]
+
+
+def settings(overrides: Sequence[str] = (), file: Path = Path("pipeline.yaml")) -> Settings:
+    """Return the settings of a command that needs no build: the file's, with the overrides of whoever runs it.
+
+    Args:
+        overrides: of the command line; they come after those of the variable `PIPELINE_SET`.
+        file: the settings file.
+
+    Raises:
+        InputError: one of them is wrong.
+    """
+    return configuration.read(file, [*from_lines(os.environ.get(VARIABLE, ""), VARIABLE), *overrides])
 
 
 def from_lines(text: str, name: str) -> list[str]:

@@ -12,7 +12,6 @@ PIPELINE_SET (see scripts.configure) and --set: the port that leads to the model
 
 import os
 import sys
-from pathlib import Path
 
 from ci.command import end_in_order, parser, run
 
@@ -34,12 +33,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def create(name: str, overrides: list[str]) -> None:
     """Make the cluster ready, and its images."""
-    from ci import configuration, parameters
+    from ci import parameters
     from ci.run import checks, images, kind
 
     checks.require(checks.for_kind())
-    given = parameters.from_lines(os.environ.get("PIPELINE_SET", ""), "PIPELINE_SET")
-    settings = configuration.read(Path("pipeline.yaml"), [*given, *overrides])
+    settings = parameters.settings(overrides)
     with kind.locked(name):
         kind.ready(name, settings.serving.port, print, again=True)
         images.ready(images.wanted(settings.serving.server), print)

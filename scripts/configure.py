@@ -18,8 +18,6 @@ from pathlib import Path
 from ci.command import parser, run
 from ci.errors import InputError
 
-VARIABLE = "PIPELINE_SET"
-
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
@@ -93,7 +91,7 @@ def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
     if schema:
         print(json.dumps(Settings.model_json_schema(), indent=2))
         return
-    given = parameters.from_lines(os.environ.get(VARIABLE, ""), VARIABLE)
+    given = parameters.from_lines(os.environ.get(parameters.VARIABLE, ""), parameters.VARIABLE)
     overrides = [*parameters.overrides(os.environ, file), *given, *overrides]
     settings = configuration.read(file, overrides)
     if Path("model").is_dir():  # what it declares is refused here, and not after hours of search

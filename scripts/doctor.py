@@ -10,7 +10,6 @@ Exit code 0 if nothing is to be mended, else 1.
 
 import os
 import sys
-from pathlib import Path
 
 from ci.command import parser, run
 
@@ -31,13 +30,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def doctor(name: str, overrides: list[str]) -> int:
     """Print what each check found."""
-    from ci import configuration, parameters
+    from ci import parameters
     from ci.run import clusters
     from ci.run.doctor import examine
 
     clusters.require_name(name)
-    given = parameters.from_lines(os.environ.get("PIPELINE_SET", ""), "PIPELINE_SET")
-    settings = configuration.read(Path("pipeline.yaml"), [*given, *overrides])
+    settings = parameters.settings(overrides)
     findings = examine(name, settings.serving.port)
     for each in findings:
         print(f"doctor: {'✗' if each.wrong else '✓'} {each.name}: {each.found}")

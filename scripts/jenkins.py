@@ -9,15 +9,15 @@ manifests: print what is applied to a cluster that is not Kind's: `… manifests
 secret: print its Secret with new passwords, once: `… secret | kubectl create -f -`. The variables GIT_USER and
 GIT_TOKEN fetch a private repository, WEBHOOK_SECRET signs the webhook.
 
-Settings are `jenkins` of pipeline.yaml: repository, source, job, branch, url.
+Settings are `jenkins` of pipeline.yaml (repository, source, job, branch, url), with the overrides of the variable
+PIPELINE_SET (see scripts.configure) and of --set.
 """
 
 import argparse
 import os
 import sys
-from pathlib import Path
 
-from ci.command import parser, run
+from ci.command import end_in_order, parser, run
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,16 +32,17 @@ def main(argv: list[str] | None = None) -> int:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override one setting"
     )
     options = arguments.parse_args(argv)
+    end_in_order()
     return run(lambda: actions[options.action](options))
 
 
 def create(options: argparse.Namespace) -> None:
     """Make it, on a cluster that is made if need be."""
-    from ci import configuration
+    from ci import parameters
     from ci.run import checks, images, jenkins, kind
 
     checks.require(checks.for_kind())
-    settings = configuration.read(Path("pipeline.yaml"), options.overrides)
+    settings = parameters.settings(options.overrides)
     jenkins.manifests(jenkins.KIND, settings.jenkins, "checked")  # a wrong setting is told before a cluster is made
     with kind.locked(options.name):
         kind.ready(options.name, settings.serving.port, print)
@@ -52,10 +53,10 @@ def create(options: argparse.Namespace) -> None:
 
 def push(options: argparse.Namespace) -> None:
     """Push a branch to the repository beside it."""
-    from ci import configuration
+    from ci import parameters
     from ci.run import jenkins
 
-    settings = configuration.read(Path("pipeline.yaml"), options.overrides)
+    settings = parameters.settings(options.overrides)
     jenkins.push(options.name, settings.jenkins, options.branch, print, agents=not options.no_images)
 
 
@@ -72,12 +73,12 @@ def manifests(options: argparse.Namespace) -> None:
     """Print what is applied to a cluster that is not Kind's."""
     import yaml
 
-    from ci import configuration
+    from ci import parameters
     from ci.errors import InputError
     from ci.registry import bases
     from ci.run import jenkins
 
-    settings = configuration.read(Path("pipeline.yaml"), options.overrides).jenkins
+    settings = parameters.settings(options.overrides).jenkins
     if not settings.repository or not settings.url:
         raise InputError(
             "jenkins.repository and jenkins.url: name the repository that is built and the address of Jenkins"

@@ -2,9 +2,10 @@
 
 python -m scripts.jenkins_build AS_OF=2013-07-01 STRATEGY=random
 
-Which controller and job: `jenkins` of the settings. Where jenkins.url is null, it is the controller that `make jenkins`
-put on the cluster of Kind. Else the variables JENKINS_USER and JENKINS_TOKEN log in: the token is a user's API token,
-or the password. What a job has no parameter for, or no choice, is refused.
+Which controller and job: `jenkins` of pipeline.yaml, with the overrides of the variable PIPELINE_SET (see
+scripts.configure). Where jenkins.url is null, it is the controller that `make jenkins` put on the cluster of Kind. Else
+the variables JENKINS_USER and JENKINS_TOKEN log in: the token is a user's API token, or the password. What a job has no
+parameter for, or no choice, is refused.
 
 --request names what is asked for: a second call with the same name starts no second build, but follows the first.
 --job, --branch and --request may also come from the variables JENKINS_JOB, JENKINS_BRANCH and JENKINS_REQUEST.
@@ -18,7 +19,6 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 from ci.command import parser, run
 
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def build(options: argparse.Namespace) -> int:
     """Start it, follow it, and return the exit code."""
-    from ci import configuration
+    from ci import parameters as of_people
     from ci.command import patient
     from ci.errors import InputError
     from ci.jenkins import client
@@ -57,7 +57,7 @@ def build(options: argparse.Namespace) -> int:
     for name, value in {**parameters, "--request": options.request or ""}.items():
         if any("\ud800" <= letter <= "\udfff" for letter in value):  # bytes that are not UTF-8
             raise InputError(f"{name}: {value[:80]!r} is no text in UTF-8")
-    settings = configuration.read(Path("pipeline.yaml")).jenkins
+    settings = of_people.settings().jenkins
     with jenkins.meant(settings, options.cluster) as remote:
         job = client.find(remote, options.job or settings.job, options.branch or settings.branch)
         request = options.request or uuid.uuid4().hex

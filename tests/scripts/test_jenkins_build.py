@@ -47,6 +47,17 @@ def test_a_build_is_followed_and_its_result_is_the_exit_code(jenkins, capsys, re
     assert jenkins.items[1]["values"]["SETTINGS"] == "a=b=c"
 
 
+def test_settings_come_from_the_variable_too(jenkins, monkeypatch, capsys):
+    file = Path("pipeline.yaml").read_text()
+    Path("pipeline.yaml").write_text(file.replace("url:", "job: model-pipeline, branch: another, url:"))
+    assert jenkins_build.main([]) == 2
+    monkeypatch.setenv("PIPELINE_SET", "jenkins.branch=main")
+    assert jenkins_build.main([]) == 0
+    monkeypatch.setenv("PIPELINE_SET", "jenkins.brunch=main")
+    assert jenkins_build.main([]) == 2
+    assert "did you mean jenkins.branch" in capsys.readouterr().err
+
+
 def test_the_same_request_from_another_process_follows_the_same_build(jenkins):
     for _ in range(2):
         command = [sys.executable, "-m", "scripts.jenkins_build", "--request", "nightly"]

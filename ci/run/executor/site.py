@@ -21,8 +21,6 @@ from ci.run import checks, images, kind
 from ci.run.executor import asking, build
 from ci.settings import Settings
 
-VARIABLE = "PIPELINE_SET"
-"""Variable with settings of this build, one KEY=VALUE a line: see `scripts.configure`."""
 HISTORY = "history.folder=/var/lib/dvc-remote/history"
 """Where builds in pods keep their history: on the volume of the DVC remote, which every agent mounts."""
 _FILE = Path("pipeline.yaml")
@@ -57,7 +55,7 @@ def run(cluster: str, overrides: Sequence[str], seconds: dict[str, float]) -> No
         InputError: a setting or a command's input is wrong, or the cluster is not ours.
         StageError: Docker, Kind, the cluster or a stage failed, or the model is blocked.
     """
-    given = overrides_here(os.environ.get(VARIABLE, ""), overrides)
+    given = overrides_here(os.environ.get(parameters.VARIABLE, ""), overrides)
     settings = configuration.read(_FILE, given)
     with kind.locked(cluster):
         with _timed(seconds, "cluster"):
@@ -70,7 +68,7 @@ def run(cluster: str, overrides: Sequence[str], seconds: dict[str, float]) -> No
         require_room(configuration.read(_FILE, lines), inventory.read(Context(found.context)).nodes)
         named = {pod: by_digest(references[image]) for pod, image in _IMAGES.items()}
         site = build.Site(found.context, named, found.url)
-        build.run(build.Build(api, site, secrets.token_hex(3), {VARIABLE: "\n".join(lines)}, print, seconds))
+        build.run(build.Build(api, site, secrets.token_hex(3), {parameters.VARIABLE: "\n".join(lines)}, print, seconds))
         print(f"executor: {asking.working(api, found.url, settings.rollout.golden_tolerance)}")
 
 
@@ -88,7 +86,7 @@ def overrides_here(text: str, overrides: Sequence[str]) -> list[str]:
         if "\n" in override:
             raise InputError(f"--set {override.splitlines()[0][:80]}: a value that travels to pods has one line")
     lines = [f"{each}null" if each.partition("=")[1:] == ("=", "") else each for each in map(str.strip, overrides)]
-    return [*parameters.from_lines(text, VARIABLE), *lines]
+    return [*parameters.from_lines(text, parameters.VARIABLE), *lines]
 
 
 def overrides_there(settings: Settings, references: Mapping[str, str], given: Sequence[str]) -> list[str]:

@@ -342,7 +342,7 @@ RECORDED = "ConfigMap model-pipeline-cluster in kube-system"
         ('{"data": {"port": "", "applied": "x"}}', "port: '' is no port"),
         ('{"data": {"applied": "x"}}', "port: is missing"),
         ('{"data": null}', "port: is missing"),
-        ('{"data": {"port', "is no JSON object: '{\"data\": {\"port'"),
+        ('{"data": {"port', 'is no JSON object: \'{"data": {"port\''),
         ("[]", "is no JSON object: '[]'"),
     ],
 )
