@@ -22,7 +22,7 @@ from ci.releases.cluster import ClusterLedger
 from ci.run import local_registry
 from tests.cluster import images
 from tests.cluster.drills import harness
-from tests.cluster.tools import PIPELINE, SERVING, attempt, kubectl, until
+from tests.cluster.tools import PIPELINE, SERVING, attempt, forget_rollouts, kubectl, until
 from tests.jenkins import fork
 from tests.jenkins.controller import Aborted, Agent, Build, Job
 from tests.jenkins.pods import Cloud
@@ -111,10 +111,11 @@ class Rehearsal:
 
 
 @pytest.fixture(scope="module")
-def rehearsal(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+def rehearsal(operated: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    forget_rollouts()
     folder = tmp_path_factory.mktemp("rehearsal")
     ready = images.registry()
-    images.spread(cluster, ready)
+    images.spread(operated, ready)
     checkout = fork.repository(folder, ready)
     fork.operate(checkout)
     cloud = Cloud(fork.kubeconfig(folder / "kubeconfig"), PIPELINE, ready["tools"])
