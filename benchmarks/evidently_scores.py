@@ -40,4 +40,5 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    for folder in sys.argv[1:]:  # without one it tells whether it can be run
+        main(Path(folder))

@@ -6,7 +6,8 @@ window is seven of the days to come, one of each weekday, drawn with replacement
 or is broken, of any kind: features, predictions, metrics and slices. It is counted before hysteresis, which would only
 make it rarer, and no feature is declared as bound to the season.
 
-With --evidently ITS_PYTHON (its requirements differ) evidently's default tests see the same windows.
+With --evidently ITS_PYTHON evidently's default tests see the same windows. It needs pandas 2, and so an environment of
+its own: `pip install evidently==0.7.23 'pandas<3' pyarrow`.
 """
 
 import json
@@ -67,15 +68,21 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, print the lines, and return the exit code."""
     options = arguments("monitoring", __doc__)
     options.add_argument("--evidently", metavar="PYTHON", help="a Python that has evidently")
+    options.add_argument("--seed", type=int, help="of the deals, in place of the one in pipeline.yaml")
     told = options.parse_args(argv)
     settings, wanted = configuration.read(Path("pipeline.yaml")), task.load()
+    if told.seed is not None:
+        settings = settings.model_copy(update={"seed": told.seed})
+    module = Path(__file__).with_name("evidently_scores.py")
+    if told.evidently and subprocess.run([told.evidently, str(module)], check=False).returncode:
+        print("monitoring: --evidently: that Python cannot import it", file=sys.stderr)
+        return 2
     table = task.part("model.data", "load")(None)
     rounds, each = (8, 6) if told.quick else (26, 12)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) if told.evidently else None
         lines = _alarms(table, wanted, settings, rounds, each, folder, quick=told.quick)
         if folder:
-            module = Path(__file__).with_name("evidently_scores.py")
             subprocess.run([told.evidently, str(module), str(folder)], check=True)
             lines += _evidently(folder, lines[0].value)
     return finish([*lines, *_cost(table, wanted)], told.json)
@@ -114,8 +121,8 @@ def _alarms(
                 for rows in _real_windows(table, weeks, random)
             ]
         print(f"round {number + 1} of {rounds}: {sum(_alarm(found) for _, found in plain)} alarms", file=sys.stderr)
-    alarms = np.array([_alarm(found) for _, found in plain])
-    low, high = interval(alarms, np.array([number for number, _ in plain]))
+    alarms, numbers = np.array([_alarm(found) for _, found in plain]), np.array([number for number, _ in plain])
+    low, high = interval(alarms, numbers)
     rate = float(alarms.mean())
     bounded = low if quick else rate  # a few windows say little
     lines = [
@@ -124,8 +131,9 @@ def _alarms(
         Line("  their 95 % interval, high", high, "printed", True),
     ]
     for kind in ("data", "feature", "prediction", "performance"):
-        share = np.mean([_alarm([check for check in found if check.kind == kind]) for _, found in plain])
-        lines.append(Line(f"  by checks of {kind}", float(share), "printed", True))
+        by_kind = np.array([_alarm([check for check in found if check.kind == kind]) for _, found in plain])
+        rates = zip(("", ", low", ", high"), (by_kind.mean(), *interval(by_kind, numbers)), strict=True)
+        lines += [Line(f"  by checks of {kind}{end}", float(share), "printed", True) for end, share in rates]
     watching = np.mean([any(check.verdict == "watch" for check in found) for _, found in plain])
     lines.append(Line("windows of resampled days with something to watch", float(watching), "printed", True))
     lines.append(Line(f"alarms in {len(real)} whole weeks as they were", float(np.mean(real)), "printed", True))

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Protocol
@@ -19,6 +19,8 @@ RESTORE_ONLY = "PIPELINE_RESTORE_ONLY"
 NOT_COMPUTED = "no build has computed this from these inputs yet"
 _LONGEST = 2000
 """Characters of a line of a message that are shown."""
+_SHOWN = 3
+"""Problems of one kind that are printed, where they may be many."""
 
 
 def parser(module_doc: str | None, name: str) -> argparse.ArgumentParser:
@@ -130,6 +132,20 @@ def printable(text: str) -> str:
     lines = (line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…" for line in text.split("\n"))
     shown = "\n".join(lines)
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in shown)
+
+
+def listed(name: str, problems: Sequence[str], what: str) -> None:
+    """Print the first problems of many, and how many more there are, as findings that do not stop a command.
+
+    Args:
+        name: the command's.
+        problems: in words.
+        what: the problems are about, such as `rows`.
+    """
+    for problem in problems[:_SHOWN]:
+        print(f"{name}: {printable(problem)}")
+    if more := len(problems[_SHOWN:]):
+        print(f"{name}: and {more} more {what}")
 
 
 PREFIXES = ("bad input: ", "failed: ")

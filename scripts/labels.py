@@ -12,7 +12,7 @@ labels.into lies outside of the repository, as on a volume that builds mount too
 import subprocess
 import sys
 
-from ci.command import parser, run
+from ci.command import listed, parser, run
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,14 +34,14 @@ def labels(*, if_any: bool) -> int:
     from ci import clock, configuration, stages, task, workspace
     from ci.capture import records
     from ci.errors import InputError
-    from ci.monitoring import cohorts, memory
+    from ci.monitoring import cohorts, memory, outcomes
     from ci.monitoring.labels import in_words, join, mature, maturity, watermark
     from ci.results.monitoring import Labels
     from ci.run.dvc import COMMAND
 
     settings = configuration.effective()
     wanted, chosen = task.load(), settings.labels
-    if if_any and (chosen.outcomes is None or not cohorts.there(Path(chosen.outcomes))):
+    if if_any and (chosen.outcomes is None or not outcomes.there(Path(chosen.outcomes))):
         print("labels: no outcomes have come" + ("" if chosen.outcomes else ": labels.outcomes names none"))
         return 0
     if chosen.outcomes is None:
@@ -54,12 +54,14 @@ def labels(*, if_any: bool) -> int:
         raise InputError(f"labels.into: {chosen.into} holds the requests that are kept: name another folder")
     names = [*(chosen.key or [chosen.id]), *wanted.targets]
     texts = [] if chosen.key else [chosen.id]
-    found = cohorts.outcomes(Path(chosen.outcomes), names, chosen.known, texts, wanted.outputs)
+    arrived = outcomes.read(Path(chosen.outcomes), names, chosen.known, texts, wanted.outputs)
+    listed("labels", arrived.unusable, "rows")
     with memory.requests(settings.history) as folder:
         if records.ID not in seen and not folder.exists():
             raise InputError("build/monitoring/ holds simulated requests: there are no outcomes to come of them")
         requests = cohorts.collect(folder, seen) if records.ID in seen else cohorts.read(folder)
-        joined = join(requests, found.rename(columns={chosen.id: records.ID}), key, wanted.targets, chosen.known)
+        found = arrived.table.rename(columns={chosen.id: records.ID})
+        joined = join(requests, found, key, wanted.targets, chosen.known)
         cohorts.keep(folder, joined.table)
     now = clock.now()
     days, method = chosen.maturity_days, "declared"
@@ -74,9 +76,10 @@ def labels(*, if_any: bool) -> int:
         cohorts.publish(Path(chosen.into), joined, until, [*wanted.features, *wanted.targets], wanted.time)
         ready = mature(joined, until).dropna(subset=list(wanted.targets))
         by_day = ready[records.TIME].dt.strftime("%Y-%m-%d").value_counts().sort_index().to_dict()
-    told = Labels(counts=joined.counts, maturity_days=days, method=method, watermark=until, labelled=by_day,
-                  source=chosen.into)  # fmt: skip
-    print(f"labels: {in_words(joined.counts)}; a day is mature after {days} days ({method}); as of {until}")
+    counts, number = {**joined.counts, "unusable": len(arrived.unusable)}, len(arrived.table) + len(arrived.unusable)
+    told = Labels(counts=counts, outcomes=number, unusable=next(iter(arrived.unusable), None), maturity_days=days,
+                  method=method, watermark=until, labelled=by_day, source=chosen.into)  # fmt: skip
+    print(f"labels: {in_words(counts)}; a day is mature after {days} days ({method}); as of {until}")
     inside = Path(chosen.into).resolve().is_relative_to(Path.cwd())
     if until is not None and inside:
         code = subprocess.run([*COMMAND, "add", "--", chosen.into], check=False).returncode

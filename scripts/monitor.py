@@ -15,7 +15,7 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from ci.command import parser, run
+from ci.command import listed, parser, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ def monitor(*, only_captured: bool) -> None:
     from ci.capture import log
     from ci.monitoring import memory, shadow
     from ci.monitoring.checks import refused
-    from ci.monitoring.known import judged, service
+    from ci.monitoring.known import judged, outcomes, service
     from ci.monitoring.monitor import captured, monitor, nothing, simulated
     from ci.monitoring.retraining import apart, asks
     from ci.results.evaluation import REFERENCE, of_any_version
@@ -58,11 +58,14 @@ def monitor(*, only_captured: bool) -> None:
         print(f"monitor: {changed}")
     now, file = clock.now(), settings.monitoring.log
     told = place.where.watched(release["version"]) if place.where.shares and file is None else {}
-    entries = log.read(Path(file)) if file else {pod: said["captured"] for pod, said in told.items()}
+    entries, wrong = log.read(Path(file)) if file else ({pod: said["captured"] for pod, said in told.items()}, [])
+    listed("monitor", wrong, "lines")
     keeping = kept(settings, release["version"], now)
     digest = release["digest"]
     before = [each for each in memory.watched(settings.history) if each.release == digest]
     traffic, counts = captured(entries, wanted, settings.monitoring, now, keeping, before)
+    if wrong:
+        counts["unreadable"] = counts.get("unreadable", 0) + len(wrong)
     if only_captured and traffic is None:
         traffic = nothing(wanted, now)
     with ExitStack() as until_read:
@@ -81,7 +84,8 @@ def monitor(*, only_captured: bool) -> None:
             reference,
             wanted,
             others=[
-                *refused(counts),
+                *refused(counts, wrong[0] if wrong else None),
+                *outcomes(settings),
                 *service(settings, told, now),
                 *judged(settings, wanted, reference, release["version"]),
                 *shadow.look(settings, wanted, release["digest"], release["version"]),

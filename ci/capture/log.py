@@ -16,18 +16,27 @@ _NEEDED = {"number": int, "time": str, "path": str, "status": int, "request": st
 _KNOWN = ("id", "version", "release")
 
 
-def read(path: Path) -> dict[str, list[Entry]]:
-    """Return the entries of a log under its name; none if there is no such file yet.
+def read(path: Path) -> tuple[dict[str, list[Entry]], list[str]]:
+    """Return the entries of a log under its name, and in words each line that is none; nothing if there is no log yet.
 
     A last line without its end is being written, and is left out.
 
     Raises:
-        InputError: a line is no captured request; names file, line and key.
+        InputError: it cannot be read, or no line is a captured request: it is no log. Names file, line and key.
     """
     if not path.exists():
-        return {}
+        return {}, []
     whole, _, _ = reading.content(path, _MOST).rpartition(b"\n")
-    return {path.name: [_entry(line, path, place) for place, line in enumerate(whole.splitlines(), 1)]}
+    found: list[Entry] = []
+    wrong: list[str] = []
+    for place, line in enumerate(whole.splitlines(), 1):
+        try:
+            found.append(_entry(line, path, place))
+        except InputError as error:
+            wrong.append(str(error))
+    if wrong and not found:
+        raise InputError(f"{path}: no line is a captured request: {wrong[0]}")
+    return {path.name: found}, wrong
 
 
 def _entry(line: bytes, path: Path, place: int) -> Entry:

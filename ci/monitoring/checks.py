@@ -20,7 +20,8 @@ _FIXED = "fixed"
 MISSING, GONE = 0.1, 0.99
 """Share of values that is missing beyond the reference's, from which it is watched; and that is as good as all."""
 UNSEEN, MANY = 0.01, 0.25
-"""Share of values that the reference has not seen, beyond its own, from which a column is watched; and has drifted."""
+"""Share of values that the reference has not seen, beyond its own, from which a column is watched; and has drifted.
+Of requests that cannot be read and outcomes that cannot be used: from which they are watched; and are broken."""
 ERRORS = 0.01
 """Share of requests that are answered with an error, from which that is watched."""
 SLOWER = 2.0
@@ -126,18 +127,42 @@ def _unseen(name: str, before: float, now: float) -> Check:
     return _check(f"{name} unseen", "data", now, before + UNSEEN, _FIXED, verdict, said)
 
 
-def refused(counts: Mapping[str, int]) -> list[Check]:
+def refused(counts: Mapping[str, int], first: str | None = None) -> list[Check]:
     """Return the check of requests that are not as the model's schema says: refused by the server, or unreadable.
+
+    Where many cannot be read, what was captured cannot be trusted.
 
     Args:
         counts: captured requests by what became of them, see `ci.capture.records`.
+        first: one that cannot be read, in words.
     """
     wrong, every = (sum(counts.get(key, 0) for key in keys) for keys in (_WRONG, (*_WRONG, "read")))
     if not every:
         return []
-    share = wrong / every
+    share, unreadable = wrong / every, counts.get("unreadable", 0) / every
     said = f"{share:.2%} of {every} captured requests are not as the model's fields say: refused or unreadable"
-    return [_check("schema", "data", share, UNSEEN, _FIXED, "watch" if share >= UNSEEN else "ok", said)]
+    verdict: Word = "broken" if unreadable >= MANY else "watch" if share >= UNSEEN else "ok"
+    return [_counted("schema", share, verdict, said, first)]
+
+
+def outcomes(unusable: int, every: int, first: str | None) -> list[Check]:
+    """Return the check of outcomes that could not be used; where they are many, the labels cannot be trusted.
+
+    Args:
+        unusable: how many were left out.
+        every: how many there were.
+        first: one of them, in words.
+    """
+    if not every:
+        return []
+    share = unusable / every
+    verdict: Word = "broken" if share >= MANY else "watch" if share >= UNSEEN else "ok"
+    return [_counted("outcomes", share, verdict, f"{share:.2%} of {every} outcomes cannot be used", first)]
+
+
+def _counted(name: str, share: float, verdict: Word, said: str, first: str | None) -> Check:
+    threshold = MANY if verdict == "broken" else UNSEEN
+    return _check(name, "data", share, threshold, _FIXED, verdict, f"{said}; {first}" if first else said)
 
 
 def service(looks: Sequence[Look], silences: Sequence[Gap]) -> list[Check]:

@@ -45,6 +45,12 @@ def _lost(told: Mapping[str, Mapping[str, Any]]) -> list[Check]:
                   verdict="watch", sentence=said)]  # fmt: skip
 
 
+def outcomes(settings: Settings) -> list[Check]:
+    """Return the check of outcomes that could not be used when labels were joined last; none before that."""
+    told = memory.labels(settings.history).read_if_there()
+    return checks.outcomes(told.counts.get("unusable", 0), told.outcomes, told.unusable) if told else []
+
+
 def judged(settings: Settings, wanted: Task, reference: Mapping[str, Any], version: str) -> list[Check]:
     """Return how good the serving version's answers were on the last period of mature days; none before there is one.
 

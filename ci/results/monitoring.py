@@ -114,9 +114,14 @@ class Attempt(Result):
 
 
 class Labels(Result):
-    """What was joined: counts, how long labels take and how that is known, and which days are mature."""
+    """What was joined: counts, how long labels take and how that is known, and which days are mature.
+
+    `outcomes` are all that there were, of which `counts` says how many were `unusable`; one of these is told in words.
+    """
 
     counts: dict[str, Count]
+    outcomes: Count = 0
+    unusable: str | None = None
     maturity_days: Count | None
     method: str
     watermark: Day | None

@@ -11,7 +11,7 @@ from ci import task
 from ci.data.reference import describe, describe_predictions
 from ci.releases.machine import MachineLedger
 from ci.results.evaluation import REFERENCE
-from scripts import configure, labels, monitor, retrain
+from scripts import configure, labels, metrics, monitor, retrain
 from tests import builds, repositories, tasks
 
 NOW = "2024-03-04T01:00:00+00:00"  # a Monday
@@ -78,6 +78,20 @@ def test_the_last_week_of_the_log_is_judged_and_its_days_become_data_once_their_
     assert decision["as_of"] == "2024-03-01"
 
 
+def test_many_outcomes_that_cannot_be_used_are_broken_at_the_next_look_and_nothing_is_trained(served, capsys):
+    assert monitor.main([]) == 0
+    Path("inbox").mkdir()
+    told = [f"day-{7 + n // 4}/{n % 4},{'soon' if n % 4 == 3 else n % 2},2024-03-01T18:00:00Z" for n in range(16)]
+    Path("inbox/one.csv").write_text("\n".join(["request_id,y,known_at", *told]) + "\n")
+    assert labels.main([]) == 0, capsys.readouterr().err
+    assert monitor.main([]) == 0
+    seen = json.loads(Path("build/monitoring/monitoring.json").read_text())
+    assert seen["verdict"] == "broken"
+    assert "25.00% of 16 outcomes cannot be used; inbox/one.csv: row 4: y: 'soon' is no target" in seen["reason"]
+    assert retrain.main([]) == 0
+    assert json.loads(Path("build/retraining/decision.json").read_text())["brake"] == "broken"
+
+
 def test_all_rows_so_far_are_one_window_however_often_they_are_judged(served, capsys, monkeypatch):
     """No whole week has enough rows: the window grows by a day, and is nearly the same each day."""
     moved = {"x": [9.0] * 4, "k": [4] * 4, "c": ["a"] * 4}
@@ -128,10 +142,39 @@ def test_no_log_yet_is_no_request_and_a_line_that_is_being_written_is_left_out(s
         (json.dumps({**next(entries()), "version": 1}), "build/captured.jsonl:15: version: it is a text, or absent"),
     ],
 )
-def test_a_line_that_is_no_captured_request_is_named(served, capsys, line, message):
+def test_a_line_that_is_no_captured_request_is_named_and_watched_and_the_rest_is_judged(served, capsys, line, message):
     LOG.write_text(LOG.read_text() + f"{line}\n")
+    assert monitor.main([]) == 0
+    said = capsys.readouterr().out
+    assert f"monitor: {message}" in said
+    assert "captured requests: 14 read, 1 unreadable" in said
+    assert metrics.main([]) == 0
+    seen = json.loads(Path("build/monitoring/monitoring.json").read_text())
+    assert (seen["rows"], seen["verdict"], seen["overall"]) == (28, "stable", "watch")
+    assert seen["why"].startswith("6.67% of 15 captured requests are not as the model's fields say")
+    assert f"; {message}" in seen["why"]
+
+
+def test_a_log_of_which_much_cannot_be_read_is_broken_and_nothing_is_trained(served, capsys):
+    LOG.write_text("".join(f"{line}\nnoise\n" for line in LOG.read_text().splitlines()))
+    assert monitor.main([]) == 0
+    said = capsys.readouterr().out
+    assert "monitor: build/captured.jsonl:6: not JSON" in said
+    assert "and 11 more lines" in said
+    seen = json.loads(Path("build/monitoring/monitoring.json").read_text())
+    assert (seen["rows"], seen["verdict"]) == (28, "broken")
+    assert "50.00% of 28 captured requests" in seen["reason"]
+    assert retrain.main([]) == 0
+    assert json.loads(Path("build/retraining/decision.json").read_text())["brake"] == "broken"
+
+
+@pytest.mark.parametrize("content", ["noise\n" * 3, "\x1f\x8b\x08\0\n"])
+def test_a_file_that_is_no_log_at_all_is_refused(served, capsys, content):
+    LOG.write_text(content)
     assert monitor.main([]) == 2
-    assert message in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "build/captured.jsonl: no line is a captured request: build/captured.jsonl:1: not JSON" in said
+    assert not Path("build/monitoring").exists()
 
 
 @pytest.mark.parametrize("time", ["yesterday", "2024-03-04T01:00:00"])

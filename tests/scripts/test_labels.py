@@ -86,23 +86,35 @@ def test_what_is_missing_is_told(task, capsys, change, message):
     assert message in capsys.readouterr().err
 
 
+def test_an_outcome_that_cannot_be_used_is_named_and_counted_and_the_others_are_joined(task, capsys):
+    rows = ["r150,1,2024-01-01", "r151,,2024-01-01", "r152,yes,2024-01-01", "r153,1", "r154,1,soon,5", "r155,9,soon"]
+    Path("inbox/two.csv").write_text("\n".join(["request_id,y,known_at", *rows]) + "\n")
+    assert labels.main([]) == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    first = (
+        "inbox/two.csv: row 3: y: 'yes' is no target of a binary task: give 0 for no, 1 for yes, or missing where "
+        "there is no label"
+    )
+    assert f"labels: {first}\nlabels: inbox/two.csv: row 4: known_at: '' is no time" in said
+    assert "labels: and 1 more rows" in said
+    assert "152 joined, 23 never, 8 waiting, 0 duplicates, 0 contradictions, 0 unknown, 4 unusable" in said
+    found = memory.labels(History()).read()
+    assert (found.counts["unusable"], found.outcomes, found.unusable) == (4, 156, first)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         (
-            "two.csv",
-            "request_id,y,known_at\nr1,1,2024-01-01\nr2,,2024-01-01\nr3,yes,2024-01-01\n",
-            "inbox/two.csv: row 3: y: 'yes' is no target of a binary task: give 0 for no, 1 for yes, or missing",
+            "one.csv",
+            "request_id,y,known_at\nr1,2,2024-01-01\nr2,3,2024-01-01\n",
+            "inbox/one.csv: row 1: y: '2' is no target",
         ),
-        ("two.csv", "request_id,y,known_at\nr1,2,2024-01-01\n", "inbox/two.csv: row 1: y: '2' is no target"),
-        (
-            "two.jsonl",
-            '{"request_id": "r1", "y": "1", "known_at": "2024-01-01"}\n',
-            "inbox/two.jsonl: row 1: y: '1' is no target",
-        ),
+        ("two.jsonl", "[]\n\n", "inbox/two.jsonl: it cannot be read: row 1: this is no JSON object"),
+        ("two.csv", "\0\1", "inbox/two.csv: no column request_id, y, known_at"),
     ],
 )
-def test_a_target_that_can_be_none_is_refused_before_anything_is_written(task, capsys, name, text, message):
+def test_a_file_that_holds_no_outcomes_is_refused_before_anything_is_written(task, capsys, name, text, message):
     Path("inbox", name).write_text(text)
     assert labels.main([]) == 2
     assert message in capsys.readouterr().err
@@ -111,15 +123,17 @@ def test_a_target_that_can_be_none_is_refused_before_anything_is_written(task, c
     assert not Path("build/state/history/labels.json").exists()
 
 
-def test_a_class_that_the_task_does_not_have_is_refused(task, capsys):
+def test_a_class_that_the_task_does_not_have_is_no_outcome(task, capsys):
     task.write(
         "__init__.py", 'KIND, CLASSES = "multiclass", ("a", "b", "1")\n' + tasks.INIT.replace('KIND = "binary"\n', "")
     )
     task.forget()
     told = "request_id,y,known_at\nr1,a,2024-01-01\nr2,c,2024-01-01\nr3,1,2024-01-01\n"
     Path("inbox/one.csv").write_text(told)
-    assert labels.main([]) == 2
-    assert "inbox/one.csv: row 2: y: 'c' is no target of a multiclass task" in capsys.readouterr().err
+    assert labels.main([]) == 0
+    said = capsys.readouterr().out
+    assert "inbox/one.csv: row 2: y: 'c' is no target of a multiclass task" in said
+    assert "2 joined, 0 never" in said
     Path("inbox/one.csv").write_text(told.replace(",c,", ",b,"))
     assert labels.main([]) == 0
     assert "3 joined, 0 never" in capsys.readouterr().out

@@ -212,8 +212,19 @@ def test_slow_answers_are_watched_against_the_looks_before(seconds, verdict):
         ({"read": 990, "refused": 9, "repeated": 500}, "ok"),
         ({"read": 980, "refused": 12, "unreadable": 8}, "watch"),
         ({"refused": 5}, "watch"),
+        ({"read": 76, "unreadable": 24}, "watch"),
+        ({"read": 75, "unreadable": 25}, "broken"),
     ],
 )
 def test_requests_that_are_not_as_the_schema_says_are_watched(counts, verdict):
     found = checks.refused(counts)
     assert [(check.name, check.verdict) for check in found] == ([] if verdict is None else [("schema", verdict)])
+
+
+@pytest.mark.parametrize(
+    ("unusable", "every", "verdict"), [(0, 0, None), (9, 1000, "ok"), (1, 100, "watch"), (25, 100, "broken")]
+)
+def test_outcomes_that_cannot_be_used_are_watched_and_many_are_broken(unusable, every, verdict):
+    found = checks.outcomes(unusable, every, "one.csv: row 3: why")
+    assert [(check.name, check.verdict) for check in found] == ([] if verdict is None else [("outcomes", verdict)])
+    assert all(check.sentence.endswith(f"of {every} outcomes cannot be used; one.csv: row 3: why") for check in found)
