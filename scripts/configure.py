@@ -83,7 +83,7 @@ def migrate(file: Path) -> None:
 def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
     """Write the effective settings, or print their schema."""
     from ci import configuration, lineage, parameters, reading, task, workspace
-    from ci.monitoring import names
+    from ci.monitoring import memory, names
     from ci.quality import metrics
     from ci.results.build import OVERRIDES, SOURCE
     from ci.settings import Settings
@@ -98,6 +98,7 @@ def configure(file: Path, overrides: list[str], *, schema: bool) -> None:
         wanted = task.load()
         metrics.require(settings.gates, wanted)
         names.require(settings.monitoring, wanted, file)
+    memory.require(settings, file, os.environ)
     words = Path("model/card.md")  # without it there is no package, which says what to write
     card, source = reading.content(words) if words.exists() else b"", lineage.source(settings.source)
     source["weights"] = lineage.source(settings.weights, "data.weights")["digest"]

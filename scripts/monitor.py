@@ -113,7 +113,8 @@ def monitor(*, only_captured: bool) -> None:
         if column["verdict"] not in ("stable", "too few rows"):
             print(f"  {column['name']}: {column['verdict']}, PSI {column['psi']:.3f}; {column['change']}")
     for check in result["checks"]:
-        if check["verdict"] != "ok" and check["kind"] in ("data", "performance", "service"):
+        loud = check["verdict"] != "ok" and check["kind"] in ("data", "performance", "service")
+        if loud or check["kind"] == "shadow":
             print(f"  {check['verdict']}: {check['sentence']} ({check['method']})")
     print(f"monitor: {result['verdict']}: {result['reason']} -> {workspace.MONITORING}")
 

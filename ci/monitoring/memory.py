@@ -13,13 +13,34 @@ from pathlib import Path
 from typing import IO, Any
 
 from ci import workspace
+from ci.errors import InputError
 from ci.results.backup import Remembered
 from ci.results.file import File, Lines
 from ci.results.monitoring import Attempt, Labels, Look, Shadow, Watched
+from ci.settings import Settings
 from ci.settings.watching import History
 
 _LOOKS = 1000
 """Looks that are kept."""
+
+
+def require(settings: Settings, file: Path, variables: Mapping[str, str]) -> None:
+    """Check that what is remembered outlives the process, where a setting needs that.
+
+    Args:
+        settings: the fork's.
+        file: what they are in, for messages.
+        variables: of the environment; Kubernetes tells each pod by them where its API is.
+
+    Raises:
+        InputError: a shadow is wanted, and would end with this pod.
+    """
+    folder = settings.history.folder
+    if settings.rollout.shadow and "KUBERNETES_SERVICE_HOST" in variables and not Path(folder).is_absolute():
+        raise InputError(
+            f"{file}: history.folder: {folder} ends with this pod, and so would the shadow that rollout.shadow keeps "
+            "there: name a folder on a volume that all builds mount, such as /var/lib/dvc-remote/history"
+        )
 
 
 def watched(settings: History) -> list[Watched]:

@@ -33,6 +33,10 @@ from ci.task import Task, columns
 from ci.training.export import predictor
 
 _MODEL = "model"
+_NOT_HERE = (
+    "the shadow waits for a monitor with TensorFlow, which is not here: it is compared by the next build, or by a "
+    "CronJob monitor with the image of training pods"
+)
 
 
 def undecided(found: Evaluation) -> bool:
@@ -137,7 +141,7 @@ def look(settings: Settings, wanted: Task, champion: str, version: str) -> list[
     if there.until is not None and labels.watermark <= there.until and there.found:
         return [there.found]
     if importlib.util.find_spec("tensorflow") is None:  # as in the image `tools`
-        return [there.found or _check(there.version, None, "ok", "the shadow waits for a monitor with TensorFlow")]
+        return [there.found or _check(there.version, None, "ok", _NOT_HERE)]
     with memory.requests(settings.history) as days:
         table = cohorts.read(days, there.as_of)
     rows = _labelled(table, wanted, version, pd.Timestamp(labels.watermark))

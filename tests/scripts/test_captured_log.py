@@ -92,6 +92,48 @@ def test_many_outcomes_that_cannot_be_used_are_broken_at_the_next_look_and_nothi
     assert json.loads(Path("build/retraining/decision.json").read_text())["brake"] == "broken"
 
 
+def outcomes(name, known, labels_of_a_day):
+    """Outcomes of the four rows of each day in the last mature week."""
+    days = range(4, 11)
+    rows = [f"day-{day}/{n},{label},{known}" for day in days for n, label in enumerate(labels_of_a_day)]
+    Path("inbox", name).write_text("\n".join(["request_id,y,known_at", *rows]) + "\n")
+
+
+def test_a_label_that_is_corrected_later_replaces_the_earlier_one_and_its_week_is_judged_anew(served, capsys):
+    path = MachineLedger().evidence(served["digest"]) / "reference.json"
+    known = {**json.loads(path.read_text()), "days": 14}
+    known["expected"] = [{"metric": "auc", "value": 0.9, "low": 0.85, "high": 0.95}]
+    REFERENCE.write(known, path.parent)
+    assert configure.main(["--set=gates.primary=auc"]) == 0
+    assert monitor.main([]) == 0
+    Path("inbox").mkdir()
+
+    def judged():
+        assert labels.main([]) == 0, capsys.readouterr().err
+        said = capsys.readouterr().out
+        assert monitor.main([]) == 0
+        checks = json.loads(Path("build/monitoring/monitoring.json").read_text())["checks"]
+        learned = [pd.read_parquet(path) for path in sorted(Path("labelled").iterdir())]
+        told = pd.concat(learned).set_index("request id")["y"].dropna()
+        return said, [each["number"] for each in checks if each["name"] == "auc"], told[told.index < "day-5"].tolist()
+
+    outcomes("one.csv", "2024-02-29T18:00:00Z", [0, 0, 1, 1])
+    said, auc, learned = judged()
+    assert "28 joined, 0 never, 28 waiting, 0 duplicates, 0 contradictions" in said
+    assert (auc, learned[-4:]) == ([1.0], [0, 0, 1, 1])
+    Path("inbox/one.csv").unlink()  # what was joined is remembered
+    outcomes("two.csv", "2024-03-03T18:00:00Z", [1, 1, 0, 0])
+    said, auc, learned = judged()
+    assert "28 joined, 0 never, 28 waiting, 0 duplicates, 28 contradictions" in said
+    assert (auc, learned[-4:]) == ([0.0], [1, 1, 0, 0])
+    outcomes(
+        "three.csv", "2024-03-01T18:00:00Z", [0, 0, 1, 1]
+    )  # it became known before the correction, and comes after
+    said, auc, learned = judged()
+    assert (auc, learned[-4:]) == ([0.0], [1, 1, 0, 0])
+    assert "28 contradictions" in said
+
+
 def test_all_rows_so_far_are_one_window_however_often_they_are_judged(served, capsys, monkeypatch):
     """No whole week has enough rows: the window grows by a day, and is nearly the same each day."""
     moved = {"x": [9.0] * 4, "k": [4] * 4, "c": ["a"] * 4}
