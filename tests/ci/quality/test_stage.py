@@ -11,8 +11,11 @@ import pytest
 from ci import workspace
 from ci.data.reference import describe_predictions
 from ci.quality import periods
+from ci.registry import delivery
+from ci.registry import layout as image
 from ci.results.evaluation import EVALUATION, GOLDEN, REFERENCE
 from tests import builds
+from tests.ci.packaging import registries
 from tests.commands import run_warm
 
 TASK = {
@@ -113,6 +116,28 @@ def test_a_holdout_with_hours_missing_numbers_and_a_broken_check(task):
     expected = {(each["metric"], each.get("slice")): each["value"] for each in reference["expected"]}
     assert expected["auc", None] == pytest.approx(evaluation.metrics["auc"].value)
     assert {"log_loss", "calibration_error"} <= {metric for metric, _ in expected}
+
+
+def test_a_champion_that_only_the_registry_has_is_compared_with(task, plain_model, tmp_path):
+    """As in a pod that starts empty: what was released is not in its workspace."""
+    files = {
+        f"models/tiny/7/{path.relative_to(plain_model)}": path for path in plain_model.rglob("*") if path.is_file()
+    }
+    layout = tmp_path / "elsewhere"
+    digest = image.build(layout, files, {})
+    image.index(layout, {digest: "models/tiny:7"})
+    workspace.write_json(workspace.CHAMPION, {"digest": digest, "version": "7", "as_of": "2013-01-04", "release": 1})
+    with registries.serving("models/tiny") as registry:
+        delivery.deliver(layout, digest, f"{registry.name}:7", "production")
+        Path("pipeline.yaml").write_text(f"{SETTINGS}packaging: {{repository: {registry.host}/models}}\n")
+        done = task(lambda rows: rows)
+    assert done.returncode == 0, done.stderr
+    evaluation = EVALUATION.read()
+    assert evaluation.champion
+    assert evaluation.champion.problem is None
+    assert evaluation.comparison
+    assert evaluation.comparison.gain == 0
+    assert "than the champion's" in evaluation.reason
 
 
 def test_a_holdout_with_one_outcome_blocks_with_the_reason(task):
