@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import secrets
+import shutil
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ import requests
 
 from benchmarks.load import Load, wrk
 from ci import configuration, workspace
+from ci.capture.replay import BATCH
 from ci.errors import InputError
 from ci.placement.amounts import quantity
 from ci.results.evaluation import GOLDEN, sent
@@ -65,6 +67,10 @@ def tune() -> int:
         return 1
     print(f"\nproposed for k8s/server/batching.config, so that 99 of 100 requests take {latency:g} s at most:\n")
     print(config(chosen, cpus))
+    if chosen[0] < BATCH:
+        print(
+            f"with it a request of more than {chosen[0]} rows is refused; the monitor's simulated traffic has {BATCH}"
+        )
     return 0
 
 
@@ -100,7 +106,7 @@ def _image(settings: Settings) -> str:
     """Return the image of TensorFlow Serving, once this machine has it.
 
     Raises:
-        NotItError: the settings serve by the stand-in, or the image does not run here.
+        NotItError: the settings serve by the stand-in, or the image does not run here, or `wrk` does not.
     """
     from ci.run import checks
     from tests import pods
@@ -109,6 +115,8 @@ def _image(settings: Settings) -> str:
         raise NotItError(
             "pipeline.yaml serves by the stand-in, which reads no batching.config: serving.batch_target is its number"
         )
+    if not shutil.which("wrk"):
+        raise NotItError("wrk is not on the PATH: it asks as 64 clients do; install it (Debian: apt-get install wrk)")
     docker, reference = checks.docker(), pods.images()["serving"]
     if docker.wrong:
         raise NotItError(f"numbers are measured on TensorFlow Serving itself, and Docker {docker.found}")
