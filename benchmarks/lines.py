@@ -18,6 +18,11 @@ class Line:
     holds: bool
 
 
+def at_most(name: str, value: float, bound: float) -> Line:
+    """Return the line of a figure that must not be above a bound."""
+    return Line(name, float(value), f"<= {bound:g}", bool(value <= bound))
+
+
 def arguments(name: str, description: str | None) -> argparse.ArgumentParser:
     """Return a parser with the options that every benchmark has."""
     found = argparse.ArgumentParser(

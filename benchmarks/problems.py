@@ -1,5 +1,6 @@
 """What the tuning benchmark optimises: functions with known minima, and three learning problems."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import functions, kinds, learning
+from benchmarks import curves, functions, kinds, learning
 from benchmarks.functions import Values
 
 
@@ -21,6 +22,8 @@ class Problem:
     """What a trial reports, epoch by epoch; the last one counts: regret for a function, else the validation loss."""
     trials: int
     """Trials of a search."""
+    epochs: float = math.inf
+    """Epochs of a complete trial, where a search must know them: there is nothing left to stop after the last one."""
 
 
 def _once(evaluate: Callable[[Values], float]) -> Callable[[Values], list[float]]:
@@ -129,9 +132,14 @@ def _function(function: functions.Function) -> Problem:
     return Problem(partial(functions.declare, function), _once(partial(functions.regret, function)), 50)
 
 
+def _curves(each: curves.Learning) -> Problem:
+    return Problem(each.declare, each.curve, curves.TRIALS, curves.EPOCHS)
+
+
 PROBLEMS = {
     **{name: _function(entry) for name, entry in {**functions.FIRST, **functions.OTHERS, **functions.UNSEEN}.items()},
     **{name: Problem(kind.declare, _once(kind.regret), 50) for name, kind in {**kinds.CHOSEN, **kinds.HELD}.items()},
+    **{name: _curves(each) for name, each in {**curves.CURVES, **curves.CURVES_HELD}.items()},
     "boosting": Problem(_declare_boosting, _once(_boosting), 40),
     "network": Problem(_declare_network, _network, 40),
     "convolution": Problem(learning.declare_convolution, learning.convolution, 40),

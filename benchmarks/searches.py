@@ -4,11 +4,13 @@ import heapq
 import math
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 from unittest import mock
 
+from benchmarks import warm
 from benchmarks.problems import Problem, Values
 
 
@@ -23,7 +25,14 @@ class Run(TypedDict):
     """Whether it was stopped before its end."""
 
 
-def with_oracle(kind: str, problem: Problem, seed: int, workers: int = 1, **options: Any) -> Run:
+def with_oracle(
+    kind: str,
+    problem: Problem,
+    seed: int,
+    workers: int = 1,
+    known: Sequence[tuple[Values, float]] = (),
+    **options: Any,
+) -> Run:
     """Search with an oracle of `ci.tuning` or of keras-tuner, as so many workers of uneven speed would.
 
     Args:
@@ -31,6 +40,7 @@ def with_oracle(kind: str, problem: Problem, seed: int, workers: int = 1, **opti
         problem: what is minimised.
         seed: of the oracle, and of the workers' speed.
         workers: how many trials run at a time.
+        known: trials of an earlier search with their objectives, the best first.
         options: of the oracle.
     """
     import keras_tuner
@@ -48,7 +58,7 @@ def with_oracle(kind: str, problem: Problem, seed: int, workers: int = 1, **opti
             seed=seed + 1,  # keras-tuner takes a seed of 0 for none
             **options,
         )
-        oracle.verbose = 0
+        oracle.verbose, oracle.known = 0, known
         oracle._set_project_dir(folder, "benchmark")
 
         def begin(worker: int) -> Any:
@@ -168,7 +178,7 @@ def _stopping(kind: str) -> Callable[[Problem, int], Run]:
     def search(problem: Problem, seed: int) -> Run:
         from ci.tuning.bayes.halving import Halving
 
-        return with_oracle(kind, problem, seed, halving=Halving())
+        return with_oracle(kind, problem, seed, halving=Halving(last=problem.epochs))
 
     return search
 
@@ -179,10 +189,26 @@ def _plain(problem: Problem, seed: int) -> Run:
         return with_oracle("BayesianOracle", problem, seed)
 
 
+def _warm(problem: Problem, seed: int) -> Run:
+    """Search from where an earlier search ended, of the same function at another place: see `benchmarks.warm`."""
+    earlier = warm.Earlier(problem)
+    found: list[tuple[Values, float]] = []
+
+    def curve(values: Values) -> list[float]:
+        losses = earlier.curve(values)
+        found.append((dict(values), losses[-1]))
+        return losses
+
+    with_oracle("BayesianOracle", replace(problem, curve=curve, trials=warm.TRIALS), seed + 100)
+    known = sorted(found, key=lambda trial: trial[1])[: warm.KNOWN]
+    return with_oracle("BayesianOracle", problem, seed, known=known)
+
+
 SEARCHES: dict[str, Callable[[Problem, int], Run]] = {
     "ours": lambda problem, seed: with_oracle("BayesianOracle", problem, seed),
     "ours, 8 workers": lambda problem, seed: with_oracle("BayesianOracle", problem, seed, workers=8),
     "ours, plain": _plain,
+    "ours, warm start": _warm,
     "ours, stopping": _stopping("BayesianOracle"),
     "ours, random, stopping": _stopping("RandomOracle"),
     "Optuna GP, 8 workers": lambda problem, seed: with_optuna("GP", problem, seed, workers=8),

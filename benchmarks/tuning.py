@@ -1,12 +1,12 @@
 """The Bayesian oracle against keras-tuner's and Optuna's: regret, seconds a suggestion, many workers, early stopping.
 
 python -m benchmarks.tuning --quick
-python -m benchmarks.tuning --runs build/benchmarks/tuning.jsonl --only "Optuna GP" "Optuna TPE"
+python -m benchmarks.tuning --runs build/benchmarks/tuning.jsonl --only "Optuna GP" "Optuna TPE" --problems network
 
 Needs benchmarks/requirements.txt and, for the network of model/, build/settings.yaml and build/data/ of
 `python -m scripts.configure` and `python -m scripts.prepare`. Each search that ends is a line of the file of runs, with
 its seed and trials; a search that is there is not run again, so that hours can be split. The smaller form has fewer
-trials and seeds, and four functions and the small network only: comparisons are printed, and held to nothing.
+trials and seeds, and fewer functions: its lines are held to the same bounds, so one seed may fall short by chance.
 """
 
 import json
@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import ranks
-from benchmarks.lines import Line, arguments, finish
+from benchmarks import curves, ranks, warm, workers
+from benchmarks.lines import Line, arguments, at_most, finish
 from ci import stages, workspace
 
 os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"})
@@ -35,7 +35,6 @@ SEEDS = 10
 KIND_SEEDS = 2
 """Of each function of `benchmarks.kinds`, of which there are two instances."""
 QUICK_TRIALS = 20
-WORKERS = 8
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,14 +42,19 @@ def main(argv: list[str] | None = None) -> int:
     parser = arguments("tuning", __doc__)
     parser.add_argument("--runs", type=Path, default=Path("build/benchmarks/tuning.jsonl"), help="the file of runs")
     parser.add_argument("--only", nargs="+", metavar="SEARCH", help="run these searches and print no table")
+    parser.add_argument("--problems", nargs="+", metavar="PROBLEM", help="on these problems, and print no table")
     parser.add_argument("--processes", type=int, default=2, help="searches at a time")
     parser.add_argument("--plot", type=Path, help="draw regret against trials into this file")
     options = parser.parse_args(argv)
-    if not options.quick:
+    if not options.quick and "task" in (options.problems or ["task"]):
         stages.require(workspace.DATA / "train.parquet")
-    wanted = [job for job in _jobs(quick=options.quick) if not options.only or job[1] in options.only]
+    wanted = [
+        job
+        for job in _jobs(quick=options.quick)
+        if job[0] in (options.problems or [job[0]]) and job[1] in (options.only or [job[1]])
+    ]
     _run(wanted, options.runs, options.processes)
-    if options.only:
+    if options.only or options.problems:
         return 0
     runs = {job: run for job, run in _read(options.runs).items() if job in wanted}
     best = _best(runs)
@@ -59,33 +63,34 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{problem:17s} {search:22s} {middle:9.3g} ({low:.3g} … {high:.3g}), {len(values)} seeds")
     if options.plot:
         _plot(runs, options.plot)
-    compared = [*_ratios(best), *ranks.lines(best), *_many_workers(best), *_equal_time(runs), *_stopping(runs)]
-    if options.quick:
-        compared = [replace(line, bound="printed", holds=True) for line in compared]
-    return finish([*compared, *_suggestions(), _speedup(quick=options.quick)], options.json)
-
-
-def _at_most(name: str, value: float, bound: float) -> Line:
-    return Line(name, float(value), f"<= {bound:g}", bool(value <= bound))
+    lines = [*_ratios(best), *ranks.lines(best), *workers.lines(runs)]
+    lines += [*_stopping(runs), *curves.lines(runs), *warm.lines(runs), *_suggestions()]
+    return finish([*lines, _speedup(quick=options.quick)], options.json)
 
 
 def _jobs(*, quick: bool) -> Iterator[Job]:
-    from benchmarks.functions import OTHERS, UNSEEN
+    from benchmarks.functions import FIRST, OTHERS, UNSEEN
     from benchmarks.kinds import CHOSEN, HELD
     from benchmarks.problems import PROBLEMS, REAL, REAL_SEEDS
     from benchmarks.searches import SEARCHES
 
     kinds = {**CHOSEN, **HELD}
-
+    yield from curves.jobs(quick=quick)
+    yield from ((name, warm.WARM, seed, trials) for name, seed, trials in warm.jobs(QUICK_TRIALS if quick else None))
     for search in SEARCHES:
+        if search == warm.WARM:
+            continue
         for name, problem in PROBLEMS.items():
-            if search.endswith(("8 workers", "plain")) and name in ("task", *REAL):
+            if name in curves.ALL or (search.endswith(("8 workers", "plain")) and name in ("task", *REAL)):
                 continue
             if name in {**OTHERS, **UNSEEN} and (quick or search not in ("ours", "ours, plain", "Optuna GP")):
                 continue
             if name in kinds:
                 few = name in HELD and kinds[name].dimensions == 3 and kinds[name].instance == 0
-                if search in ("ours", *ranks.PEERS) and (not quick or (few and search != "SMAC3")):
+                slow = search in ("SMAC3", "keras-tuner Bayesian")
+                if name in workers.HELD and search == workers.TOGETHER and not quick:
+                    yield from ((name, search, seed, problem.trials) for seed in range(KIND_SEEDS))
+                elif search in ("ours", *ranks.PEERS) and (not quick or (few and not slow)):
                     trials = QUICK_TRIALS if quick else problem.trials
                     yield from ((name, search, seed, trials) for seed in range(1 if quick else KIND_SEEDS))
                 continue
@@ -95,7 +100,7 @@ def _jobs(*, quick: bool) -> Iterator[Job]:
                 continue
             seeds, trials = REAL_SEEDS if name in REAL else SEEDS, problem.trials
             if quick:
-                seeds, trials = 0 if name in ("boosting", "task", *REAL) else 1, QUICK_TRIALS
+                seeds, trials = 1 if name in (*FIRST, "network") else 0, QUICK_TRIALS
             yield from ((name, search, seed, trials) for seed in range(seeds))
 
 
@@ -153,24 +158,24 @@ def _ratios(best: Best) -> Iterator[Line]:
     for problem in FIRST:
         bound = 0.7 if problem == "Ackley-5" else 0.5
         value = _ratio(best, problem, "keras-tuner Bayesian")
-        yield _at_most(f"{problem}: regret / keras-tuner Bayesian's", value, bound)
+        yield at_most(f"{problem}: regret / keras-tuner Bayesian's", value, bound)
     for kind, functions in {"first": FIRST, "other": OTHERS, "unseen": UNSEEN}.items():
         names = [problem for problem in functions if (problem, "ours") in best]
         ratios = {problem: _ratio(best, problem, "Optuna GP") for problem in names}
         for problem, value in ratios.items():
             yield Line(f"{problem}: regret / Optuna GP's", value, "printed", True)
         if kind == "first":
-            yield _at_most("regret / Optuna GP's, third best of the four", sorted(ratios.values())[2], 1.0)
+            yield at_most("regret / Optuna GP's, third best of the four", sorted(ratios.values())[2], 1.0)
         elif names:
             median = np.median(list(ratios.values()))
-            yield _at_most(f"regret / Optuna GP's, median of {len(names)} {kind} functions", median, 1.0)
+            yield at_most(f"regret / Optuna GP's, median of {len(names)} {kind} functions", median, 1.0)
         if names:
             mean = np.exp(np.mean(np.log([_ratio(best, problem, "ours, plain") for problem in names])))
             name = f"regret / plain expected improvement's, mean of {len(names)} {kind} functions"
             yield Line(name, float(mean), "printed", True)
     for problem in LEARNING:
         if (problem, "ours") in best:
-            yield _at_most(f"{problem}: score / Optuna GP's", _ratio(best, problem, "Optuna GP"), 1.0)
+            yield at_most(f"{problem}: score / Optuna GP's", _ratio(best, problem, "Optuna GP"), 1.0)
             value = _ratio(best, problem, "ours, plain")
             yield Line(f"{problem}: score / plain expected improvement's", value, "printed", True)
     for problem in REAL:
@@ -180,46 +185,11 @@ def _ratios(best: Best) -> Iterator[Line]:
         yield Line("task: score / Optuna GP's", _ratio(best, "task", "Optuna GP"), "printed", True)
 
 
-def _many_workers(best: Best) -> Iterator[Line]:
-    """Compare what eight workers find with what one finds in as many trials, and with Optuna's eight."""
-    from benchmarks.functions import FIRST
-    from benchmarks.problems import LEARNING
-
-    many = f"{WORKERS} workers"
-    several = {problem: _ratio(best, problem, "ours", f"ours, {many}") for problem in FIRST}
-    for problem, value in several.items():
-        yield Line(f"{problem}: regret of {many} / 1", value, "printed", True)
-    mean = np.exp(np.mean(np.log(list(several.values()))))
-    yield _at_most(f"regret of {many} / 1, geometric mean of the four", mean, 1.3)
-    for problem in (*FIRST, *LEARNING):
-        if (problem, f"ours, {many}") in best:
-            value = _ratio(best, problem, f"Optuna GP, {many}", f"ours, {many}")
-            yield _at_most(f"{problem}: {many} / Optuna GP's {many}", value, 1.0)
-    for problem in LEARNING:
-        if (problem, f"ours, {many}") in best:
-            value = _ratio(best, problem, "ours", f"ours, {many}")
-            yield _at_most(f"{problem}: score of {many} / 1", value, 1.05)  # random search has 1.25 to 1.3
-
-
-def _equal_time(runs: Runs) -> Iterator[Line]:
-    """Compare what eight workers find with what one worker finds in the same time: an eighth of the trials."""
-    from benchmarks.functions import FIRST
-
-    for problem in FIRST:
-        together, alone = (
-            np.median(
-                [min(run["values"][: len(run["values"]) // part]) for job, run in runs.items() if job[:2] == which]
-            )
-            for which, part in (((problem, f"ours, {WORKERS} workers"), 1), ((problem, "ours"), WORKERS))
-        )
-        yield _at_most(f"{problem}: regret of {WORKERS} workers / 1 in the same time", together / alone, 0.5)
-
-
 def _stopping(runs: Runs) -> Iterator[Line]:
     """Compare early stopping with random search without it, seed by seed, and count first trials that it stopped."""
     shares, lost = [], []
     for (problem, search, seed, trials), run in runs.items():
-        if not search.endswith("stopping"):
+        if problem != "network" or not search.endswith("stopping"):
             continue
         first = int(np.argmin(run["values"]))
         lost.append(run["stopped"][first])
@@ -229,8 +199,8 @@ def _stopping(runs: Runs) -> Iterator[Line]:
         epochs = sum(run["epochs"][: reached[0] + 1]) if len(reached) else np.inf
         if search == "ours, stopping":
             shares.append(epochs / sum(random["epochs"]))
-    yield _at_most("epochs to random search's result / its own, with stopping", np.median(shares), 0.5)
-    yield _at_most(f"share of {len(lost)} searches whose first trial was stopped", np.mean(lost), 0.05)
+    yield at_most("epochs to random search's result / its own, with stopping", np.median(shares), 0.5)
+    yield at_most(f"share of {len(lost)} searches whose first trial was stopped", np.mean(lost), 0.05)
 
 
 def _suggestions() -> Iterator[Line]:
@@ -254,16 +224,15 @@ def _suggestions() -> Iterator[Line]:
             oracle.update_trial(trial.trial_id, {"score": problem.curve(trial.hyperparameters.values)[-1]})
             trial.status = "COMPLETED"
             oracle.end_trial(trial)
-        yield _at_most(f"processor seconds a suggestion at {trials} trials", np.median(taken[-3:]), bound)
+        yield at_most(f"processor seconds a suggestion at {trials} trials", np.median(taken[-3:]), bound)
 
 
 def _speedup(*, quick: bool) -> Line:
     """Measure how many times faster many workers end trials of five seconds."""
-    from benchmarks.workers import makespan
-
-    alone, together = (4, 2 * WORKERS) if quick else (5 * WORKERS, 5 * WORKERS)
-    value = makespan(1, alone) / alone * together / makespan(WORKERS, together)
-    return Line(f"makespan of 1 worker / {WORKERS}'s", value, ">= 7", value >= 7)
+    many = workers.MANY
+    alone, together = (4, 2 * many) if quick else (5 * many, 5 * many)
+    value = workers.makespan(1, alone) / alone * together / workers.makespan(many, together)
+    return Line(f"makespan of 1 worker / {many}'s", value, ">= 7", value >= 7)
 
 
 def _plot(runs: Runs, path: Path) -> None:

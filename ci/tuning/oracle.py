@@ -282,7 +282,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
                 trial.metrics.register(name, "min")  # in what direction is asked of the objective only
             if all(seen.step != step for seen in trial.metrics.get_history(name)):  # a report may come twice
                 trial.metrics.update(name, float(value), step=step)
-        others = [self.curve(other) for other in self.trials.values() if other is not trial]
+        others = (self.curve(other) for other in self.trials.values() if other is not trial)  # most epochs need none
         if self.halving and self.halving.stops(self.curve(trial), others):
             self.notes[trial.trial_id].setdefault("stopped", step + 1)
         self.save()

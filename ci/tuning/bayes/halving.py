@@ -5,7 +5,7 @@ rather than promoting them. A curve is a trial's objective epoch by epoch, less 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,7 @@ class Halving:
     last: float = math.inf
     """Epochs of a complete trial: there is nothing left to stop there."""
 
-    def stops(self, curve: Curve, others: Sequence[Curve]) -> bool:
+    def stops(self, curve: Curve, others: Iterable[Curve]) -> bool:
         """Whether a trial that has come so far stops here, given the curves of the others."""
         rung = len(curve) / self.first
         if rung < 1 or len(curve) >= self.last or not math.log2(rung).is_integer():

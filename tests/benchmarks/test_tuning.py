@@ -1,0 +1,73 @@
+"""What the lines of `benchmarks.tuning` compare, on runs that are written down here."""
+
+import pytest
+
+from benchmarks import curves, warm, workers
+
+
+def run(values: list[float], epochs: list[int] | None = None) -> dict:
+    """A search whose trials were stopped where they have fewer than all epochs."""
+    epochs = epochs or [curves.EPOCHS] * len(values)
+    return {"values": values, "epochs": epochs, "stopped": [each < curves.EPOCHS for each in epochs]}
+
+
+def test_a_stopped_trial_and_one_that_ends_too_late_are_no_result_of_a_search():
+    searched = run([1.0, 0.1, 0.9, 0.2], [16, 2, 16, 16])
+    assert curves.within(searched, 34) == 0.9
+    assert curves.within(searched, 33) == 1.0
+    assert curves.within(searched, 50) == 0.2
+
+
+def test_a_curve_falls_to_the_order_of_regret_and_slow_ones_cross_fast_ones():
+    learning = next(iter(curves.CURVES.values()))
+    slow, fast = ({f"x{axis}": start for axis in range(5)} for start in (0.0, 1.0))
+    for values in (slow, fast):
+        curve = learning.curve(values)
+        assert len(curve) == curves.EPOCHS
+        assert curve == sorted(curve, reverse=True)
+        assert max(curve) < curves.START
+    assert learning.curve(slow)[0] > learning.curve(fast)[0]
+
+
+@pytest.mark.parametrize(("ours", "holds"), [(0.5, True), (2.0, False)])
+def test_stopping_is_compared_at_equal_epochs_and_a_line_says_whether_it_holds(ours, holds):
+    problem = next(iter(curves.CURVES_HELD))
+    runs = {
+        (problem, curves.OURS, 0, curves.TRIALS): run([ours]),
+        (problem, curves.ASHA, 0, curves.TRIALS): run([1.0]),
+        (problem, curves.WHOLE, 0, curves.BUDGET // curves.EPOCHS): run([1.0]),
+    }
+    lines = list(curves.lines(runs))
+    assert [line.holds for line in lines] == [holds] * 4
+    assert [line.value for line in lines[::2]] == [pytest.approx(ours)] * 2
+
+
+def test_a_warm_start_is_compared_after_ten_and_after_forty_trials():
+    jobs = [(problem, seed, trials) for problem, seed, trials in warm.jobs(None)]
+    cold = {(problem, warm.COLD, seed, trials): run([8.0] * 30 + [1.0] * 20) for problem, seed, trials in jobs}
+    begun = {(problem, warm.WARM, seed, trials): run([2.0] * trials) for problem, seed, trials in jobs}
+    early, late = warm.lines({**cold, **begun})
+    assert (early.value, early.holds) == (pytest.approx(0.25, rel=1e-4), True)
+    assert (late.value, late.holds) == (pytest.approx(2.0, rel=1e-4), False)
+    assert list(warm.lines(cold)) == []
+
+
+def test_an_earlier_search_is_of_the_same_function_at_another_place():
+    problem = warm.PROBLEMS["Ackley-5"]
+    width = 2 * 32.768
+    earlier, moved = ({f"x{axis}": place for axis in range(5)} for place in (-warm.MOVED * width, 0.0))
+    assert warm.Earlier(problem).curve(earlier)[0] == pytest.approx(warm.SCALED * problem.curve(moved)[0], abs=1e-9)
+
+
+def test_eight_workers_are_compared_in_as_many_trials_and_in_as_much_time():
+    runs = {}
+    for problem in (*workers.FIRST, *workers.HELD):
+        runs[problem, workers.ALONE, 0, 50] = run([8.0] * 6 + [1.0] * 44)
+        runs[problem, workers.TOGETHER, 0, 50] = run([2.0] * 50)
+    found = {line.name: (line.value, line.holds) for line in workers.lines(runs)}
+    for label in ("the 4", "8 held out"):
+        equal = found[f"regret of 8 workers / 1, geometric mean of {label}"]
+        in_time = found[f"regret of 8 workers / 1 in the same time, geometric mean of {label}"]
+        assert equal == (pytest.approx(2.0, rel=1e-4), False)
+        assert in_time == (pytest.approx(0.25, rel=1e-4), True)
+    assert list(workers.lines({})) == []
