@@ -2,7 +2,8 @@
 
 Reads build/settings.yaml, the requests that the last monitor stage read, and labels.outcomes: a table or folder with
 the request's id (or labels.key), the target columns, and when each became known. A missing target says that there will
-be no label. Requests and outcomes are kept in history.folder, so both may come in any order and several times.
+be no label. A row that cannot be used is named, counted and left out. Requests and outcomes are kept in history.folder,
+so both may come in any order and several times. Of several outcomes of a request the one that became known last counts.
 
 Days whose labels have come (labels.maturity_days, or an estimate) are written to labels.into, which DVC tracks. The
 first day after them is the watermark: the retrain stage uses it as as_of, and labels.into as data.source. Where

@@ -6,6 +6,9 @@ and that is said. Reads build/settings.yaml, the serving release and what was ca
 Writes monitoring.json and requests.parquet (what was asked and answered). Drift is a finding, not a failure: the exit
 code is 0.
 
+A line of the log that is no captured request is named, counted as unreadable and left out; a file that has none is no
+log.
+
 Captured requests are kept by day in history.folder, as a gateway holds the last ones only. With --captured nothing is
 sent: too few requests, or none, are told as such. That is for whoever watches users and has no data, such as the
 CronJob of k8s/components/monitoring.
@@ -75,7 +78,8 @@ def monitor(*, only_captured: bool) -> None:
             addresses = until_read.enter_context(place.where.addresses(release["digest"], public=True))
             traffic = simulated(f"{addresses[0]}/v1/models/{release['model']}", wanted)
         else:
-            print("monitor: captured requests: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+            said = ", ".join(f"{number} {what}" for what, number in counts.items())
+            print(f"monitor: captured requests: {said or 'none new'}")
         window = traffic.window
         last = next(apart(before, window), None)
         result = monitor(

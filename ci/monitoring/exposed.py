@@ -1,6 +1,7 @@
 """What monitoring found, as metrics for Prometheus: gauges that hold until the next look.
 
-The names are those of `k8s/monitoring/rules.yaml` and of the dashboard; a test holds all three together.
+The names are those of `k8s/alerts/monitoring.yaml` and of `k8s/dashboards/monitoring.json`; a test holds all three
+together.
 """
 
 from collections.abc import Mapping
