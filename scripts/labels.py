@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     arguments = parser(__doc__, "labels")
     arguments.add_argument(
-        "--if-any", action="store_true", help="where no outcomes are named, or none have come yet, say so and end well"
+        "--if-any", action="store_true", help="end well also where no outcomes are named or there are none now"
     )
     options = arguments.parse_args(argv)
     return run(lambda: labels(if_any=options.if_any))
@@ -42,11 +42,15 @@ def labels(*, if_any: bool) -> int:
 
     settings = configuration.effective()
     wanted, chosen = task.load(), settings.labels
-    if if_any and (chosen.outcomes is None or not outcomes.there(Path(chosen.outcomes))):
-        print("labels: no outcomes have come" + ("" if chosen.outcomes else ": labels.outcomes names none"))
-        return 0
     if chosen.outcomes is None:
-        raise InputError("labels.outcomes: name the table or folder in which outcomes arrive")
+        if not if_any:
+            raise InputError("labels.outcomes: name the table or folder in which outcomes arrive")
+        print("labels: no outcomes have come: labels.outcomes names none")
+        return 0
+    none = if_any and not outcomes.there(Path(chosen.outcomes))
+    if none and not memory.labels(settings.history).path.exists():
+        print("labels: no outcomes have come")
+        return 0
     seen = pd.read_parquet(stages.require(workspace.MONITORING / "requests.parquet"))
     key = chosen.key or [records.ID]
     if missing := [name for name in chosen.key if name not in wanted.features]:
@@ -55,7 +59,10 @@ def labels(*, if_any: bool) -> int:
         raise InputError(f"labels.into: {chosen.into} holds the requests that are kept: name another folder")
     names = [*(chosen.key or [chosen.id]), *wanted.targets]
     texts = [] if chosen.key else [chosen.id]
-    arrived = outcomes.read(Path(chosen.outcomes), names, chosen.known, texts, wanted.outputs)
+    if none:  # what had come was taken up; further days become mature all the same
+        arrived = outcomes.Outcomes(pd.DataFrame(columns=[*names, chosen.known]), [])
+    else:
+        arrived = outcomes.read(Path(chosen.outcomes), names, chosen.known, texts, wanted.outputs)
     listed("labels", arrived.unusable, "rows")
     with memory.requests(settings.history) as folder:
         if records.ID not in seen and not folder.exists():

@@ -47,7 +47,7 @@ def _lost(told: Mapping[str, Mapping[str, Any]]) -> list[Check]:
 
 def outcomes(settings: Settings) -> list[Check]:
     """Return the check of outcomes that could not be used when labels were joined last; none before that."""
-    told = memory.labels(settings.history).read_if_there()
+    told = memory.labels(settings.history).read_if_there() if settings.labels.outcomes else None
     return checks.outcomes(told.counts.get("unusable", 0), told.outcomes, told.unusable) if told else []
 
 

@@ -102,6 +102,32 @@ def test_an_outcome_that_cannot_be_used_is_named_and_counted_and_the_others_are_
     assert (found.counts["unusable"], found.outcomes, found.unusable) == (4, 156, first)
 
 
+def test_days_become_mature_also_while_the_inbox_is_empty(task, capsys, monkeypatch):
+    """What was taken up may be removed; and what could not be used is no more told once it is gone."""
+    assert labels.main(["--if-any"]) == 0
+    with Path("inbox/one.csv").open("a") as file:
+        file.write("r151,yes,2024-01-01\n")
+    assert labels.main(["--if-any"]) == 0, capsys.readouterr().err
+    before = memory.labels(History()).read()
+    Path("inbox/one.csv").unlink()
+    monkeypatch.setenv("PIPELINE_NOW", (datetime.now(UTC) + timedelta(days=2)).isoformat())
+    capsys.readouterr()
+    assert labels.main(["--if-any"]) == 0
+    assert "150 joined, 22 never, 10 waiting" in capsys.readouterr().out
+    after = memory.labels(History()).read()
+    assert after.watermark == before.watermark + timedelta(days=2)
+    assert (before.counts["unusable"], after.counts["unusable"], after.unusable) == (1, 0, None)
+    assert labels.main([]) == 2
+    assert "inbox: there are no outcomes" in capsys.readouterr().err
+
+
+def test_where_no_outcome_has_ever_come_there_is_nothing_to_do(task, capsys):
+    Path("inbox/one.csv").unlink()
+    assert labels.main(["--if-any"]) == 0
+    assert "labels: no outcomes have come" in capsys.readouterr().out
+    assert not memory.labels(History()).path.exists()
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
