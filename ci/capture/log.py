@@ -31,7 +31,8 @@ def read(path: Path) -> tuple[dict[str, list[Entry]], list[str]]:
     wrong: list[str] = []
     for place, line in enumerate(whole.splitlines(), 1):
         try:
-            found.append(_entry(line, path, place))
+            if line.strip():
+                found.append(_entry(line, path, place))
         except InputError as error:
             wrong.append(str(error))
     if wrong and not found:

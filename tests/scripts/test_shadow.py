@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ci import configuration
 from ci.monitoring import memory
 from ci.releases.machine import MachineLedger
 from scripts import configure, labels, monitor, status
-from tests import builds
+from tests import builds, pods
 from tests.scripts.test_captured_log import served
 
 assert served  # the fixture
@@ -99,3 +100,13 @@ def test_a_shadow_that_would_end_with_the_pod_is_refused(served, monkeypatch, ca
     assert "pipeline.yaml: history.folder: build/state/history ends with this pod, and so would the shadow" in said
     assert configure.main(["--set=rollout.shadow=true", "--set=history.folder=/var/lib/dvc-remote/history"]) == 0
     assert configure.main([]) == 0
+
+
+def test_the_pod_of_release_has_tensorflow_and_the_volume_on_which_the_cronjob_remembers():
+    """There a challenger becomes the shadow, and is compared."""
+    pod = yaml.safe_load((pods.REPOSITORY / "ci/agents/release.yaml").read_text())["spec"]
+    [container] = [each for each in pod["containers"] if each["name"] == "tools"]
+    assert container["image"] == pods.images()["pipeline"]
+    map_ = yaml.safe_load((pods.REPOSITORY / "k8s/components/monitoring/settings.yaml").read_text())
+    folder = dict(line.split("=", 1) for line in map_["data"]["PIPELINE_SET"].split())["history.folder"]
+    assert str(Path(folder).parent) in [each["mountPath"] for each in container["volumeMounts"]]
