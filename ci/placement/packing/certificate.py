@@ -33,9 +33,9 @@ _ARRAYS, _LISTS = ("requests", "free", "rule", "allowed", "zone", "preferred"), 
 _CELLS, WORK, _PAIRS = 4_000_000, 500_000_000, 2_000_000
 """Most cells of a table (32 MB), cells times steps of all tables together (about a second), and kinds of nodes times
 kinds of tasks."""
-_LISTED, _ONCE, _STEP, _FREES = 10_000_000, 4_000_000, 1000, 100
-"""Patterns that are looked at in a list, and at once (160 MB), what adding a task to all of them counts besides, and
-nodes that differ."""
+_LISTED, _ONCE, _STEP, _FREES = 20_000_000, 250_000, 1000, 100
+"""Patterns that are looked at in a list (about a second), and at once (30 MB), what a step with as many counts besides,
+and nodes that differ."""
 Offered = Counter[tuple[int, tuple[int, ...]]]
 """How many tasks there are of each price and requests."""
 
@@ -172,26 +172,30 @@ def _by_list(offered: Offered, frees: list[tuple[int, ...]], proof: Certificate,
     later = np.append(np.cumsum((save.clip(0) * times)[::-1])[::-1], 0)
     reach, values = save + later[1:] + save.clip(0) * (times - 1), []
     for free, node in zip(frees, nodes, strict=True):
-        most, work = proof.scale, _LISTED // len(frees)
-        base, worth, left = np.array([node]), np.zeros(1, dtype=np.int64), np.array([free])
-        last, copies = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
-        while base.size:
-            if base.size > (wide := min(_ONCE, work) // len(tasks)):
-                hope = base + later[last]
-                order = np.argsort(-hope, kind="stable")
-                most = max(most, int(hope[order[wide]]))
-                base, worth, left, last, copies = (each[order[:wide]] for each in (base, worth, left, last, copies))
+        most, work, none = proof.scale, _LISTED // len(frees), np.zeros(1, dtype=np.int64)
+        waiting: list[tuple[NDArray[np.int64], ...]] = [(np.array([node]), none, np.array([free]), none, none)]
+        while waiting:
+            base, worth, left, last, copies = front = waiting.pop()
             follow = np.maximum(0, np.searchsorted(-reach, base - most) - last)
+            # Too many to be gone on with at once are parted; the most hopeful come last on the list, so that they are
+            # the next ones.
+            order = np.argsort(-base - later[last], kind="stable")
+            if (parts := np.flatnonzero(np.diff((np.cumsum(follow[order]) - follow[order]) // _ONCE)) + 1).size:
+                waiting += [tuple(each[rows] for each in front) for rows in reversed(np.split(order, parts))]
+                continue
             work -= int(follow.sum()) + _STEP
+            if work < 0:
+                most = max(most, int((base + later[last])[follow > 0].max(initial=0)))
+                continue
             parent = np.repeat(np.arange(base.size), follow)
             task = np.arange(parent.size) - np.repeat(np.cumsum(follow) - follow - last, follow)
             again = np.where(task == last[parent], copies[parent], 0) + 1
-            kept = again <= times[task]
-            for r in range(asked.shape[1]):
-                kept &= asked[task, r] <= left[parent, r]
-            parent, last, copies = parent[kept], task[kept], again[kept]
-            base, worth, left = base[parent] + save[last], worth[parent] + price[last], left[parent] - asked[last]
+            for r in range(-1, asked.shape[1]):
+                kept = again <= times[task] if r < 0 else asked[task, r] <= left[parent, r]
+                parent, task, again = parent[kept], task[kept], again[kept]
+            base, worth, left = base[parent] + save[task], worth[parent] + price[task], left[parent] - asked[task]
             most = max(most, int(worth.max(initial=0)))
+            waiting += [(base, worth, left, task, again)] * bool(base.size)
         values.append(fine * most)
     return values
 

@@ -141,15 +141,18 @@ def dive(
     The patterns that are found on the way go to the master.
     """
     chosen: Chosen = []
-    rest, spent, node, patterns = master.kinds, 0.0, master.node, master.patterns
+    rest, spent, took, node, patterns = master.kinds, 0.0, 0.0, master.node, master.patterns
     while not until.over:
         fixed = np.floor(duals.use + 1e-6)
         if not fixed.any():
             fixed = (duals.use >= min(threshold, duals.use.max(initial=0) - 1e-9)).astype(float)
-        before = len(chosen)
-        for p in np.argsort(-duals.use, kind="stable")[: np.count_nonzero(fixed)]:
+        before, sure = len(chosen), np.count_nonzero(fixed)
+        # Where time is too short for as many steps as this would take, more are fixed, those that lose nothing.
+        more = int(duals.value * took / max(until.left, 1e-9))
+        for k, p in enumerate(np.argsort(-duals.use, kind="stable")[: max(sure, more)]):
             t, pattern = int(node[p]), np.minimum(patterns[p], rest.demand)
-            if pattern.any() and (times := min(int(fixed[p]), rest.times(t, pattern))):
+            wanted = int(fixed[p]) if k < sure else int((pattern == patterns[p]).all())
+            if pattern.any() and (times := min(wanted, rest.times(t, pattern))):
                 chosen.append((t, pattern, times))
                 rest, spent = rest.without(t, pattern, times), spent + times * float(master.cost[t])
         # What the relaxation uses in part may not fit whole into what a zone has left.
@@ -157,7 +160,9 @@ def dive(
             break
         smaller, still = Master(rest, master.cost, master.left_over, **master.options), rest.count[node] > 0
         smaller.add(node[still], np.minimum(patterns[still], rest.demand))
-        duals, _ = generate(smaller, finder(rest), until)
+        took = until.left
+        duals, _ = generate(smaller, finder(rest), until.part(0.25))
+        took -= until.left
         node, patterns = smaller.node, smaller.patterns
         master.add(node, patterns)
         if not duals.use.any() or spent + duals.value > best - 1e-6:

@@ -24,12 +24,10 @@ from ci.placement.packing.problem import Ints
 
 _MANY, _OFTEN, _GIVEN = 3000, 8, 200
 """Patterns that are looked for while prices still change; how many a task may be in, and all, that are given back."""
-_ALL = 60_000
-"""Patterns that are listed if all of them are asked for; beyond, none."""
 _SAFE = 1e-9
 """More than what rounding changes in a sum of prices."""
-_TOGETHER = 2_000_000
-"""Patterns that are looked at together: 80 MB."""
+_TOGETHER, _LOOKED = 250_000, 20_000_000
+"""Patterns that are looked at together (30 MB), and in all."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Lister:
         node, held = [np.zeros(0, dtype=np.int64)], [np.zeros((0, len(self.kinds.demand)), dtype=np.int64)]
         most, self.exact = self.cost.copy(), True
         for t in np.flatnonzero(self.kinds.count).tolist():
-            found = self.list(t, prices[0], float(self.cost[t]) + 1e-7, self.wide, until, _MANY)
+            found = self.list(t, prices[0], float(self.cost[t]) + 1e-7, self.wide, until)
             most[t] = max(most[t], found.worth.max(initial=0), found.beyond)
             self.exact &= found.beyond == -inf
             held.append(found.patterns[:_GIVEN])
@@ -71,16 +69,16 @@ class Lister:
         here, patterns = np.concatenate(node), np.concatenate(held)
         return here, fill(self.kinds, prices[0], self.size, here, patterns), most
 
-    def list(self, t: int, value: Floats, least: float, wide: int, until: Until, number: int | None = None) -> Listed:
+    def list(self, t: int, value: Floats, least: float, wide: int, until: Until) -> Listed:
         """Return patterns for nodes of kind t that are worth `least` or more; at most `wide` are followed at once.
 
-        If a number is given, only about as many are asked for, the best; tasks of no value are left out of them.
+        Only about `_MANY` are asked for, the best; tasks of no value are left out of them.
 
         Raises:
             TimeoutError: at `until`.
         """
         kinds, room = self.kinds, self.kinds.free[t]
-        useful = (value > (1e-9 if number else -1.0)) & (kinds.demand > 0) & kinds.allowed[kinds.rule, t]
+        useful = (value > 1e-9) & (kinds.demand > 0) & kinds.allowed[kinds.rule, t]
         tasks = np.flatnonzero(useful & np.all(kinds.requests <= room, axis=1))
         weights = knapsack(kinds.requests[tasks], value[tasks], kinds.demand[tasks], room)
         tasks = tasks[np.argsort(kinds.requests[tasks] @ weights - value[tasks], kind="stable")]
@@ -89,27 +87,34 @@ class Lister:
         later = np.append(np.cumsum((times * save.clip(0))[::-1])[::-1], 0.0)
         # What one more of a task and all that may follow it can save; it falls from task to task.
         reach = save + later[1:] + (times - 1) * save.clip(0)
-        front, beyond = _Front.first(room, float(room @ weights)), -inf
+        waiting, beyond, looked = [_Front.first(room, float(room @ weights))], -inf, 0
         found: list[_Front] = []
-        while front.base.size:
+        while waiting:
             if until.over:
                 raise TimeoutError
+            front = waiting.pop()
             ends = np.searchsorted(-reach, front.base - least + _SAFE, side="right")
-            if front.base.size > wide or front.following(ends).sum() > _TOGETHER:
-                hope = front.base + later[front.last]
+            rows = np.flatnonzero(ends > front.last)
+            front, ends = front.of(rows), ends[rows]
+            hope = front.base + later[front.last]
+            if front.base.size > wide or looked > _LOOKED:
                 order = front.best(hope)
-                end = min(wide, int(np.searchsorted(np.cumsum(front.following(ends)[order]), _TOGETHER)))
+                end = wide if looked <= _LOOKED else 0
                 beyond = max(beyond, float(hope[order[end:]].max(initial=-inf)))
-                front, ends = front.of(order[:end]), ends[order[:end]]
+                front, ends, hope = front.of(order[:end]), ends[order[:end]], hope[order[:end]]
+            # Too many to be gone on with at once are parted; the most hopeful come last, so they are the next ones.
+            if (total := int(front.following(ends).sum())) > _TOGETHER and len(parts := front.parts(hope, ends)) > 1:
+                waiting += reversed(parts)
+                continue
+            looked += total
             front = front.longer(asked, save, worth, times, ends)
+            waiting += [front] * bool(front.base.size)
             found.append(front.of(np.flatnonzero(front.worth >= least)))
-            if number and sum(each.base.size for each in found) > number:
+            if sum(each.base.size for each in found) > _MANY:
                 worths = np.concatenate([each.worth for each in found])
-                least = max(least, float(-np.partition(-worths, number)[number]))
+                least = max(least, float(-np.partition(-worths, _MANY)[_MANY]))
                 found = [each.of(np.flatnonzero(each.worth >= least)) for each in found]
-        if not number and sum(each.base.size for each in found) > _ALL:
-            return Listed(np.zeros((0, len(value)), dtype=np.int64), np.zeros(0), inf)
-        return Listed(*_several(found, tasks, len(value), _OFTEN if number else 2**31), beyond)
+        return Listed(*_several(found, tasks, len(value), _OFTEN), beyond)
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,13 @@ class _Front:
         rows: Ints = order[np.argsort(rank, kind="stable")]
         return rows
 
+    def parts(self, hope: Floats, ends: Ints) -> list["_Front"]:
+        """Return them in parts of about as many as are looked at together, the most hopeful first."""
+        order = np.argsort(-hope, kind="stable")
+        following = self.following(ends)[order]
+        new = np.diff((np.cumsum(following) - following) // _TOGETHER)
+        return [self.of(rows) for rows in np.split(order, np.flatnonzero(new) + 1)]
+
     def following(self, ends: Ints) -> Ints:
         """Return how many tasks may follow each: the last one once more, and later ones before `ends`."""
         number: Ints = np.maximum(0, ends - self.last)
@@ -155,13 +167,12 @@ class _Front:
         parent = np.repeat(np.arange(len(follow)), follow)
         task = np.arange(parent.size) - np.repeat(np.cumsum(follow) - follow - self.last, follow)
         copies = np.where(task == self.last[parent], self.copies[parent], 0) + 1
-        fits = copies <= times[task]
-        for r in range(asked.shape[1]):
-            fits &= asked[task, r] <= self.left[parent, r]
-        parent, task = parent[fits], task[fits]
+        for r in range(-1, asked.shape[1]):
+            fits = copies <= times[task] if r < 0 else asked[task, r] <= self.left[parent, r]
+            parent, task, copies = parent[fits], task[fits], copies[fits]
         members = np.column_stack([self.members[parent], task]).astype(np.int32)
         base, total = self.base[parent] + save[task], self.worth[parent] + worth[task]
-        return _Front(base, total, self.left[parent] - asked[task], task, copies[fits], members)
+        return _Front(base, total, self.left[parent] - asked[task], task, copies, members)
 
 
 def knapsack(asked: Ints, worth: Floats, times: Ints, room: Ints) -> Floats:

@@ -29,6 +29,8 @@ _LATE = 1.0
 """Seconds after the limit in which a first plan may still become complete."""
 _SMALL = 1000
 """Tasks times nodes up to which the plain formulation settles what is still open."""
+_LARGER = 4000
+"""The same at the end, when nothing else is left to try."""
 _FEW, _AXES, _GROUPS = 400, 12, 100
 """Kinds of tasks, scarce resources, and kinds of nodes by the tasks that they take, up to which patterns are generated;
 beyond, the master would be too slow to solve again and again, or no grid fine enough."""
@@ -97,6 +99,20 @@ def _search(found: Incumbent, weights: Floats) -> None:
         found.offer(np.array(settled.node_of))
     if not found.missing and not problem.zoned:
         repair(found, weights, until)
+    if found.open and not found.missing and not until.over:
+        _branch(found, kinds, until)
+
+
+def _branch(found: Incumbent, kinds: Kinds, until: Until) -> None:
+    """Look for a plan with one node less by branch and bound, where it is small; of each kind so many nodes do."""
+    fewer = found.score[1] - 1
+    nodes = np.concatenate([np.flatnonzero(kinds.of_node == t)[:fewer] for t in range(len(kinds.count))])
+    if len(nodes) * len(found.plan) <= _LARGER:
+        part = plain(found.problem.only(nodes), until.left)
+        # More than that is shown of these nodes alone.
+        found.prove(fewer + 1 if part.least_unplaced else min(part.bound, fewer + 1), Bound.BRANCHING)
+        if not part.unplaced:
+            found.offer(nodes[np.array(part.node_of)])
 
 
 def _cover(problem: Problem) -> Floats:

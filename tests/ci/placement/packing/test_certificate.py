@@ -91,7 +91,12 @@ def test_no_prices_prove_more_than_trying_all_plans_finds(given_):
     problem, proof = given_
     nodes, left = optimum(problem)
     # Once as it is, and once as if all limits were tiny, so that everything is looked at in the coarsest way.
-    for limits in ({"_PAIRS": 10**9}, {"_CELLS": 3, "_LISTED": 9, "_STEP": 1}, {"_PAIRS": 0, "_FREES": 1}):
+    for limits in (
+        {"_PAIRS": 10**9},
+        {"_CELLS": 3, "_LISTED": 9, "_STEP": 1},
+        {"_ONCE": 2},
+        {"_PAIRS": 0, "_FREES": 1},
+    ):
         with mock.patch.multiple(certificate, **limits):
             assert lower_bound(problem, proof, unplaced=True) <= left
             assert left or lower_bound(problem, proof) <= nodes
@@ -252,6 +257,8 @@ def test_more_patterns_than_can_be_listed_are_bounded_by_what_they_could_become(
             shown.append(lower_bound(problem, proof))
     assert shown == sorted(shown, reverse=True)
     assert shown[0] == whole > shown[-1] > 0
+    with mock.patch.object(certificate, "_ONCE", 5):
+        assert lower_bound(problem, proof) == whole
 
 
 def test_tasks_that_ask_for_nothing_are_listed_in_time():
