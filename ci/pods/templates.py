@@ -11,9 +11,14 @@ from ci.pods.objects import an_object, texts
 
 TRAINING = Path("ci/agents/training.yaml")
 TOOLS = Path("ci/agents/tools.yaml")
+TUNER = Path("ci/agents/tuner.yaml")
 TUNING = Path("ci/agents/tuning.yaml")
+RELEASE = Path("ci/agents/release.yaml")
 PULL_REQUEST = Path("ci/agents/pull-request.yaml")
-CONTAINERS = {TRAINING: "tensorflow", PULL_REQUEST: "tensorflow", TUNING: "tensorflow", TOOLS: "tools"}
+CONTAINERS = {
+    **dict.fromkeys((TRAINING, PULL_REQUEST, TUNING), "tensorflow"),
+    **dict.fromkeys((TOOLS, TUNER, RELEASE), "tools"),
+}
 """The container of each template that the stages run in."""
 NAMESPACE = "model-pipeline"
 """Where builds run."""

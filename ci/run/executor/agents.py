@@ -4,7 +4,6 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from ci.errors import InputError
 from ci.pods.templates import BUILD, NAMESPACE
 from ci.run.executor.pod import HOME
 
@@ -28,21 +27,16 @@ def manifest(
     """Return the pod of one part of a build.
 
     Args:
-        template: as `ci/agents/` has it, or as Plan made it.
+        template: as `ci.pods.templates.read` returns it, or as Plan made it.
         name: of the pod.
         build: what all pods of this build share.
         container: name of the container that steps run in.
         image: its image, in place of the template's.
-
-    Raises:
-        InputError: the template has no such container.
     """
     pod = copy.deepcopy(dict(template))
     spec = pod["spec"]
     spec["containers"] = [each for each in spec["containers"] if each["name"] != _CONNECTOR]
-    found = next((each for each in spec["containers"] if each["name"] == container), None)
-    if found is None:
-        raise InputError(f"ci/agents: spec.containers: the steps of this pod run in a container {container}: add it")
+    [found] = [each for each in spec["containers"] if each["name"] == container]
     for each in spec["containers"]:
         each["volumeMounts"] = [*each.get("volumeMounts", ()), {"name": _VOLUME, "mountPath": HOME}]
     found["workingDir"] = HOME

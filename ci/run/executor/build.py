@@ -15,6 +15,7 @@ from ci import reading_yaml, workspace
 from ci.command import PREFIXES, patient
 from ci.errors import InputError, StageError
 from ci.kube.api import ApiServer, Missing
+from ci.pods import templates
 from ci.pods.templates import NAMESPACE
 from ci.results.build import Handoff
 from ci.results.file import first
@@ -171,9 +172,13 @@ def _attempt(build: Build, part: Part, packed: code.Code, tick: Callable[[], obj
 
 
 def _template(build: Build, part: Part) -> Mapping[str, Any]:
-    """Return the pod of a part: a file of `ci/agents`, or what Plan made of it for the training stages."""
+    """Return the pod of a part: a file of `ci/agents`, or what Plan made of it for the training stages.
+
+    Raises:
+        InputError: the file has not the container that commands run in.
+    """
     if part.pod != "training":
-        return dict(reading_yaml.read(part.template))
+        return templates.read(part.template)
     return dict(json.loads(_handed_over(build, workspace.AGENT)))
 
 

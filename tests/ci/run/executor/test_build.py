@@ -152,6 +152,22 @@ def test_a_hand_over_that_lacks_the_settings_ends_the_build_in_words(here):
     assert not pods.pods
 
 
+@pytest.mark.parametrize("name", ["tools", "release"])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kind: Pod\nspec: {containers: [{name: other}]}\n", "spec.containers: .* a container named tools: add it"),
+        ("kind: Pod\n", "spec.containers: expected a list of containers, each with a name"),
+    ],
+)
+def test_an_agent_file_without_its_container_ends_the_build_with_the_files_name(here, name, text, said):
+    pods, api, repository = here
+    (repository / f"ci/agents/{name}.yaml").write_text(text)
+    with pytest.raises(InputError, match=rf"^ci/agents/{name}\.yaml: {said}"):
+        build.run(new(api, []))
+    assert not pods.pods
+
+
 @pytest.mark.parametrize("command", ["tune", "deploy"])
 def test_a_part_whose_pod_is_lost_begins_again_once_in_a_new_one(here, command):
     pods, api, repository = here
