@@ -62,10 +62,12 @@ policies on the same traffic. Each week's requests go through the served model; 
 days, the higher ones later; at the week's end labels, monitor and retrain run, and what they ask for.
 
 - `never` keeps the first model.
-- `monthly` builds a model each month and deploys it, compared with nothing and held back by no limit.
+- `monthly` builds a model each month and deploys it, compared with nothing and held back by no limit. (One that is no
+  better than the mean of the holdout, or breaks a check of behaviour, is not deployed.)
 - `loop` retrains when watching asks for it and no brake holds, and deploys what the gates let pass.
 
-Nothing was chosen by the weeks from {year["judged_from"]} on; the means and differences are theirs.
+The means and differences are those of the weeks from {year["judged_from"]} on. [replay.md](replay.md) says what they
+show, and what was changed after they had been seen.
 
 {_table(head, rows)}
 

@@ -229,7 +229,7 @@ class Monthly(Life):
         new.stop()
         clone(self.root, new.folder)
         made, seconds = new.build(as_of, "gates.limits={}", now=at(end))
-        if made["verdict"] == "block":  # it always says the same, or breaks a behaviour check that blocks
+        if made["verdict"] == "block":  # it is no better than the mean, or breaks a behaviour check
             new.stop()
             return {**result, "build": made, "building": seconds}
         old, self.place = self.place, new

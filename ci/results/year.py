@@ -67,7 +67,7 @@ class Year(Result):
     """The primary one first."""
     more_is_better: bool
     judged_from: Day
-    """Nothing was chosen by what came from this day on."""
+    """The means and differences are of the weeks from this day on."""
     overrides: Many[str] = Field(default_factory=list)
     weeks: Annotated[int, Field(ge=1, le=1000)]
     first_build: Real
