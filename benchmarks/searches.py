@@ -55,7 +55,8 @@ def with_oracle(
             objective=keras_tuner.Objective("score", "min"),
             max_trials=problem.trials,
             hyperparameters=space,
-            seed=seed + 1,  # keras-tuner takes a seed of 0 for none
+            # keras-tuner takes a seed of 0 for none, and draws trial n with its seed + n: near seeds share trials.
+            seed=1 + seed * (1000 if kind.startswith("keras") else 1),
             **options,
         )
         oracle.verbose, oracle.known = 0, known

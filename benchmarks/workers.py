@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import keras_tuner
 import numpy as np
 
 from benchmarks import kinds
@@ -19,8 +18,6 @@ from benchmarks.functions import FIRST
 from benchmarks.lines import Line, at_most
 from benchmarks.problems import LEARNING, PROBLEMS
 from ci.tuning import processes
-from ci.tuning.distributed import Tuner
-from ci.tuning.oracle import BayesianOracle
 
 MANY = 8
 ALONE, TOGETHER, PEER = "ours", f"ours, {MANY} workers", f"Optuna GP, {MANY} workers"
@@ -28,6 +25,8 @@ HELD = tuple(name for name, kind in kinds.HELD.items() if (kind.dimensions, kind
 """Functions on which nothing was chosen."""
 FLOOR = 1e-6
 """Share of the median of one worker's trials that is added to both regrets: on plateaus they may be 0."""
+SECONDS = 5.0
+"""How long a trial of `makespan` sleeps."""
 Runs = Mapping[tuple[str, str, int, int], Mapping[str, Any]]
 
 
@@ -74,17 +73,6 @@ def _median(searches: list[list[float]], part: int = 1) -> float:
     return float(np.median([min(values[: len(values) // part]) for values in searches]))
 
 
-class Sleeping(Tuner):
-    """Trials that take `seconds`."""
-
-    seconds = 5.0
-
-    def run_trial(self, trial, *_, **__):
-        """Sleep, then evaluate Branin's function."""
-        time.sleep(self.seconds)
-        return PROBLEMS["Branin"].curve(trial.hyperparameters.values)[-1]
-
-
 class Forked(multiprocessing.get_context("fork").Process):
     """A process with what `ci.tuning.processes` needs of `Popen`."""
 
@@ -101,6 +89,16 @@ class Forked(multiprocessing.get_context("fork").Process):
 
 def makespan(workers: int, trials: int) -> float:
     """Return how long a search takes from the start of its chief to the end of its last trial; seconds."""
+    import keras_tuner
+
+    from ci.tuning.distributed import Tuner
+    from ci.tuning.oracle import BayesianOracle
+
+    class Sleeping(Tuner):
+        def run_trial(self, trial: Any, *_: Any, **__: Any) -> float:
+            time.sleep(SECONDS)
+            return PROBLEMS["Branin"].curve(trial.hyperparameters.values)[-1]
+
     with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
