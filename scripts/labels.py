@@ -62,7 +62,7 @@ def labels(*, if_any: bool) -> int:
     if none:  # what had come was taken up; further days become mature all the same
         arrived = outcomes.Outcomes(pd.DataFrame(columns=[*names, chosen.known]), [])
     else:
-        arrived = outcomes.read(Path(chosen.outcomes), names, chosen.known, texts, wanted.outputs)
+        arrived = outcomes.read(Path(chosen.outcomes), names, chosen.known, texts, wanted.outputs, clock.now())
     listed("labels", arrived.unusable, "rows")
     with memory.requests(settings.history) as folder:
         if records.ID not in seen and not folder.exists():

@@ -151,4 +151,5 @@ def _keys(table: pd.DataFrame, key: Sequence[str]) -> "pd.Series[str]":
 
 
 def _text(value: Any) -> str:
-    return str(int(value)) if isinstance(value, int | float | np.integer) and float(value).is_integer() else str(value)
+    whole = isinstance(value, int | np.integer) or (isinstance(value, float) and value.is_integer())
+    return str(int(value)) if whole else str(value)

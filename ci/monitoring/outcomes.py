@@ -4,11 +4,12 @@ A row that cannot be used is left out, counted and named, and the others are joi
 watches. A file that is no such table is an error.
 """
 
-import io
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pandas as pd
 
 from ci import reading
 from ci.errors import InputError
+from ci.monitoring.windows import SKEW
 from ci.task import Output
 from ci.task.columns import target_rule
 
@@ -25,6 +27,8 @@ _MOST = 2**30
 """Bytes of a file of JSON lines."""
 _SKIPPED = re.compile(r"Skipping line (\d+): (.+)")
 """What pandas says of a row with too many values; the header is line 1."""
+_MOMENTS = ("now", "today")
+"""What pandas takes for the time at which it reads them."""
 Mask = npt.NDArray[np.bool_]
 
 
@@ -60,11 +64,17 @@ def there(path: Path) -> bool:
 
 
 def read(
-    path: Path, needed: Sequence[str], known: str, texts: Sequence[str] = (), outputs: Sequence[Output] = ()
+    path: Path,
+    needed: Sequence[str],
+    known: str,
+    texts: Sequence[str] = (),
+    outputs: Sequence[Output] = (),
+    now: datetime | None = None,
 ) -> Outcomes:
     """Return the outcomes in a table, or in all tables of a folder.
 
-    A row cannot be used if it cannot be read, has no time, or has a target that no build could learn from.
+    A row cannot be used if it cannot be read, has no time or one that is still to come, or has a target that no build
+    could learn from.
 
     Args:
         path: of the table or folder.
@@ -72,6 +82,7 @@ def read(
         known: its column with the time when each became known.
         texts: columns that hold texts, though they may look like numbers: ids.
         outputs: whose targets are judged.
+        now: the time, if what is known later is refused.
 
     Raises:
         InputError: there is no table, one cannot be read or lacks a column, or no row can be used.
@@ -79,7 +90,7 @@ def read(
     files = sorted(each for each in path.iterdir() if each.suffix in _READ) if path.is_dir() else [path]
     if not path.exists() or not files:
         raise InputError(f"{path}: there are no outcomes: name a .csv, .jsonl or .parquet, or a folder of such")
-    read = [_table(each, needed, known, texts, outputs) for each in files]
+    read = [_table(each, needed, known, texts, outputs, now) for each in files]
     table = pd.concat([each.table for each in read], ignore_index=True)
     unusable = [problem for each in read for problem in each.unusable]
     if unusable and table.empty:
@@ -87,20 +98,34 @@ def read(
     return Outcomes(table, unusable)
 
 
-def _table(path: Path, needed: Sequence[str], known: str, texts: Sequence[str], outputs: Sequence[Output]) -> Outcomes:
+def _table(
+    path: Path,
+    needed: Sequence[str],
+    known: str,
+    texts: Sequence[str],
+    outputs: Sequence[Output],
+    now: datetime | None,
+) -> Outcomes:
     if path.suffix not in _READ:
         raise InputError(f"{path}: outcomes are a .csv, .jsonl or .parquet")
+    if not (path.is_file() or path.is_dir()):  # a pipe might never end
+        raise InputError(f"{path}: this is no plain file")
     try:
         found = _READ[path.suffix](path, texts)
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: it cannot be read: {str(error).splitlines()[0]}") from None
+    if path.suffix == ".jsonl" and found.table.empty:  # each row has its columns: without rows none is lacking
+        return Outcomes(found.table.reindex(columns=[*needed, known]), [])
     if missing := [name for name in [*needed, known] if name not in found.table]:
         raise InputError(f"{path}: no column {', '.join(missing)}: see labels.id, labels.key and labels.known")
     table, wrong = found.table[[*needed, known]], dict(found.wrong)
-    times = pd.to_datetime(table[known], utc=True, errors="coerce", format="ISO8601")
+    times = _times(table[known])
     for number, value in _at(table[known], times.isna().to_numpy(dtype=bool)):
-        shown = "" if pd.isna(value) else value
+        shown = "" if pd.isna(value) is True else value  # of a list it is an array
         wrong.setdefault(number, f"{known}: {shown!r:.40} is no time, such as 2024-03-01T12:00:00Z")
+    if now is not None:
+        for number, value in _at(table[known], (times > pd.Timestamp(now + SKEW)).to_numpy(dtype=bool)):
+            wrong.setdefault(number, f"{known}: {str(value)!r:.40} is still to come: give when it became known")
     columns = {}
     for output in outputs:
         for name in output.target:
@@ -110,6 +135,17 @@ def _table(path: Path, needed: Sequence[str], known: str, texts: Sequence[str], 
                 wrong.setdefault(number, f"{name}: {str(value)!r:.40} {what}")
     usable = table.assign(**columns, **{known: times})[~table.index.isin([*wrong])]
     return Outcomes(usable.infer_objects(), [f"{path}: row {number}: {wrong[number]}" for number in sorted(wrong)])
+
+
+def _times(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return when outcomes became known, in UTC; what is no time is missing."""
+    if not pd.api.types.is_datetime64_any_dtype(column.dtype):
+        column = column.map(lambda value: None if _no_moment(value) else value)
+    return pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
+
+
+def _no_moment(value: Any) -> bool:
+    return isinstance(value, Number) or (isinstance(value, str) and value in _MOMENTS)
 
 
 def _at(column: "pd.Series[Any]", rows: Mask) -> Iterator[tuple[int, Any]]:
@@ -145,22 +181,21 @@ def _csv(path: Path, texts: Sequence[str]) -> _Rows:
 
 
 def _jsonl(path: Path, _: Sequence[str]) -> _Rows:
-    kept: dict[int, bytes] = {}
+    kept: dict[int, dict[str, Any]] = {}
     wrong: dict[int, str] = {}
     for number, line in enumerate(reading.content(path, _MOST).splitlines(), 1):
         try:
             if not line.strip():
                 continue
-            if isinstance(reading.json(line, path), dict):
-                kept[number] = line
+            if isinstance(found := reading.json(line, path), dict):
+                kept[number] = found
             else:
                 wrong[number] = "this is no JSON object"
         except reading.ReadError as error:
             wrong[number] = error.problem
     if wrong and not kept:
         raise ValueError(f"row {min(wrong)}: {wrong[min(wrong)]}")
-    table = pd.read_json(io.BytesIO(b"\n".join(kept.values())), lines=True, dtype=False)
-    return _Rows(table.set_axis([*kept], axis=0), wrong)
+    return _Rows(pd.DataFrame([*kept.values()], index=[*kept]), wrong)
 
 
 def _parquet(path: Path, _: Sequence[str]) -> _Rows:

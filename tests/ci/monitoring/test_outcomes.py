@@ -1,6 +1,8 @@
 """Tables of outcomes: what can be used of them, and what is said of the rest."""
 
 import json
+import os
+from datetime import datetime
 
 import pandas as pd
 import pytest
@@ -93,6 +95,44 @@ def test_a_row_that_cannot_be_used_is_left_out_and_named(tmp_path, name, text, u
     assert len(found.unusable) == len(unusable)
     for said, words in zip(found.unusable, unusable, strict=True):
         assert said.startswith(f"{path}: {words}")
+
+
+HUGE = 10**400
+LINES = [
+    ({"request_id": HUGE, "late": 1, "known_at": "2024-03-01"}, None),
+    ({"request_id": "r2", "late": HUGE, "known_at": "2024-03-01"}, "late: '1000"),
+    ({"request_id": "r3", "late": 1, "known_at": HUGE}, "known_at: 1000"),
+    ({"request_id": "r4", "late": 1, "known_at": [1, 2]}, "known_at: [1, 2] is no time"),
+    ({"request_id": "r5", "late": 1, "known_at": "now"}, "known_at: 'now' is no time"),
+    ({"request_id": "r6", "late": 1, "known_at": "today"}, "known_at: 'today' is no time"),
+    ({"request_id": "r7", "late": 1, "known_at": "2024-03-01T12:06:00Z"}, "known_at: '2024-03-01T12:06:00Z' is still"),
+    ({"request_id": "r8", "late": 1, "known_at": "2024-03-01T12:04:00Z"}, None),
+    ({"request_id": "r9", "late": 1, "known_at": "9999-12-31T23:59:59-05:00"}, "known_at: '9999-12-31"),
+]
+
+
+def test_numbers_without_bound_words_for_now_and_times_to_come_cost_their_own_row_only(tmp_path):
+    (tmp_path / "o.jsonl").write_text("".join(json.dumps(row) + "\n" for row, _ in LINES))
+    (tmp_path / "quiet.jsonl").write_text("\n")
+    outputs, now = [Output("late", "binary", ("late",))], datetime.fromisoformat("2024-03-01T12:00:00+00:00")
+    found = outcomes.read(tmp_path, ["request_id", "late"], "known_at", ["request_id"], outputs, now)
+    assert found.table["request_id"].tolist() == [HUGE, "r8"]
+    told = [(number, message) for number, (_, message) in enumerate(LINES, 1) if message]
+    for (number, message), said in zip(told, found.unusable, strict=True):
+        assert said.startswith(f"{tmp_path}/o.jsonl: row {number}: {message}")
+    times = pd.Series(pd.to_datetime(["2024-02-20T12:00:00Z"] * 2, utc=True))
+    asked = pd.DataFrame({records.ID: [str(HUGE), "r8"], records.TIME: times})
+    joined = labels.join(
+        asked, found.table.rename(columns={"request_id": records.ID}), [records.ID], ["late"], "known_at"
+    )
+    assert joined.counts["joined"] == 2
+
+
+@pytest.mark.parametrize("name", ["o.csv", "o.jsonl", "o.parquet"])
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="this is no plain file"):
+        outcomes.read(tmp_path, ["request_id", "late"], "known_at")
 
 
 VALUES = ("abc", ("1", "0", "", "no"), ("2013-04-02", "", "x"))
