@@ -29,6 +29,7 @@ def session() -> "requests.Session":
     """Return a session of `requests` that honours the environment's proxies, but for requests to this machine."""
     import requests
     from requests.adapters import HTTPAdapter
+    from urllib3.exceptions import LocationParseError
 
     class Direct(HTTPAdapter):
         """Sends requests to this machine without a proxy, also after a redirect."""
@@ -36,7 +37,10 @@ def session() -> "requests.Session":
         def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
             if loopback(request.url or ""):
                 options["proxies"] = None
-            return super().send(request, *arguments, **options)
+            try:
+                return super().send(request, *arguments, **options)
+            except LocationParseError as error:  # a name with `..` in it, or too long: requests does not see that
+                raise requests.exceptions.InvalidURL(str(error), request=request) from None
 
     found = requests.Session()
     for scheme in ("http://", "https://"):

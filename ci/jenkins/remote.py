@@ -246,8 +246,8 @@ def checked(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # of the port, or of an IPv6 address
+        usable = parts.scheme in ("http", "https") and bool((parts.hostname or "").encode("idna")) and parts.port != 0
+    except ValueError:  # of the port, of an IPv6 address, or of a name with `..` in it
         usable = False
     if not usable or not url.isprintable() or " " in url:
         raise InputError(f"jenkins.url: {json.dumps(url)} is no address: expected such as https://ci.example.com")

@@ -57,6 +57,13 @@ def test_the_network_outside_is_asked_through_the_proxy(proxy):
     assert asked == ["http://example.com/x"]
 
 
+@pytest.mark.parametrize("host", ["ci..example.com", f"{'a' * 64}.example.com"])
+def test_a_name_that_no_host_can_have_is_an_error_as_those_of_all_requests(monkeypatch, host):
+    monkeypatch.setenv("NO_PROXY", "*")
+    with pytest.raises(requests.RequestException, match=host):
+        http.session().get(f"https://{host}/x", timeout=5)
+
+
 @pytest.mark.parametrize(
     ("url", "here"),
     {

@@ -394,7 +394,7 @@ def test_a_build_is_stopped_once_and_an_item_is_taken_out_of_the_queue(jenkins, 
 @pytest.mark.parametrize(
     "url",
     ["", "ci.example.com", "ftp://ci", "http://", "http://ci:0", "http://ci:x", "http://[::1", "http://ci/ x",
-     "http://ci/\n", "http://robot:secret@ci", "http://ci/?a=b", "http://ci/#a"],
+     "http://ci..example.com", "http://ci/\n", "http://robot:secret@ci", "http://ci/?a=b", "http://ci/#a"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused_without_a_secret_in_the_message(url):
     with pytest.raises(InputError, match=r"jenkins\.url") as caught:
