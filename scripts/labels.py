@@ -32,7 +32,7 @@ def labels(*, if_any: bool) -> int:
 
     import pandas as pd
 
-    from ci import clock, configuration, stages, task, workspace
+    from ci import clock, configuration, task, workspace
     from ci.capture import records
     from ci.errors import InputError
     from ci.monitoring import cohorts, memory, outcomes
@@ -51,7 +51,7 @@ def labels(*, if_any: bool) -> int:
     if none and not memory.labels(settings.history).path.exists():
         print("labels: no outcomes have come")
         return 0
-    seen = pd.read_parquet(stages.require(workspace.MONITORING / "requests.parquet"))
+    seen = cohorts.stored(workspace.MONITORING / "requests.parquet")
     key = chosen.key or [records.ID]
     if missing := [name for name in chosen.key if name not in wanted.features]:
         raise InputError(f"labels.key: {missing[0]} is no field that the task in model/ declares")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ci import workspace
+from ci import stages, workspace
 from ci.capture import records
 from ci.errors import InputError
 from ci.monitoring import labels
@@ -45,7 +45,7 @@ def add(folder: Path, table: pd.DataFrame, days: int, today: date) -> None:
     """
     for day, rows in table.groupby(table[records.TIME].dt.strftime("%Y-%m-%d")):
         path = folder / f"{day}.parquet"
-        before = pd.read_parquet(path) if path.exists() else rows.head(0)
+        before = stored(path) if path.exists() else rows.head(0)
         new = rows[~rows[records.ID].isin(before[records.ID])]
         if len(new):
             keep(folder, pd.concat([before, new], ignore_index=True) if len(before) else new)
@@ -57,7 +57,21 @@ def add(folder: Path, table: pd.DataFrame, days: int, today: date) -> None:
 def read(folder: Path, first: date = date.min) -> pd.DataFrame:
     """Return the requests that are kept, from a day on."""
     files = sorted(path for path in folder.glob("*.parquet") if path.stem >= str(first))
-    return pd.concat([pd.read_parquet(path) for path in files], ignore_index=True) if files else pd.DataFrame()
+    return pd.concat([stored(path) for path in files], ignore_index=True) if files else pd.DataFrame()
+
+
+def stored(path: Path) -> pd.DataFrame:
+    """Return the requests in one file.
+
+    Raises:
+        InputError: it is missing or damaged; names the command that writes it.
+    """
+    if not stages.require(path).is_file():
+        raise stages.damaged(path, "this is no plain file")
+    try:
+        return pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise stages.damaged(path, f"it cannot be read: {str(error).splitlines()[0]}") from None
 
 
 def keep(folder: Path, table: pd.DataFrame) -> None:

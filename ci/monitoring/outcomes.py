@@ -85,8 +85,12 @@ def read(
         now: the time, if what is known later is refused.
 
     Raises:
-        InputError: there is no table, one cannot be read or lacks a column, or no row can be used.
+        InputError: a column has two meanings, there is no table, one cannot be read or lacks a column, or no row can
+            be used.
     """
+    columns = [*needed, known]
+    if twice := [name for name in columns if columns.count(name) > 1]:
+        raise InputError(f"labels: {twice[0]} is two columns of outcomes: see labels.id, labels.key and labels.known")
     files = sorted(each for each in path.iterdir() if each.suffix in _READ) if path.is_dir() else [path]
     if not path.exists() or not files:
         raise InputError(f"{path}: there are no outcomes: name a .csv, .jsonl or .parquet, or a folder of such")

@@ -210,6 +210,18 @@ def test_a_log_of_which_much_cannot_be_read_is_broken_and_nothing_is_trained(ser
     assert json.loads(Path("build/retraining/decision.json").read_text())["brake"] == "broken"
 
 
+@pytest.mark.parametrize("content", ["", "noise\n", None])
+def test_a_day_of_requests_that_is_damaged_is_told_and_how_it_comes_back(served, capsys, content):
+    assert monitor.main([]) == 0
+    path = Path("build/state/history/requests/2024-02-26.parquet")
+    path.unlink()
+    path.mkdir() if content is None else path.write_text(content)
+    assert monitor.main([]) == 2
+    said = capsys.readouterr().err
+    assert f"{path}: " in said
+    assert "restore it" in said
+
+
 @pytest.mark.parametrize("content", ["noise\n" * 3, "\x1f\x8b\x08\0\n"])
 def test_a_file_that_is_no_log_at_all_is_refused(served, capsys, content):
     LOG.write_text(content)

@@ -64,6 +64,12 @@ def test_what_was_joined_is_tracked_and_read_by_the_next_build(task, capsys):
     assert memory.labels(History()).read().labelled
 
 
+def damage(name):
+    """Put what is no table where a day of requests is kept."""
+    Path(name).parent.mkdir(parents=True)
+    Path(name).write_text("noise\n")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -72,6 +78,17 @@ def test_what_was_joined_is_tracked_and_read_by_the_next_build(task, capsys):
         (
             lambda: configure.main(["--set=labels.into=build/state/history/requests"]),
             "labels.into: build/state/history/requests holds the requests that are kept",
+        ),
+        (lambda: configure.main(["--set=labels.id=y"]), "labels: y is two columns of outcomes: see labels.id"),
+        (lambda: configure.main(["--set=labels.known=request_id"]), "labels: request_id is two columns of outcomes"),
+        (lambda: configure.main(["--set=labels.key=[x, k, x]"]), "labels: x is two columns of outcomes"),
+        (
+            lambda: Path("build/monitoring/requests.parquet").write_text("x"),
+            "build/monitoring/requests.parquet: it cannot be read: ",
+        ),
+        (
+            lambda: damage("build/state/history/requests/2024-02-26.parquet"),
+            "build/state/history/requests/2024-02-26.parquet: it cannot be read: ",
         ),
         (lambda: Path("build/monitoring/requests.parquet").unlink(), "run `python -m scripts.monitor` first"),
         (
