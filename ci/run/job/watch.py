@@ -18,6 +18,8 @@ STARTED = 600.0
 """Longest wait for a pod of the Job to start; seconds."""
 AWAY = 180.0
 """How long the API server may be away before the Job is given up; seconds."""
+STARTING = 60.0
+"""How long it may refuse what it has allowed before: after a start it has not read the roles yet; seconds."""
 GONE = 60.0
 """Longest wait for the pods of a Job that was deleted; seconds."""
 _LOOK = 1.0
@@ -106,21 +108,24 @@ class Job:
         """Wait until the search is over.
 
         Raises:
-            StageError: it failed, a pod did not start in time, or the API server is away for too long.
+            StageError: it failed, a pod did not start in time, or the API server is away or refuses for too long.
         """
         seen = time.monotonic()
+        allowed = seen
         while True:
             try:
                 job, pods = self._look()
-            except (Denied, Missing):
+            except Missing:
                 raise
             except StageError as problem:
-                if time.monotonic() - seen > AWAY:
+                if not isinstance(problem, Denied):
+                    allowed = time.monotonic()
+                if time.monotonic() - seen > AWAY or time.monotonic() - allowed > STARTING:
                     raise
                 self._say(f"{problem}; the search goes on, and so do we")
                 time.sleep(_LOOK)
                 continue
-            seen = time.monotonic()
+            seen = allowed = time.monotonic()
             ended = manifest.end(job)
             self._tell(pods)
             if ended and ended.state == "done":

@@ -172,6 +172,21 @@ def test_an_api_server_that_is_away_for_a_while_ends_nothing(server):
     assert any("the search goes on, and so do we" in each for each in said)
 
 
+def test_an_api_server_that_knows_no_roles_yet_after_its_start_ends_nothing(server):
+    store, api = server
+    said: list[str] = []
+    with cluster(store, lambda _: store.faults.extend([403] * 3), status(completedIndexes="0")):
+        run(api, said)
+    assert sum("403" in each and each.endswith("the search goes on, and so do we") for each in said) == 3
+
+
+def test_a_right_that_was_taken_away_ends_the_wait(server, monkeypatch):
+    store, api = server
+    monkeypatch.setattr(watch, "STARTING", 0.2)
+    with cluster(store, lambda _: store.faults.extend([403] * 1000)), pytest.raises(StageError, match="answers 403"):
+        run(api, [])
+
+
 def test_a_job_that_somebody_deleted_is_told_so(server):
     store, api = server
 
