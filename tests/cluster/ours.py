@@ -58,6 +58,7 @@ class Copy:
         home: of the kubeconfig, and of what this machine remembers of its clusters.
         registry: whether there was a registry before, which is not this copy's then.
         commands: those of README's section, each with what came of it.
+        started: what tests have started for its cluster, and the cluster's end does not end.
     """
 
     folder: Path
@@ -65,6 +66,7 @@ class Copy:
     home: Path
     registry: bool = False
     commands: dict[str, Done] = field(default_factory=dict)
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def make(self) -> None:
         """Copy the files that Git knows, as they are now, and commit them."""

@@ -10,14 +10,16 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import pytest
 import requests
 
-from ci.run import local_registry
+from ci.run import kind, local_registry
+from ci.run.images import ready
 from tests.cluster import images
 from tests.cluster.ours import BETTER, Copy, Done, agents, answers, gone, section
-from tests.cluster.tools import PIPELINE, SERVING, kubectl, until
+from tests.cluster.tools import PIPELINE, SERVING, kubectl, restart_api_server, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.own_cluster]
 NAME, PORT = "from-readme", 8501
@@ -26,8 +28,11 @@ SEARCH = {
     "tuning.epochs": "3",
     "data.training_days": "90",
     "resources.training": "{cpu: 1, memory: 4Gi}",
+    "resources.tuning": "{cpu: 1, memory: 3Gi}",
 }
 """A search that takes longer than its pods take to start, two of which find room beside what serves."""
+BOTH_BUSY = 2
+"""Trials that run at the same time where two workers run one each."""
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +51,9 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
             yield found
         finally:
             found.run(sys.executable, "-m", "scripts.cluster", "delete")
+            for process in found.started:
+                process.kill()
+                process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +64,21 @@ def first(ours: Copy) -> Done:
     done = ours.follow("make", "ci")
     assert done.code == 0
     return done
+
+
+@pytest.fixture(scope="module")
+def pulled(ours: Copy, first: Done) -> None:
+    """Every node that tunes has the image: else a search is over before its second pod begins."""
+    [reference] = ready(["pipeline"], print).values()
+    nodes = kubectl("get", "nodes", "-l", kind.LABELS["tuning"], "-o", "jsonpath={.items[*].metadata.name}").split()
+    for node in nodes:
+        container = {"name": "pipeline", "image": reference, "command": ["true"]}
+        spec = {"nodeName": node, "restartPolicy": "Never", "containers": [container]}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"pull-{node}"}, "spec": spec}
+        kubectl("apply", "-n", "default", "-f", "-", given=json.dumps(pod))
+    over = ("get", "pods", "-n", "default", "-o", "jsonpath={.items[*].status.phase}")
+    until(lambda: kubectl(*over), lambda: {*kubectl(*over).split()} == {"Succeeded"}, 300)
+    kubectl("delete", "pods", "--all", "-n", "default")
 
 
 def test_the_section_of_the_readme_leads_to_a_model_that_answers(ours, first):
@@ -162,31 +185,53 @@ def test_a_second_model_rolls_out_by_canary_under_the_builds_own_traffic(ours, f
 
 
 @pytest.mark.long
-def test_two_workers_of_the_tuning_job_make_the_trials_of_one_and_its_seconds_are_printed(ours, first):
+def test_two_workers_of_the_tuning_job_make_the_trials_of_one_and_its_seconds_are_printed(ours, pulled):
     by_two, said = ours.until(r"^tune_job: 2 pods, (\d+) s", {**SEARCH, "seed": "21", "tuning.workers": "2"})
     assert re.findall(r"^executor: pod search-\S+", said, re.MULTILINE) or "tune_job: Job tuning-" in said
+    assert second_ran(said)
     by_one, alone = ours.until(r"^seconds: status .*tune (\S+?);", {**SEARCH, "seed": "20"})
-    print(f"makespan of {SEARCH['tuning.max_trials']} trials: {by_two[1]} s by two workers, {by_one[1]} s by one")
+    [searched] = re.findall(r"^seconds: status .*tune (\S+?);", said, re.MULTILINE)  # what index 0 says
+    print(
+        f"makespan of {SEARCH['tuning.max_trials']} trials: {searched} s by two workers, {by_one[1]} s by one; "
+        f"the Job with its pods' start and data {by_two[1]} s"
+    )
     assert ended(said) == ended(alone) == Counter(f"{number:04}" for number in range(int(SEARCH["tuning.max_trials"])))
     gone()
 
 
 @pytest.mark.long
-def test_a_killed_worker_costs_one_trial_at_most(ours, first):
-    begun: list[str] = []
+def test_a_killed_worker_costs_one_trial_at_most(ours, pulled):
+    trial, killed = Running(), []
 
     def kill(line: str) -> None:
         """Kill the pod of index 1 without grace once both workers run a trial."""
-        if re.match(r"  trial \d+: ", line):
-            begun.append(line)
-            if len(begun) == 2:
-                index = "batch.kubernetes.io/job-completion-index=1"
-                kubectl("delete", "pod", "-n", PIPELINE, "-l", index, "--grace-period=0", "--force")
+        if trial.hear(line) == BOTH_BUSY and not killed:
+            killed.append(line)
+            index = "batch.kubernetes.io/job-completion-index=1"
+            kubectl("delete", "pod", "-n", PIPELINE, "-l", index, "--grace-period=0", "--force", "--wait=false")
 
     _, said = ours.until(r"^tune_job: 2 pods, (\d+) s", {**SEARCH, "seed": "22", "tuning.workers": "2"}, kill)
     trials = int(SEARCH["tuning.max_trials"])
     assert ended(said) == Counter(f"{number:04}" for number in range(trials))
-    assert len(begun) <= trials + 1, begun
+    assert killed
+    assert len(trial.begun) <= trials + 1, trial.begun
+    gone()
+
+
+@pytest.mark.long
+def test_an_api_server_that_is_restarted_while_a_job_tunes_costs_no_trial(ours, pulled):
+    trial, restarted = Running(), []
+
+    def restart(line: str) -> None:
+        """Take the API server away once both workers run a trial."""
+        if trial.hear(line) == BOTH_BUSY and not restarted:
+            restarted.append(line)
+            ours.started += restart_api_server(away=10)
+
+    _, said = ours.until(r"^tune_job: 2 pods, (\d+) s", {**SEARCH, "seed": "24", "tuning.workers": "2"}, restart)
+    once = Counter(f"{number:04}" for number in range(int(SEARCH["tuning.max_trials"])))
+    assert restarted
+    assert ended(said) == Counter(trial.begun) == once
     gone()
 
 
@@ -195,6 +240,29 @@ def test_a_search_that_is_interrupted_leaves_no_job(ours, first):
     _, said = ours.until(r"^  trial 0000: ", {**SEARCH, "seed": "23", "tuning.workers": "2"})
     assert "tune_job: Job tuning-" in said
     gone()
+
+
+@dataclass
+class Running:
+    """The trials that have begun, and those of them that have not come to their end."""
+
+    begun: list[str] = field(default_factory=list)
+    now: set[str] = field(default_factory=set)
+
+    def hear(self, line: str) -> int:
+        """Take a line of the build, and return how many trials run."""
+        if found := re.match(r"  trial (\d+)(: | reached| stopped after)", line):
+            if found[2] == ": ":
+                self.begun.append(found[1])
+                self.now.add(found[1])
+            else:
+                self.now.discard(found[1])
+        return len(self.now)
+
+
+def second_ran(said: str) -> bool:
+    """Tell whether the pod of index 1 found a node and ran."""
+    return bool(re.search(r"^tune_job: pod tuning-\w+-1-\w+: it runs$", said, re.MULTILINE))
 
 
 def ended(said: str) -> Counter[str]:

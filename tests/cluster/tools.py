@@ -1,10 +1,11 @@
 """What the tests on a cluster share: a program's output, waiting, and acting as one of the accounts."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,37 @@ def until(what: Callable[[], str], holds: Callable[[], Any], seconds: float) -> 
     while not (found := holds()):
         assert time.monotonic() < end, f"after {seconds} s still not: {what()}"
         time.sleep(1)
+    return found
+
+
+def restart_api_server(away: float) -> list[subprocess.Popen[bytes]]:
+    """Kill the API server of the cluster on this machine, and wait until it answers again.
+
+    On Kind the kubelet starts it again. Where nobody does within some seconds, it is started here as it was.
+
+    Args:
+        away: those seconds.
+
+    Returns:
+        what was started here, and is to be ended here: the cluster does not know of it.
+    """
+    [killed] = _api_servers()
+    command = Path(f"/proc/{killed}/cmdline").read_bytes().split(b"\0")[:-1]
+    os.kill(killed, signal.SIGKILL)
+    time.sleep(away)
+    quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    started = [] if _api_servers() else [subprocess.Popen(command, start_new_session=True, **quiet)]
+    until(lambda: "the API server answers", lambda: attempt("get", "--raw", "/readyz").stdout == "ok", 120)
+    return started
+
+
+def _api_servers() -> list[int]:
+    """Return the processes that are API servers, without those that only wait to be reaped."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with suppress(OSError):  # it has just ended
+            if path.read_text() == "kube-apiserver\n" and path.with_name("cmdline").read_bytes():
+                found.append(int(path.parent.name))
     return found
 
 
