@@ -1,6 +1,7 @@
 """Bounds follow from prices whoever made them, and never exceed the optimum."""
 
 import itertools
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from unittest import mock
@@ -259,6 +260,23 @@ def test_more_patterns_than_can_be_listed_are_bounded_by_what_they_could_become(
     assert shown[0] == whole > shown[-1] > 0
     with mock.patch.object(certificate, "_ONCE", 5):
         assert lower_bound(problem, proof) == whole
+
+
+def test_a_list_in_parts_finds_what_is_worth_most_on_a_node_in_the_least_hopeful_part_too():
+    """The task of 5 leads to 13 if what does not fit is not looked at, those of 4 to the 8 that they are worth."""
+    offered = Counter({(5, (9,)): 1, (4, (5,)): 2})
+    proof = Certificate(7, (5, 4, 4), (Fraction(0),), listed=True)
+    for once in (1, 10**6):
+        with mock.patch.object(certificate, "_ONCE", once):
+            assert certificate._by_list(offered, [(10,)], proof, 1) == [8]
+
+
+@pytest.mark.parametrize("listed", [1, 2, 1000])
+def test_a_list_that_is_cut_short_counts_what_could_still_follow(listed):
+    """All four tasks fit on one node, though the weights show a node no more than four of their twelve parts."""
+    problem = Problem.of(np.array([[1]] * 4), np.array([[4]] * 5))
+    with mock.patch.multiple(certificate, _LISTED=listed, _STEP=1):
+        assert lower_bound(problem, Certificate(4, (3,) * 4, (Fraction(1),), listed=True)) == 1
 
 
 def test_tasks_that_ask_for_nothing_are_listed_in_time():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ci.placement.check import faults
 from ci.placement.inventory import Node, Pod
 from ci.placement.model import Spread, build
-from ci.placement.packing import listing, solver
+from ci.placement.packing import listing, refine, solver
 from ci.placement.packing.certificate import lower_bound
 from ci.placement.packing.clock import Until
 from ci.placement.packing.generation import dive
@@ -376,6 +376,48 @@ def test_of_a_small_problem_one_node_less_is_found_where_it_is_possible_and_else
     assert (problem.left(found.plan) >= 0).all()
 
 
+@pytest.mark.parametrize(
+    ("requests", "free", "plan", "nodes"),
+    [
+        ([[5]] * 10, [[10]] * 8, [0, 0, 1, 1, 2, 2, 3, 3, 4, 5], 5),  # Five nodes of the kind are needed.
+        ([[3]] * 6, [[6]] * 3 + [[3]] * 3, [0, 0, 1, 1, 2, 2], 3),  # On two of each kind four would be.
+    ],
+)
+def test_branch_and_bound_on_fewer_nodes_of_each_kind_proves_no_more_than_is_true(requests, free, plan, nodes):
+    problem, until = Problem.of(requests, free), Until(process_time() + 60, process_time)
+    found = Incumbent(problem, solver._linear(problem, np.zeros(1)), 0, until, 60.0, None)
+    found.offer(np.array(plan))
+    while found.open:
+        solver._branch(found, Kinds.of(problem), until)
+    assert (found.score[1], found.bound) == (nodes, nodes)
+
+
+def test_what_is_small_is_proven_when_nothing_else_is_left_to_try():
+    problem = Problem.of([[4, 7], [7, 4], [6, 6]] * 3, [[10, 10]] * 120)
+    with mock.patch.multiple(solver, listable=lambda _: False, _FEW=0, repair=lambda *_: None):
+        solution = solve(problem, 60, clock=process_time)
+    assert (solution.objective, solution.proven, solution.by) == (9, True, Bound.BRANCHING)
+
+
+def test_nodes_are_packed_again_to_the_end_and_have_together_a_nodes_room_to_spare():
+    random, looks, seen = np.random.default_rng(0), itertools.count(), []
+
+    def by_lists(found, *_, **__):
+        seen.append(found.problem)
+
+    problem = Problem.of(random.integers(50, 201, (200, 5)), np.full((200, 5), 1000))
+    with (
+        mock.patch.multiple(solver, listable=lambda _: False, _FEW=0, squeeze=lambda _, plan, *__: plan),
+        mock.patch.object(refine, "by_lists", by_lists),
+    ):
+        solution = solve(problem, 1.0, clock=lambda: next(looks) / 2000)
+    assert solution.bound < solution.objective
+    assert solution.seconds >= 1.0
+    assert seen
+    for part in seen:
+        assert (part.free.sum(axis=0) - part.requests.sum(axis=0) >= part.free[0]).all()
+
+
 @pytest.mark.parametrize(("tasks", "nodes", "kinds"), [(120, 60, 20), (700, 300, 1)])
 def test_while_the_gap_is_open_all_the_time_is_used(tasks, nodes, kinds):
     """On a clock of its own, which no fast machine outruns: a look at it is half a millisecond."""
@@ -388,23 +430,24 @@ def test_while_the_gap_is_open_all_the_time_is_used(tasks, nodes, kinds):
     assert 1.0 <= solution.seconds < 1.1
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_patterns_that_are_too_many_to_be_looked_at_together_are_looked_at_in_parts(seed):
-    random = np.random.default_rng(seed)
-    kinds = Kinds.of(Problem.of(random.integers(20, 60, (16, 3)), np.full((16, 3), 100)))
-    prices, until = random.random((1, 16)), Until(process_time() + 100, process_time)
-    patterns = [held for number in range(1, 5) for held in itertools.combinations(range(16), number)]
-    best = max(
-        prices[0, list(held)].sum()
-        for held in patterns
-        if (kinds.requests[list(held)].sum(axis=0) <= kinds.free[0]).all()
-    )
-    for together, looked in ((250_000, 10**9), (3, 10**9), (3, 40), (3, 0)):
+@pytest.mark.parametrize(("number", "times"), [(16, 1), (14, 1), (6, 3), (1, 3)])
+def test_patterns_that_are_too_many_to_be_looked_at_together_are_looked_at_in_parts(number, times):
+    random = np.random.default_rng(number)
+    asked = np.repeat(random.integers(20, 60, (number, 3)), times, axis=0)
+    kinds = Kinds.of(Problem.of(asked, np.full((number, 3), 100)))
+    prices, until = random.random((1, number)), Until(process_time() + 100, process_time)
+    patterns = [list(held) for n in range(1, 5) for held in itertools.combinations_with_replacement(range(number), n)]
+    fitting = [held for held in patterns if (kinds.requests[held].sum(axis=0) <= kinds.free[0]).all()]
+    best = max(prices[0, held].sum() for held in fitting if max(map(held.count, held)) <= times)
+    worths = []
+    for together, looked in ((250_000, 10**9), (3, 10**9), (3, 0)):
         with mock.patch.multiple(listing, _TOGETHER=together, _LOOKED=looked):
             lister = Lister(kinds, np.full(1, 0.1), 10**6)
             _, _, most = lister(prices, until)
+            worths.append(lister.list(0, prices[0], 0.1, 10**6, until).worth)
         assert lister.exact == (looked == 10**9)
         assert most[0] == pytest.approx(best) if lister.exact else most[0] >= best - 1e-9
+    assert worths[1] == pytest.approx(worths[0])
 
 
 def test_a_dive_fixes_more_at_a_time_where_time_is_short():
