@@ -72,11 +72,18 @@ def join(
     winners = every.drop_duplicates("_key", keep="last")[["_key", *found]]
     table = table.assign(_key=_keys(table, keys))
     joined = table.merge(winners.infer_objects(), on="_key", how="left", sort=False).drop(columns="_key")
+    joined = joined.assign(**{name: _alike(joined[name]) for name in targets})
     labelled = joined[KNOWN].notna()
     never = labelled & joined[list(targets)].isna().any(axis=1)
     counts = {"joined": int(labelled.sum()), "never": int(never.sum()), "waiting": int((~labelled).sum())}
     counts |= {"duplicates": int(repeated.sum()), "contradictions": len(distinct) - len(winners)}
     return Joined(joined, {**counts, "unknown": int(unknown.sum())})
+
+
+def _alike(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return a column that holds texts and numbers as texts: names of classes, which files write in either way."""
+    texts = column.dropna().map(lambda value: isinstance(value, str))
+    return column.map(_text, na_action="ignore") if texts.any() and not texts.all() else column
 
 
 def _said(table: pd.DataFrame, targets: Sequence[str]) -> list[str]:

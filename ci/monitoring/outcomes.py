@@ -29,6 +29,8 @@ _SKIPPED = re.compile(r"Skipping line (\d+): (.+)")
 """What pandas says of a row with too many values; the header is line 1."""
 _MOMENTS = ("now", "today")
 """What pandas takes for the time at which it reads them."""
+_WORDS = {"true": True, "false": False}
+"""What a text in a .csv says, in small letters, if it is no name of a class."""
 Mask = npt.NDArray[np.bool_]
 
 
@@ -115,7 +117,7 @@ def _table(
     if not (path.is_file() or path.is_dir()):  # a pipe might never end
         raise InputError(f"{path}: this is no plain file")
     try:
-        found = _READ[path.suffix](path, texts)
+        found = _READ[path.suffix](path, texts, outputs)
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: it cannot be read: {str(error).splitlines()[0]}") from None
     if path.suffix == ".jsonl" and found.table.empty:  # each row has its columns: without rows none is lacking
@@ -167,12 +169,31 @@ def _judged(column: "pd.Series[Any]", output: Output, *, csv: bool) -> tuple["pd
     return column, rule.wrong(column)
 
 
-def _csv(path: Path, texts: Sequence[str]) -> _Rows:
+def _named(names: Sequence[str]) -> Callable[[str], Any]:
+    """Return how a text in a .csv is read as a class: as a name if it is one, whatever it looks like, such as `01`."""
+
+    def found(text: str) -> Any:
+        if text in names:
+            return text
+        if text.lower() in _WORDS:
+            return _WORDS[text.lower()]
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+    return found
+
+
+def _csv(path: Path, texts: Sequence[str], outputs: Sequence[Output]) -> _Rows:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", pd.errors.ParserWarning)
         table = pd.read_csv(
             path,
             dtype=dict.fromkeys(texts, str),
+            converters={
+                name: _named(each.classes) for each in outputs if each.kind == "multiclass" for name in each.target
+            },
             encoding_errors="replace",
             index_col=False,  # else a first row with a value too many would give each column the values of the next
             on_bad_lines="warn",
@@ -184,7 +205,7 @@ def _csv(path: Path, texts: Sequence[str]) -> _Rows:
     return _Rows(table.set_axis(numbers, axis=0).dropna(how="all"), wrong)
 
 
-def _jsonl(path: Path, _: Sequence[str]) -> _Rows:
+def _jsonl(path: Path, *_: Any) -> _Rows:
     kept: dict[int, dict[str, Any]] = {}
     wrong: dict[int, str] = {}
     for number, line in enumerate(reading.content(path, _MOST).splitlines(), 1):
@@ -202,9 +223,13 @@ def _jsonl(path: Path, _: Sequence[str]) -> _Rows:
     return _Rows(pd.DataFrame([*kept.values()], index=[*kept]), wrong)
 
 
-def _parquet(path: Path, _: Sequence[str]) -> _Rows:
+def _parquet(path: Path, *_: Any) -> _Rows:
     table = pd.read_parquet(path)
     return _Rows(table.set_axis(np.arange(1, len(table) + 1), axis=0), {})
 
 
-_READ: dict[str, Callable[[Path, Sequence[str]], _Rows]] = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}
+_READ: dict[str, Callable[[Path, Sequence[str], Sequence[Output]], _Rows]] = {
+    ".csv": _csv,
+    ".jsonl": _jsonl,
+    ".parquet": _parquet,
+}

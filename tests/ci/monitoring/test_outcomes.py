@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ci.capture import records
 from ci.errors import InputError
-from ci.monitoring import labels, outcomes
+from ci.monitoring import cohorts, labels, outcomes
 from ci.task import Output
 
 
@@ -133,6 +133,43 @@ def test_a_pipe_is_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(InputError, match="this is no plain file"):
         outcomes.read(tmp_path, ["request_id", "late"], "known_at")
+
+
+@pytest.mark.parametrize(
+    ("classes", "texts", "kept"),
+    [
+        (("01", "02"), ("01", "02"), ["01", "02"]),
+        (("true", "false"), ("true", "false"), ["true", "false"]),
+        (("0", "1", "2"), ("2.0", "1"), ["2", "1"]),
+        (("cat", "dog"), ("dog", "NaN"), ["dog", None]),
+        (("0", "1"), ("True", "false"), [1, 0]),
+    ],
+)
+def test_a_class_in_a_csv_is_read_by_its_name_whatever_it_looks_like(tmp_path, classes, texts, kept):
+    rows = [f"{name},{text},2024-03-01" for name, text in zip("ab", texts, strict=True)]
+    (tmp_path / "o.csv").write_text("\n".join(["request_id,kind,known_at", *rows]) + "\n")
+    output = Output("kind", "multiclass", ("kind",), classes)
+    found = outcomes.read(tmp_path, ["request_id", "kind"], "known_at", ["request_id"], [output])
+    assert found.unusable == []
+    assert [*labelled(tmp_path, ["a", "b"], found.table)] == kept
+
+
+def labelled(folder, ids, table):
+    """What is kept of the joined requests, in their order."""
+    times = pd.Series(pd.to_datetime(["2024-02-20T12:00:00Z"] * len(ids), utc=True))
+    asked = pd.DataFrame({records.ID: ids, records.TIME: times})
+    found = labels.join(asked, table.rename(columns={"request_id": records.ID}), [records.ID], ["kind"], "known_at")
+    cohorts.keep(folder / "kept", found.table)
+    kept = cohorts.read(folder / "kept")["kind"]
+    return kept.astype(object).where(kept.notna(), None).tolist()
+
+
+def test_names_of_classes_that_are_numbers_in_one_file_and_texts_in_another_are_kept(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"request_id": "a", "kind": 0, "known_at": "2024-03-01"}\n')
+    (tmp_path / "b.jsonl").write_text('{"request_id": "b", "kind": "2", "known_at": "2024-03-01"}\n')
+    output = Output("kind", "multiclass", ("kind",), ("0", "1", "2"))
+    found = outcomes.read(tmp_path, ["request_id", "kind"], "known_at", ["request_id"], [output])
+    assert labelled(tmp_path, ["a", "b", "c"], found.table) == ["0", "2", None]
 
 
 VALUES = ("abc", ("1", "0", "", "no"), ("2013-04-02", "", "x"))
