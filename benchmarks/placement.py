@@ -309,8 +309,9 @@ def main(argv: list[str] | None = None) -> int:
     instances = [(f"500 x 200, seed {seed}", fleet(seed, 500, 200), 10.0) for seed in range(10)]
     instances += [(f"2000 x 1000, seed {seed}", fleet(seed, 2000, 1000), 10.0) for seed in range(10)]
     instances += [(f"350 node states, seed {seed}", states(seed), 4.5) for seed in range(2 if options.quick else 6)]
+    # HiGHS knows of wall time only, so that on this clock it may go on for some seconds longer.
     instances += [
-        (f"all pods distinct, seed {seed}", distinct(seed), 13.0) for seed in range(1 if options.quick else 3)
+        (f"all pods distinct, seed {seed}", distinct(seed), 10.0) for seed in range(1 if options.quick else 3)
     ]
     instances += [(f"triplets, {count} nodes", triplets(count, 0), 10.0) for count in (20, 40, 83)]
     instances += [
