@@ -15,7 +15,8 @@ operator applies once is applied here: ci/kind, which is ci/jenkins with Kind's 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,6 @@ _CREATING, _READY = 900.0, 180.0
 _PREFIX = "kind-"
 """What Kind puts before a cluster's name in the kubeconfig."""
 Say = Callable[[str], None]
-locked = state.locked
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,19 @@ class Cluster:
     def url(self) -> str:
         """Where clients on this machine reach the model."""
         return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Keep every other user of a cluster out while the block runs (see `state.locked`).
+
+    Raises:
+        InputError: the name is none.
+        StageError: somebody else has it.
+    """
+    clusters.require_name(name)
+    with state.locked(name):
+        yield
 
 
 def ready(name: str, port: int, say: Say, *, again: bool = False) -> Cluster:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ci.run import state
 from ci.run.executor.runner import lives
-from scripts import jenkins
+from scripts import cluster, jenkins
 from tests.ci.run.machines import Machine
 from tests.ci.run.test_kind import port
 from tests.pods import REPOSITORY
@@ -70,6 +71,17 @@ def test_manifests_are_those_of_the_settings_in_the_variable(checkout, monkeypat
     said = capsys.readouterr().out
     assert "<repoOwner>us</repoOwner>" in said
     assert "value: https://ci.us.example/" in said
+
+
+@pytest.mark.parametrize("name", ["a b", "../x"])
+def test_what_is_no_name_of_a_cluster_is_refused_by_every_command_and_nothing_is_written(
+    checkout, machine, monkeypatch, capsys, name
+):
+    monkeypatch.setenv("CLUSTER", name)
+    for command, action in ((jenkins, "create"), (jenkins, "delete"), (cluster, "create"), (cluster, "delete")):
+        assert command.main([action]) == 2
+        assert f"bad input: CLUSTER: '{name}' is no name of a cluster" in capsys.readouterr().err
+    assert not list(state.folder().glob("*"))
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
