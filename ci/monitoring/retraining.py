@@ -150,10 +150,12 @@ def _brakes(facts: Facts, settings: Retraining, cause: Cause) -> Iterator[tuple[
 def _fell_after(monitoring: Monitoring, last: date) -> bool:
     """Tell whether performance fell on days that all come after the data of the last try.
 
-    The verdict takes two periods in a row (see `checks.settled`), so both must.
+    The verdict takes two windows in a row (see `checks.settled`), so the days of both must. Those of the one before are
+    not known here; they are as much older as a window is long, or a period where windows are shorter.
     """
+    window = monitoring.window.end - monitoring.window.first
     known = [check.days for check in _fallen(monitoring) if check.days]
-    return any(days.first - (days.end - days.first) >= last for days in known)
+    return any(days.first - max(window, days.end - days.first) >= last for days in known)
 
 
 def _tries(facts: Facts) -> list[date]:

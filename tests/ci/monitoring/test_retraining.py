@@ -23,8 +23,8 @@ REQUEST = "retrain-abababababab-2013-04-15"
 TRAINED = date(2013, 4, 1)
 
 
-def monitoring(prediction, features=("stable",), end="2013-04-15", **more):
-    told = builds.monitoring(prediction, features, rows=100, window={"first": "2013-04-01", "end": end}, **more)
+def monitoring(prediction, features=("stable",), end="2013-04-15", first="2013-04-01", **more):
+    told = builds.monitoring(prediction, features, rows=100, window={"first": first, "end": end}, **more)
     return Monitoring.model_validate_json(json.dumps(told))
 
 
@@ -53,10 +53,10 @@ def window(end, *, first=None, asks=True, release=RELEASE):
 FALL = {"name": "auc", "kind": "performance", "number": 0.6, "threshold": 0.65, "method": "m", "verdict": "drift"}
 
 
-def fell(end, first):
-    """Performance that fell on the mature days that end with the window."""
+def fell(end, first, since=None):
+    """Performance that fell on the mature days that end with the window, which may be longer."""
     checks = [{**FALL, "sentence": "auc is 0.6", "days": {"first": first, "end": end}}]
-    return monitoring("stable", end=end, checks=checks)
+    return monitoring("stable", end=end, first=since or first, checks=checks)
 
 
 DRIFTED = monitoring("drifted")
@@ -155,6 +155,9 @@ TABLE = [
     # and the plain cooldown is left
     (facts(fell("2013-04-22", "2013-04-15"), builds=TRIED), {}, "performance", None, "performance fell: auc is 0.6"),
     (facts(fell("2013-04-22", "2013-04-15"), attempts=ASKED), {}, "performance", None, "performance fell"),
+    # with windows of two weeks the look before was two weeks ago, and its days are from before the last try's data end
+    (facts(fell("2013-04-22", "2013-04-15", "2013-04-08"), builds=TRIED), {}, "performance", "no help", "14 days of"),
+    (facts(fell("2013-04-29", "2013-04-22", "2013-04-15"), builds=TRIED), {}, "performance", None, "performance fell"),
     (facts(fell("2013-04-22", "2013-04-14"), builds=TRIED), {}, "performance", "no help", "14 days of new data, 28"),
     (facts(fell("2013-04-21", "2013-04-14"), builds=TRIED), {}, "performance", "no help", "13 days of new data, 28"),
     (
