@@ -36,6 +36,7 @@ VALUES = (
 def importable(surface: Surface, monkeypatch: pytest.MonkeyPatch) -> Iterator[Surface]:
     """Import `model/` from the surface's folder, and forget it afterwards."""
     known = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "model"}
+    _forget()
     monkeypatch.syspath_prepend(str(Path.cwd()))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     yield surface
