@@ -76,7 +76,7 @@ class Load:
         session = requests.Session()
         while not self.done.is_set():
             try:
-                answer = (session if keep else requests).post(self.url, data=body, timeout=20)
+                answer = (session if keep else requests).post(self.url, data=body, timeout=60)
                 self.answers.append(round(answer.json()["predictions"][0], 4))
             except (requests.RequestException, KeyError, ValueError) as error:
                 self.failures.append(repr(error))
