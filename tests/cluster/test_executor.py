@@ -187,7 +187,6 @@ def test_a_second_model_rolls_out_by_canary_under_the_builds_own_traffic(ours, f
 @pytest.mark.long
 def test_two_workers_of_the_tuning_job_make_the_trials_of_one_and_its_seconds_are_printed(ours, pulled):
     by_two, said = ours.until(r"^tune_job: 2 pods, (\d+) s", {**SEARCH, "seed": "21", "tuning.workers": "2"})
-    assert re.findall(r"^executor: pod search-\S+", said, re.MULTILINE) or "tune_job: Job tuning-" in said
     assert second_ran(said)
     by_one, alone = ours.until(r"^seconds: status .*tune (\S+?);", {**SEARCH, "seed": "20"})
     [searched] = re.findall(r"^seconds: status .*tune (\S+?);", said, re.MULTILINE)  # what index 0 says
