@@ -141,8 +141,7 @@ def refused(counts: Mapping[str, int], first: str | None = None) -> list[Check]:
         return []
     share, unreadable = wrong / every, counts.get("unreadable", 0) / every
     said = f"{share:.2%} of {every} captured requests are not as the model's fields say: refused or unreadable"
-    verdict: Word = "broken" if unreadable >= MANY else "watch" if share >= UNSEEN else "ok"
-    return [_counted("schema", share, verdict, said, first)]
+    return [_counted("schema", share, unreadable, said, first)]
 
 
 def outcomes(unusable: int, every: int, first: str | None) -> list[Check]:
@@ -156,11 +155,12 @@ def outcomes(unusable: int, every: int, first: str | None) -> list[Check]:
     if not every:
         return []
     share = unusable / every
-    verdict: Word = "broken" if share >= MANY else "watch" if share >= UNSEEN else "ok"
-    return [_counted("outcomes", share, verdict, f"{share:.2%} of {every} outcomes cannot be used", first)]
+    return [_counted("outcomes", share, share, f"{share:.2%} of {every} outcomes cannot be used", first)]
 
 
-def _counted(name: str, share: float, verdict: Word, said: str, first: str | None) -> Check:
+def _counted(name: str, share: float, lost: float, said: str, first: str | None) -> Check:
+    """Return the check of a share that is wrong, of which a share is lost."""
+    verdict: Word = "broken" if lost >= MANY else "watch" if share >= UNSEEN else "ok"
     threshold = MANY if verdict == "broken" else UNSEEN
     return _check(name, "data", share, threshold, _FIXED, verdict, f"{said}; {first}" if first else said)
 
