@@ -402,11 +402,12 @@ class BayesianOracle(Oracle):
             return values, "one of the best of the search before"
         design = self.initial_trials or (DESIGN_AGAIN if again else min(max(4, len(space.dimensions) + 2), 10))
         if space.dimensions and len(self.trials) >= design and len(rows) >= 2:
-            posterior = gaussian_process.fit(space.embed(rows), outputs, deviations, space.group, before)
+            # Where the last trials found nothing better, the process may be wrong: every second one asks another.
+            is_plain = (len(outputs) - 1 - int(np.argmin(outputs))) % 2 == 1
+            trials = space.embed(rows), outputs, deviations
+            posterior = gaussian_process.fit(*trials, space.group, before, is_plain=is_plain)
             running = [trial for trial in self.trials.values() if trial.status in ("RUNNING", "INVALID")]
-            many = len(space.dimensions) > acquisition.FEW
-            idle = len(outputs) - 1 - int(np.argmin(outputs)) if many else 0
-            exploration = acquisition.exploration_after(posterior, idle)
+            exploration = acquisition.exploration_after(posterior)
             if running:
                 located = np.array([space.locate(trial.hyperparameters.values) for trial in running])
                 posterior = posterior.believing(space.embed(located))
@@ -435,4 +436,5 @@ class BayesianOracle(Oracle):
         improvement = np.exp(acquisition.log_expected_improvement(posterior, point, exploration)[0])
         expected = f"{self.sign * middle:.5g} ± {(high - low) / 2:.2g}"
         gain = f"expected improvement {improvement:.2g} σ, exploration {exploration:.2g}"
-        return f"expected {self.objective.name} {expected}, {gain}"
+        process = ", from objectives as they are" if posterior.warp.is_plain else ""
+        return f"expected {self.objective.name} {expected}, {gain}{process}"

@@ -16,13 +16,13 @@ from scipy.stats import qmc
 from ci.tuning.bayes.gaussian_process import Posterior
 from ci.tuning.bayes.space import Array, Space
 
-CANDIDATES = 512
+CANDIDATES = 2048
 """Sobol points at which the acquisition is looked at before the best of them are improved."""
 WIDTHS = (0.003, 0.02, 0.1, 0.25)
 """Deviations of the points that are drawn around good ones, in units of a hyperparameter's range."""
 NEIGHBOURS = 8
 """Points drawn at each width."""
-STARTS = 3
+STARTS = 8
 """Starts of the improvement among the Sobol points, and as many near the best trials."""
 LIST_UP_TO = 2000
 """Spaces with at most this many combinations are looked at completely."""
@@ -30,8 +30,6 @@ MOVED = 3
 """Hyperparameters that half of those points differ in: where there are many, one that moves in all is seldom better."""
 LEAST_EXPLORATION = 0.3
 """Exploration of a process that predicts each trial from the others without error."""
-IDLE, FEW = 5, 5
-"""Trials without a better one after which exploration has doubled; with up to `FEW` hyperparameters it stays."""
 LEVEL = 0.12
 """Distance of two equal trials up to which they are taken for one plateau, times the root of the dimensions."""
 BEYOND = 1.5
@@ -53,15 +51,8 @@ def log_h(z: Array) -> Array:
     return np.where(z > -1, direct, tail - 0.5 * z**2 - 0.5 * np.log(2 * np.pi))
 
 
-def exploration_after(posterior: Posterior, idle: int = 0) -> float:
+def exploration_after(posterior: Posterior) -> float:
     """Return what the deviation is multiplied by: twice the process's error, at least 0.3 and at most 1.
-
-    It doubles with every `IDLE` trials in a row that found nothing better: where a process is sure of itself, and yet
-    finds nothing, what it is sure of may not be so.
-
-    Args:
-        posterior: the fitted process.
-        idle: trials since the best one.
 
     >>> from ci.tuning.bayes.gaussian_process import fit
     >>> points = np.linspace(0, 1, 8)[:, None]
@@ -69,7 +60,7 @@ def exploration_after(posterior: Posterior, idle: int = 0) -> float:
     >>> exploration_after(fit(points, points[:, 0], nothing, one))
     0.3
     """
-    return min(max(2 * posterior.error, LEAST_EXPLORATION) * 2 ** min(idle / IDLE, 2), 1.0)
+    return min(max(2 * posterior.error, LEAST_EXPLORATION), 1.0)
 
 
 def log_expected_improvement(posterior: Posterior, points: Array, exploration: float) -> Array:

@@ -29,6 +29,10 @@ NEAR = 0.1
 """Width of the warp that tells outputs near the least one apart, as a share of their way to the median."""
 MARGIN = 3.0
 """By how much more probable that warp must be, as a logarithm: a few trials may favour it by luck."""
+FENCE = 1.5
+"""Interquartile ranges above the third quartile from which on outputs that are not warped count alike (Tukey 1977)."""
+PLAIN_NOISE = 1e-2
+"""Prior median of the noise where outputs are not warped: there steps and luck are to be noise, not shape."""
 BOUNDS = (-5.0, 6.0), (-5.0, 5.0), (-16.0, 1.0)
 """Of the logarithms of lengths, scale and noise."""
 
@@ -42,6 +46,8 @@ class Warp:
     width: float
     mean: float
     deviation: float
+    most: float = np.inf
+    """Outputs above it count as it."""
 
     @classmethod
     def fit(cls, outputs: Array, near: float | None = None) -> "Warp":
@@ -70,9 +76,23 @@ class Warp:
         warped = _yeo_johnson(scaled, power)
         return cls(power, centre, width, float(warped.mean()), float(warped.std()) or 1.0)
 
+    @classmethod
+    def plain(cls, outputs: Array) -> "Warp":
+        """Only standardise; what is far above the others counts as the fence that Tukey draws for outliers."""
+        low, high = np.percentile(outputs, [25, 75])
+        most = float(high + FENCE * (high - low)) if high > low else float(outputs.max())
+        kept = np.minimum(outputs, most)
+        return cls(1.0, 0.0, 1.0, float(kept.mean()), float(kept.std()) or 1.0, most)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is `plain`'s."""
+        return np.isfinite(self.most)
+
     def apply(self, outputs: Array) -> Array:
         """Return warped outputs; any shape."""
-        return (_yeo_johnson((outputs - self.centre) / self.width, self.power) - self.mean) / self.deviation
+        scaled = (np.minimum(outputs, self.most) - self.centre) / self.width
+        return (_yeo_johnson(scaled, self.power) - self.mean) / self.deviation
 
     def log_slope(self, outputs: Array) -> float:
         """Return the sum of the logarithms of the warp's slope at outputs: what compares densities of two warps."""
@@ -167,7 +187,15 @@ class Posterior:
         return Posterior(trials, *self._fitted)
 
 
-def fit(points: Array, objectives: Array, deviations: Array, group: Array, before: Array | None = None) -> Posterior:
+def fit(
+    points: Array,
+    objectives: Array,
+    deviations: Array,
+    group: Array,
+    before: Array | None = None,
+    *,
+    is_plain: bool = False,
+) -> Posterior:
     """Return the posterior at the most probable parameters, and with the more probable of two warps.
 
     Args:
@@ -176,6 +204,7 @@ def fit(points: Array, objectives: Array, deviations: Array, group: Array, befor
         deviations: of the objectives that are guesses; shape (trials,).
         group: the hyperparameter of each coordinate; shape (coordinates,).
         before: the scales that an earlier search of the same space had, see `Posterior.scales`: the prior's medians.
+        is_plain: whether objectives are taken as they are, with `Warp.plain`, and more noise is expected.
 
     >>> points = np.array([[0.0], [0.5], [1.0]])
     >>> posterior = fit(points, np.array([4.0, 1.0, 3.0]), np.zeros(3), np.zeros(1, dtype=int))
@@ -189,14 +218,15 @@ def fit(points: Array, objectives: Array, deviations: Array, group: Array, befor
     means = np.log(np.r_[np.full(columns, LENGTH * np.sqrt(columns)), SCALE, NOISE])
     deviations_of_prior = np.r_[np.full(columns, LENGTH_DEVIATION), SCALE_DEVIATION, NOISE_DEVIATION]
     if before is not None:
-        means, deviations_of_prior = before, deviations_of_prior * NARROWER
+        means, deviations_of_prior = before.copy(), deviations_of_prior * NARROWER
+    if is_plain:
+        means[-1] = np.log(PLAIN_NOISE)
     prior = means, deviations_of_prior
     bounds = [BOUNDS[0]] * columns + [BOUNDS[1], BOUNDS[2]]
-
     starts = means, means - (np.arange(columns + 2) < columns)  # the second has shorter lengths
 
-    def warped(near: float | None, margin: float) -> tuple[float, Posterior]:
-        warp = Warp.fit(objectives, near)
+    def fitted(warp: Warp) -> tuple[float, Posterior]:
+        """Return how unlikely the objectives are, as a logarithm, and the posterior with this warp."""
         outputs = warp.apply(objectives)
         spread = (warp.apply(objectives + deviations) - warp.apply(objectives - deviations)) / 2
         extra = np.minimum(spread, 1e3) ** 2  # a guess that wide tells nothing, and infinity would end the search
@@ -208,10 +238,12 @@ def fit(points: Array, objectives: Array, deviations: Array, group: Array, befor
             )
 
         best = min(map(climb, starts), key=lambda result: float(result.fun))
-        unlikelihood = best.fun - warp.log_slope(objectives) + margin
-        return unlikelihood, Posterior((points, outputs, extra), group, best.x, warp)
+        return best.fun - warp.log_slope(objectives), Posterior((points, outputs, extra), group, best.x, warp)
 
-    return min(warped(None, 0.0), warped(NEAR, MARGIN), key=lambda found: found[0])[1]
+    if is_plain:
+        return fitted(Warp.plain(objectives))[1]
+    (unlikely, usual), (other, near) = fitted(Warp.fit(objectives)), fitted(Warp.fit(objectives, NEAR))
+    return near if other + MARGIN < unlikely else usual
 
 
 def _negative_log_posterior(

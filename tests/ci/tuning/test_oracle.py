@@ -544,6 +544,16 @@ def test_what_is_explored_decides_what_is_picked(monkeypatch):
     assert picked(1.0) == bold
 
 
+def test_where_nothing_better_is_found_every_second_trial_is_picked_from_objectives_as_they_are():
+    oracle = make(BayesianOracle, 24, lambda hp: hp.Float("x", 0, 1))
+    run(oracle, lambda values: math.floor(5 * abs(values["x"] - 0.4)) + 0.01 * math.sin(90 * values["x"]))
+    scores = [trial.score for trial in oracle.trials.values()]
+    idle = [number - 1 - int(np.argmin(scores[:number])) for number in range(4, 24)]
+    plain = [oracle.notes[f"{number:04d}"]["why"].endswith(", from objectives as they are") for number in range(4, 24)]
+    assert plain == [trials % 2 == 1 for trials in idle]
+    assert 3 < sum(plain) < 17
+
+
 def test_a_search_of_one_trial_is_one_trial():
     assert len(run(make(BayesianOracle, 1))) == 1
 
@@ -552,10 +562,10 @@ def test_more_is_better_where_the_objective_says_so():
     oracle = make(BayesianOracle, 12, lambda hp: hp.Float("x", 0, 1), direction="max")
     run(oracle, lambda values: -((values["x"] - 0.7) ** 2))
     assert oracle.get_best_trials(1)[0].hyperparameters.values["x"] == pytest.approx(0.7, abs=0.02)
-    pattern = "expected score (.+) ± (.+), expected improvement (.+) σ, exploration (.+)"
-    why = re.fullmatch(pattern, oracle.notes["0006"]["why"])
-    assert float(why[1]) == pytest.approx(0.0, abs=0.01)
-    assert float(why[4]) == 0.3  # a parabola is soon known
+    pattern = "expected score (.+) ± (.+), expected improvement (.+) σ, exploration ([^,]+)(, from .+)?"
+    reasons = [re.fullmatch(pattern, oracle.notes[f"{number:04d}"]["why"]) for number in range(6, 12)]
+    assert float(reasons[0][1]) == pytest.approx(0.0, abs=0.01)
+    assert min(float(why[4]) for why in reasons) == 0.3  # a parabola is soon known
 
 
 def test_poor_trials_are_stopped_and_never_taken_for_the_best():

@@ -86,11 +86,6 @@ def test_the_better_a_process_predicts_the_less_is_explored(error, exploration):
     assert acquisition.exploration_after(Wrong(error)) == pytest.approx(exploration)
 
 
-@pytest.mark.parametrize(("idle", "exploration"), [(0, 0.3), (5, 0.6), (8, 0.3 * 2**1.6), (9, 1.0), (500, 1.0)])
-def test_a_search_that_finds_nothing_better_explores_more(idle, exploration):
-    assert acquisition.exploration_after(Wrong(0.0), idle) == pytest.approx(exploration)
-
-
 def test_where_there_are_many_hyperparameters_half_of_the_points_near_a_good_one_differ_from_it_in_few():
     hp = keras_tuner.HyperParameters()
     for number in range(12):

@@ -160,6 +160,26 @@ def test_over_many_orders_of_magnitude_values_near_the_least_one_are_told_apart(
     assert fit(points, even, np.zeros(24), np.zeros(1, int)).warp.centre == np.median(even)
 
 
+def test_objectives_as_they_are_keep_their_shape_up_to_the_fence_for_outliers():
+    usual = np.array([0.0, 1.0, 2.0, 4.0, 5.0])
+    warp = Warp.plain(np.r_[usual, 1e9])
+    assert np.diff(warp.apply(usual)) * warp.deviation == pytest.approx(np.diff(usual))
+    low, high = np.percentile(np.r_[usual, 1e9], [25, 75])
+    assert warp.apply(np.array([1e9])) == warp.apply(np.array([high + 1.5 * (high - low)]))
+    np.testing.assert_allclose(warp.undo(warp.apply(usual)), usual, atol=1e-9)
+    assert Warp.plain(np.ones(4)).apply(np.ones(4)).tolist() == [0.0] * 4
+
+
+def test_objectives_as_they_are_make_steps_noise_and_show_the_bowl_below_them():
+    points = np.random.default_rng(3).random((30, 2))
+    steps = (np.round(6 * (points - [0.42, 0.61])) ** 2).sum(axis=1)
+    warped, plain = (fit(points, steps, np.zeros(30), np.arange(2), is_plain=is_plain) for is_plain in (False, True))
+    assert plain.scales[-1] > warped.scales[-1] + 1
+    grid = np.stack(np.meshgrid(np.linspace(0, 1, 50), np.linspace(0, 1, 50)), axis=-1).reshape(-1, 2)
+    lowest = grid[np.argmin(plain.predict(grid)[0])]
+    assert np.abs(lowest - [0.42, 0.61]).max() < 1 / 12
+
+
 @pytest.mark.parametrize("near", [None, 0.1])
 def test_the_slope_of_a_warp_is_that_of_differences(near):
     outputs = np.random.default_rng(1).lognormal(size=12)
