@@ -11,7 +11,21 @@ Best = Mapping[tuple[str, str], Sequence[float]]
 """The best value of each seed by problem and search."""
 FLOOR = 1e-4
 """Share of random search's regret that is added to all, as on plateaus regrets are 0 and have no ratio."""
-PEERS = ("Optuna GP", "Optuna TPE", "SMAC3", "CMA-ES", "keras-tuner Bayesian", "keras-tuner random")
+PEERS = ("Optuna GP", "Optuna TPE", "SMAC3", "CMA-ES", "keras-tuner random")
+SLOW = "SMAC3"
+"""Only on the half that nothing was chosen on, and not quickly."""
+TRIALS, SEEDS = 50, 2
+"""Of a search; each function has two instances, too."""
+
+
+def jobs(trials: int | None) -> Iterator[tuple[str, str, int, int]]:
+    """Yield function, search, seed and trials; with `trials`, one search with that many of a few functions."""
+    for name, kind in {**CHOSEN, **HELD}.items():
+        for search in ("ours", *PEERS):
+            if trials is None and (search != SLOW or name in HELD):
+                yield from ((name, search, seed, TRIALS) for seed in range(SEEDS))
+            elif trials and search != SLOW and name in HELD and (kind.dimensions, kind.instance) == (3, 0):
+                yield name, search, 0, trials
 
 
 def lines(best: Best) -> Iterator[Line]:

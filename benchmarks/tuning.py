@@ -32,8 +32,6 @@ Job = tuple[str, str, int, int]
 """Problem, search, seed and trials."""
 Runs = Mapping[Job, dict[str, Any]]
 SEEDS = 10
-KIND_SEEDS = 2
-"""Of each function of `benchmarks.kinds`, of which there are two instances."""
 QUICK_TRIALS = 20
 
 
@@ -70,35 +68,29 @@ def main(argv: list[str] | None = None) -> int:
 
 def _jobs(*, quick: bool) -> Iterator[Job]:
     from benchmarks.functions import FIRST, OTHERS, UNSEEN
-    from benchmarks.kinds import CHOSEN, HELD
-    from benchmarks.problems import PROBLEMS, REAL, REAL_SEEDS
+    from benchmarks.problems import LEARNING, PROBLEMS, REAL, REAL_SEEDS
     from benchmarks.searches import SEARCHES
 
-    kinds = {**CHOSEN, **HELD}
+    few = QUICK_TRIALS if quick else None
     yield from curves.jobs(quick=quick)
-    yield from ((name, warm.WARM, seed, trials) for name, seed, trials in warm.jobs(QUICK_TRIALS if quick else None))
+    yield from ((name, warm.WARM, seed, trials) for name, seed, trials in warm.jobs(few))
+    yield from ranks.jobs(few)
+    yield from () if quick else workers.jobs()
     for search in SEARCHES:
-        if search == warm.WARM:
-            continue
-        for name, problem in PROBLEMS.items():
-            if name in curves.ALL or (search.endswith(("8 workers", "plain")) and name in ("task", *REAL)):
+        for name in (*FIRST, *OTHERS, *UNSEEN, *LEARNING, *REAL, "task"):
+            if (
+                search == warm.WARM
+                or search in ("CMA-ES", "SMAC3")
+                or (search.endswith("stopping") and name != "network")
+            ):
+                continue
+            if search.endswith(("8 workers", "plain")) and name in ("task", *REAL):
+                continue
+            if search == "keras-tuner Bayesian" and name in REAL:
                 continue
             if name in {**OTHERS, **UNSEEN} and (quick or search not in ("ours", "ours, plain", "Optuna GP")):
                 continue
-            if name in kinds:
-                few = name in HELD and kinds[name].dimensions == 3 and kinds[name].instance == 0
-                slow = search in ("SMAC3", "keras-tuner Bayesian")
-                if name in workers.HELD and search == workers.TOGETHER and not quick:
-                    yield from ((name, search, seed, problem.trials) for seed in range(KIND_SEEDS))
-                elif search in ("ours", *ranks.PEERS) and (not quick or (few and not slow)):
-                    trials = QUICK_TRIALS if quick else problem.trials
-                    yield from ((name, search, seed, trials) for seed in range(1 if quick else KIND_SEEDS))
-                continue
-            if search in ("CMA-ES", "SMAC3"):
-                continue
-            if search.endswith("stopping") and name != "network":
-                continue
-            seeds, trials = REAL_SEEDS if name in REAL else SEEDS, problem.trials
+            seeds, trials = REAL_SEEDS if name in ("task", *REAL) else SEEDS, PROBLEMS[name].trials
             if quick:
                 seeds, trials = 1 if name in (*FIRST, "network") else 0, QUICK_TRIALS
             yield from ((name, search, seed, trials) for seed in range(seeds))

@@ -30,6 +30,12 @@ SECONDS = 5.0
 Runs = Mapping[tuple[str, str, int, int], Mapping[str, Any]]
 
 
+def jobs() -> Iterator[tuple[str, str, int, int]]:
+    """Yield function, search, seed and trials on which nothing was chosen; the others are run with one worker's."""
+    for name in HELD:
+        yield from ((name, TOGETHER, seed, PROBLEMS[name].trials) for seed in range(2))
+
+
 def lines(runs: Runs) -> Iterator[Line]:
     """Compare what many workers find with what one finds, and with Optuna's as many workers."""
     for problem in (*FIRST, *HELD, *LEARNING):

@@ -87,7 +87,7 @@ class Warp:
     @property
     def is_plain(self) -> bool:
         """Whether it is `plain`'s."""
-        return np.isfinite(self.most)
+        return bool(np.isfinite(self.most))
 
     def apply(self, outputs: Array) -> Array:
         """Return warped outputs; any shape."""
