@@ -23,6 +23,15 @@ def at_most(name: str, value: float, bound: float) -> Line:
     return Line(name, float(value), f"<= {bound:g}", bool(value <= bound))
 
 
+def table(lines: Sequence[Line]) -> list[str]:
+    """Return the lines as rows of a table in Markdown."""
+    rows = ["| requirement | value | bound | holds |", "|---|---|---|---|"]
+    for line in lines:
+        kept = "" if line.bound == "printed" else "yes" if line.holds else "**no**"
+        rows.append(f"| {line.name} | {line.value:.4g} | {line.bound} | {kept} |")
+    return rows
+
+
 def arguments(name: str, description: str | None) -> argparse.ArgumentParser:
     """Return a parser with the options that every benchmark has."""
     found = argparse.ArgumentParser(

@@ -28,6 +28,7 @@ import numpy as np
 from benchmarks import vectors
 from benchmarks.lines import Line, finish
 from benchmarks.lines import arguments as parser
+from benchmarks.lines import table as table_of
 from ci.placement.packing.plain import plain
 from ci.placement.packing.problem import Problem
 from ci.placement.packing.solver import solve
@@ -258,9 +259,7 @@ def table(results: list[Result], lines: list[Line]) -> str:
         "Written by `python -m benchmarks.placement`; processor time, of all threads together.",
         "",
     ]
-    rows += ["| requirement | value | bound | holds |", "|---|---|---|---|"]
-    for line in lines:
-        rows.append(f"| {line.name} | {line.value:.4g} | {line.bound} | {'yes' if line.holds else '**no**'} |")
+    rows += table_of(lines)
     rows += ["", "![Nodes beyond the best lower bound, and time](placement-benchmark.svg)", ""]
     rows += [
         "A fraction of a GPU counts in thousandths of its node's GPUs, a relaxation: a share may lie on two cards.",

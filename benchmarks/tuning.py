@@ -7,6 +7,7 @@ Needs benchmarks/requirements.txt and, for the network of model/, build/settings
 `python -m scripts.configure` and `python -m scripts.prepare`. Each search that ends is a line of the file of runs, with
 its seed and trials; a search that is there is not run again, so that hours can be split. The smaller form has fewer
 trials and seeds, and fewer functions: its lines are held to the same bounds, so one seed may fall short by chance.
+The whole takes some four hours of one core; it writes docs/tuning-benchmark.md and docs/tuning.png.
 """
 
 import json
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import curves, ranks, warm, workers
-from benchmarks.lines import Line, arguments, at_most, finish
+from benchmarks.lines import Line, arguments, at_most, finish, table
 from ci import stages, workspace
 
 os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"})
@@ -33,6 +34,7 @@ Job = tuple[str, str, int, int]
 Runs = Mapping[Job, dict[str, Any]]
 SEEDS = 10
 QUICK_TRIALS = 20
+PAGE, PICTURE = Path("docs/tuning-benchmark.md"), Path("docs/tuning.png")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,17 +43,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, default=Path("build/benchmarks/tuning.jsonl"), help="the file of runs")
     parser.add_argument("--only", nargs="+", metavar="SEARCH", help="run these searches and print no table")
     parser.add_argument("--problems", nargs="+", metavar="PROBLEM", help="on these problems, and print no table")
+    parser.add_argument("--kept", action="store_true", help="run no search: the table of those that were run before")
     parser.add_argument("--processes", type=int, default=2, help="searches at a time")
-    parser.add_argument("--plot", type=Path, help="draw regret against trials into this file")
     options = parser.parse_args(argv)
-    if not options.quick and "task" in (options.problems or ["task"]):
+    if not options.quick and not options.kept and "task" in (options.problems or ["task"]):
         stages.require(workspace.DATA / "train.parquet")
     wanted = [
         job
         for job in _jobs(quick=options.quick)
         if job[0] in (options.problems or [job[0]]) and job[1] in (options.only or [job[1]])
     ]
-    _run(wanted, options.runs, options.processes)
+    if not options.kept:
+        _run(wanted, options.runs, options.processes)
     if options.only or options.problems:
         return 0
     runs = {job: run for job, run in _read(options.runs).items() if job in wanted}
@@ -59,11 +62,14 @@ def main(argv: list[str] | None = None) -> int:
     for (problem, search), values in best.items():
         low, middle, high = np.percentile(values, [25, 50, 75])
         print(f"{problem:17s} {search:22s} {middle:9.3g} ({low:.3g} … {high:.3g}), {len(values)} seeds")
-    if options.plot:
-        _plot(runs, options.plot)
     lines = [*_ratios(best), *ranks.lines(best), *workers.lines(runs)]
     lines += [*_stopping(runs), *curves.lines(runs), *warm.lines(runs), *_suggestions()]
-    return finish([*lines, _speedup(quick=options.quick)], options.json)
+    lines.append(_speedup(quick=options.quick))
+    if not options.quick:
+        missing = len(set(wanted) - runs.keys())
+        PAGE.write_text(_page(best, lines, len(runs), missing), encoding="utf-8")
+        _plot(runs, PICTURE)
+    return finish(lines, options.json)
 
 
 def _jobs(*, quick: bool) -> Iterator[Job]:
@@ -171,7 +177,9 @@ def _ratios(best: Best) -> Iterator[Line]:
             value = _ratio(best, problem, "ours, plain")
             yield Line(f"{problem}: score / plain expected improvement's", value, "printed", True)
     for problem in REAL:
-        for peer in ("Optuna GP", "Optuna TPE") if (problem, "ours") in best else ():
+        for peer in [
+            each for each in ("Optuna GP", "Optuna TPE") if {(problem, "ours"), (problem, each)} <= best.keys()
+        ]:
             yield Line(f"{problem}: score / {peer}'s", _ratio(best, problem, peer), "printed", True)
     if ("task", "ours") in best:
         yield Line("task: score / Optuna GP's", _ratio(best, "task", "Optuna GP"), "printed", True)
@@ -225,6 +233,33 @@ def _speedup(*, quick: bool) -> Line:
     alone, together = (4, 2 * many) if quick else (5 * many, 5 * many)
     value = workers.makespan(1, alone) / alone * together / workers.makespan(many, together)
     return Line(f"makespan of 1 worker / {many}'s", value, ">= 7", value >= 7)
+
+
+def _page(best: Best, lines: list[Line], done: int, missing: int) -> str:
+    """Return the page with the requirements, and with what each search found on each problem."""
+    from benchmarks.functions import FIRST, OTHERS, UNSEEN
+    from benchmarks.problems import LEARNING, REAL
+
+    searches = ("ours", "Optuna GP", "Optuna TPE", "keras-tuner Bayesian", "keras-tuner random", workers.TOGETHER)
+    left = f" {missing} more of the whole were not run: a row has as many seeds as it says." if missing else ""
+    rows = [
+        "# Tuning: measured",
+        "",
+        f"Written by `python -m benchmarks.tuning` from {done} searches.{left} A bound that is not held says **no**.",
+        "",
+        *table(lines),
+        "",
+        "Best value after all trials, the median of the seeds: regret for functions, else the validation loss.",
+        "",
+        f"| problem | seeds | {' | '.join(searches)} |",
+        f"|---|---{'|---' * len(searches)}|",
+    ]
+    for problem in (*FIRST, *OTHERS, *UNSEEN, *LEARNING, *REAL, "task"):
+        found = [best.get((problem, search), []) for search in searches]
+        cells = [f"{np.median(values):.3g}" if values else "" for values in found]
+        if any(found):
+            rows.append(f"| {problem} | {min(len(values) for values in found if values)} | {' | '.join(cells)} |")
+    return "\n".join([*rows, "", "![Best so far against trials](tuning.png)", ""])
 
 
 def _plot(runs: Runs, path: Path) -> None:
