@@ -149,40 +149,36 @@ def _ratio(best: Best, problem: str, search: str, ours: str = "ours") -> float:
 
 
 def _ratios(best: Best) -> Iterator[Line]:
-    """Compare what one worker finds with what others find."""
+    """Compare what one worker finds with what others find, where both have run."""
     from benchmarks.functions import FIRST, OTHERS, UNSEEN
     from benchmarks.problems import LEARNING, REAL
 
-    for problem in FIRST:
-        bound = 0.7 if problem == "Ackley-5" else 0.5
-        value = _ratio(best, problem, "keras-tuner Bayesian")
-        yield at_most(f"{problem}: regret / keras-tuner Bayesian's", value, bound)
+    def ratios(problems: Iterable[str], search: str) -> dict[str, float]:
+        both = [problem for problem in problems if {(problem, "ours"), (problem, search)} <= best.keys()]
+        return {problem: _ratio(best, problem, search) for problem in both}
+
+    for problem, value in ratios(FIRST, "keras-tuner Bayesian").items():
+        yield at_most(f"{problem}: regret / keras-tuner Bayesian's", value, 0.7 if problem == "Ackley-5" else 0.5)
     for kind, functions in {"first": FIRST, "other": OTHERS, "unseen": UNSEEN}.items():
-        names = [problem for problem in functions if (problem, "ours") in best]
-        ratios = {problem: _ratio(best, problem, "Optuna GP") for problem in names}
-        for problem, value in ratios.items():
+        found, plain = ratios(functions, "Optuna GP"), ratios(functions, "ours, plain")
+        for problem, value in found.items():
             yield Line(f"{problem}: regret / Optuna GP's", value, "printed", True)
-        if kind == "first":
-            yield at_most("regret / Optuna GP's, third best of the four", sorted(ratios.values())[2], 1.0)
-        elif names:
-            median = np.median(list(ratios.values()))
-            yield at_most(f"regret / Optuna GP's, median of {len(names)} {kind} functions", median, 1.0)
-        if names:
-            mean = np.exp(np.mean(np.log([_ratio(best, problem, "ours, plain") for problem in names])))
-            name = f"regret / plain expected improvement's, mean of {len(names)} {kind} functions"
+        if kind == "first" and len(found) == len(FIRST):
+            yield at_most("regret / Optuna GP's, third best of the four", sorted(found.values())[2], 1.0)
+        elif found and kind != "first":
+            median = np.median(list(found.values()))
+            yield at_most(f"regret / Optuna GP's, median of {len(found)} {kind} functions", median, 1.0)
+        if plain:
+            mean = np.exp(np.mean(np.log(list(plain.values()))))
+            name = f"regret / plain expected improvement's, mean of {len(plain)} {kind} functions"
             yield Line(name, float(mean), "printed", True)
-    for problem in LEARNING:
-        if (problem, "ours") in best:
-            yield at_most(f"{problem}: score / Optuna GP's", _ratio(best, problem, "Optuna GP"), 1.0)
-            value = _ratio(best, problem, "ours, plain")
-            yield Line(f"{problem}: score / plain expected improvement's", value, "printed", True)
-    for problem in REAL:
-        for peer in [
-            each for each in ("Optuna GP", "Optuna TPE") if {(problem, "ours"), (problem, each)} <= best.keys()
-        ]:
-            yield Line(f"{problem}: score / {peer}'s", _ratio(best, problem, peer), "printed", True)
-    if ("task", "ours") in best:
-        yield Line("task: score / Optuna GP's", _ratio(best, "task", "Optuna GP"), "printed", True)
+    for problem, value in ratios(LEARNING, "Optuna GP").items():
+        yield at_most(f"{problem}: score / Optuna GP's", value, 1.0)
+    for problem, value in ratios(LEARNING, "ours, plain").items():
+        yield Line(f"{problem}: score / plain expected improvement's", value, "printed", True)
+    for peer in ("Optuna GP", "Optuna TPE", "keras-tuner random"):
+        for problem, value in ratios((*REAL, "task"), peer).items():
+            yield Line(f"{problem}: score / {peer}'s", value, "printed", True)
 
 
 def _stopping(runs: Runs) -> Iterator[Line]:
@@ -193,14 +189,16 @@ def _stopping(runs: Runs) -> Iterator[Line]:
             continue
         first = int(np.argmin(run["values"]))
         lost.append(run["stopped"][first])
-        random = runs[problem, "keras-tuner random", seed, trials]
-        complete = np.where(run["stopped"], np.inf, run["values"])
-        reached = np.flatnonzero(complete <= min(random["values"]))
-        epochs = sum(run["epochs"][: reached[0] + 1]) if len(reached) else np.inf
-        if search == "ours, stopping":
+        random = runs.get((problem, "keras-tuner random", seed, trials))
+        if search == "ours, stopping" and random:
+            complete = np.where(run["stopped"], np.inf, run["values"])
+            reached = np.flatnonzero(complete <= min(random["values"]))
+            epochs = sum(run["epochs"][: reached[0] + 1]) if len(reached) else np.inf
             shares.append(epochs / sum(random["epochs"]))
-    yield at_most("epochs to random search's result / its own, with stopping", np.median(shares), 0.5)
-    yield at_most(f"share of {len(lost)} searches whose first trial was stopped", np.mean(lost), 0.05)
+    if shares:
+        yield at_most("epochs to random search's result / its own, with stopping", np.median(shares), 0.5)
+    if lost:
+        yield at_most(f"share of {len(lost)} searches whose first trial was stopped", np.mean(lost), 0.05)
 
 
 def _suggestions() -> Iterator[Line]:

@@ -40,7 +40,7 @@ def lines(runs: Runs) -> Iterator[Line]:
     """Compare what many workers find with what one finds, and with Optuna's as many workers."""
     for problem in (*FIRST, *HELD, *LEARNING):
         alone, together, peer = (_searches(runs, problem, search) for search in (ALONE, TOGETHER, PEER))
-        if not together:
+        if not (alone and together):
             continue
         equal = _median(together) / _median(alone)
         if problem in LEARNING:
@@ -59,7 +59,7 @@ def _together(runs: Runs, problems: Iterable[str], label: str) -> Iterator[Line]
     equal, in_time = [], []
     for problem in problems:
         alone, together = (_searches(runs, problem, search) for search in (ALONE, TOGETHER))
-        if not together:
+        if not (alone and together):
             return
         floor = FLOOR * float(np.median(alone))
         equal.append((_median(together) + floor) / (_median(alone) + floor))

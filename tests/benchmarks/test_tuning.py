@@ -2,7 +2,9 @@
 
 import pytest
 
-from benchmarks import curves, warm, workers
+from benchmarks import curves, kinds, ranks, tuning, warm, workers
+from benchmarks.lines import Line
+from benchmarks.searches import SEARCHES
 
 
 def run(values: list[float], epochs: list[int] | None = None) -> dict:
@@ -71,3 +73,35 @@ def test_eight_workers_are_compared_in_as_many_trials_and_in_as_much_time():
         assert equal == (pytest.approx(2.0, rel=1e-4), False)
         assert in_time == (pytest.approx(0.25, rel=1e-4), True)
     assert list(workers.lines({})) == []
+
+
+def test_every_search_that_is_wanted_exists_and_the_quick_ones_are_few():
+    whole, quick = (list(tuning._jobs(quick=is_quick)) for is_quick in (False, True))
+    assert {job[0] for job in whole} == set(warm.PROBLEMS)
+    assert {job[1] for job in whole} == set(SEARCHES)
+    assert len(set(whole)) > 2000
+    assert len(set(quick)) < 100
+    assert {job[3] for job in quick} <= {tuning.QUICK_TRIALS, curves.TRIALS}
+
+
+def test_each_half_is_ranked_against_every_peer_that_ran_on_all_of_it():
+    best = {(name, search): [1.0] * ranks.SEEDS for name in kinds.HELD for search in ("ours", *ranks.PEERS)}
+    best |= {(name, "ours"): [0.5, 2.0] for name in kinds.HELD}
+    del best[next(iter(kinds.HELD)), ranks.SLOW]
+    found = {line.name: (line.value, line.holds) for line in ranks.lines(best)}
+    first = kinds.HELD[next(iter(kinds.HELD))].dimensions
+    assert f"{first}D held out: wins against {ranks.SLOW}" not in found
+    for dimensions in kinds.DIMENSIONS:
+        assert found[f"{dimensions}D held out: wins against Optuna GP"] == (0.5, False)
+    assert found["10D held out: mean rank of 6, ours"] == (3.5, True)
+
+
+def test_the_page_says_what_falls_short_and_how_much_was_not_run():
+    best = {("Branin", "ours"): [1.0, 3.0], ("Branin", "Optuna GP"): [5.0] * 10}
+    lines = [Line("regret", 2.0, "<= 1", False), Line("other", 0.5, "printed", True)]
+    page = tuning._page(best, lines, done=12, missing=3)
+    assert "| regret | 2 | <= 1 | **no** |" in page
+    assert "| other | 0.5 | printed |  |" in page
+    assert "from 12 searches. 3 more" in page
+    assert "| Branin | 2 | 2 | 5 |  |" in page
+    assert "not run" not in tuning._page(best, lines, done=12, missing=0)
