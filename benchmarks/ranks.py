@@ -43,8 +43,8 @@ def _standing(best: Best, names: Sequence[str], label: str, *, is_target: bool) 
     peers = [peer for peer in PEERS if there and all((name, peer) in best for name in there)]
     if not peers:
         return
-    found = np.array([[best[name, search] for search in ("ours", *peers)] for name in there])
-    runs = found.transpose(0, 2, 1).reshape(-1, 1 + len(peers))
+    found = [list(zip(*(best[name, search] for search in ("ours", *peers)), strict=False)) for name in there]
+    runs = np.concatenate(found)  # of a seed that some have not run yet, none
     better = (runs[:, None, :] < runs[:, :, None]).sum(axis=2)
     equal = (runs[:, None, :] == runs[:, :, None]).sum(axis=2)
     ranks = dict(zip(("ours", *peers), (better + (equal + 1) / 2).mean(axis=0), strict=True))

@@ -15,6 +15,7 @@ import os
 import sys
 import time
 import warnings
+from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from multiprocessing import get_context
@@ -26,6 +27,7 @@ import numpy as np
 from benchmarks import curves, ranks, warm, workers
 from benchmarks.lines import Line, arguments, at_most, finish, table
 from ci import stages, workspace
+from ci.errors import InputError
 
 os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"})
 
@@ -34,6 +36,8 @@ Job = tuple[str, str, int, int]
 Runs = Mapping[Job, dict[str, Any]]
 SEEDS = 10
 QUICK_TRIALS = 20
+SHOWN = ("ours", "Optuna GP", "Optuna TPE", "keras-tuner Bayesian", "keras-tuner random")
+"""Searches in the table of values and in the picture."""
 PAGE, PICTURE = Path("docs/tuning-benchmark.md"), Path("docs/tuning.png")
 
 
@@ -46,18 +50,30 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--kept", action="store_true", help="run no search: the table of those that were run before")
     parser.add_argument("--processes", type=int, default=2, help="searches at a time")
     options = parser.parse_args(argv)
-    if not options.quick and not options.kept and "task" in (options.problems or ["task"]):
-        stages.require(workspace.DATA / "train.parquet")
-    wanted = [
+    if options.kept and (options.only or options.problems):
+        parser.error("--kept writes the whole table: leave out --only and --problems")
+    wanted = {
         job
         for job in _jobs(quick=options.quick)
         if job[0] in (options.problems or [job[0]]) and job[1] in (options.only or [job[1]])
-    ]
-    if not options.kept:
-        _run(wanted, options.runs, options.processes)
-    if options.only or options.problems:
-        return 0
-    runs = {job: run for job, run in _read(options.runs).items() if job in wanted}
+    }
+    if not wanted:
+        parser.error("no search of the whole has these names: see benchmarks/searches.py and benchmarks/problems.py")
+    try:
+        if not options.kept:
+            if "task" in {job[0] for job in wanted}:
+                stages.require(workspace.DATA / "train.parquet")
+            _run(wanted, options.runs, options.processes)
+        runs = {job: run for job, run in _read(options.runs).items() if job in wanted}
+    except InputError as error:
+        parser.error(str(error))
+    if not runs:
+        parser.error(f"{options.runs} has none of these searches: run them first, without --kept")
+    return 0 if options.only or options.problems else _report(options, runs, len(wanted - runs.keys()))
+
+
+def _report(options: Namespace, runs: Runs, missing: int) -> int:
+    """Print what was found and the lines, write page and picture of the whole, and return the exit code."""
     best = _best(runs)
     for (problem, search), values in best.items():
         low, middle, high = np.percentile(values, [25, 50, 75])
@@ -66,9 +82,8 @@ def main(argv: list[str] | None = None) -> int:
     lines += [*_stopping(runs), *curves.lines(runs), *warm.lines(runs), *_suggestions()]
     lines.append(_speedup(quick=options.quick))
     if not options.quick:
-        missing = len(set(wanted) - runs.keys())
-        PAGE.write_text(_page(best, lines, len(runs), missing), encoding="utf-8")
         _plot(runs, PICTURE)
+        PAGE.write_text(_page(best, lines, len(runs), missing), encoding="utf-8")
     return finish(lines, options.json)
 
 
@@ -103,10 +118,25 @@ def _jobs(*, quick: bool) -> Iterator[Job]:
 
 
 def _read(path: Path) -> dict[Job, dict[str, Any]]:
-    """Return the runs in a file; a last line that a killed benchmark left half-written is none."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    whole = [json.loads(line) for line in lines if line.endswith("}")]
-    return {(run["problem"], run["search"], run["seed"], len(run["values"])): run for run in whole}
+    """Return the runs in a file; a line that a killed benchmark left half-written is none.
+
+    Raises:
+        InputError: the file cannot be read, or a line that is whole is no run.
+    """
+    runs = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    for number, line in enumerate(lines, 1):
+        if not line.endswith("}"):
+            continue
+        try:
+            run = json.loads(line)
+            runs[run["problem"], run["search"], run["seed"], len(run["values"])] = run
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{path}:{number}: is no search: remove the line, and that search is run again") from None
+    return runs
 
 
 def _run(jobs: Iterable[Job], path: Path, processes: int) -> None:
@@ -238,8 +268,10 @@ def _page(best: Best, lines: list[Line], done: int, missing: int) -> str:
     from benchmarks.functions import FIRST, OTHERS, UNSEEN
     from benchmarks.problems import LEARNING, REAL
 
-    searches = ("ours", "Optuna GP", "Optuna TPE", "keras-tuner Bayesian", "keras-tuner random", workers.TOGETHER)
-    left = f" {missing} more of the whole were not run: a row has as many seeds as it says." if missing else ""
+    searches = (*SHOWN, workers.TOGETHER)
+    left = (
+        f" {missing} more of the whole were not run; a row's seeds are the fewest of its searches." if missing else ""
+    )
     rows = [
         "# Tuning: measured",
         "",
@@ -268,21 +300,24 @@ def _plot(runs: Runs, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     from benchmarks.functions import FIRST
-    from benchmarks.problems import PROBLEMS
+    from benchmarks.problems import LEARNING, REAL
 
-    searches = [search for search in dict.fromkeys(job[1] for job in runs) if "," not in search]
-    shown = [problem for problem in PROBLEMS if (problem, "keras-tuner random") in {job[:2] for job in runs}]
+    there = {job[0] for job in runs if job[1] == "ours"}
+    shown = [problem for problem in (*FIRST, *LEARNING, *REAL, "task") if problem in there]
+    if not shown:
+        return
     figure, grid = plt.subplots(-(-len(shown) // 2), 2, figsize=(10, 3 * -(-len(shown) // 2)), layout="constrained")
-    styles = dict(zip(searches, ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), strict=False))
+    styles = dict(zip(SHOWN, ((0, (5, 1, 1, 1, 1, 1)), "-", "--", "-.", ":"), strict=True))
+    handles = {}
     for axes, problem in zip(grid.flat, shown, strict=False):
-        for search in searches:
+        for search in SHOWN:
             curves = [np.minimum.accumulate(r["values"]) for j, r in runs.items() if j[:2] == (problem, search)]
             if curves:
                 low, middle, high = np.percentile(curves, [25, 50, 75], axis=0)
                 trials = np.arange(1, len(middle) + 1)
-                colour = f"C{searches.index(search)}"
+                colour = f"C{SHOWN.index(search)}"
                 width = 2.2 if search == "ours" else 1.4
-                axes.plot(trials, middle, ls=styles[search], color=colour, label=search, lw=width)
+                [handles[search]] = axes.plot(trials, middle, ls=styles[search], color=colour, lw=width)
                 axes.fill_between(trials, low, high, alpha=0.12, color=colour, lw=0)
         regret = problem in FIRST
         axes.set(title=problem, xlabel="trials", ylabel="regret" if regret else "validation log-loss")
@@ -292,7 +327,7 @@ def _plot(runs: Runs, path: Path) -> None:
             axes.set_ylim(top=np.percentile([r["values"][:10] for j, r in runs.items() if j[0] == problem], 40))
     for axes in list(grid.flat)[len(shown) :]:
         axes.set_visible(False)
-    figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=5)
     figure.savefig(path, dpi=100)
 
 

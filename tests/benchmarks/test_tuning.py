@@ -1,5 +1,7 @@
 """What the lines of `benchmarks.tuning` compare, on runs that are written down here."""
 
+import json
+
 import pytest
 
 from benchmarks import curves, kinds, ranks, tuning, warm, workers
@@ -94,6 +96,67 @@ def test_each_half_is_ranked_against_every_peer_that_ran_on_all_of_it():
     for dimensions in kinds.DIMENSIONS:
         assert found[f"{dimensions}D held out: wins against Optuna GP"] == (0.5, False)
     assert found["10D held out: mean rank of 6, ours"] == (3.5, True)
+
+
+def test_seeds_that_only_some_searches_have_run_yet_are_not_ranked():
+    names = [name for name, kind in kinds.HELD.items() if kind.dimensions == 3]
+    best = {(name, "ours"): [0.5, 9.0] for name in names} | {(name, "Optuna GP"): [1.0] for name in names}
+    best[names[0], "Optuna GP"] = [1.0, 1.0]
+    found = {line.name: line.value for line in ranks.lines(best)}
+    assert found["3D held out: wins against Optuna GP"] == pytest.approx(len(names) / (len(names) + 1))
+
+
+def test_every_search_may_have_run_when_the_picture_is_drawn_and_none_of_its_problems(tmp_path):
+    picture = tmp_path / "tuning.png"
+    few = {(problem, search, 0, 3): run([3.0, 1.0, 2.0]) for problem in ("Branin", "task") for search in SEARCHES}
+    kind = {(next(iter(kinds.HELD)), search, 0, 3): run([3.0, 1.0, 2.0]) for search in SEARCHES}
+    tuning._plot(kind, picture)
+    assert not picture.exists()
+    tuning._plot(few | kind, picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_runs_of_another_benchmark_that_was_killed_are_read_up_to_there(tmp_path):
+    whole = json.dumps({"problem": "Branin", "search": "ours", "seed": 0, **run([1.0])})
+    (tmp_path / "runs").write_text(f"{whole[:40]}\n{whole}\n{whole[:-9]}")
+    assert list(tuning._read(tmp_path / "runs")) == [("Branin", "ours", 0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", "runs has none of these searches: run them first, without --kept"),
+        ('{"problem": "Bra\n', "runs has none of these searches"),
+        ('\n{"problem": "Bra{"problem": "Branin"}\n', "runs:2: is no search: remove the line"),
+        ('{"problem": "Branin"}\n', "runs:1: is no search"),
+        ("[]\n{}\n", "runs:2: is no search"),
+        ("\udcff", "runs cannot be read"),
+        (None, "runs has none of these searches"),
+    ],
+)
+def test_a_file_without_runs_is_an_error_and_the_page_of_before_stays(content, problem, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        (tmp_path / "runs").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(SystemExit, match="2"):
+        tuning.main(["--kept", "--runs", "runs"])
+    assert problem in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} <= {"runs"}
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--kept", "--only", "ours"], "--kept writes the whole table: leave out --only and --problems"),
+        (["--only", "Ours"], "no search of the whole has these names"),
+        (["--problems", "task"], "train.parquet is missing"),
+    ],
+)
+def test_options_that_can_do_nothing_are_an_error(options, problem, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        tuning.main(options)
+    assert problem in capsys.readouterr().err
 
 
 def test_the_page_says_what_falls_short_and_how_much_was_not_run():
