@@ -175,11 +175,11 @@ def _suggest(trial: Any, space: Any) -> Values:
     return values
 
 
-def _stopping(kind: str) -> Callable[[Problem, int], Run]:
+def _stopping(kind: str, **options: Any) -> Callable[[Problem, int], Run]:
     def search(problem: Problem, seed: int) -> Run:
         from ci.tuning.bayes.halving import Halving
 
-        return with_oracle(kind, problem, seed, halving=Halving(last=problem.epochs))
+        return with_oracle(kind, problem, seed, halving=Halving(last=problem.epochs, **options))
 
     return search
 
@@ -211,7 +211,7 @@ SEARCHES: dict[str, Callable[[Problem, int], Run]] = {
     "ours, plain": _plain,
     "ours, warm start": _warm,
     "ours, stopping": _stopping("BayesianOracle"),
-    "ours, random, stopping": _stopping("RandomOracle"),
+    "ours, random, stopping": _stopping("RandomOracle", hope=None),
     "Optuna GP, 8 workers": lambda problem, seed: with_optuna("GP", problem, seed, workers=8),
     "Optuna GP": lambda problem, seed: with_optuna("GP", problem, seed),
     "CMA-ES": lambda problem, seed: with_optuna("CmaEs", problem, seed),

@@ -1,7 +1,9 @@
 """Asynchronous successive halving: which trials to stop before their last epoch, and what they tell nevertheless.
 
 Source: Li et al. 2020, "A system for massively parallel hyperparameter tuning" (ASHA), in the form that stops trials
-rather than promoting them. A curve is a trial's objective epoch by epoch, less is better.
+rather than promoting them. Unlike there, a trial that may yet be the best goes on: slow curves cross fast ones.
+
+A curve is a trial's objective epoch by epoch, less is better.
 """
 
 import math
@@ -15,7 +17,7 @@ Curve = Sequence[float]
 
 @dataclass(frozen=True)
 class Halving:
-    """After 2, 4, 8, … epochs a trial goes on only if it is among the best that got there.
+    """After 2, 4, 8, … epochs a trial goes on only if it is among the best that got there, or may end as the best.
 
     >>> others = [[0.5, 0.3], [0.6, 0.4], [0.7, 0.35]]
     >>> Halving().stops([0.9, 0.8], others), Halving().stops([0.9, 0.2], others)
@@ -31,15 +33,25 @@ class Halving:
 
     last: float = math.inf
     """Epochs of a complete trial: there is nothing left to stop there."""
+    hope: float | None = 2.0
+    """A trial goes on if it is expected to end below the best complete one, less so many deviations; None: it stops."""
 
     def stops(self, curve: Curve, others: Iterable[Curve]) -> bool:
         """Whether a trial that has come so far stops here, given the curves of the others."""
         rung = len(curve) / self.first
         if rung < 1 or len(curve) >= self.last or not math.log2(rung).is_integer():
             return False
-        reached = [best(other, len(curve)) for other in others if len(other) >= len(curve)]
+        there = [other for other in others if len(other) >= len(curve)]
+        reached = [best(other, len(curve)) for other in there]
         better = sum(value < best(curve, len(curve)) for value in reached)
-        return len(reached) + 1 >= self.crowd and better >= self.keep * (len(reached) + 1)
+        falls_behind = len(reached) + 1 >= self.crowd and better >= self.keep * (len(reached) + 1)
+        return falls_behind and not self._may_be_best(curve, [other for other in there if len(other) >= self.last])
+
+    def _may_be_best(self, curve: Curve, complete: Sequence[Curve]) -> bool:
+        told = expected(curve, complete)
+        if self.hope is None or told is None:
+            return False
+        return told[0] - self.hope * told[1] < min(best(other, len(other)) for other in complete)
 
 
 def best(curve: Curve, epochs: int) -> float:

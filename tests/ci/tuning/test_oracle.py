@@ -521,7 +521,9 @@ def test_several_objectives_are_minimised_as_their_sum_and_a_missing_one_is_name
 
 
 def test_guesses_beyond_all_bounds_do_not_end_a_search():
-    oracle = make(BayesianOracle, 12, lambda hp: hp.Float("x", 0, 1), halving=Halving(first=1, crowd=2, last=4))
+    oracle = make(
+        BayesianOracle, 12, lambda hp: hp.Float("x", 0, 1), halving=Halving(first=1, crowd=2, last=4, hope=None)
+    )
     while (trial := oracle.create_trial("tuner0")).status == "RUNNING":
         x = trial.hyperparameters.values["x"]
         for epoch, value in enumerate((1e200 * (1 + x), 3.0, 2.0, (x - 0.3) ** 2)):

@@ -7,7 +7,7 @@ import pytest
 
 from ci.tuning.bayes.halving import Halving, expected
 
-GOOD, FAIR = [0.5, 0.4, 0.3, 0.2], [0.9, 0.8, 0.7, 0.6]
+GOOD, FAIR, LATE = [0.5, 0.4, 0.3, 0.2], [0.9, 0.8, 0.7, 0.6], [0.9, 0.8, 0.7, 0.1]
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,11 @@ GOOD, FAIR = [0.5, 0.4, 0.3, 0.2], [0.9, 0.8, 0.7, 0.6]
         ([math.nan, math.nan], [GOOD] * 5, {}, True),
         ([0.4, 0.4], [[math.nan, math.nan]] * 5, {}, False),
         ([0.4, 0.4], [[0.4, 0.4]] * 5, {}, False),  # an objective that does not change stops nobody
+        ([1.0, 0.9], [GOOD] * 5, {"last": 4}, True),  # it gains what the others gained, and ends at 0.7
+        ([0.6, 0.55], [GOOD] * 4 + [LATE], {"last": 4}, False),  # one gained 0.7: this one may, too
+        ([0.6, 0.55], [GOOD] * 4 + [LATE], {"last": 4, "hope": 0.0}, True),
+        ([0.6, 0.55], [GOOD] * 4 + [LATE], {"last": 4, "hope": None}, True),
+        ([0.6, 0.55], [GOOD] * 4 + [LATE], {"last": 8}, True),  # none is complete
     ],
 )
 def test_a_trial_stops_at_a_rung_where_enough_others_were_better(curve, others, options, stops):
