@@ -352,6 +352,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
     def observations(self, space: Space) -> tuple[Array, Array, Array]:
         """Return the finished trials: points (trials, columns), objectives (less is better) and their deviations.
 
+        They are in the order in which they began.
         A complete trial counts as it is, one that was stopped as what it was likely to reach: its partial score is not
         taken for a final one. A failed one counts as the worst: its neighbourhood is avoided but not forbidden.
         """
@@ -364,6 +365,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
             known += [(trial, *told)] if told else []
         worst = max((output for _, output, _ in known), default=0.0)
         known += [(trial, worst, 0.0) for trial in self.trials.values() if trial.status == "FAILED"]
+        known.sort(key=lambda entry: int(entry[0].trial_id))
         rows = np.array([space.locate(trial.hyperparameters.values) for trial, _, _ in known])
         outputs = np.clip([output for _, output, _ in known], -1e100, 1e100)  # so that differences are finite
         return rows, outputs, np.array([deviation for _, _, deviation in known])
@@ -402,11 +404,13 @@ class BayesianOracle(Oracle):
             return values, "one of the best of the search before"
         design = self.initial_trials or (DESIGN_AGAIN if again else min(max(4, len(space.dimensions) + 2), 10))
         if space.dimensions and len(self.trials) >= design and len(rows) >= 2:
+            running = [trial for trial in self.trials.values() if trial.status in ("RUNNING", "INVALID")]
             # Where the last trials found nothing better, the process may be wrong: every second one asks another.
-            is_plain = (len(outputs) - 1 - int(np.argmin(outputs))) % 2 == 1
+            # A free worker counts as a trial: of workers whose trials end together every second one asks another, too.
+            free = len(self.tuner_ids) - 1 - len(running)
+            is_plain = (len(outputs) - 1 - int(np.argmin(outputs)) + free) % 2 == 1
             trials = space.embed(rows), outputs, deviations
             posterior = gaussian_process.fit(*trials, space.group, before, is_plain=is_plain)
-            running = [trial for trial in self.trials.values() if trial.status in ("RUNNING", "INVALID")]
             exploration = acquisition.exploration_after(posterior)
             if running:
                 located = np.array([space.locate(trial.hyperparameters.values) for trial in running])

@@ -79,8 +79,11 @@ class Warp:
     @classmethod
     def plain(cls, outputs: Array) -> "Warp":
         """Only standardise; what is far above the others counts as the fence that Tukey draws for outliers."""
+        most = float(outputs.max())
+        if outputs.min() == most:  # all are equal: their mean and deviation would have rounding errors
+            return cls(1.0, most, 1.0, 0.0, 1.0, most)
         low, high = np.percentile(outputs, [25, 75])
-        most = float(high + FENCE * (high - low)) if high > low else float(outputs.max())
+        most = float(high + FENCE * (high - low)) if high > low else most
         kept = np.minimum(outputs, most)
         return cls(1.0, 0.0, 1.0, float(kept.mean()), float(kept.std()) or 1.0, most)
 

@@ -556,6 +556,34 @@ def test_where_nothing_better_is_found_every_second_trial_is_picked_from_objecti
     assert 3 < sum(plain) < 17
 
 
+def picked_as_they_are(oracle):
+    """For each trial that a process picked, whether it was the one with the objectives as they are."""
+    notes = [note["why"] for note in oracle.notes.values() if note["why"].startswith("expected")]
+    return ["from objectives as they are" in why for why in notes]
+
+
+@pytest.mark.parametrize("failed", [{0}, {1}, {0, 2}])
+def test_where_each_trial_is_better_all_are_picked_from_warped_objectives_though_earlier_ones_failed(failed):
+    oracle = make(BayesianOracle, 12, lambda hp: hp.Float("x", 0, 1), max_retries_per_trial=0)
+    run(oracle, lambda _: math.inf if len(oracle.trials) - 1 in failed else 100.0 - len(oracle.trials))
+    assert {number for number, trial in enumerate(oracle.trials.values()) if trial.status == "FAILED"} == failed
+    assert picked_as_they_are(oracle) == [False] * 8
+
+
+@pytest.mark.parametrize("workers", [2, 3, 4])
+def test_of_workers_whose_trials_end_together_every_second_one_asks_the_other_process(workers):
+    oracle = make(BayesianOracle, 5 + 4 * workers, lambda hp: hp.Float("x", 0, 1))
+    oracle.initial_trials = 5
+    for _ in range(5):
+        finish(oracle, oracle.create_trial("worker-0"), float(len(oracle.trials)))
+    for _ in range(4):
+        for trial in [oracle.create_trial(f"worker-{number}") for number in range(workers)]:
+            finish(oracle, trial, 9.0)
+    picked = picked_as_they_are(oracle)
+    rounds = [picked[begin : begin + workers] for begin in range(workers, 4 * workers, workers)]
+    assert all(before != after for each in rounds for before, after in itertools.pairwise(each))
+
+
 def test_a_search_of_one_trial_is_one_trial():
     assert len(run(make(BayesianOracle, 1))) == 1
 

@@ -167,7 +167,13 @@ def test_objectives_as_they_are_keep_their_shape_up_to_the_fence_for_outliers():
     low, high = np.percentile(np.r_[usual, 1e9], [25, 75])
     assert warp.apply(np.array([1e9])) == warp.apply(np.array([high + 1.5 * (high - low)]))
     np.testing.assert_allclose(warp.undo(warp.apply(usual)), usual, atol=1e-9)
-    assert Warp.plain(np.ones(4)).apply(np.ones(4)).tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize("value", [1.0, 0.1, 1 / 3, -3.3, 1e100])
+def test_equal_objectives_as_they_are_are_all_the_mean(value):
+    for trials in range(2, 24):
+        outputs = np.full(trials, value)
+        assert Warp.plain(outputs).apply(outputs).tolist() == [0.0] * trials
 
 
 def test_objectives_as_they_are_make_steps_noise_and_show_the_bowl_below_them():
