@@ -405,10 +405,10 @@ class BayesianOracle(Oracle):
         design = self.initial_trials or (DESIGN_AGAIN if again else min(max(4, len(space.dimensions) + 2), 10))
         if space.dimensions and len(self.trials) >= design and len(rows) >= 2:
             running = [trial for trial in self.trials.values() if trial.status in ("RUNNING", "INVALID")]
-            # Where the last trials found nothing better, the process may be wrong: every second one asks another.
-            # A free worker counts as a trial: of workers whose trials end together every second one asks another, too.
-            free = len(self.tuner_ids) - 1 - len(running)
-            is_plain = (len(outputs) - 1 - int(np.argmin(outputs)) + free) % 2 == 1
+            # Where the last trials found nothing better, the process may be wrong: every second one asks another. Of
+            # many workers all must have ended a trial in vain before: what they know is older.
+            since = int(np.argmin(outputs)) + 1
+            is_plain = len(outputs) - since > len(running) and (len(self.trials) - since) % 2 == 1
             trials = space.embed(rows), outputs, deviations
             posterior = gaussian_process.fit(*trials, space.group, before, is_plain=is_plain)
             exploration = acquisition.exploration_after(posterior)

@@ -584,6 +584,20 @@ def test_of_workers_whose_trials_end_together_every_second_one_asks_the_other_pr
     assert all(before != after for each in rounds for before, after in itertools.pairwise(each))
 
 
+def test_of_many_workers_none_asks_the_other_process_before_all_have_ended_a_trial_in_vain():
+    oracle = make(BayesianOracle, 30, lambda hp: hp.Float("x", 0, 1))
+    oracle.initial_trials = 5
+    for _ in range(5):
+        finish(oracle, oracle.create_trial("worker-0"), 9.0 - len(oracle.trials))
+    running = [oracle.create_trial(f"worker-{number}") for number in range(4)]
+    for number in (0, 1, 2, 3) * 2:
+        finish(oracle, running[number], 9.0)
+        running[number] = oracle.create_trial(f"worker-{number}")
+    picked = picked_as_they_are(oracle)
+    assert not any(picked[: 4 + 3])
+    assert any(picked[4 + 3 :])
+
+
 def test_a_search_of_one_trial_is_one_trial():
     assert len(run(make(BayesianOracle, 1))) == 1
 
