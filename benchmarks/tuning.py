@@ -307,7 +307,7 @@ def _plot(runs: Runs, path: Path) -> None:
     if not shown:
         return
     figure, grid = plt.subplots(-(-len(shown) // 2), 2, figsize=(10, 3 * -(-len(shown) // 2)), layout="constrained")
-    styles = dict(zip(SHOWN, ((0, (5, 1, 1, 1, 1, 1)), "-", "--", "-.", ":"), strict=True))
+    styles = dict(zip(SHOWN, ("-", (0, (5, 1, 1, 1, 1, 1)), "--", "-.", ":"), strict=True))
     handles = {}
     for axes, problem in zip(grid.flat, shown, strict=False):
         for search in SHOWN:
