@@ -95,7 +95,7 @@ class Tuning(Section):
     epochs: Annotated[int, Field(ge=1, le=1000)] = 5
     """Epochs of a trial at most."""
     stop_poor_trials: bool = True
-    """Whether trials that fall behind the others after 2, 4, 8, … epochs are stopped."""
+    """Whether trials that fall behind after 2, 4, 8, … epochs, and are not expected to catch up, are stopped."""
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     """How often a trial that failed is run again; three failed trials in a row end the search."""
     warm_start: bool = False
