@@ -34,7 +34,7 @@ class Halving:
     last: float = math.inf
     """Epochs of a complete trial: there is nothing left to stop there."""
     hope: float | None = 2.0
-    """A trial goes on if what it may end at, less so many deviations, is below the best complete one; None: it stops."""
+    """A trial goes on if its expected end, less so many deviations, is below the best complete one; None: it stops."""
 
     def stops(self, curve: Curve, others: Iterable[Curve]) -> bool:
         """Whether a trial that has come so far stops here, given the curves of the others."""
