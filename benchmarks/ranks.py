@@ -6,6 +6,7 @@ import numpy as np
 
 from benchmarks.kinds import CHOSEN, DIMENSIONS, HELD, Kind
 from benchmarks.lines import Line
+from benchmarks.problems import PROBLEMS
 
 Best = Mapping[tuple[str, str], Sequence[float]]
 """The best value of each seed by problem and search."""
@@ -14,8 +15,8 @@ FLOOR = 1e-4
 PEERS = ("Optuna GP", "Optuna TPE", "SMAC3", "CMA-ES", "keras-tuner random")
 SLOW = "SMAC3"
 """Only on the half that nothing was chosen on, and not quickly."""
-TRIALS, SEEDS = 50, 2
-"""Of a search; each function has two instances, too."""
+SEEDS = 2
+"""Searches of each function, which has two instances, too."""
 
 
 def jobs(trials: int | None) -> Iterator[tuple[str, str, int, int]]:
@@ -23,7 +24,7 @@ def jobs(trials: int | None) -> Iterator[tuple[str, str, int, int]]:
     for name, kind in {**CHOSEN, **HELD}.items():
         for search in ("ours", *PEERS):
             if trials is None and (search != SLOW or name in HELD):
-                yield from ((name, search, seed, TRIALS) for seed in range(SEEDS))
+                yield from ((name, search, seed, PROBLEMS[name].trials) for seed in range(SEEDS))
             elif trials and search != SLOW and name in HELD and (kind.dimensions, kind.instance) == (3, 0):
                 yield name, search, 0, trials
 

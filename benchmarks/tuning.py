@@ -99,11 +99,7 @@ def _jobs(*, quick: bool) -> Iterator[Job]:
     yield from () if quick else workers.jobs()
     for search in SEARCHES:
         for name in (*FIRST, *OTHERS, *UNSEEN, *LEARNING, *REAL, "task"):
-            if (
-                search == warm.WARM
-                or search in ("CMA-ES", "SMAC3")
-                or (search.endswith("stopping") and name != "network")
-            ):
+            if search in (warm.WARM, "CMA-ES", ranks.SLOW) or (search.endswith("stopping") and name != "network"):
                 continue
             if search.endswith(("8 workers", "plain")) and name in ("task", *REAL):
                 continue

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import kinds
+from benchmarks import kinds, ranks
 from benchmarks.functions import FIRST
 from benchmarks.lines import Line, at_most
 from benchmarks.problems import LEARNING, PROBLEMS
@@ -33,7 +33,7 @@ Runs = Mapping[tuple[str, str, int, int], Mapping[str, Any]]
 def jobs() -> Iterator[tuple[str, str, int, int]]:
     """Yield function, search, seed and trials on which nothing was chosen; the others are run with one worker's."""
     for name in HELD:
-        yield from ((name, TOGETHER, seed, PROBLEMS[name].trials) for seed in range(2))
+        yield from ((name, TOGETHER, seed, PROBLEMS[name].trials) for seed in range(ranks.SEEDS))
 
 
 def lines(runs: Runs) -> Iterator[Line]:
